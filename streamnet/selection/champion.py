@@ -1,4 +1,4 @@
-"""Selector: keeps the champion, and promotes a challenger when a sequential test says so."""
+"""Selector: keeps a champion, and replaces it by a challenger when a sequential test decides so."""
 
 from __future__ import annotations
 
@@ -15,35 +15,37 @@ from streamnet.validation import check_number
 
 __all__ = ("Selector", "Switch")
 
-LARGEST = 1e150  # beyond it a loss counts as this large, so that no sum overflows
+MAX_LOSS = 1e150  # larger losses are clipped, so that no sum overflows
 
 # Rows of the evidence against the champion, by challenger.
 WEALTH, GAIN, SPREAD = range(3)
-EVIDENCE_FADING = 0.99  # factor of earlier differences in the two that say how much is bet
-LARGEST_BET = 0.8  # share of the wealth
-MAX_LOSS_RATIO = 8.0  # faded mean losses of the champion: a larger difference counts as this large
+EVIDENCE_FADING = 0.99  # fading factor of GAIN and SPREAD, which determine the bet
+MAX_BET = 0.8  # fraction of the wealth
+MAX_LOSS_RATIO = 8.0  # differences are clipped to this many faded mean losses of the champion
 START_SPREAD = 0.01
 _MAX_SWITCHES = 1000
 
 
 class Switch(NamedTuple):
-    """A change of champion: the new one answers from sample ``number`` on."""
+    """A change of champion, effective from sample ``number`` on."""
 
     number: int
     before: int  # slot, -1 for none
     after: int
     loss_before: float  # faded mean loss of each when the change was decided
     loss_after: float
-    evidence: float = 0.0  # e-value of the challenger's being better; 0 where none was asked for
+    evidence: float = 0.0  # e-value for the challenger; 0 if none was needed
 
 
 @exact_kernel
 def _choose(
-    losses: NDArray[np.float64],  # shape=(n, candidates), not finite where there is none
-    alive: NDArray[np.uint8],  # shape=(candidates, n), read where a sample has no losses
+    losses: NDArray[np.float64],  # shape=(n, candidates), not finite where missing
+    alive: NDArray[np.uint8],  # shape=(candidates, n), used for samples without losses
     totals: NDArray[np.float64],  # shape=(2, candidates): faded losses and faded count
     evidence: NDArray[np.float64],  # shape=(3, candidates)
-    champion: NDArray[np.int64],  # shape=(3,): slot, samples since it came, and all scored ones
+    champion: NDArray[
+        np.int64
+    ],  # shape=(3,): slot, samples since its promotion, all scored samples
     fading: float,
     margin: float,
     dwell: int,
@@ -51,31 +53,31 @@ def _choose(
     opening: int,
     enough: float,
     eligible: NDArray[np.uint8],  # shape=(candidates,)
-    able: NDArray[np.uint8],  # shape=(candidates,), scratch
+    available: NDArray[np.uint8],  # shape=(candidates,), scratch
     chosen: NDArray[np.int32],
     record: NDArray[np.float64],  # shape=(n, 6): place, slots, losses and evidence of each switch
 ) -> int:
-    # Losses fade for long where nobody errs any more, and evidence where two are always alike.
+    # Faded losses and evidence may become subnormal if no candidate errs or two never differ.
     control = flush_subnormals()
     switched = 0
     for i in range(losses.shape[0]):
         current = champion[0]
-        _mark_available(losses, alive, i, able)
-        for k in range(able.size):
-            able[k] &= eligible[k]
-        sound = current >= 0 and able[current] != 0
-        chosen[i] = current if sound else _find_best(able, totals, trial)
+        _mark_available(losses, alive, i, available)
+        for k in range(available.size):
+            available[k] &= eligible[k]
+        sound = current >= 0 and available[current] != 0
+        chosen[i] = current if sound else _find_best(available, totals, trial)
         if sound:
-            _update_wealth(losses, i, able, totals, current, evidence)
-        for k in range(able.size):
+            _update_wealth(losses, i, available, totals, current, evidence)
+        for k in range(available.size):
             if abs(losses[i, k]) < np.inf:
-                totals[0, k] = totals[0, k] * fading + min(losses[i, k], LARGEST)
+                totals[0, k] = totals[0, k] * fading + min(losses[i, k], MAX_LOSS)
                 totals[1, k] = totals[1, k] * fading + 1.0
         champion[1] += 1
         champion[2] += 1
-        best = _find_best(able, totals, trial)
+        best = _find_best(available, totals, trial)
         if sound and champion[2] > opening:
-            best = _find_challenger(able, evidence, current, enough)
+            best = _find_challenger(available, evidence, current, enough)
         elif sound and best >= 0 and not _is_better(totals, best, current, 1.0 - margin):
             continue
         if best < 0 or best == current or (sound and champion[1] < dwell):
@@ -89,7 +91,7 @@ def _choose(
         switched += 1
         champion[0] = best
         champion[1] = 0
-        for k in range(able.size):
+        for k in range(available.size):
             _reset_evidence(evidence, k)
     restore_subnormals(control)
     return switched
@@ -106,36 +108,36 @@ def _reset_evidence(evidence: NDArray[np.float64], k: int) -> None:
 def _update_wealth(
     losses: NDArray[np.float64],
     i: int,
-    able: NDArray[np.uint8],
+    available: NDArray[np.uint8],
     totals: NDArray[np.float64],
     current: int,
     evidence: NDArray[np.float64],
 ) -> None:
-    """Let each challenger bet that its loss is lower than the champion's."""
+    """Let each challenger bet that its loss is lower than that of the champion."""
     mean = _mean_loss(totals, current)
     unit = max(MAX_LOSS_RATIO * mean, 1e-12) if mean < np.inf else 1.0
-    for k in range(able.size):
-        if able[k] == 0 or k == current or not abs(losses[i, current]) < np.inf:
+    for k in range(available.size):
+        if available[k] == 0 or k == current or not abs(losses[i, current]) < np.inf:
             continue
         if not abs(losses[i, k]) < np.inf:
             continue
         gain = min(max((losses[i, current] - losses[i, k]) / unit, -1.0), 1.0)
         before, spread = evidence[GAIN, k], evidence[SPREAD, k]
-        bet = min(max(before / (spread + before * before + 1e-9), 0.0), LARGEST_BET)
-        # Wealth below 1 is topped up: a champion may lose its lead at any time, not only at first.
-        evidence[WEALTH, k] = min(max(evidence[WEALTH, k], 1.0) * (1.0 + bet * gain), LARGEST)
+        bet = min(max(before / (spread + before * before + 1e-9), 0.0), MAX_BET)
+        # Wealth is topped up to 1, since a champion may lose its lead at any time.
+        evidence[WEALTH, k] = min(max(evidence[WEALTH, k], 1.0) * (1.0 + bet * gain), MAX_LOSS)
         evidence[GAIN, k] = now = before * EVIDENCE_FADING + (1.0 - EVIDENCE_FADING) * gain
         evidence[SPREAD, k] = spread * EVIDENCE_FADING + (1.0 - EVIDENCE_FADING) * (gain - now) ** 2
 
 
 @exact_inlined
 def _find_challenger(
-    able: NDArray[np.uint8], evidence: NDArray[np.float64], current: int, enough: float
+    available: NDArray[np.uint8], evidence: NDArray[np.float64], current: int, enough: float
 ) -> int:
-    """Who has the most evidence, if that is enough; ties go to the lower slot."""
+    """Find the challenger with the most evidence, if it suffices; ties go to the lower slot."""
     best = -1
-    for k in range(able.size):
-        if able[k] == 0 or k == current or evidence[WEALTH, k] < enough:
+    for k in range(available.size):
+        if available[k] == 0 or k == current or evidence[WEALTH, k] < enough:
             continue
         if best < 0 or evidence[WEALTH, k] > evidence[WEALTH, best]:
             best = k
@@ -144,15 +146,15 @@ def _find_challenger(
 
 @exact_inlined
 def _mark_available(
-    losses: NDArray[np.float64], alive: NDArray[np.uint8], i: int, able: NDArray[np.uint8]
+    losses: NDArray[np.float64], alive: NDArray[np.uint8], i: int, available: NDArray[np.uint8]
 ) -> None:
-    """Note who answered sample ``i``: who has a loss, or, where nobody has, who is alive."""
+    """Mark candidates with a loss at sample ``i``, or the available ones if there are no losses."""
     scored = False
-    for k in range(able.size):
-        able[k] = abs(losses[i, k]) < np.inf
-        scored |= able[k] != 0
-    for k in range(0 if scored else able.size):
-        able[k] = alive[k, i]
+    for k in range(available.size):
+        available[k] = abs(losses[i, k]) < np.inf
+        scored |= available[k] != 0
+    for k in range(0 if scored else available.size):
+        available[k] = alive[k, i]
 
 
 @exact_inlined
@@ -164,17 +166,17 @@ def _mean_loss(totals: NDArray[np.float64], k: int) -> float:
 
 @exact_inlined
 def _is_better(totals: NDArray[np.float64], k: int, than: int, share: float) -> bool:
-    """Whether the mean loss of ``k`` is below that share of the other's: exactly, undivided."""
+    """Whether the mean loss of ``k`` is below a fraction of the other's; exact, without division."""
     return bool(totals[0, k] * totals[1, than] < totals[0, than] * totals[1, k] * share)
 
 
 @exact_inlined
-def _find_best(able: NDArray[np.uint8], totals: NDArray[np.float64], trial: float) -> int:
-    """The able candidate of lowest faded mean loss; newcomers only if there is no one else."""
+def _find_best(available: NDArray[np.uint8], totals: NDArray[np.float64], trial: float) -> int:
+    """Find the available candidate of lowest faded mean loss; newcomers rank last."""
     best = -1
     highest = -1
-    for k in range(able.size):
-        if able[k] == 0:
+    for k in range(available.size):
+        if available[k] == 0:
             continue
         count = totals[1, k]
         level = int(count > 0.0) + int(count > 0.0 and count >= trial)
@@ -188,29 +190,28 @@ def _find_best(able: NDArray[np.uint8], totals: NDArray[np.float64], trial: floa
 class Selector:
     """Ranks candidates by their faded mean loss and keeps a champion.
 
-    A challenger takes over when there is evidence that its losses are lower, by a test that may be
-    looked at after every sample: it bets on the sign of the next difference, and its wealth is an
-    e-value (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by
+    A challenger takes over when there is evidence that its losses are lower, by an anytime-valid
+    sequential test: it bets on the sign of the next difference, and its wealth is an e-value (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by
     betting"), topped up to 1 as in an e-detector (Shin, Ramdas and Rinaldo 2024), so that a
     champion may be overtaken at any time. Differences are bounded by 8 faded mean losses of the
-    champion. In the ``opening``, when there can't be evidence yet, a challenger takes over whose
-    faded mean loss is lower by the share ``margin``. Nobody takes over before the champion has
-    answered ``dwell`` samples; but one without a finite answer is replaced at that very sample.
-    Ties go to the lower slot; losses that are not finite never rank.
+    champion. In the ``opening``, before there can be evidence, a challenger takes over if its faded
+    mean loss is lower by the fraction ``margin``. A champion is safe for its first ``dwell``
+    samples, but is replaced at once without a finite prediction. Ties go to the lower slot; losses
+    that are not finite are ignored.
 
     Args:
-        candidates: How many there are.
-        fading: Factor of all earlier losses at each sample.
-        margin: Share by which a challenger must be better in the opening.
-        alpha: Evidence of 1 / alpha is enough: between two challengers that are no better than the
-            champion, 1 / alpha samples pass on average at least.
-        opening: Scored samples at the start of the stream.
-        dwell: Samples for which a champion is safe from challengers.
-        trial: Faded samples that a newcomer needs before it ranks among the others; at most half
-            of what the fading lets a candidate ever have.
+        candidates: Number of candidates.
+        fading: Factor applied to all earlier losses at each sample.
+        margin: Fraction by which a challenger must be better in the opening.
+        alpha: Level of the test: evidence of 1 / alpha suffices. False promotions are at least
+            1 / alpha samples apart on average.
+        opening: Number of scored samples at the start of the stream.
+        dwell: Number of samples for which a champion is safe from challengers.
+        trial: Faded samples before a newcomer ranks with the others; at most half of the limit
+            that fading implies.
 
     Raises:
-        ConfigurationError: If a value breaks its rule.
+        ConfigurationError: If a setting is out of range.
 
     >>> selector = Selector(2)
     >>> losses = np.array([[0.9, 0.1]] * 30)
@@ -261,12 +262,12 @@ class Selector:
 
     @property
     def champion(self) -> int:
-        """Slot of the candidate that answers the next sample; -1 if that is yet to be chosen."""
+        """Slot of the champion of the next sample; -1 if it is yet to be chosen."""
         return int(self._champion[0])
 
     @property
     def since(self) -> int:
-        """Number of the sample from which the champion answers; 0 if there was no switch."""
+        """Number of the first sample of the champion; 0 if there was no switch."""
         return self.switches[-1].number if self.switches else 0
 
     def choose(
@@ -275,20 +276,20 @@ class Selector:
         losses: NDArray[np.float64],
         alive: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int32]:
-        """The slot that answers each sample, known before its losses are; -1 if none can.
+        """Choose the champion of each sample, before its losses are used; -1 for none.
 
         Args:
             first: Number of the first sample.
-            losses: shape=(n, candidates); not finite where a candidate has no finite answer. A
-                sample for which nobody has one was not scored and changes no rank.
-            alive: shape=(candidates, n); 0 where a candidate did not answer a sample that was not
-                scored. None: no candidate did.
+            losses: shape=(n, candidates); not finite where a candidate has no finite prediction. A
+                sample without any finite loss is not scored, and changes no rank.
+            alive: shape=(candidates, n); 0 where a candidate is not available for a sample that is
+                not scored. None: none is available.
         """
         losses = np.ascontiguousarray(losses, np.float64)
         n = len(losses)
-        able = np.zeros(self._totals.shape[1], np.uint8)
+        available = np.zeros(self._totals.shape[1], np.uint8)
         if alive is None:
-            alive = np.zeros((able.size, n), np.uint8)
+            alive = np.zeros((available.size, n), np.uint8)
         chosen = np.empty(n, np.int32)
         record = np.empty((n, 6), np.float64)
         switched = _choose(
@@ -304,7 +305,7 @@ class Selector:
             self.opening,
             1.0 / self.alpha,
             self.eligible,
-            able,
+            available,
             chosen,
             record,
         )
@@ -320,9 +321,9 @@ class Selector:
             return np.where(self._totals[1] > 0, self._totals[0] / self._totals[1], np.inf)
 
     def reset(self, slot: int, *, eligible: bool = True) -> None:
-        """Forget what a slot's candidate scored: a new one took its place.
+        """Forget the scores of a slot, whose candidate was replaced.
 
-        If it was the champion, the next sample chooses another one.
+        If it was the champion, another one is chosen at the next sample.
         """
         self._totals[:, slot] = 0.0
         self.eligible[slot] = eligible
@@ -331,7 +332,7 @@ class Selector:
             self._champion[:2] = -1, 0
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
+        """Export everything needed to resume exactly."""
         return {
             "totals": self._totals.copy(),
             "evidence": self._evidence.copy(),
@@ -342,7 +343,7 @@ class Selector:
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on as the selector did whose state this is."""
+        """Restore an exported state."""
         self._totals[:] = state["totals"]
         self._evidence[:] = state["evidence"]
         self._champion[:] = state["champion"]

@@ -30,26 +30,26 @@ __all__ = (
 
 PRIORS = 2  # experts after the candidates: one from the last target, one from all of them
 TOTAL, COUNT = range(2)  # of faded losses
-MIN_TRIAL_SAMPLES = 100.0  # faded samples that a newcomer needs before it can be the best expert
+MIN_TRIAL_SAMPLES = 100.0  # faded samples before a newcomer can be the best expert
 FINAL_LEARNING_RATE = 0.02
-DRIFT_RETENTION = 0.1  # of what was seen before a drift
-_SIGNED = ("weights", "final", "chosen", "last")  # what may be below 0; sums and counts may not
+DRIFT_RETENTION = 0.1  # fraction of earlier losses kept at a drift
+_SIGNED = ("weights", "final", "chosen", "last")  # arrays that may have negative values
 
 
 @exact_inlined
 def find_best_expert(
     losses: NDArray[np.float64],  # shape=(2, experts)
-    able: NDArray[np.uint8],
+    available: NDArray[np.uint8],
     current: int,
     margin: float,
 ) -> int:
-    """The able expert of lowest faded mean loss; the current one unless another is better by far.
+    """Find the available expert of lowest faded mean loss, which must beat the current by a margin.
 
-    Newcomers rank behind all others; -1 if none is able.
+    Newcomers rank last; -1 if none is available.
     """
     best = -1
-    for k in range(able.size):
-        if able[k] == 0 or losses[COUNT, k] == 0.0:
+    for k in range(available.size):
+        if available[k] == 0 or losses[COUNT, k] == 0.0:
             continue
         if best < 0:
             best = k
@@ -62,9 +62,9 @@ def find_best_expert(
             best = k if old else best
         elif losses[TOTAL, k] * losses[COUNT, best] < losses[TOTAL, best] * losses[COUNT, k]:
             best = k
-    if best in (current, -1):  # as it is nearly always: divisions take as long as all above
+    if best in (current, -1):  # the usual case; the divisions below are slow
         return best
-    if current >= 0 and able[current] != 0 and losses[COUNT, current] > 0.0:
+    if current >= 0 and available[current] != 0 and losses[COUNT, current] > 0.0:
         now = losses[TOTAL, current] / losses[COUNT, current]
         if losses[TOTAL, best] / losses[COUNT, best] >= now * (1.0 - margin):
             return current
@@ -73,20 +73,20 @@ def find_best_expert(
 
 @exact_inlined
 def update_faded_loss(losses: NDArray[np.float64], k: int, loss: float, fading: float) -> None:
-    """Take a loss into the faded total and count of expert ``k``."""
+    """Update faded total and count of expert ``k`` with a loss."""
     losses[TOTAL, k] = flush_subnormal(losses[TOTAL, k] * fading + loss)
     losses[COUNT, k] = losses[COUNT, k] * fading + 1.0
 
 
 class BaseEnsemble(ABC):
-    """Weights of the two layers and the losses that decide between what they say.
+    """Weights of the two layers, and the losses that select the served output.
 
     Args:
-        candidates: How many there are.
-        fading: Factor of all earlier losses at each sample.
-        margin: Share by which another must be better to be served.
-        members: shape=(candidates + PRIORS,), 0 for those that are not to be heard.
-        starting: The same shape, 0 for those that have to earn their weight; None is ``members``.
+        candidates: Number of candidates.
+        fading: Factor applied to all earlier losses at each sample.
+        margin: Fraction by which another output must be better to be served.
+        members: shape=(candidates + PRIORS,), 0 for excluded experts.
+        starting: Same shape, 0 for experts with an initial weight of 0; None for ``members``.
     """
 
     _mixers: int  # of the first layer
@@ -128,24 +128,24 @@ class BaseEnsemble(ABC):
         self.losses = np.zeros((2, experts))  # of each expert
         self.combined = np.zeros((2, mixers + 2))  # of each mixer, the best expert, and the final
         self.chosen = np.array([-1, mixers + 1], np.int64)  # best expert, and what is served
-        self._begin()
+        self._create_arrays()
 
     @abstractmethod
-    def _begin(self) -> None:
-        """Make the arrays of this kind's own experts."""
+    def _create_arrays(self) -> None:
+        """Create the arrays of the subclass."""
 
     @property
     def candidates(self) -> int:
-        """How many candidates may be heard."""
+        """Number of candidates."""
         return len(self.members) - PRIORS
 
     @property
     def experts(self) -> int:
-        """Candidates and priors."""
+        """Number of candidates and priors."""
         return len(self.members)
 
     def influence(self) -> NDArray[np.float64]:
-        """How much each candidate moves the final mixer, shape=(candidates,)."""
+        """Weight of each candidate in the final mixer, shape=(candidates,)."""
         together: NDArray[np.float64] = np.abs(self.final[:-1, None] * self.weights).sum(axis=0)
         best = int(self.chosen[0])
         if best >= 0:
@@ -153,12 +153,12 @@ class BaseEnsemble(ABC):
         return together[: self.candidates]
 
     def discount_losses(self) -> None:
-        """Let earlier losses count less in what is the best of late."""
+        """Reduce the weight of earlier losses, after a drift."""
         self.losses *= DRIFT_RETENTION
         self.combined *= DRIFT_RETENTION
 
     def reset(self, slot: int, *, member: bool = True) -> None:
-        """Another candidate takes a slot: it has to earn its weight."""
+        """Replace the candidate of a slot; the new one starts with a weight of 0."""
         self.members[slot] = member
         self.weights[:, slot] = 0.0
         self.squares[:, slot] = 0.0
@@ -167,25 +167,25 @@ class BaseEnsemble(ABC):
             self.chosen[0] = -1
 
     def adopt(self, other: BaseEnsemble) -> None:
-        """Begin with what another ensemble of the same candidates has learned.
+        """Start from the weights of another ensemble of the same candidates.
 
-        Who is not heard there, such as what knows the last target, has to earn its weight.
+        Experts excluded there, such as the last target, start with a weight of 0.
         """
-        heard = (self.members & other.members) != 0
+        shared = (self.members & other.members) != 0
         for name in ("weights", "squares", "losses"):
-            getattr(self, name)[:] = np.where(heard, getattr(other, name), 0.0)
+            getattr(self, name)[:] = np.where(shared, getattr(other, name), 0.0)
         for name in ("final", "final_squares", "combined", "chosen"):
             getattr(self, name)[:] = getattr(other, name)
-        if not heard[self.chosen[0]]:
+        if not shared[self.chosen[0]]:
             self.chosen[0] = -1
 
     def export_state(self) -> dict[str, Any]:
-        """Everything needed to go on, to the bit."""
+        """Export everything needed to resume exactly."""
         arrays = {name: getattr(self, name).copy() for name in self._arrays}
         return {"fading": self.fading, "margin": self.margin, **arrays}
 
     def restricted(self, slots: Sequence[int]) -> dict[str, Any]:
-        """The state of an ensemble of some of the candidates, in this order."""
+        """Export the state of an ensemble of some candidates, in this order."""
         state = self.export_state()
         experts = [*slots, *range(self.experts - PRIORS, self.experts)]
         for name in ("members", "weights", "squares", "losses"):
@@ -196,7 +196,7 @@ class BaseEnsemble(ABC):
 
     @staticmethod
     def _settings_of(state: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of the constructor that made what ``state`` was exported from."""
+        """Extract constructor arguments from an exported state."""
         members = np.asarray(state["members"])
         candidates = members.size - PRIORS
         if members.ndim != 1 or members.dtype != np.uint8 or candidates < 1 or members.max() > 1:
@@ -206,7 +206,7 @@ class BaseEnsemble(ABC):
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
-        """An ensemble that goes on from where ``state`` was exported, to the bit.
+        """Restore an ensemble from an exported state.
 
         Raises:
             ModelFileError: If the parts of the state do not fit together.
@@ -219,22 +219,22 @@ class BaseEnsemble(ABC):
     @classmethod
     @abstractmethod
     def _restored(cls, state: dict[str, Any]) -> Self:
-        """Like `restore_state`, for a state that may lack parts."""
+        """Restore an ensemble; incomplete states raise any error."""
 
-    def _take_over(self, state: dict[str, Any]) -> None:
+    def _restore_arrays(self, state: dict[str, Any]) -> None:
         for name in self._arrays:
             own, given = getattr(self, name), np.asarray(state[name])
             if (given.shape, given.dtype) != (own.shape, own.dtype):
                 raise ModelFileError(f"ensemble: {name} is damaged")
             if not np.isfinite(given).all() or (name not in _SIGNED and (given < 0).any()):
-                raise ModelFileError(f"ensemble: {name} has a value that no ensemble can have")
+                raise ModelFileError(f"ensemble: {name} has values out of range")
             own[...] = given
         best, served = self.chosen.tolist()
         if not (-1 <= best < self.experts and 0 <= served < self.combined.shape[1]):
             raise ModelFileError(f"ensemble: chosen is {self.chosen.tolist()}")
 
-    def _aside(self) -> Self:
-        """Another that shares what only learning changes: to be asked and thrown away."""
-        aside = copy(self)
-        aside.weights = self.weights.copy(order="K")  # some mixers reckon theirs at each answer
-        return aside
+    def _copy_for_prediction(self) -> Self:
+        """A copy for one prediction, which shares all arrays that only learning changes."""
+        twin = copy(self)
+        twin.weights = self.weights.copy(order="K")  # Hedge computes its weights at predictions
+        return twin

@@ -1,6 +1,6 @@
 """LabelEnsemble: class probabilities of all candidates, combined by logarithmic opinion pools.
 
-Two ensembles of the same candidates are computed at once, for little more than the time of one.
+Two ensembles of the same candidates are computed together, in little more time than one.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ __all__ = (
 
 
 class Scratch(NamedTuple):
-    """Working memory for up to C labels; where vectors are stored, there is room for whole ones."""
+    """Working memory for up to C labels, padded to whole vectors."""
 
-    heard: NDArray[np.floating]  # of `CHUNK_SIZE` samples, see `compute_log_probabilities`
-    priors: NDArray[np.float64]  # likewise, see `compute_prior_log_probabilities`
-    opinions: NDArray[np.float64]  # shape=(C, experts): logarithms of shares, 0 of the silent
+    log_probabilities: NDArray[
+        np.floating
+    ]  # of `CHUNK_SIZE` samples, see `compute_log_probabilities`
+    priors: NDArray[np.float64]  # see `compute_prior_log_probabilities`
+    inputs: NDArray[np.float64]  # shape=(C, experts), log-probabilities; 0 if unavailable
     rows: NDArray[np.float64]  # shape=(ROWS, at least EIGHT times the labels, and the experts)
     flags: NDArray[np.uint8]  # shape=(PAIR * experts + WIDTH + 1,)
 
@@ -59,13 +61,13 @@ _KEPT = local()
 
 
 def get_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
-    """Working memory that this thread keeps, for so many candidates and at least so many labels."""
+    """Get working memory of this thread, for these candidates and at least so many labels."""
     kept: Scratch | None = getattr(_KEPT, "scratch", None)
     if (
         kept is None
-        or len(kept.opinions) < labels
-        or kept.opinions.shape[1] != candidates + PRIORS
-        or kept.heard.dtype != dtype
+        or len(kept.inputs) < labels
+        or kept.inputs.shape[1] != candidates + PRIORS
+        or kept.log_probabilities.dtype != dtype
     ):
         kept = _KEPT.scratch = _new_scratch(candidates, labels, dtype)
     return kept
@@ -73,7 +75,7 @@ def get_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
 
 def _new_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
     experts = candidates + PRIORS
-    # Nobody looks at what becomes of numbers that only fill up a vector.
+    # The padding of vectors is never used.
     return Scratch(
         np.empty(CHUNK_SIZE * labels * candidates + LANES, dtype),
         np.empty(CHUNK_SIZE * labels * PRIORS + FOUR),
@@ -85,33 +87,33 @@ def _new_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
 
 @exact_inlined
 def _mark_available(
-    members: NDArray[np.uint8], alive: NDArray[np.uint8], i: int, able: NDArray[np.uint8]
+    members: NDArray[np.uint8], alive: NDArray[np.uint8], i: int, available: NDArray[np.uint8]
 ) -> None:
-    """Which experts each ensemble hears on sample ``i``: candidates only if they have an answer."""
+    """Mark the experts of each ensemble that are available at sample ``i``."""
     experts = members.shape[1]
     for k in range(experts):
-        answers = k >= alive.shape[0] or alive[k, i] != 0
+        present = k >= alive.shape[0] or alive[k, i] != 0
         for half in range(PAIR):
-            able[half * experts + k] = members[half, k] if answers else 0
+            available[half * experts + k] = members[half, k] if present else 0
 
 
 @exact_inlined
 def _gather_log_probabilities(
     i: int, labels: int, known: int, alive: NDArray[np.uint8], scratch: Scratch
 ) -> None:
-    """Put together what each expert says about sample ``i``; 0 for who has no answer."""
-    heard, priors, opinions = scratch.heard, scratch.priors, scratch.opinions
+    """Collect the log-probabilities of all experts at sample ``i``; 0 for unavailable ones."""
+    outputs, priors, inputs = scratch.log_probabilities, scratch.priors, scratch.inputs
     candidates = alive.shape[0]
     for c in range(known):
         place = i % CHUNK_SIZE * labels + c
         for k in range(candidates):
-            opinions[c, k] = heard[place * candidates + k]
+            inputs[c, k] = outputs[place * candidates + k]
         for prior in range(PRIORS):
-            opinions[c, candidates + prior] = priors[place * PRIORS + prior]
+            inputs[c, candidates + prior] = priors[place * PRIORS + prior]
     for k in range(candidates):
         if alive[k, i] == 0:
             for c in range(known):
-                opinions[c, k] = 0.0
+                inputs[c, k] = 0.0
 
 
 @exact_inlined
@@ -121,31 +123,31 @@ def _update_expert_losses(
     truth: int,
     alive: NDArray[np.uint8],
     members: NDArray[np.uint8],
-    opinions: NDArray[np.float64],
+    inputs: NDArray[np.float64],
     losses: NDArray[np.float64],
     fading: float,
 ) -> None:
-    """Take in every expert's log-loss, if a label is known; the silent are entirely wrong."""
+    """Update the log-losses of all experts, if a label is known; unavailable ones are wrong."""
     for k in range(members.shape[1] if known > 0 else 0):
-        silent = truth >= known or (k < alive.shape[0] and alive[k, i] == 0)
-        loss = -LOG_FLOOR if silent else -opinions[truth, k]
+        wrong = truth >= known or (k < alive.shape[0] and alive[k, i] == 0)
+        loss = -LOG_FLOOR if wrong else -inputs[truth, k]
         for half in range(PAIR):
             if members[half, k] != 0:
                 update_faded_loss(losses[half], k, loss, fading)
 
 
 @exact_inlined
-def _balance(shares: NDArray[np.float64], counts: NDArray[np.float64], known: int) -> None:
-    """Make shares what they would be if all labels were equally frequent, where counted."""
+def _balance(probabilities: NDArray[np.float64], counts: NDArray[np.float64], known: int) -> None:
+    """Correct probabilities to equally frequent labels, if labels are counted."""
     if counts.size == 0:
         return
     total = 0.0
     for c in range(known):
-        # One more each: a label that was known from the start may not have come yet.
-        shares[c] /= counts[c] + 1.0
-        total += shares[c]
+        # Plus one, since a label that was known from the start may have no samples yet.
+        probabilities[c] /= counts[c] + 1.0
+        total += probabilities[c]
     for c in range(known):
-        shares[c] /= total
+        probabilities[c] /= total
 
 
 @exact_inlined
@@ -163,23 +165,21 @@ def _mix_sample(
     chosen: NDArray[np.int64],
     scratch: Scratch,
 ) -> None:
-    """What all say about sample ``i``, and who is the best expert."""
+    """Compute the scores of all mixers at sample ``i``, and find the best experts."""
     experts, rows = members.shape[1], scratch.rows
-    able = scratch.flags[: PAIR * experts]
-    _mark_available(members, alive, i, able)
+    available = scratch.flags[: PAIR * experts]
+    _mark_available(members, alive, i, available)
     _gather_log_probabilities(i, labels, known, alive, scratch)
-    first = find_best_expert(losses[0], able[:experts], chosen[0, mixers.BEST_ONE], margin)
-    second = find_best_expert(losses[1], able[experts:], chosen[1, mixers.BEST_ONE], margin)
+    first = find_best_expert(losses[0], available[:experts], chosen[0, mixers.BEST_ONE], margin)
+    second = find_best_expert(losses[1], available[experts:], chosen[1, mixers.BEST_ONE], margin)
     if learns:
         chosen[0, mixers.BEST_ONE], chosen[1, mixers.BEST_ONE] = first, second
-    mixers.mix_experts(weights, scratch.opinions, known, rows[mixers.SCORES + turn])
-    mixers.copy_best_experts(
-        first, second, scratch.opinions, known, rows[mixers.BEST_SCORES + turn]
-    )
+    mixers.mix_experts(weights, scratch.inputs, known, rows[mixers.SCORES + turn])
+    mixers.copy_best_experts(first, second, scratch.inputs, known, rows[mixers.BEST_SCORES + turn])
 
 
 @exact_inlined
-def _answer(
+def _write_served(
     known: int,
     turn: int,
     chosen: NDArray[np.int64],
@@ -187,7 +187,7 @@ def _answer(
     rows: NDArray[np.float64],
     served: NDArray[np.float64],  # shape=(ensembles, C), written
 ) -> None:
-    """The shares by what each ensemble has chosen."""
+    """Write the probabilities of the output that each ensemble serves."""
     for half in range(served.shape[0]):
         for c in range(known):
             served[half, c] = mixers.get_probability(
@@ -208,13 +208,15 @@ def _learn_final(
     counts: NDArray[np.float64],
     scratch: Scratch,
 ) -> None:
-    """Choose what is served next, let the final mixers take a step, and count the label."""
-    everyone = scratch.flags[-mixers.WIDTH - 1 :]
+    """Select the output to serve next, update the final mixers, and count the label."""
+    all_available = scratch.flags[-mixers.WIDTH - 1 :]
     if known > 0:
         mixers.update_mixer_losses(known, truth, turn, combined, fading, scratch.rows)
         for half in range(PAIR):
             now = chosen[half, mixers.SERVED]
-            chosen[half, mixers.SERVED] = find_best_expert(combined[half], everyone, now, margin)
+            chosen[half, mixers.SERVED] = find_best_expert(
+                combined[half], all_available, now, margin
+            )
     if truth < known:
         mixers.step_final(known, truth, turn, scratch.rows)
     if counts.size > 0:
@@ -225,7 +227,7 @@ def _learn_final(
 def run_pool(
     answers: NDArray[np.floating],  # shape=(candidates, n, C)
     alive: NDArray[np.uint8],  # shape=(candidates, n)
-    truth: NDArray[np.int32],  # nobody looks at it who does not learn
+    truth: NDArray[np.int32],  # not used unless learning
     known: NDArray[np.int32],
     learns: bool,
     fading: float,
@@ -242,23 +244,23 @@ def run_pool(
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
     counts: NDArray[np.float64],  # shape=(C,), or empty, see LabelEnsemble
-    heard: NDArray[np.floating],  # this and the next four: see Scratch
+    log_probabilities: NDArray[np.floating],  # this and the next four: see Scratch
     priors: NDArray[np.float64],
-    opinions: NDArray[np.float64],
+    inputs: NDArray[np.float64],
     rows: NDArray[np.float64],
     flags: NDArray[np.uint8],
     served: NDArray[np.float64],  # shape=(ensembles, n, C), written
 ) -> None:
-    """Answer n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
-    # A named tuple would take a while to come in.
-    scratch = Scratch(heard, priors, opinions, rows, flags)
-    # Counts of labels that don't come any more fade for long; what fills up vectors is anything.
+    """Predict n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
+    # Passing a named tuple from Python would be slow.
+    scratch = Scratch(log_probabilities, priors, inputs, rows, flags)
+    # Faded counts and the padding of vectors may be subnormal.
     control = flush_subnormals()
     labels = answers.shape[2]
     counted = transitions, frequencies, last
     mixers.load_lanes(members, final, final_squares, rows)
     names, y = 0, -1
-    # The final mixers finish a sample while the next one is mixed: neither waits for the other.
+    # The final mixers finish a sample while the next one is mixed, to overlap their latencies.
     for i in range(known.size + 1):
         turn, before = i % 2, 1 - i % 2
         names_before, y_before = names, y
@@ -266,14 +268,14 @@ def run_pool(
         if i < known.size:
             if i % CHUNK_SIZE == 0:
                 stop = min(i + CHUNK_SIZE, known.size)
-                compute_log_probabilities(answers, i, stop, heard)
+                compute_log_probabilities(answers, i, stop, log_probabilities)
                 compute_prior_log_probabilities(
                     truth, known, i, stop, learns, fading, *counted, labels, priors
                 )
             names, y = min(known[i], labels), truth[i] if learns else -1
         if names > 0:
-            heard_of = alive, members, weights, losses, chosen
-            _mix_sample(i, labels, names, turn, learns, margin, *heard_of, scratch)
+            arrays = alive, members, weights, losses, chosen
+            _mix_sample(i, labels, names, turn, learns, margin, *arrays, scratch)
         if names_before > 0:
             mixers.mix_final(names_before, before, rows)
         if names > 0:
@@ -285,15 +287,15 @@ def run_pool(
             mixers.softmax(
                 rows[mixers.FINAL_PROBABILITIES], names_before, rows[mixers.FINAL_PROBABILITIES]
             )
-            _answer(names_before, before, chosen, counts, rows, served[:, i - 1])
+            _write_served(names_before, before, chosen, counts, rows, served[:, i - 1])
         if y_before >= 0:
             about = fading, margin, combined, chosen, counts
             _learn_final(names_before, y_before, before, *about, scratch)
         if y >= 0:
-            _update_expert_losses(i, names, y, alive, members, opinions, losses, fading)
+            _update_expert_losses(i, names, y, alive, members, inputs, losses, fading)
             if y < names:
-                shares, ears = rows[mixers.PROBABILITIES + turn], rows[mixers.MEMBERSHIP]
-                mixers.step_mixers(weights, squares, names, y, opinions, shares, ears)
+                computed = rows[mixers.PROBABILITIES + turn], rows[mixers.MEMBERSHIP]
+                mixers.step_mixers(weights, squares, names, y, inputs, *computed)
     if learns:
         mixers.store_lanes(final, final_squares, rows)
     restore_subnormals(control)
@@ -301,15 +303,15 @@ def run_pool(
 
 @final
 class LabelPool:
-    """What ensembles of the same candidates know, by ensemble, and what all of them count.
+    """Arrays of one or two ensembles of the same candidates, and the label counts they share.
 
-    There is always room for two; one that nobody uses hears no expert.
+    There is always space for two; an unused one has no members.
 
     Args:
-        experts: How many each of them may hear.
-        ensembles: How many are in use, one or two.
-        follows: Whether one of them hears the expert that looks at the last label.
-        balanced: Whether they answer as if all labels were equally frequent.
+        experts: Number of experts.
+        ensembles: Number of ensembles, one or two.
+        follows: Whether an ensemble has the prior of the last label as a member.
+        balanced: Whether predictions are as if all labels were equally frequent.
 
     >>> LabelPool(3, ensembles=1, follows=True, balanced=False).weights.shape
     (3, 2, 4)
@@ -318,21 +320,21 @@ class LabelPool:
     def __init__(self, experts: int, *, ensembles: int, follows: bool, balanced: bool) -> None:
         self.ensembles = ensembles
         self.members = np.zeros((PAIR, experts), np.uint8)
-        self.weights = np.zeros((experts, PAIR, MIXERS))  # those of an expert side by side
+        self.weights = np.zeros((experts, PAIR, MIXERS))  # those of an expert are adjacent
         self.squares = np.zeros_like(self.weights)
         self.final = np.zeros((PAIR, WIDTH))
         self.final_squares = np.zeros_like(self.final)
         self.losses = np.zeros((PAIR, 2, experts))
         self.combined = np.zeros((PAIR, 2, WIDTH + 1))
         self.chosen = np.zeros((PAIR, 2), np.int64)
-        # By the last label, and a row for none.
+        # By the last label, with an additional row for none.
         self.transitions = np.zeros((3 if follows else 0, 2))
         self.frequencies = np.zeros(2)
         self.last = np.array([2], np.int64)  # row of the last label
         self.counts = np.zeros(2 if balanced else 0)  # of all labels so far
 
     def make_room(self, classes: int) -> None:
-        """Be able to count so many labels; arrays that have to grow are made anew."""
+        """Ensure capacity for so many labels; arrays that grow are replaced."""
         room = len(self.frequencies)
         if classes <= room:
             return
@@ -344,7 +346,7 @@ class LabelPool:
         self.transitions[:room, :room] = old[:room]
         self.transitions[-1:, :room] = old[-1:]
         if self.last[0] == room:
-            self.last = np.array([classes], np.int64)  # of this one alone: a copy may be asked
+            self.last = np.array([classes], np.int64)  # a new array, since copies share the old one
 
     def serve(
         self,
@@ -387,22 +389,22 @@ class LabelPool:
         return served
 
 
-_NOTHING = np.empty(0, np.int32)  # stands for truths that nobody knows
+_NOTHING = np.empty(0, np.int32)  # unknown truths
 
 
 @final
 class LabelEnsemble(BaseEnsemble):
-    """Combines what candidates say about labels by logarithmic opinion pools learned online.
+    """Combines class probabilities of candidates by logarithmic opinion pools learned online.
 
-    Each mixer gives a label the product of the experts' shares, each to the power of its weight,
-    and moves the weights down the slope of its own log-loss. Log-loss also decides who is served:
-    where shares mean little beyond which is the largest, fewer labels may be right.
+    Each mixer multiplies the experts' probabilities, each to the power of its weight, and learns
+    the weights by gradient descent on its own log-loss. Log-loss also selects the served output: if
+    probabilities are poorly calibrated, accuracy may be lower.
 
-    A balanced ensemble answers what the shares would be if all labels were equally frequent
-    (Saerens, Latinne and Decaestecker 2002): each is divided by how often its label came. If they
-    are true, the largest one gives the best balanced accuracy. What is learned is the same.
+    A balanced ensemble predicts as if all labels were equally frequent (Saerens, Latinne and
+    Decaestecker 2002): probabilities are divided by the label frequencies. If they are calibrated,
+    the largest one maximizes balanced accuracy. Learning is not affected.
 
-    Logarithms of float32 shares are reckoned as float32, all else as float64.
+    Logarithms of float32 probabilities are computed in float32, everything else in float64.
 
     >>> ensemble = LabelEnsemble(2)
     >>> right = np.tile([0.9, 0.1], (200, 1)), np.tile([0.5, 0.5], (200, 1))
@@ -421,19 +423,19 @@ class LabelEnsemble(BaseEnsemble):
             self._arrays = (*self._arrays, "counts")
         super().__init__(candidates, **others)
 
-    def _begin(self) -> None:
+    def _create_arrays(self) -> None:
         self._move(_pool_for([self]), 0)
 
     def _move(self, pool: LabelPool, place: int) -> None:
-        """Have one's arrays in a pool from now on."""
+        """Move the arrays into a pool."""
         own = {name: getattr(self, name) for name in BaseEnsemble._arrays}
         self._pool, self._place = pool, place
-        self._look()
+        self._bind_views()
         for name, array in own.items():
             getattr(self, name)[...] = array
 
-    def _look(self) -> None:
-        """Know one's part of the pool's arrays."""
+    def _bind_views(self) -> None:
+        """Bind the arrays of this ensemble as views of the pool."""
         pool, place = self._pool, self._place
         self.members = pool.members[place]
         self.weights, self.squares = pool.weights[:, place].T, pool.squares[:, place].T
@@ -443,21 +445,21 @@ class LabelEnsemble(BaseEnsemble):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._look()  # copies of parts are no parts of the copy
+        self._bind_views()  # copied views are not views of the copied pool
 
     @property
     def follows(self) -> bool:
-        """Whether the expert is heard that looks at the last label."""
+        """Whether the prior of the last label is a member."""
         return bool(self.members[self.candidates])
 
     @property
     def transitions(self) -> NDArray[np.float64]:
-        """Labels by the one before, and a row for none; no row where nobody is to hear of them."""
+        """Faded label counts by the last label, with a row for none; no rows unless `follows`."""
         return self._pool.transitions if self.follows else self._pool.transitions[:0]
 
     @property
     def frequencies(self) -> NDArray[np.float64]:
-        """Labels, faded as they are."""
+        """Faded label counts."""
         return self._pool.frequencies
 
     @property
@@ -467,7 +469,7 @@ class LabelEnsemble(BaseEnsemble):
 
     @property
     def counts(self) -> NDArray[np.float64]:
-        """Labels so far, of a balanced one."""
+        """Label counts so far, of a balanced ensemble."""
         return self._pool.counts
 
     def serve(
@@ -479,17 +481,17 @@ class LabelEnsemble(BaseEnsemble):
         *,
         learns: bool = True,
     ) -> NDArray[np.float64]:
-        """Answer n samples in order, each before its truth is learned.
+        """Predict n samples in order, each before its truth is learned.
 
         Args:
-            answers: shape=(candidates, n, C), shares; of sample i the first ``known[i]`` count.
-            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
-            truth: shape=(n,), class numbers; -1 where there is none. Needed only to learn.
-            known: shape=(n,), classes known before each sample.
-            learns: Whether weights move and losses are noted.
+            answers: shape=(candidates, n, C), probabilities; the first ``known[i]`` of sample i.
+            alive: shape=(candidates, n), 0 where a candidate has no finite prediction.
+            truth: shape=(n,), class numbers, -1 if missing. Needed only to learn.
+            known: shape=(n,), number of classes known before each sample.
+            learns: Whether to update weights and losses.
 
         Returns:
-            shape=(n, C), shares of the known classes; all 0 where none is known.
+            shape=(n, C), probabilities of the known classes; 0 if none is known.
         """
         settings = self.fading, self.margin
         served = self._pool.serve(answers, alive, truth, known, *settings, learns=learns)
@@ -503,9 +505,9 @@ class LabelEnsemble(BaseEnsemble):
         truth: NDArray[np.int32],
         known: NDArray[np.int32],
     ) -> NDArray[np.float64]:
-        """What this one serves and the other one that goes with it, see `share_pool`.
+        """Serve this ensemble and the one that shares its pool, see `share_pool`.
 
-        Takes little longer than one alone. Like `serve`, but shape=(2, n, C).
+        Takes little longer than one alone. Like `serve`, but returns shape=(2, n, C).
         """
         settings = self.fading, self.margin
         return self._pool.serve(answers, alive, truth, known, *settings, learns=True)
@@ -513,28 +515,28 @@ class LabelEnsemble(BaseEnsemble):
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int
     ) -> NDArray[np.float64]:
-        """Answer samples of which each might be the next, as `serve` would; nothing changes.
+        """Predict candidates for the next sample without learning.
 
-        Any number of threads may ask at once, unless one of them learns.
+        Safe to call from several threads, unless one of them learns.
 
         Args:
-            answers: shape=(candidates, n, C), shares.
-            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
-            known: Classes known.
+            answers: shape=(candidates, n, C), probabilities.
+            alive: shape=(candidates, n), 0 where a candidate has no finite prediction.
+            known: Number of known classes.
         """
         _, n, width = answers.shape
         names = constant_column(n, known, np.int32)
-        # Room for more labels is made aside.
-        asked = self if width <= len(self.frequencies) else self._aside()
-        return asked.serve(answers, alive, _NOTHING, names, learns=False)
+        # A copy gets capacity for more labels.
+        twin = self if width <= len(self.frequencies) else self._copy_for_prediction()
+        return twin.serve(answers, alive, _NOTHING, names, learns=False)
 
-    def _aside(self) -> Self:
-        aside = copy(self)
-        aside._pool = copy(self._pool)  # which makes room by new arrays
-        return aside
+    def _copy_for_prediction(self) -> Self:
+        twin = copy(self)
+        twin._pool = copy(self._pool)  # whose arrays are replaced when they grow
+        return twin
 
     def adopt(self, other: BaseEnsemble) -> None:
-        """As of any ensemble, and how frequent each label is."""
+        """Start from the weights and label frequencies of another ensemble."""
         assert isinstance(other, LabelEnsemble)
         super().adopt(other)
         self._pool.make_room(len(other.frequencies))
@@ -544,7 +546,7 @@ class LabelEnsemble(BaseEnsemble):
             self.counts[: len(counts)] = counts
 
     def balance(self) -> None:
-        """Be balanced from now on, with what was counted so far, faded, in place of all."""
+        """Balance predictions from now on, with the faded counts so far as label counts."""
         if not self._balanced:
             self._balanced = True
             self._arrays = (*self._arrays, "counts")
@@ -555,10 +557,10 @@ class LabelEnsemble(BaseEnsemble):
         self = cls(**cls._settings_of(state), balanced="counts" in state)
         classes = np.size(state["frequencies"])
         if not 2 <= classes <= 1 << 16:
-            raise ModelFileError(f"ensemble: it counts {classes} classes")
+            raise ModelFileError(f"ensemble: the number of classes is {classes}")
         self._pool.make_room(classes)
-        self._take_over(state)
-        self.weights *= self.members  # only by them is anybody left out: see `label_mixers.mix`
+        self._restore_arrays(state)
+        self.weights *= self.members  # excluded experts have weight 0: see `mixers.mix_experts`
         if not 0 <= self.last[0] <= classes:
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
         return self
@@ -567,7 +569,7 @@ class LabelEnsemble(BaseEnsemble):
 def share_pool(first: LabelEnsemble, second: LabelEnsemble) -> None:
     """Let two ensembles of the same candidates learn together; see `LabelEnsemble.serve_pair`.
 
-    Both have counted the same labels, with the same settings, as two do that saw the same samples.
+    Both must have the same settings and have seen the same samples.
     """
     pool = _pool_for([first, second])
     pool.make_room(len(first.frequencies))

@@ -49,9 +49,9 @@ __all__ = (
 )
 
 
-FLOOR = 1e-4  # least probability in a logarithm
+FLOOR = 1e-4  # probabilities are clipped to it in logarithms
 LOG_FLOOR = math.log(FLOOR)
-CHUNK_SIZE = 32  # samples: equal ones of all candidates lie in each other's way in a cache
+CHUNK_SIZE = 32  # samples; larger chunks cause cache conflicts between candidates
 
 
 @exact_inlined
@@ -61,7 +61,7 @@ def compute_log_probabilities(
     stop: int,
     logarithms: NDArray[np.floating],  # shape=(samples * C * candidates,) and a vector, written
 ) -> None:
-    """Logarithms of the shares in samples from ``start`` on to ``stop``, none below `FLOOR`'s.
+    """Compute logarithms of the probabilities in samples ``start`` to ``stop``, clipped at `FLOOR`.
 
     They have an error of 4 units in the last place. Of a share that is not finite it is any number.
     """
@@ -79,7 +79,7 @@ def compute_log_probabilities(
 
 @exact_inlined
 def compute_prior_log_probabilities(
-    truth: NDArray[np.int32],  # nobody looks at it who does not learn
+    truth: NDArray[np.int32],  # not used unless learning
     known: NDArray[np.int32],
     start: int,
     stop: int,
@@ -88,10 +88,10 @@ def compute_prior_log_probabilities(
     transitions: NDArray[np.float64],  # shape=(C + 1, C), or empty, see LabelEnsemble
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
-    width: int,  # most labels that are asked about
+    width: int,  # largest number of labels
     priors: NDArray[np.float64],  # shape=(samples * width * PRIORS,) and a vector, written
 ) -> None:
-    """What the experts say that need no network, each before its truth is noted, as logarithms.
+    """Compute the log-probabilities of the priors, each before its truth is counted.
 
     That is of samples from ``start`` on to ``stop``, after all before them. They count what
     followed the last label, and all labels, both faded; each label counts as one part of a sample
@@ -123,7 +123,7 @@ def _count_label(
     label: int,
     fading: float,
 ) -> None:
-    """Count a label after the one before it, and among all."""
+    """Count a label, also by the previous one."""
     for c in range(frequencies.size):
         frequencies[c] *= fading
     frequencies[label] += 1.0
@@ -136,22 +136,21 @@ def _count_label(
 
 PAIR = 2  # ensembles
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
-# How fast the weights of each mixer move, whether by AdaGrad, and what divides a step's square.
+# Of each mixer: learning rate, whether it uses AdaGrad, and the divisor of squared steps.
 LEARNING_RATES = np.array([0.002, 0.008, 0.02, 0.08] * PAIR)
 ADAPTIVE = np.array([0.0, 0.0, 1.0, 1.0] * PAIR)
 DAMPINGS = np.array([1.0, 1.0, DAMPING, DAMPING] * PAIR)
 MIXERS = FOUR
-BEST = MIXERS  # after the mixers, what the best expert says alone
+BEST = MIXERS  # after the mixers: the best expert alone
 WIDTH = MIXERS + 1
-FINAL = WIDTH  # after them, what the final mixer makes of them
-BEST_ONE, SERVED = range(2)  # what is chosen: an expert; a mixer, BEST or FINAL
+FINAL = WIDTH  # after them: the final mixer
+BEST_ONE, SERVED = range(2)  # chosen: an expert; a mixer, BEST or FINAL
 FIRST = np.repeat([1.0, 0.0], MIXERS)  # lanes of the first ensemble
 SECOND = 1.0 - FIRST
 
-# Rows of working memory: by label what the mixers and the best experts say, as scores, which are
-# logarithms, and as shares, in turn for a sample and the one before. Of the final mixers the
-# shares, the logarithm of that of the truth, the weights and the squares of slopes. Whom each
-# ensemble hears.
+# Rows of working memory: by label, scores (logarithms) and probabilities of the mixers and the best
+# experts, alternating between a sample and the previous one. Of the final mixers, probabilities,
+# the log-probability of the truth, weights and squared gradients. The members of each ensemble.
 SCORES, BEST_SCORES, PROBABILITIES, BEST_PROBABILITIES = range(0, 8, 2)
 FINAL_PROBABILITIES, TRUTH_LOGS, FINAL_STATE, MEMBERSHIP = range(8, 12)
 ROWS = MEMBERSHIP + 1
@@ -171,7 +170,7 @@ def load_lanes(
     final_squares: NDArray[np.float64],
     rows: NDArray[np.float64],
 ) -> None:
-    """Lay out in lanes what is not kept so."""
+    """Load weights and members into lanes."""
     for k in range(members.shape[1]):
         ears = _halves(float(members[0, k]), float(members[1, k]))
         simd.store(rows[MEMBERSHIP], EIGHT * k, ears)
@@ -190,7 +189,7 @@ def store_lanes(
     final_squares: NDArray[np.float64],
     rows: NDArray[np.float64],
 ) -> None:
-    """Keep what was laid out and has changed."""
+    """Store the changed lanes."""
     for half in range(PAIR):
         for m in range(WIDTH):
             at = half * MIXERS + (m if m < MIXERS else EIGHT)
@@ -205,7 +204,7 @@ def mix_experts(
     known: int,
     scores: NDArray[np.float64],
 ) -> None:
-    """What each mixer says: shares in proportion to the experts' to the power of their weights."""
+    """Score labels by each mixer: the weighted sum of the experts' log-probabilities."""
     for c in range(known):
         score = simd.splat_eight(0.0)
         for k in range(opinions.shape[1]):
@@ -222,7 +221,7 @@ def copy_best_experts(
     known: int,
     scores: NDArray[np.float64],
 ) -> None:
-    """What the best experts say, whose shares may not sum to 1; without one all are equal."""
+    """Copy scores of the best experts, which need not sum to 1; without one all are equal."""
     for c in range(known):
         one = opinions[c, first] if first >= 0 else 0.0
         other = opinions[c, second] if second >= 0 else 0.0
@@ -231,7 +230,7 @@ def copy_best_experts(
 
 @exact_inlined
 def log_softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]) -> None:
-    """Scores to shares in each lane; scores become the logarithms of them, none below the floor."""
+    """Replace scores by clipped log-probabilities in each lane, and compute probabilities."""
     total = softmax(scores, known, shares)
     floor, scale = simd.splat_eight(LOG_FLOOR), logarithm(total)
     for c in range(known):
@@ -241,7 +240,7 @@ def log_softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.floa
 
 @exact_inlined
 def softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]):  # type: ignore[no-untyped-def]  # a vector
-    """Scores to shares in each lane; the largest score becomes 0. Returns by what was divided."""
+    """Compute probabilities in each lane, shifting the largest score to 0; return the divisor."""
     peak = simd.splat_eight(-np.inf)
     for c in range(known):
         peak = simd.maximum(peak, simd.load_eight(scores, EIGHT * c))
@@ -261,7 +260,7 @@ def softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]
 
 @exact_inlined
 def mix_final(known: int, turn: int, rows: NDArray[np.float64]) -> None:
-    """What the final mixers say, which take the mixers and the best expert for experts."""
+    """Score labels by the final mixers, whose inputs are the mixers and the best expert."""
     weights, own = simd.load_eight(rows[FINAL_STATE], 0), simd.load_eight(rows[FINAL_STATE], EIGHT)
     for c in range(known):
         at = EIGHT * c
@@ -284,7 +283,7 @@ def step_mixers(
     shares: NDArray[np.float64],
     ears: NDArray[np.float64],
 ) -> None:
-    """A step of each mixer down the slope of its log-loss."""
+    """Update each mixer by gradient descent on its log-loss."""
     rates, adaptive = simd.load_eight(LEARNING_RATES, 0), simd.load_eight(ADAPTIVE, 0)
     dampings = simd.load_eight(DAMPINGS, 0)
     for k in range(opinions.shape[1]):
@@ -304,7 +303,7 @@ def step_mixers(
 
 @exact_inlined
 def step_final(known: int, truth: int, turn: int, rows: NDArray[np.float64]) -> None:
-    """The same of each final mixer, by AdaGrad."""
+    """Update each final mixer by AdaGrad."""
     for part in range(2):  # weights of the mixers, and of the best experts
         scores = rows[(BEST_SCORES if part else SCORES) + turn]
         slope = simd.subtract(simd.splat_eight(0.0), simd.load_eight(scores, EIGHT * truth))
@@ -330,7 +329,7 @@ def update_mixer_losses(
     fading: float,
     rows: NDArray[np.float64],
 ) -> None:
-    """Take in the log-losses of the mixers, the best experts and the final mixers."""
+    """Update the log-losses of the mixers, the best experts and the final mixers."""
     share = simd.splat_eight(FLOOR)
     if truth < known:
         share = simd.maximum(simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * truth), share)
@@ -351,7 +350,7 @@ def update_mixer_losses(
 
 @exact_inlined
 def get_probability(rows: NDArray[np.float64], turn: int, half: int, m: int, c: int) -> float:
-    """Share that a mixer, the best expert or the final mixer of an ensemble gives to a label."""
+    """Get the probability of a label by a mixer, the best expert or the final mixer."""
     at = EIGHT * c + MIXERS * half
     if m < MIXERS:
         return float(rows[PROBABILITIES + turn, at + m])

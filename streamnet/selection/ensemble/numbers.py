@@ -21,11 +21,11 @@ from streamnet.selection.ensemble.base import (
 
 __all__ = ("NumberEnsemble",)
 
-MAX_DEVIATIONS = 10.0  # standard deviations: what lies beyond counts as this far from the mean
-MAX_LOSS = 1e3  # of a loss in standard deviations
-HUBER_DELTA = 0.1  # error in standard deviations from which a step no longer grows
+MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which numbers are clipped
+MAX_LOSS = 1e3  # standard deviations, to which losses are clipped
+HUBER_DELTA = 0.1  # standard deviations; larger errors do not increase the step
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
-NLMS_REGULARIZER = 1e-2  # squared length that is added to the inputs' in the normalised step
+NLMS_REGULARIZER = 1e-2  # added to the squared norm of the inputs
 NORMALIZED, ADAGRAD, HEDGE = range(3)
 KINDS = np.array([NORMALIZED, ADAGRAD, ADAGRAD, HEDGE])
 LEARNING_RATES = np.array([0.05, 0.01, 0.03, 0.3])
@@ -33,29 +33,32 @@ LEARNING_RATES = np.array([0.05, 0.01, 0.03, 0.3])
 
 @exact_inlined
 def _hedge(
-    losses: NDArray[np.float64], able: NDArray[np.uint8], rate: float, weights: NDArray[np.float64]
+    losses: NDArray[np.float64],
+    available: NDArray[np.uint8],
+    rate: float,
+    weights: NDArray[np.float64],
 ) -> None:
     """Weights that fall exponentially with the faded loss (Freund and Schapire 1997)."""
     lowest = np.inf
-    for k in range(able.size):
-        if able[k] != 0 and losses[COUNT, k] > 0.0:
+    for k in range(available.size):
+        if available[k] != 0 and losses[COUNT, k] > 0.0:
             lowest = min(lowest, losses[TOTAL, k] / losses[COUNT, k])
     total = 0.0
-    for k in range(able.size):
+    for k in range(available.size):
         weights[k] = 0.0
-        if able[k] != 0 and losses[COUNT, k] > 0.0:
+        if available[k] != 0 and losses[COUNT, k] > 0.0:
             mean = losses[TOTAL, k] / losses[COUNT, k]
             weights[k] = math.exp(-rate * (mean - lowest) * losses[COUNT, k])
         total += weights[k]
-    for k in range(able.size):
+    for k in range(available.size):
         weights[k] = weights[k] / total if total > 0.0 else 0.0
 
 
 @exact_inlined
-def _dot(weights: NDArray[np.float64], opinions: NDArray[np.float64]) -> float:
+def _dot(weights: NDArray[np.float64], predictions: NDArray[np.float64]) -> float:
     total = 0.0
     for k in range(weights.size):
-        total += weights[k] * opinions[k]
+        total += weights[k] * predictions[k]
     return total
 
 
@@ -68,46 +71,46 @@ def _clip(z: float) -> float:
 def _step_mixer(
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
-    opinions: NDArray[np.float64],
+    predictions: NDArray[np.float64],
     error: float,
     rate: float,
     kind: int,
 ) -> None:
-    """A step of a mixer against its error, whose influence is bounded."""
+    """Update a mixer by its error, whose influence is bounded."""
     if kind == HEDGE:
         return
     if kind == ADAGRAD:
         slope = min(max(error / HUBER_DELTA, -1.0), 1.0)
         for k in range(weights.size):
-            g = slope * opinions[k]
+            g = slope * predictions[k]
             squares[k] += g * g
             weights[k] -= rate * g / math.sqrt(squares[k] + DAMPING)
         return
     length = NLMS_REGULARIZER
     for k in range(weights.size):
-        length += opinions[k] * opinions[k]
+        length += predictions[k] * predictions[k]
     for k in range(weights.size):
-        weights[k] -= rate * min(max(error, -1.0), 1.0) * opinions[k] / length
+        weights[k] -= rate * min(max(error, -1.0), 1.0) * predictions[k] / length
 
 
 @exact_inlined
 def _mix(
-    opinions: NDArray[np.float64],
-    able: NDArray[np.uint8],
+    predictions: NDArray[np.float64],
+    available: NDArray[np.uint8],
     losses: NDArray[np.float64],
     weights: NDArray[np.float64],
     final: NDArray[np.float64],
     best: int,
-    said: NDArray[np.float64],  # shape=(mixers + 2,), written
+    mixed: NDArray[np.float64],  # shape=(mixers + 2,), written
 ) -> None:
-    """The number of each mixer, of the best expert (the mean without any), of the final mixer."""
+    """Compute the outputs of each mixer, of the best expert (or the mean), and of the final mixer."""
     mixers = weights.shape[0]
     for m in range(mixers):
         if KINDS[m] == HEDGE:
-            _hedge(losses, able, LEARNING_RATES[m], weights[m])
-        said[m] = _clip(_dot(weights[m], opinions))
-    said[mixers] = opinions[best] if best >= 0 else 0.0
-    said[mixers + 1] = _clip(_dot(final, said[: mixers + 1]))
+            _hedge(losses, available, LEARNING_RATES[m], weights[m])
+        mixed[m] = _clip(_dot(weights[m], predictions))
+    mixed[mixers] = predictions[best] if best >= 0 else 0.0
+    mixed[mixers + 1] = _clip(_dot(final, mixed[: mixers + 1]))
 
 
 @exact_kernel
@@ -135,41 +138,43 @@ def _serve(
 ) -> None:
     candidates, n = answers.shape
     mixers = weights.shape[0]
-    opinions = scratch[: members.size]
-    said = scratch[members.size :]
-    able = flags[: members.size]
-    everyone = flags[members.size :]
+    predictions = scratch[: members.size]
+    mixed = scratch[members.size :]
+    available = flags[: members.size]
+    all_available = flags[members.size :]
     for k in range(members.size):
-        able[k] = members[k]
+        available[k] = members[k]
     for m in range(mixers + 2):
-        everyone[m] = 1
+        all_available[m] = 1
     for i in range(n):
         for k in range(candidates):
-            able[k] = members[k] if alive[k, i] != 0 else 0
+            available[k] = members[k] if alive[k, i] != 0 else 0
             z = (answers[k, i] - center[i]) / spread[i]
-            opinions[k] = _clip(z) if able[k] != 0 else 0.0
+            predictions[k] = _clip(z) if available[k] != 0 else 0.0
         # The last target, and the mean of all.
         z = (last[0] - center[i]) / spread[i] if last[1] > 0.0 else 0.0
-        opinions[candidates] = _clip(z) * able[candidates]
-        opinions[candidates + 1] = 0.0
-        best = find_best_expert(losses, able, chosen[0], margin)
+        predictions[candidates] = _clip(z) * available[candidates]
+        predictions[candidates + 1] = 0.0
+        best = find_best_expert(losses, available, chosen[0], margin)
         chosen[0] = best if learns else chosen[0]
-        _mix(opinions, able, losses, weights, final, best, said)
-        served[i] = center[i] + spread[i] * said[chosen[1]]
+        _mix(predictions, available, losses, weights, final, best, mixed)
+        served[i] = center[i] + spread[i] * mixed[chosen[1]]
         if not learns or not math.isfinite(truth[i]):
             continue
         y = (truth[i] - center[i]) / spread[i]
         for k in range(members.size):
             if members[k] != 0:
-                loss = abs(opinions[k] - y) if able[k] != 0 else MAX_DEVIATIONS
+                loss = abs(predictions[k] - y) if available[k] != 0 else MAX_DEVIATIONS
                 update_faded_loss(losses, k, min(loss, MAX_LOSS), fading)
         for m in range(mixers + 2):
-            update_faded_loss(combined, m, min(abs(said[m] - y), MAX_LOSS), fading)
-        chosen[1] = find_best_expert(combined, everyone, chosen[1], margin)
+            update_faded_loss(combined, m, min(abs(mixed[m] - y), MAX_LOSS), fading)
+        chosen[1] = find_best_expert(combined, all_available, chosen[1], margin)
         for m in range(mixers):
-            _step_mixer(weights[m], squares[m], opinions, said[m] - y, LEARNING_RATES[m], KINDS[m])
-        error = said[mixers + 1] - y
-        _step_mixer(final, final_squares, said[: mixers + 1], error, FINAL_LEARNING_RATE, ADAGRAD)
+            _step_mixer(
+                weights[m], squares[m], predictions, mixed[m] - y, LEARNING_RATES[m], KINDS[m]
+            )
+        error = mixed[mixers + 1] - y
+        _step_mixer(final, final_squares, mixed[: mixers + 1], error, FINAL_LEARNING_RATE, ADAGRAD)
         last[0] = truth[i]
         last[1] = 1.0
 
@@ -178,10 +183,10 @@ def _serve(
 class NumberEnsemble(BaseEnsemble):
     """Combines candidates' numbers by linear mixers learned online, in standard units.
 
-    The mixers move their weights by normalised least mean squares (Nagumo and Noda 1967), by
-    AdaGrad on Huber's loss, and by Hedge (Freund and Schapire 1997). The absolute error decides who
-    is served. No expert is a constant but the mean of all, so an offset that all candidates share
-    is not put right.
+    The mixers learn by normalized least mean squares (Nagumo and Noda 1967), by AdaGrad on Huber's
+    loss, and by Hedge (Freund and Schapire 1997). The absolute error selects the served output. The
+    only constant expert is the mean of all targets, so an offset shared by all candidates is not
+    corrected.
 
     >>> ensemble = NumberEnsemble(2)
     >>> truth = np.sin(np.arange(500.0))
@@ -195,7 +200,7 @@ class NumberEnsemble(BaseEnsemble):
     _mixers = len(LEARNING_RATES)
     _arrays = (*BaseEnsemble._arrays, "last")
 
-    def _begin(self) -> None:
+    def _create_arrays(self) -> None:
         self.last = np.zeros(2)  # the last target, and 1 once there was one
 
     def serve(
@@ -208,15 +213,15 @@ class NumberEnsemble(BaseEnsemble):
         *,
         learns: bool = True,
     ) -> NDArray[np.float64]:
-        """Answer n samples in order, each before its truth is learned.
+        """Predict n samples in order, each before its truth is learned.
 
         Args:
             answers: shape=(candidates, n).
-            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
-            truth: shape=(n,), NaN where there is none.
+            alive: shape=(candidates, n), 0 where a candidate has no finite prediction.
+            truth: shape=(n,), NaN if missing.
             center: shape=(n,), mean of the targets before each sample.
             spread: shape=(n,), their standard deviation, > 0.
-            learns: Whether weights move and losses are noted.
+            learns: Whether to update weights and losses.
 
         Returns:
             shape=(n,).
@@ -249,24 +254,26 @@ class NumberEnsemble(BaseEnsemble):
     def answer(
         self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
     ) -> NDArray[np.float64]:
-        """Answer samples of which each might be the next, as `serve` would; nothing changes.
+        """Predict candidates for the next sample without learning.
 
-        Any number of threads may ask at once, unless one of them learns.
+        Safe to call from several threads, unless one of them learns.
 
         Args:
             answers: shape=(candidates, n).
-            alive: shape=(candidates, n), 0 where a candidate has no finite answer.
+            alive: shape=(candidates, n), 0 where a candidate has no finite prediction.
             scale: Mean and standard deviation, > 0, of the targets so far.
         """
         n = answers.shape[1]
         center, spread = (np.full(n, number) for number in scale)
         nothing = np.full(n, np.nan)
-        return self._aside().serve(answers, alive, nothing, center, spread, learns=False)
+        return self._copy_for_prediction().serve(
+            answers, alive, nothing, center, spread, learns=False
+        )
 
     @classmethod
     def _restored(cls, state: dict[str, Any]) -> Self:
         self = cls(**cls._settings_of(state))
-        self._take_over(state)
+        self._restore_arrays(state)
         if self.last[1] not in (0.0, 1.0):
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
         return self

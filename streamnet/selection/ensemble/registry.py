@@ -1,4 +1,4 @@
-"""Which ensemble serves which task."""
+"""Ensembles by task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ensemble = LabelEnsemble | NumberEnsemble
 
 
 def select_members(lagged: list[bool]) -> NDArray[np.uint8]:
-    """Who is heard where nobody tells targets: no candidate that needs them, unless all do.
+    """Select members for predictions without targets: candidates without lags, unless all have lags.
 
     >>> select_members([False, True, False]).tolist()
     [1, 0, 1, 0, 1]
@@ -31,9 +31,9 @@ def select_members(lagged: list[bool]) -> NDArray[np.uint8]:
 
 
 def build_averaging_state(task: Task, candidates: int) -> dict[str, Any]:
-    """The state of an ensemble that has learned nothing: every candidate counts the same.
+    """Build the state of an ensemble in which all candidates have equal weights.
 
-    Numbers are averaged; shares are multiplied, and the root taken.
+    Numbers are averaged; of probabilities the geometric mean is taken.
 
     >>> ensemble = restore_ensemble(Task.REGRESSION, build_averaging_state(Task.REGRESSION, 2))
     >>> alive = np.ones((2, 1), np.uint8)
@@ -44,12 +44,12 @@ def build_averaging_state(task: Task, candidates: int) -> dict[str, Any]:
     members[candidates:] = 0
     kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
     ensemble = kind(candidates, members=members)
-    ensemble.chosen[:] = -1, 0  # served is the first mixer, whose weights are equal at the start
+    ensemble.chosen[:] = -1, 0  # serves the first mixer, whose initial weights are equal
     return ensemble.export_state()
 
 
 def restore_ensemble(task: Task, state: dict[str, Any]) -> Ensemble:
-    """The ensemble whose state this is.
+    """Restore an ensemble of either task.
 
     Raises:
         ModelFileError: If the parts of the state do not fit together.
