@@ -81,7 +81,7 @@ def test_the_ensemble_says_by_whom_it_was_answered(task: Task) -> None:
 
 def test_what_can_not_be_served_is_refused() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"serve is 'best', but must be one of ensemble, champion$"
+        ConfigurationError, match=r"serve is 'best', but must be 'ensemble' or 'champion'$"
     ):
         learner_of(Task.REGRESSION, serve="best")
 

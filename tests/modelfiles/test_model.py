@@ -159,7 +159,10 @@ def changed(**values: Any) -> bytes:
         ({"networks": {"1": {}}}, "is damaged: KeyError"),
         ({"networks": {"0": part(weights={})}}, "the network has the parts"),
         ({"networks": {"0": part(settings={"hidden": [3]})}}, "has shape"),
-        ({"networks": {"0": part(settings={"hiden": [3]})}}, "unknown setting 'hiden'"),
+        (
+            {"networks": {"0": part(settings={"hiden": [3]})}},
+            "hiden is not a known setting of CandidateSettings",
+        ),
         ({"ensemble": {}}, "ensemble: the state is damaged"),
         ({"encoder": {}}, "the encoder's state is damaged"),
     ],
@@ -287,7 +290,7 @@ def test_what_estimators_take_is_answered_alike_by_their_model() -> None:
 def test_columns_that_do_not_fit_a_model_are_told_rather_than_taken_for_missing() -> None:
     model, network = trained(Task.REGRESSION), Model.of(NeuralNetwork(3))
     with pytest.raises(
-        SchemaError, match=r"2 columns without names \(f0, f1\), but must have those"
+        SchemaError, match=r"2 columns without names \(f0, f1\), but must have the known ones"
     ):
         model.predict(np.zeros((1, 2)))
     with pytest.raises(SchemaError, match="columns Size, hue, but known are: size, "):
