@@ -296,7 +296,7 @@ def test_columns_that_do_not_fit_a_model_are_told_rather_than_taken_for_missing(
     with pytest.raises(SchemaError, match="columns Size, hue, but known are: size, "):
         model.predict(pl.DataFrame({"Size": [1], "hue": ["red"]}))
     for columns in (2, 4):
-        with pytest.raises(SchemaError, match=f"X has {columns} columns .* known: f0, f1, f2"):
+        with pytest.raises(SchemaError, match=f"X has {columns} columns .* known ones: f0, f1, f2"):
             network.predict(np.zeros((1, columns)))
     column: Any = FrameRow({0: 1.0, 1: 2.0})  # type: ignore[dict-item]
     with pytest.raises(SchemaError, match="columns 0, 1, but known are: size, "):
