@@ -294,7 +294,7 @@ class Set:
         return self._numbers.setdefault(label, len(self._numbers))
 
     def counts(self) -> dict[str, int]:
-        """Number of samples of each class, in the order of class numbers; empty for a regression."""
+        """Number of samples of each class, by class number; empty for a regression."""
         found = Counter(sample.label for sample in self._samples)
         return {label: found[label] for label in self._numbers}
 

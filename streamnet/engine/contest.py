@@ -106,7 +106,7 @@ def build_decaying_contestants(
 def with_half_life(
     settings: CandidateSettings, half_life: float, samples: int
 ) -> CandidateSettings:
-    """Add an inverse learning-rate schedule: a half after ``half_life`` epochs, a third after two, ...
+    """Add an inverse schedule: half the learning rate after ``half_life`` epochs, a third after two.
 
     Args:
         settings: Settings of a candidate.

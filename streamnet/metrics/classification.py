@@ -337,7 +337,7 @@ class ClassificationEvaluator(StreamEvaluator):
         self._places[k] = 0
 
     def _kept(self, tracks: slice, horizon: Horizon) -> NDArray[np.float64]:
-        """The kept part of confusion matrices, column 0 for no prediction, scaled to a newest weight of 1."""
+        """Confusion matrices, column 0 for no prediction, scaled to a newest weight of 1."""
         classes = int(self._clock[CLASSES])
         fading = horizon is Horizon.FADING
         kept = self._confusion[int(fading), tracks, : self._rows(classes), : classes + 1]
@@ -358,7 +358,7 @@ class ClassificationEvaluator(StreamEvaluator):
         return np.moveaxis(self._cells[:, tracks], -1, 0)
 
     def _recent(self, tracks: slice) -> tuple[ConfusionCounts, NDArray[np.float64]]:
-        """Counts and sums of the sliding window, recomputed so that no rounding errors accumulate."""
+        """Counts and sums of the sliding window, recomputed to keep rounding errors from growing."""
         classes = int(self._clock[CLASSES])
         truth, answer, missed = self._ring(tracks)
         number = truth.shape[1]

@@ -293,8 +293,8 @@ def matthews_corrcoef(counts: ConfusionCounts) -> Values:
     """Correlation of truth and prediction (MCC), from -1 to 1.
 
     ``(n sum(hits) - sum(t a)) / sqrt((n**2 - sum(t**2)) (n**2 - sum(a**2)))`` with truths t and
-    predictions a. Matthews, "Comparison of the predicted and observed secondary structure of T4 phage
-    lysozyme", 1975; for several classes Gorodkin, "Comparing two K-category assignments by a
+    predictions a. Matthews, "Comparison of the predicted and observed secondary structure of T4
+    phage lysozyme", 1975; for several classes Gorodkin, "Comparing two K-category assignments by a
     K-category correlation coefficient", 2004. It is 0 where truth or prediction is constant.
     """
     # In fractions instead of counts, so that one threshold of rounding errors fits any n.
@@ -328,11 +328,11 @@ def brier_score(sums: Sums) -> Values:
 def roc_auc(truth: Classes, probability: Values) -> float:
     """Mean over classes of the area under the ROC curve of the class against all others.
 
-    The area is the probability that a sample of the class gets a higher probability of it than one of
-    another class, ties counted half: Hanley and McNeil, "The meaning and use of the area under a
+    The area is the probability that a sample of the class gets a higher probability of it than one
+    of another class, ties counted half: Hanley and McNeil, "The meaning and use of the area under a
     receiver operating characteristic (ROC) curve", Radiology 143, 1982. With two classes whose
-    probabilities sum to 1 both areas are the same. Classes of no sample, or of all, are left
-    out; NaN if that leaves none.
+    probabilities sum to 1 both areas are the same. Classes of no sample, or of all, are left out;
+    NaN if that leaves none.
     """
     areas = []
     for number in range(probability.shape[1]):

@@ -167,7 +167,8 @@ def _mean_over_classes(values: Values, counts: ConfusionCounts) -> Values:
     return mean(values.sum(-1), np.where(counts.truths.sum(-1) > 0, values.shape[-1], 0))
 
 
-# gopher-neural averages over all classes, whether or not they occur: for comparison with its reports.
+# gopher-neural averages over all classes, whether or not they occur: for comparison with its
+# reports.
 @metric("gopher.accuracy", "counts", scope="batch")
 def gopher_accuracy(counts: ConfusionCounts) -> Values:
     """Mean over classes of ``(TP + TN) / n``; the accuracy for two classes.

@@ -1,8 +1,8 @@
 """The registry of model formats; their code is imported when it is first needed.
 
 To add a format, write a module with ``encode`` and ``recognizes``, and ``decode`` if models can be
-loaded from it, and add a line to the table below. Output files, the command line, the daemon's media types and the
-clients all read it.
+loaded from it, and add a line to the table below. Output files, the command line, the daemon's
+media types and the clients all read it.
 """
 
 from __future__ import annotations

@@ -331,7 +331,7 @@ class NeuralNetwork:
         self._population.insert(0, parts)
 
     def _names(self) -> list[str]:
-        """Sections whose rows are inputs: all but the output layer of a network with hidden layers."""
+        """Sections whose rows are inputs: all but the output layer if there are hidden layers."""
         return ["first", *(f"upper{layer}" for layer in range(1, len(self.settings.hidden)))]
 
 

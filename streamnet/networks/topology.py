@@ -110,7 +110,7 @@ def build_sections(settings: CandidateSettings, capacity: Capacity) -> tuple[Sec
 def _scratch_places(
     settings: CandidateSettings, capacity: Capacity
 ) -> tuple[list[int], list[int], int]:
-    """Offsets of each layer's values and deltas, each after a vector that ends in 1; and the end."""
+    """Offsets of each layer's values and deltas, each after a vector ending in 1; and the end."""
     units = settings.hidden or (capacity.outputs,)
     offset = LANES + padded(capacity.dense)
     values, deltas = [], []

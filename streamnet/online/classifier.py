@@ -104,7 +104,7 @@ class OnlineClassifier(OnlineEstimator):
             )
 
     def predict_proba_one(self, x: Sample) -> dict[Any, float]:
-        """Predict the probability of each label for the next sample; empty if `predict_one` is None.
+        """Predict the probability of each label of the next sample; empty if `predict_one` is None.
 
         Args:
             x: Features by name.

@@ -338,7 +338,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         return predicted if isfinite(total) else None
 
     def _predict_many(self, X: SamplesLike) -> NDArray[np.floating]:
-        """Predict samples with the portable model, shape=(n, labels) or (n,); NaN where undefined."""
+        """Predict with the portable model, shape=(n, labels) or (n,); NaN where undefined."""
         with self._lock:
             rows = to_rows(X, self._reader.schema.fields)
             labels = len(self._learner.encoder.labels)

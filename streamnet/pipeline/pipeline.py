@@ -79,7 +79,7 @@ def build_warmup(
     encoder: EncoderKeywords | None,
     ahead: CompileProcess | None,
 ) -> Callable[[], Awaitable[bool]]:
-    """`warm_up` for these columns, with the process of `compile_in_background`; can be abandoned."""
+    """Call `warm_up` for these columns with the process of `compile_in_background`; abandonable."""
     kinds = [kind for _, kind in fields]
     work = partial(warm_up, task, dtype, encoder, kinds=kinds, background=ahead)
     return partial(run_abandonable, work)

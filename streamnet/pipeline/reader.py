@@ -175,7 +175,7 @@ class Reader:
             self._waiting.cancel()
 
     def give_up(self, error: DataError, block: Block, used: Block) -> None:
-        """Stop reading because of an error in ``block``, of which only the part ``used`` was used."""
+        """Stop reading because of an error in ``block``; only its part ``used`` was used."""
         self.stop()
         self.broken = error
         self.records -= count_records(block) - count_records(used)

@@ -97,8 +97,10 @@ def search_arguments(settings: RunSettings | ModelSettings) -> SearchKeywords:
     """Settings of the search for better candidates; by default none among given candidates.
 
     >>> from streamnet.settings.run import parse
-    >>> search_arguments(parse("population.hidden = ['8', '16']")), search_arguments(parse("search.grace = 9"))
-    ({'every': 0}, {'grace': 9})
+    >>> search_arguments(parse("population.hidden = ['8', '16']"))
+    {'every': 0}
+    >>> search_arguments(parse("search.grace = 9"))
+    {'grace': 9}
     """
     population = settings.population
     own = population.start or population.candidate or population.grid

@@ -166,7 +166,7 @@ def _mean_loss(totals: NDArray[np.float64], k: int) -> float:
 
 @exact_inlined
 def _is_better(totals: NDArray[np.float64], k: int, than: int, share: float) -> bool:
-    """Whether the mean loss of ``k`` is below a fraction of the other's; exact, without division."""
+    """Whether the mean loss of ``k`` is below a fraction of the other's, without division."""
     return bool(totals[0, k] * totals[1, than] < totals[0, than] * totals[1, k] * share)
 
 
@@ -191,13 +191,14 @@ class Selector:
     """Ranks candidates by their faded mean loss and keeps a champion.
 
     A challenger takes over when there is evidence that its losses are lower, by an anytime-valid
-    sequential test: it bets on the sign of the next difference, and its wealth is an e-value (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by
-    betting"), topped up to 1 as in an e-detector (Shin, Ramdas and Rinaldo 2024), so that a
-    champion may be overtaken at any time. Differences are bounded by 8 faded mean losses of the
-    champion. In the ``opening``, before there can be evidence, a challenger takes over if its faded
-    mean loss is lower by the fraction ``margin``. A champion is safe for its first ``dwell``
-    samples, but is replaced at once without a finite prediction. Ties go to the lower slot; losses
-    that are not finite are ignored.
+    sequential test: it bets on the sign of the next difference, and its wealth is an e-value
+    (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting"),
+    topped up to 1 as in an e-detector (Shin, Ramdas and Rinaldo 2024), so that a champion may be
+    overtaken at any time. Differences are bounded by 8 faded mean losses of the champion. In the
+    ``opening``, before there can be evidence, a challenger takes over if its faded mean loss is
+    lower by the fraction ``margin``. A champion is safe for its first ``dwell`` samples, but is
+    replaced at once without a finite prediction. Ties go to the lower slot; losses that are not
+    finite are ignored.
 
     Args:
         candidates: Number of candidates.

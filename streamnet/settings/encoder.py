@@ -42,7 +42,8 @@ class Scaling(StrEnum):
     minimum (-1) and the maximum (1). ``ROBUST``: distance from the median in interquartile ranges
     divided by 1.349, so that it equals ``STANDARD`` for normally distributed numbers. ``RANK``:
     fraction of smaller numbers, counting half of the equal ones, from -1 to 1. The last two use a
-    bounded summary of the numbers (`streamnet.features.columns.number`). ``NONE``: the number itself.
+    bounded summary of the numbers (`streamnet.features.columns.number`). ``NONE``: the number
+    itself.
     """
 
     STANDARD = "standard"

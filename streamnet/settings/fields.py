@@ -423,7 +423,8 @@ def check_group(name: str, values: Any, cls: type, *without: str) -> None:
     >>> from streamnet.settings.learning import SearchSettings
     >>> check_group("evolution", {"evry": 3}, SearchSettings)
     Traceback (most recent call last):
-    streamnet.errors.ConfigurationError: evolution.evry is not a known setting; did you mean 'every'?
+    streamnet.errors.ConfigurationError: evolution.evry is not a known setting; did you mean
+    'every'?
     """
     if values is not None and not isinstance(values, Mapping):
         raise _error(name, values, "must be a dict of settings by name")

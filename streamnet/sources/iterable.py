@@ -128,8 +128,8 @@ class AsyncPrefetcher(Generic[T]):
         except Exception as error:  # noqa: BLE001 - `take` raises it
             self._failure = error
         except BaseException as error:  # noqa: BLE001 - likewise
-            # Our own scope would absorb its cancellation. So the iterable was cancelled from outside
-            # or wants to exit, or the event loop ends, when no task waits for items.
+            # Our own scope would absorb its cancellation. So the iterable was cancelled from
+            # outside or wants to exit, or the event loop ends, when no task waits for items.
             self._failure = DataError(f"{type(error).__name__} was raised in it")
             self._failure.__cause__ = error
         finally:
@@ -232,8 +232,8 @@ class ThreadPrefetcher(Generic[T]):
                 await self._wait_until(lambda: self._ended)
 
     async def _wait_until(self, ready: Callable[[], bool]) -> None:
-        # The event is created before items are checked, while the thread adds items before it checks
-        # the event: whichever comes second sees what the other one did.
+        # The event is created before items are checked, while the thread adds items before it
+        # checks the event: whichever comes second sees what the other one did.
         try:
             while not ready():
                 event = self._waiting = Event()

@@ -1,4 +1,4 @@
-"""``dead-letters``: rejected records are listed, shown, and written out so that they can be learned."""
+"""``dead-letters``: rejected records are listed, shown, and written out to be learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Truth values and whole numbers: a model predicts alike in every format, whatever their spelling."""
+"""Truth values and whole numbers: predictions do not depend on format or spelling."""
 
 from __future__ import annotations
 

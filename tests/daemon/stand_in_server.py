@@ -1,4 +1,4 @@
-"""A server of stand-ins as a process of its own: ``python -m tests.daemon.stand_in_server OPTIONS``."""
+"""A server of stand-ins as a process: ``python -m tests.daemon.stand_in_server OPTIONS``."""
 
 from __future__ import annotations
 

@@ -136,7 +136,8 @@ class EngineWatcher(Watcher):
     def _describe_improvement(self, engine: Engine, improvement: Improvement) -> str:
         name = engine.settings.criterion.replace("_", " ")
         return (
-            f"best so far: {name} {format_number(improvement.value)} after epoch {improvement.epoch}, "
+            f"best so far: {name} {format_number(improvement.value)} "
+            f"after epoch {improvement.epoch}, "
             f"{engine.describe(improvement.candidate)}"
         )
 
@@ -181,7 +182,8 @@ def _summary_table(engine: Engine, trained: Trained) -> Table:
     table.add_row("samples", sizes)
     table.add_row(
         "learned",
-        f"{format_count(report['candidates'], 'network')}, {format_count(report['epochs'], 'epoch')} in "
+        f"{format_count(report['candidates'], 'network')}, "
+        f"{format_count(report['epochs'], 'epoch')} in "
         f"{format_duration(report['seconds'])}, {format_count(report['passes'], 'pass')}",
     )
     table.add_row(

@@ -78,8 +78,8 @@ def estimate_remaining(seconds: float, progress: float, earlier: float = 0.0) ->
 def format_duration(seconds: float) -> str:
     """Format a duration in at most two units.
 
-    >>> format_duration(3.2), format_duration(75), format_duration(4000), format_duration(float("inf"))
-    ('3 s', '1 min 15 s', '1 h 06 min', '-')
+    >>> [format_duration(seconds) for seconds in (3.2, 75, 4000, float("inf"))]
+    ['3 s', '1 min 15 s', '1 h 06 min', '-']
     """
     if not isfinite(seconds):
         return "-"

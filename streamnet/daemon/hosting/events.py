@@ -286,7 +286,7 @@ class Monitor:
             del self._records[number]
 
     def _request_checkpoint(self, generation: int, samples: int) -> None:
-        """Request a checkpoint although nothing is learned, since predictions make the journal grow.
+        """Request a checkpoint even if nothing is learned: predictions make the journal grow.
 
         Old checkpoints need everything after them, so it takes as many new ones as are kept until
         the journal can be trimmed.

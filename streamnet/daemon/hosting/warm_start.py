@@ -70,7 +70,8 @@ def _check_start(settings: ModelSettings, model: Model) -> None:
     known = {field.name for field in model.fields}
     if settings.source.target in known:
         raise ConfigurationError(
-            f"source.target is {settings.source.target!r}, but that is an input of the model in the file"
+            f"source.target is {settings.source.target!r}, but that is an input of the model in "
+            "the file"
         )
     given = {**settings.evaluation.to_kwargs(), **settings.selection.to_kwargs()}
     try:

@@ -65,9 +65,10 @@ class Access:
     def read(cls, path: str | os.PathLike[str] | None, variable: str | None = None) -> Access:
         """Read the tokens of a file and of an environment variable; without any, access is open.
 
-        A line of the file holds a token and its scopes, as in ``s3cr3t-s3cr3t-s3cr3t read,predict``;
-        empty lines and lines that start with # are skipped. The variable's token has all scopes;
-        without a file the variable is ``STREAMNET_TOKEN`` unless another one is named.
+        A line of the file holds a token and its scopes, as in ``s3cr3t-s3cr3t-s3cr3t
+        read,predict``; empty lines and lines that start with # are skipped. The variable's token
+        has all scopes; without a file the variable is ``STREAMNET_TOKEN`` unless another one is
+        named.
 
         Raises:
             ConfigurationError: If the file can't be read, is readable by others, has an invalid
@@ -124,7 +125,8 @@ def _read_tokens(path: Path) -> dict[str, set[Scope]]:
         raise ConfigurationError(f"token_file {path} can't be read: {reason}") from error
     if mode & (stat.S_IRWXG & ~stat.S_IRGRP | stat.S_IRWXO):
         raise ConfigurationError(
-            f"token_file {path} has mode {stat.S_IMODE(mode):o}, but must not be accessible to others (640)"
+            f"token_file {path} has mode {stat.S_IMODE(mode):o}, but must not be accessible to "
+            "others (640)"
         )
     tokens: dict[str, set[Scope]] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -137,7 +139,8 @@ def _read_tokens(path: Path) -> dict[str, set[Scope]]:
         before = tokens.setdefault(words[0], scopes)
         if before != scopes:
             raise ConfigurationError(
-                f"{path}:{number}: the token has {_format_scopes(scopes)}, but an earlier line gives it "
+                f"{path}:{number}: the token has {_format_scopes(scopes)}, but an earlier line gives "
+                f"it "
                 f"{_format_scopes(before)}"
             )
     if not tokens:

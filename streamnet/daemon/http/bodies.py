@@ -140,7 +140,8 @@ async def read_lines(
     Without a largest size it is a stream, which may take any time as long as it doesn't pause.
 
     Raises:
-        HTTPException: As for `read_body`; also 413 if a line is too long, after the lines before it.
+        HTTPException: As for `read_body`; also 413 if a line is too long, after the lines before
+        it.
     """
     rest, size, lines = b"", 0, 0
     async for piece in read_pieces(request, limits, most):

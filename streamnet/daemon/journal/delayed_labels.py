@@ -37,7 +37,7 @@ class PendingPrediction(NamedTuple):
 
 @final
 class PendingPredictions:
-    """Pending predictions by ID, in the order in which they were made, and the fate of earlier ones.
+    """Pending predictions by ID, in the order they were made, and the fate of earlier ones.
 
     Predictions older than ``max_age`` expire, and so does the oldest of too many. The labels of as
     many IDs as may be pending are remembered.

@@ -46,8 +46,8 @@ KNOWN = 0  # index in the counters: rows up to the last one that was ever active
 # Draws of a sample: below these to mask inputs, from these on to mask entries and pick negatives.
 ENTRIES, NEGATIVES = 1 << 32, 2 << 32
 
-# Columns of a plan's layers: units, padded width, offset of the values in working memory, and offset
-# of the matrix from the layer below, biases first.
+# Columns of a plan's layers: units, padded width, offset of the values in working memory, and
+# offset of the matrix from the layer below, biases first.
 UNITS, WIDTH, VALUES, MATRIX = range(4)
 
 

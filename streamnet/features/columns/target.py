@@ -86,8 +86,8 @@ class TargetUnits(NamedTuple):
             logarithmic: shape=(candidates,), whether outputs are logarithms; empty for none.
 
         Returns:
-            shape=(candidates, n); inverted logarithms are clipped to 10 standard deviations from the
-            mean of the target.
+            shape=(candidates, n); inverted logarithms are clipped to 10 standard deviations from
+            the mean of the target.
         """
         # Outputs of unavailable candidates may be anything.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -143,7 +143,7 @@ def _scale(
     center: NDArray[np.float64],
     spread: NDArray[np.float64],
 ) -> None:
-    """Write goal, center and spread, updating row ``m`` of the moments with each target in order."""
+    """Write goal, center and spread, updating row ``m`` of the moments in order."""
     deviation = standard_deviation(moments[m, COUNT], moments[m, MEAN], moments[m, SQUARES])
     for i in range(target.shape[0]):
         center[i] = moments[m, MEAN]

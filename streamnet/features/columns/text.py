@@ -141,7 +141,7 @@ class TextHasher:
         return self.coded(text, list(codes))
 
     def coded(self, text: str, codes: list[int], *, whole: bool = False) -> HashedText:
-        """Build a text with these codes, of equal weight; of weight 1 if it is a ``whole`` value."""
+        """Build a text with these codes of equal weight; of weight 1 for a ``whole`` value."""
         kept = codes[: self._max_words]
         weight = 1.0 if whole else TEXT_NORM / sqrt(max(len(kept), 1))
         statistics = log1p(len(text)), sum(map(str.isdigit, text)) / max(len(text), 1)

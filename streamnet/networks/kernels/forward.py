@@ -4,8 +4,8 @@ Working memory (`scratch`) holds the inputs, then each layer's values and deltas
 their gradient. The number before a layer's inputs is 1, the input of the biases, so a bias is the
 first row of its section and needs no code of its own.
 
-Throughout the kernels ``active`` is the number of outputs in use, and ``touched`` holds the sample's
-active rows, ``count`` of them.
+Throughout the kernels ``active`` is the number of outputs in use, and ``touched`` holds the
+sample's active rows, ``count`` of them.
 """
 
 from __future__ import annotations

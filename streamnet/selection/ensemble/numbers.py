@@ -103,7 +103,7 @@ def _mix(
     best: int,
     mixed: NDArray[np.float64],  # shape=(mixers + 2,), written
 ) -> None:
-    """Compute the outputs of each mixer, of the best expert (or the mean), and of the final mixer."""
+    """Compute the outputs of each mixer, the best expert (or the mean), and the final mixer."""
     mixers = weights.shape[0]
     for m in range(mixers):
         if KINDS[m] == HEDGE:

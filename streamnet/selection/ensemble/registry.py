@@ -18,7 +18,7 @@ Ensemble = LabelEnsemble | NumberEnsemble
 
 
 def select_members(lagged: list[bool]) -> NDArray[np.uint8]:
-    """Select members for predictions without targets: candidates without lags, unless all have lags.
+    """Select members for predictions without targets: candidates without lags, or all if none is.
 
     >>> select_members([False, True, False]).tolist()
     [1, 0, 1, 0, 1]

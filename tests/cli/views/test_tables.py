@@ -1,4 +1,4 @@
-"""Tables hold the figures of an evaluation under the right labels; numbers, durations and curves."""
+"""Tables show the metrics of an evaluation by label; numbers, durations and curves as text."""
 
 from __future__ import annotations
 
