@@ -10,8 +10,6 @@ import threading
 from contextlib import suppress
 from types import FrameType
 
-__all__ = ("main",)
-
 INTERRUPTED = 130
 
 

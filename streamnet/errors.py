@@ -26,26 +26,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = (
-    "BusyError",
-    "ClosedError",
-    "ConfigurationError",
-    "ConflictError",
-    "DamagedStateError",
-    "DataError",
-    "ModelFileError",
-    "NoCandidateError",
-    "NotReadyError",
-    "OutputError",
-    "ReadError",
-    "RefusedError",
-    "SampleError",
-    "SchemaError",
-    "StateError",
-    "StreamnetError",
-    "TooManyRejectedError",
-)
-
 
 class StreamnetError(Exception):
     """Root of all errors raised on purpose by streamnet."""

@@ -24,23 +24,6 @@ import numpy as np
 from numba import config
 from numba.core.registry import cpu_target
 
-__all__ = (
-    "cache_folder",
-    "exact",
-    "exact_inlined",
-    "exact_kernel",
-    "flush_subnormal",
-    "inlined",
-    "intrinsic",
-    "is_cached",
-    "jit",
-    "kernel",
-    "numerics",
-    "specialize",
-    "switch",
-)
-
-
 logger = logging.getLogger("streamnet.jit")
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -20,7 +20,6 @@ from streamnet.validation import check_array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ("SUFFIXES", "check_matplotlib", "confusion_figure", "residual_figure", "save_figure")
 
 SUFFIXES = (".png", ".svg")
 """Endings of picture files."""

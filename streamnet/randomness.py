@@ -14,14 +14,6 @@ from numpy.typing import NDArray
 
 from streamnet.jit import jit
 
-__all__ = (
-    "derive_key",
-    "fill_rows",
-    "fill_uniform",
-    "mix_key",
-    "permutation",
-)
-
 
 @jit
 def mix_key(key: Any, part: Any) -> Any:

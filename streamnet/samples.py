@@ -19,31 +19,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError
 
-__all__ = (
-    "NUMERIC",
-    "TIMES",
-    "Block",
-    "Choice",
-    "DeadLetter",
-    "Field",
-    "Inputs",
-    "Kind",
-    "Position",
-    "Sample",
-    "Schema",
-    "SparseRows",
-    "Task",
-    "are_compatible",
-    "cache_small",
-    "concatenate_blocks",
-    "constant_column",
-    "make_marks",
-    "schema_from_dict",
-    "schema_to_dict",
-    "widen_block",
-)
-
-
 Sample = Mapping[str, Any]
 """One observation: values by feature name."""
 

@@ -13,20 +13,6 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError
 
-__all__ = (
-    "as_flags",
-    "as_kernel_array",
-    "check_array",
-    "check_bool",
-    "check_extra",
-    "check_integer",
-    "check_number",
-    "check_seed",
-    "to_builtin",
-    "to_builtins",
-    "to_signed_seed",
-)
-
 
 def as_kernel_array(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
     """Convert to a C-ordered, writable array of ``dtype``; copied only if necessary.

@@ -96,9 +96,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         save_figure(figure, tmp_path / "nowhere" / "a.png")
 
 
-def test_without_matplotlib_the_message_says_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hidden:
         """Finds no matplotlib."""
 

@@ -42,11 +42,7 @@ async def draw(run: Replay, console: Console) -> None:
 def main(folder: Path) -> None:
     """Write the picture into a folder."""
     settings = apply_overrides(
-        RunSettings(),
-        {
-            "source.files": ["adult.csv"],
-            "source.target": "income",
-        },
+        RunSettings(), {"source.files": ["adult.csv"], "source.target": "income"}
     )
     console = Console(
         record=True,

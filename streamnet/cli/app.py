@@ -20,8 +20,6 @@ from streamnet.cli.state import dead_letters, rollback, status, verify
 from streamnet.cli.train import train
 from streamnet.errors import ConfigurationError, DamagedStateError, StreamnetError
 
-__all__ = ("app", "run")
-
 FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 DAMAGED = 78  # no state can be resumed from: restarting would not help
 USAGES: dict[Callable[..., int], str] = {

@@ -22,7 +22,6 @@ from streamnet.client.operations import OPERATIONS, Operation
 if TYPE_CHECKING:
     from streamnet.client import Client
 
-__all__ = ("RETRY_SECONDS", "Daemon", "client")
 
 _URL, _URL_VARIABLE = "http://localhost:8000", "STREAMNET_URL"
 RETRY_SECONDS = 30.0

@@ -10,8 +10,6 @@ from cyclopts import Parameter
 
 from streamnet.cli.options import DATA, OUTPUT, Files, ReadingOptions
 
-__all__ = ("evaluate",)
-
 
 def evaluate(
     model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],
@@ -41,10 +39,7 @@ def evaluate(
     per_class: Annotated[
         bool,
         Parameter(
-            group=OUTPUT,
-            negative=(),
-            show_default=False,
-            help="Show each class against the rest.",
+            group=OUTPUT, negative=(), show_default=False, help="Show each class against the rest."
         ),
     ] = False,
     confusion: Annotated[

@@ -9,8 +9,6 @@ from cyclopts import Parameter
 
 from streamnet.cli.options import OUTPUT
 
-__all__ = ("export_model", "import_model", "inspect")
-
 
 def inspect(
     file: Annotated[
@@ -65,8 +63,7 @@ def import_model(
         Parameter(metavar="A,B,C", help="Names of its inputs; default f0, f1, and so on."),
     ] = None,
     learning_rate: Annotated[
-        float,
-        Parameter(metavar="RATE", help="Learning rate when the network continues to learn."),
+        float, Parameter(metavar="RATE", help="Learning rate when the network continues to learn.")
     ] = 0.05,
 ) -> int:
     """Convert a network of gopher-neural to a model that can predict and continue to learn.

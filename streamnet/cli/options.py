@@ -6,17 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import get_annotations
 from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    TypeVar,
-    Union,
-    final,
-    get_args,
-    get_origin,
-)
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, final, get_args, get_origin
 
 from cyclopts import Group, Parameter, Token
 
@@ -30,38 +20,6 @@ from streamnet.settings.sections import (
     SourceSettings,
     StateSettings,
 )
-
-__all__ = (
-    "DATA",
-    "OUTPUT",
-    "RUN",
-    "STANDARD_INPUT",
-    "DataOptions",
-    "Drop",
-    "EncoderOptions",
-    "Files",
-    "Kinds",
-    "Options",
-    "OutputOptions",
-    "PopulationOptions",
-    "ReadingOptions",
-    "RunOptions",
-    "SearchOptions",
-    "SelectionOptions",
-    "StateOptions",
-    "TaskName",
-    "convert_counts",
-    "convert_numbers",
-    "convert_pairs",
-    "convert_text",
-    "convert_texts",
-    "integer_option",
-    "list_option",
-    "options",
-    "text_option",
-    "value_option",
-)
-
 
 # Stands for "-", which cyclopts would take for an option; a file of that name is given as ./-.
 STANDARD_INPUT = ".//-"

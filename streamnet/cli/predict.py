@@ -10,8 +10,6 @@ from cyclopts import Parameter
 
 from streamnet.cli.options import OUTPUT, Files, ReadingOptions
 
-__all__ = ("predict",)
-
 
 def predict(
     model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],

@@ -22,8 +22,6 @@ from streamnet.cli.options import (
     StateOptions,
 )
 
-__all__ = ("replay",)
-
 
 def replay(
     *files: Files,
@@ -50,8 +48,7 @@ def replay(
         Parameter(group=RUN, metavar="FILE", help="Run file (TOML); options override it."),
     ] = None,
     quiet: Annotated[
-        bool,
-        Parameter(group=OUTPUT, negative="", show_default=False, help="Print errors only."),
+        bool, Parameter(group=OUTPUT, negative="", show_default=False, help="Print errors only.")
     ] = False,
 ) -> int:
     """Learn data files as a stream: every sample is predicted, scored, and only then learned.

@@ -12,7 +12,6 @@ from streamnet.cli.options import OUTPUT
 if TYPE_CHECKING:
     from streamnet.runs.replay import Replay
 
-__all__ = ("reload", "run")
 
 _RELOADABLE_KEYS = (
     "state.every_samples",
@@ -29,8 +28,7 @@ def run(
     /,
     *,
     quiet: Annotated[
-        bool,
-        Parameter(group=OUTPUT, negative="", show_default=False, help="Print errors only."),
+        bool, Parameter(group=OUTPUT, negative="", show_default=False, help="Print errors only.")
     ] = False,
 ) -> int:
     """Run a run file, resuming from its state directory if there is a state.

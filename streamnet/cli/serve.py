@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-__all__ = ("serve",)
-
 # Seconds after which a learning thread yields the interpreter to the event loop. With Python's
 # default of 5 ms each prediction could wait that long.
 _SWITCH_INTERVAL = 0.0005

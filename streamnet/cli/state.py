@@ -9,8 +9,6 @@ from cyclopts import Parameter
 
 from streamnet.cli.options import integer_option
 
-__all__ = ("dead_letters", "rollback", "status", "verify")
-
 Folder = Annotated[Path, Parameter(name="DIR", help="State directory.")]
 _DIFFERENT_EXIT_CODE = 1
 _MAX_NAMES = 5  # of values that differ
@@ -86,8 +84,7 @@ def dead_letters(
     /,
     *,
     to: Annotated[
-        Path | None,
-        Parameter(metavar="FILE", help="File that replay writes; it must not exist."),
+        Path | None, Parameter(metavar="FILE", help="File that replay writes; it must not exist.")
     ] = None,
 ) -> int:
     """List or show rejected records, or write them to a file so that they can be learned."""

@@ -10,14 +10,6 @@ from typing import NoReturn, TextIO, final
 
 from rich.console import Console
 
-__all__ = (
-    "Terminal",
-    "escape_text",
-    "log_to_stderr",
-    "write_error",
-)
-
-
 PIPE_WIDTH = 100
 
 

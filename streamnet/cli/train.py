@@ -27,7 +27,6 @@ from streamnet.settings.population import parse_hidden
 if TYPE_CHECKING:
     from streamnet.samples import Kind
 
-__all__ = ("EngineOptions", "train")
 
 ENGINE = Group("Engine", sort_key=3)
 

@@ -16,16 +16,10 @@ import anyio
 import httpx
 import msgspec
 
-from streamnet.client.operations import (
-    AsyncOperations,
-    BlockingOperations,
-    build_line_request,
-)
+from streamnet.client.operations import AsyncOperations, BlockingOperations, build_line_request
 from streamnet.client.requests import Request, SplitRequest
 from streamnet.client.schemas import Event, Problem, Receipt
 from streamnet.errors import RefusedError
-
-__all__ = ("AsyncClient", "Client", "compute_retry_delay", "parse_response")
 
 T = TypeVar("T")
 _RETRY_STATUSES = frozenset({429, 503})

@@ -22,17 +22,7 @@ from collections.abc import (
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, wraps
-from typing import (
-    Any,
-    Concatenate,
-    Generic,
-    NamedTuple,
-    ParamSpec,
-    TypeVar,
-    cast,
-    final,
-    overload,
-)
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, final, overload
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -71,21 +61,6 @@ from streamnet.client.schemas import (
 )
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
-
-__all__ = (
-    "FORMATS",
-    "NDJSON",
-    "OPERATIONS",
-    "AsyncOperations",
-    "BlockingOperations",
-    "Operation",
-    "Operations",
-    "Parameter",
-    "Scope",
-    "build_line_request",
-    "event_stream",
-    "operation",
-)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -236,8 +211,7 @@ def operation(
 def event_stream(
     path: str, parameters: tuple[Parameter, ...]
 ) -> Callable[
-    [Callable[Concatenate[Any, P], Content]],
-    Operation[P, Iterator[Event], AsyncIterator[Event]],
+    [Callable[Concatenate[Any, P], Content]], Operation[P, Iterator[Event], AsyncIterator[Event]]
 ]:
     """Declare an operation whose response is a stream of events."""
     return lambda build: Operation(
@@ -480,9 +454,7 @@ class Operations:
         media=tuple(FORMATS.values()),
         parameters=(
             Parameter(
-                "format",
-                {"enum": list(FORMATS), "default": "safetensors"},
-                "Format of the file.",
+                "format", {"enum": list(FORMATS), "default": "safetensors"}, "Format of the file."
             ),
         ),
     )

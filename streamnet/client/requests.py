@@ -11,19 +11,6 @@ import msgspec
 from streamnet.client.schemas import Answers
 from streamnet.errors import RefusedError
 
-__all__ = (
-    "JSON",
-    "Content",
-    "LineStream",
-    "Request",
-    "SplitContent",
-    "SplitRequest",
-    "encode_items",
-    "join_answers",
-    "json_content",
-    "measure_items",
-)
-
 T = TypeVar("T")
 LineStream = Iterable[bytes] | AsyncIterable[bytes]
 JSON = "application/json"

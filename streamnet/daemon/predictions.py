@@ -17,15 +17,6 @@ from streamnet.client.schemas import Residuals
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Sample
 
-__all__ = (
-    "COVERAGE",
-    "MicroBatcher",
-    "Prediction",
-    "Predictions",
-    "compute_interval",
-    "explain_by_occlusion",
-)
-
 
 class Prediction(NamedTuple):
     """One prediction."""

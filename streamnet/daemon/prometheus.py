@@ -19,8 +19,6 @@ from prometheus_client.registry import Collector
 from streamnet.client.schemas import ModelState, Status
 from streamnet.daemon.hosting.hosted_model import HostedModel
 
-__all__ = ("CONTENT_TYPE", "Metrics")
-
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
 

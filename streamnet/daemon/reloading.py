@@ -13,8 +13,6 @@ from streamnet.daemon.server import Address
 from streamnet.errors import ConfigurationError
 from streamnet.settings.daemon import DaemonSettings, ServeSection, load
 
-__all__ = ("ConfigReloader", "build_from_section", "read_access")
-
 _Section = TypeVar("_Section", Address, Limits)
 
 

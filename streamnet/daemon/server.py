@@ -37,15 +37,6 @@ from streamnet.daemon.prometheus import Metrics
 from streamnet.errors import ConfigurationError, StreamnetError
 from streamnet.pipeline.concurrency import first_cause
 
-__all__ = (
-    "Address",
-    "JsonFormatter",
-    "log_as_json",
-    "notify",
-    "serve",
-    "watchdog_seconds",
-)
-
 
 def notify(state: str) -> bool:
     """Notify the service manager (systemd's ``sd_notify``); False if there is none.

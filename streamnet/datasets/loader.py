@@ -18,8 +18,6 @@ from streamnet.samples import TIMES, Block, DeadLetter, Field, Kind, Schema, Spa
 from streamnet.sources import Columns, Reason, open_files
 from streamnet.sources.files.byte_stream import STANDARD_INPUT
 
-__all__ = ("Header", "LoadedVectors", "Rejected", "read_vectors")
-
 Header = Literal["auto", True, False]
 Rejected = Literal["raise", "collect"]
 

@@ -23,17 +23,6 @@ from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task, make
 from streamnet.sources.inference import WHITESPACE
 from streamnet.sources.text.schema import has_header
 
-__all__ = (
-    "Document",
-    "Row",
-    "Sample",
-    "Set",
-    "check_text",
-    "encode_csv",
-    "encode_libsvm",
-    "parse_document",
-)
-
 
 @final
 @dataclass(frozen=True, slots=True, eq=False, init=False)

@@ -15,8 +15,6 @@ from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Task
 from streamnet.validation import check_integer, check_seed
 
-__all__ = ("kfold", "split")
-
 Indices = NDArray[np.int64]
 
 MAX_QUANTILES = 32
@@ -66,12 +64,7 @@ def split(
 
 
 def kfold(
-    target: ArrayLike,
-    folds: int,
-    *,
-    task: Task | str,
-    seed: int = 0,
-    ordered: bool = False,
+    target: ArrayLike, folds: int, *, task: Task | str, seed: int = 0, ordered: bool = False
 ) -> tuple[tuple[Indices, Indices], ...]:
     """Split samples into stratified folds for cross-validation; each is held out once.
 

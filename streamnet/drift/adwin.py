@@ -22,8 +22,6 @@ from streamnet.drift.base import (
 from streamnet.drift.histogram import insert, remove_oldest, summarize
 from streamnet.jit import exact
 
-__all__ = ("ADWIN",)
-
 # further places in "running": values since the last test, and buckets outdated by a change
 TICKS, OUTDATED = CHANGE_SIGN + 1, CHANGE_SIGN + 2
 MOST_BUCKETS = 100
@@ -31,11 +29,7 @@ MOST_BUCKETS = 100
 
 @exact
 def _count_outdated(
-    suffixes: NDArray[np.float64],
-    buckets: int,
-    delta: float,
-    min_window_length: int,
-    span: float,
+    suffixes: NDArray[np.float64], buckets: int, delta: float, min_window_length: int, span: float
 ) -> int:
     """Count the oldest buckets to drop until no cut separates two different means."""
     for first in range(buckets):

@@ -19,24 +19,6 @@ from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.jit import exact
 from streamnet.validation import as_kernel_array, check_integer, check_number
 
-__all__ = (
-    "CHANGE_SIGN",
-    "COUNT",
-    "DETECTORS",
-    "HDDM",
-    "MAX_MAGNITUDE",
-    "MEAN",
-    "WARNING",
-    "Change",
-    "Direction",
-    "DriftDetector",
-    "RestartingDetector",
-    "direction_signs",
-    "integer",
-    "number",
-    "update_mean",
-)
-
 Direction = Literal["up", "down", "both"]
 """The changes of the mean to detect: of a loss, "up" is a change for the worse."""
 

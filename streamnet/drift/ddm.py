@@ -22,8 +22,6 @@ from streamnet.drift.base import (
 from streamnet.errors import ConfigurationError
 from streamnet.jit import exact
 
-__all__ = ("DDM",)
-
 MAX_THRESHOLD = 1e6  # standard deviations
 RATE, DEVIATION = range(2)  # places in "lowest"; RATE is 0 before the first error
 

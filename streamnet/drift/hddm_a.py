@@ -20,8 +20,6 @@ from streamnet.drift.base import (
 )
 from streamnet.jit import exact
 
-__all__ = ("HDDMA",)
-
 CUT_COUNT, CUT_MEAN = range(
     2
 )  # places in "sides"; CUT_COUNT is 0 before a cut; means have the side's sign

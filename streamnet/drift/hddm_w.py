@@ -9,18 +9,8 @@ from typing import ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.drift.base import (
-    CHANGE_SIGN,
-    COUNT,
-    HDDM,
-    MEAN,
-    WARNING,
-    direction_signs,
-    number,
-)
+from streamnet.drift.base import CHANGE_SIGN, COUNT, HDDM, MEAN, WARNING, direction_signs, number
 from streamnet.jit import exact, flush_subnormal
-
-__all__ = ("HDDMW",)
 
 SQUARES = CHANGE_SIGN + 1  # further place in "running": sum of the squared weights of the average
 # Places in "sides": the average at the cut point and that of the values since. Means have the

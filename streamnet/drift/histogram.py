@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from streamnet.jit import exact
 
-__all__ = ("MAX_ROWS", "find_split", "insert", "insert_all", "remove_oldest", "summarize")
-
 MAX_ROWS = 40  # with one bucket a row already 10**12 values; beyond, the oldest are dropped
 
 

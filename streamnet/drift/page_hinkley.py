@@ -23,8 +23,6 @@ from streamnet.drift.base import (
 )
 from streamnet.jit import exact
 
-__all__ = ("PageHinkley",)
-
 SUM, LOWEST = range(2)  # sides
 
 

@@ -12,8 +12,6 @@ from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.safe_file import SafeFile
 from streamnet.errors import ConfigurationError, OutputError, StateError
 
-__all__ = ("AppendedFile",)
-
 _LOG = logging.getLogger("streamnet.durability")
 
 _FLUSH_CHARACTERS = 1 << 16

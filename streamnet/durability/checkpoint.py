@@ -35,19 +35,6 @@ from numpy.typing import NDArray
 
 from streamnet.durability.files import merge_small_parts
 
-__all__ = (
-    "MAGIC",
-    "VERSION",
-    "CorruptCheckpointError",
-    "StateDict",
-    "decode",
-    "encode",
-    "encode_parts",
-    "flatten",
-    "unflatten",
-)
-
-
 StateDict = dict[str, Any]
 """Plain values and arrays by name."""
 

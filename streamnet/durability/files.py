@@ -20,19 +20,6 @@ from typing import NamedTuple, final
 
 from streamnet.errors import ConfigurationError
 
-__all__ = (
-    "DISK",
-    "PARTIAL_SUFFIX",
-    "FileSystem",
-    "LocalFileSystem",
-    "OutputPath",
-    "check_output_paths",
-    "merge_small_parts",
-    "remove_partial_files",
-    "write_all",
-    "write_durably",
-)
-
 
 class FileSystem(ABC):
     """Calls to a file system; each raises OSError if it fails."""

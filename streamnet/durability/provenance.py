@@ -14,14 +14,6 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = (
-    "Ledger",
-    "branch_lineage",
-    "describe_differences",
-    "flatten_settings",
-    "root_lineage",
-)
-
 
 def flatten_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted name; tables in a list are numbered and counted.

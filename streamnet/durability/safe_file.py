@@ -9,8 +9,6 @@ from typing import final
 
 from streamnet.durability.files import FileSystem, write_all
 
-__all__ = ("SafeFile",)
-
 
 @final
 class SafeFile:

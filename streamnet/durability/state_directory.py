@@ -21,19 +21,6 @@ from streamnet.durability.files import (
 )
 from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 
-__all__ = (
-    "MIN_GENERATIONS",
-    "POINTER",
-    "Generations",
-    "LoadedCheckpoint",
-    "ModelPublisher",
-    "PublishedModel",
-    "StateDirectory",
-    "WriterLock",
-    "read_pointer",
-    "read_published_model",
-)
-
 
 @final
 class WriterLock:

@@ -9,12 +9,7 @@ from typing import Any, final
 from anyio import to_thread
 
 from streamnet.engine.data import DataSplit, EpochCutter, Epochs, FittedEncoder
-from streamnet.engine.holdout import (
-    BestEpochs,
-    FixedEpochs,
-    HoldoutEvaluator,
-    Improvement,
-)
+from streamnet.engine.holdout import BestEpochs, FixedEpochs, HoldoutEvaluator, Improvement
 from streamnet.errors import ConfigurationError, NoCandidateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.learner import build_model, check_transforms
@@ -32,17 +27,6 @@ from streamnet.selection.decisions import ModelComposition
 from streamnet.selection.ensemble.registry import build_averaging_state
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.engine import EngineSettings
-
-__all__ = (
-    "MAX_CANDIDATES",
-    "Contest",
-    "Contestant",
-    "build_contestants",
-    "build_decaying_contestants",
-    "flow",
-    "with_half_life",
-)
-
 
 MAX_CANDIDATES = 10_000
 
@@ -106,7 +90,7 @@ def build_decaying_contestants(
 def with_half_life(
     settings: CandidateSettings, half_life: float, samples: int
 ) -> CandidateSettings:
-    """Add an inverse schedule: half the learning rate after ``half_life`` epochs, a third after two.
+    """Add an inverse schedule: half the learning rate after ``half_life`` epochs, then a third.
 
     Args:
         settings: Settings of a candidate.
@@ -316,9 +300,7 @@ class Contest:
         if self.stopped:
             return
         evaluator = HoldoutEvaluator(
-            self.task,
-            len(self._encoder.labels),
-            threshold=self.settings.regression_threshold,
+            self.task, len(self._encoder.labels), threshold=self.settings.regression_threshold
         )
         await flow(
             self._reader,

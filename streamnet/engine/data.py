@@ -23,18 +23,6 @@ from streamnet.sources.base import Source
 from streamnet.sources.files.byte_stream import STANDARD_INPUT
 from streamnet.validation import check_seed
 
-__all__ = (
-    "Data",
-    "DataSplit",
-    "EpochCutter",
-    "Epochs",
-    "FittedEncoder",
-    "LabeledData",
-    "read_data",
-    "split_data",
-)
-
-
 Path = str | os.PathLike[str]
 Data = Set | Block | Sequence[Block] | Path | Sequence[Path]
 """Data that an engine can train on: a set, blocks, or files."""

@@ -26,8 +26,6 @@ from streamnet.settings.keywords import EngineKeywords
 from streamnet.sources import Columns
 from streamnet.sources.inference import MISSING
 
-__all__ = ("Engine", "EngineProgress", "Trained")
-
 
 class Trained(NamedTuple):
     """The result of an engine."""

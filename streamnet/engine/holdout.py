@@ -15,17 +15,6 @@ from streamnet.samples import Task
 from streamnet.selection.criteria import Criterion, Tally
 from streamnet.selection.decisions import Decision
 
-__all__ = (
-    "BestEpochs",
-    "EpochOutcome",
-    "FixedEpochs",
-    "HoldoutEvaluator",
-    "HoldoutScored",
-    "Improvement",
-    "SavedWeights",
-)
-
-
 MIN_PROBABILITY = 1e-4  # in logarithms
 
 

@@ -15,8 +15,6 @@ from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Task
 from streamnet.version import __version__
 
-__all__ = ("AnyEvaluation", "build_report", "evaluate_baselines", "evaluate_model")
-
 AnyEvaluation = Evaluation | RegressionEvaluation
 
 

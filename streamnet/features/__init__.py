@@ -5,11 +5,4 @@ from __future__ import annotations
 from streamnet.features.encoder import Encoded, Encoder, EncoderSnapshot, EncoderStatistics
 from streamnet.settings.encoder import Scaling, TextMode
 
-__all__ = (
-    "Encoded",
-    "Encoder",
-    "EncoderSnapshot",
-    "EncoderStatistics",
-    "Scaling",
-    "TextMode",
-)
+__all__ = ("Encoded", "Encoder", "EncoderSnapshot", "EncoderStatistics", "Scaling", "TextMode")

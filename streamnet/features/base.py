@@ -18,22 +18,6 @@ from streamnet.features.statistics import NumberStatistics
 from streamnet.samples import Block, Field, Kind
 from streamnet.settings.encoder import EncoderSettings
 
-__all__ = (
-    "CODE_MASK",
-    "FIELD_BITS",
-    "LAG_BASE",
-    "NO_LAGS",
-    "SPARSE_BASE",
-    "TRANSFORMERS",
-    "FieldSlot",
-    "InputArrays",
-    "LagEntries",
-    "ListPrefix",
-    "Prepared",
-    "Transformer",
-    "WeightedTransformer",
-)
-
 FIELD_BITS = 40  # a key is the number of its field << 40 | the code of its value
 CODE_MASK = (1 << FIELD_BITS) - 1
 SPARSE_BASE = 1 << (FIELD_BITS + 22)  # keys of numbered inputs, beyond those of any field

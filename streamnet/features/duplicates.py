@@ -12,8 +12,6 @@ from streamnet.errors import ModelFileError
 from streamnet.features.statistics import MAX_COUNT
 from streamnet.jit import exact, flush_subnormal
 
-__all__ = ("DuplicateFilter",)
-
 MAX_COMPARED = 64  # only the first dense inputs are compared
 DECISION_INTERVAL = 1024  # samples
 MIN_CORRELATION = 0.999  # of either sign, above which the later input is a duplicate

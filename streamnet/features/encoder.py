@@ -36,15 +36,6 @@ from streamnet.settings.fields import build_settings, list_settings, with_settin
 from streamnet.settings.keywords import EncoderKeywords
 from streamnet.validation import check_integer
 
-__all__ = (
-    "NO_SCORES",
-    "Encoded",
-    "Encoder",
-    "EncoderSnapshot",
-    "EncoderStatistics",
-)
-
-
 NO_SCORES = np.empty(0, np.float64)
 
 
@@ -165,13 +156,7 @@ class Encoder:
     ([[0.0], [1.0], [0.0]], [0, 0, 1], [0, 1, 0])
     """
 
-    def __init__(
-        self,
-        *,
-        task: Task,
-        lags: int = 0,
-        **settings: Unpack[EncoderKeywords],
-    ) -> None:
+    def __init__(self, *, task: Task, lags: int = 0, **settings: Unpack[EncoderKeywords]) -> None:
         self.task = Task(task)
         chosen = build_settings(EncoderSettings, settings, "Encoder")
         if not 0 <= check_integer("lags", lags) <= MAX_LAGS:

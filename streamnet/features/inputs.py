@@ -27,19 +27,8 @@ from streamnet.features.columns.number import MAX_INPUT
 from streamnet.features.duplicates import DuplicateFilter
 from streamnet.features.layout import NO_WEIGHTS, TRUNCATED, InputLayout, RowTable
 from streamnet.features.statistics import MISSING, NumberStatistics, as_float64
-from streamnet.samples import (
-    Block,
-    Field,
-    Inputs,
-    Kind,
-    Sample,
-    Schema,
-    SparseRows,
-    cache_small,
-)
+from streamnet.samples import Block, Field, Inputs, Kind, Sample, Schema, SparseRows, cache_small
 from streamnet.settings.encoder import EncoderSettings
-
-__all__ = ("InputEncoder", "RowMeaning")
 
 _DEFAULTS = EncoderSettings()
 

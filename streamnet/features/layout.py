@@ -25,16 +25,6 @@ from streamnet.features.statistics import MAX_COUNT, MAX_MAGNITUDE
 from streamnet.jit import flush_subnormal, jit
 from streamnet.samples import Field, Kind, Schema, are_compatible
 
-__all__ = (
-    "NO_WEIGHTS",
-    "ROWS",
-    "SHARED",
-    "TRUNCATED",
-    "InputLayout",
-    "KeyPrefix",
-    "RowTable",
-)
-
 MAX_ACTIVE = 1024  # entries of one sample
 ROWS, SHARED, TRUNCATED = range(3)  # places in the counters
 

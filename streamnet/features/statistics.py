@@ -16,28 +16,6 @@ from numpy.typing import DTypeLike, NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import flush_subnormal, jit
 
-__all__ = (
-    "COUNT",
-    "FINITE",
-    "FIRST_VALUE",
-    "MAX_COUNT",
-    "MAX_MAGNITUDE",
-    "MEAN",
-    "MISSING",
-    "MOMENT_COLUMNS",
-    "ORIGIN",
-    "SQUARES",
-    "DistinctValues",
-    "GrowingArray",
-    "NumberStatistics",
-    "as_float64",
-    "restore_moments",
-    "standard_deviation",
-    "standardize",
-    "update_moments",
-)
-
-
 # Columns of the moments: count, mean and squared deviations; the origin that is subtracted from
 # values; and the same three of the window, and the number of outliers in it.
 COUNT, MEAN, SQUARES, ORIGIN, RECENT, RECENT_MEAN, RECENT_SQUARES, RECENT_OUTLIERS = range(8)

@@ -22,17 +22,6 @@ from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 from streamnet.selection.ensemble.registry import Ensemble, restore_ensemble, select_members
 
-__all__ = (
-    "BASELINES",
-    "CHAMPION",
-    "ENSEMBLE",
-    "MODEL",
-    "SERVABLE",
-    "Contenders",
-    "accumulate_errors",
-)
-
-
 ENSEMBLE, CHAMPION, MODEL = range(3)
 BASELINES = (3, 4)
 SERVABLE = ("ensemble", "champion")

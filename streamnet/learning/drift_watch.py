@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from streamnet.drift import DETECTORS, DriftDetector
 from streamnet.errors import ConfigurationError
 
-__all__ = ("MAX_EVENTS", "DriftEvent", "DriftWatch")
-
 MAX_EVENTS = 100  # events kept
 
 

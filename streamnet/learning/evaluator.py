@@ -15,21 +15,6 @@ from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, Horizon, RegressionEvaluator
 from streamnet.samples import Task
 
-__all__ = (
-    "LARGE_BLOCK",
-    "MAX_CELLS",
-    "MAX_SAMPLES",
-    "DeferredScoring",
-    "Evaluator",
-    "Scored",
-    "ScoringBatch",
-    "TrackMetrics",
-    "build_scoring_batch",
-    "concatenate_batches",
-    "decode_predictions",
-    "get_target_numbers",
-)
-
 
 @final
 class ScoringBatch(Struct, frozen=True, eq=False, gc=False):

@@ -38,8 +38,6 @@ from streamnet.settings.learning import LearningSettings, SearchSettings
 from streamnet.settings.population import check_candidates
 from streamnet.validation import check_seed
 
-__all__ = ("ROUND", "Learner", "build_model", "check_transforms")
-
 ROUND = 1024  # samples
 LAGS = {Task.CLASSIFICATION: 2, Task.REGRESSION: 3}  # last targets given to candidates with lags
 _NO_CANDIDATE = "no sample was learned by a candidate with a finite network"
@@ -129,12 +127,7 @@ class Learner:
             selector=Selector(
                 count, fading=chosen.fading, margin=chosen.margin, alpha=chosen.alpha
             ),
-            evolution=Evolution(
-                settings,
-                seed=seed,
-                balanced=balanced,
-                **evolution,
-            ),
+            evolution=Evolution(settings, seed=seed, balanced=balanced, **evolution),
             drift=DriftWatch(chosen.drift),
             serve=chosen.serve,
             criterion=chosen.criterion,

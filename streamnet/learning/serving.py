@@ -31,16 +31,6 @@ from streamnet.selection.search.default_population import replace_exploded
 from streamnet.selection.search.evolution import CandidateStats, Evolution
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = (
-    "CURVE_EVERY",
-    "MAX_CHANGES",
-    "MAX_RETIRED",
-    "ChampionChange",
-    "RetiredCandidate",
-    "Served",
-    "ServingStage",
-)
-
 CURVE_EVERY = 64
 BY_BASELINE = -1  # the first baseline, if no candidate has a finite prediction
 BY_ENSEMBLE = -2

@@ -25,8 +25,6 @@ from streamnet.selection.decisions import (
 from streamnet.selection.ensemble.registry import restore_ensemble
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("Job", "Predicted", "Snapshot", "Trainer")
-
 
 class Snapshot(NamedTuple):
     """A copy of networks and their encoder at the start of a sample."""

@@ -27,16 +27,6 @@ from streamnet.settings.candidate import CandidateSettings, TargetTransform
 from streamnet.settings.encoder import has_raw_target
 from streamnet.settings.keywords import EncoderKeywords
 
-__all__ = (
-    "CompileProcess",
-    "count_processors",
-    "end_with_parent",
-    "needs_compiling",
-    "start_compiling",
-    "warm_up",
-)
-
-
 TIMEOUT = 60.0  # seconds to wait for a compile process
 PROGRAM = """
 import json, sys

@@ -15,8 +15,6 @@ from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator, gro
 from streamnet.samples import Task
 from streamnet.validation import as_flags, as_kernel_array
 
-__all__ = ("ClassificationBaselines", "ClassificationEvaluator", "score_classes")
-
 # Places in arrays of the evaluator; an empty cell has truth -1.
 WEIGHT, WRONG, NO_CHANGE_WRONG, LOSS, BRIER = range(5)  # sums
 HITS, TRUTHS, ANSWERS = range(3)  # rows of a confusion of which only these are kept
@@ -358,7 +356,7 @@ class ClassificationEvaluator(StreamEvaluator):
         return np.moveaxis(self._cells[:, tracks], -1, 0)
 
     def _recent(self, tracks: slice) -> tuple[ConfusionCounts, NDArray[np.float64]]:
-        """Counts and sums of the sliding window, recomputed to keep rounding errors from growing."""
+        """Counts and sums of the sliding window, recomputed so that rounding errors do not grow."""
         classes = int(self._clock[CLASSES])
         truth, answer, missed = self._ring(tracks)
         number = truth.shape[1]

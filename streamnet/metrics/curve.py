@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
 
-__all__ = ("Curve",)
-
 
 @final
 class Curve:

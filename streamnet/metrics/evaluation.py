@@ -22,13 +22,6 @@ from streamnet.metrics.formulas import (
 from streamnet.samples import Task
 from streamnet.validation import check_array, check_number
 
-__all__ = (
-    "Evaluation",
-    "RegressionEvaluation",
-    "compute_per_class",
-)
-
-
 NO_ANSWER = -1  # number of the class where there is no answer
 
 

@@ -19,36 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Task
 
-__all__ = (
-    "METRICS",
-    "ConfusionCounts",
-    "Errors",
-    "Metric",
-    "Sums",
-    "accuracy",
-    "balanced_accuracy",
-    "brier_score",
-    "cohen_kappa",
-    "compute_metrics",
-    "expected_calibration_error",
-    "half_squared_distance",
-    "half_squared_error",
-    "kappa_temporal",
-    "log_loss",
-    "macro_f1",
-    "matthews_corrcoef",
-    "mean",
-    "mean_absolute_error",
-    "mean_absolute_percentage_error",
-    "metric",
-    "micro_f1",
-    "nan_to_none",
-    "r2_score",
-    "roc_auc",
-    "root_mean_squared_error",
-    "weighted_f1",
-)
-
 Values = NDArray[np.float64]
 Classes = NDArray[np.int64]
 Inputs = Literal["counts", "sums", "probabilities", "errors"]

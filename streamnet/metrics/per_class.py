@@ -14,30 +14,6 @@ from numpy.typing import NDArray
 
 from streamnet.metrics.formulas import ConfusionCounts, mean, metric
 
-__all__ = (
-    "PER_CLASS",
-    "accuracy",
-    "balanced_accuracy",
-    "f1",
-    "fall_out",
-    "false_discovery_rate",
-    "false_negatives",
-    "false_positives",
-    "gopher_accuracy",
-    "gopher_balanced_accuracy",
-    "gopher_f_measure",
-    "informedness",
-    "markedness",
-    "negative_predictive_value",
-    "negatives",
-    "positives",
-    "precision",
-    "recall",
-    "specificity",
-    "true_negatives",
-    "true_positives",
-)
-
 Values = NDArray[np.float64]
 
 

@@ -15,8 +15,6 @@ from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator
 from streamnet.samples import Task
 from streamnet.validation import as_flags, as_kernel_array
 
-__all__ = ("RegressionBaselines", "RegressionEvaluator", "score_numbers")
-
 MASS, NON_ZERO, ABSOLUTE, SQUARE, RELATIVE, CENTER, VARIANCE = range(7)  # places in "means"
 COUNT, MEAN, LAST_NUMBER = range(3)  # memory of the baselines
 MAX_ERROR = 1e308  # larger absolute and relative errors are clipped

@@ -18,15 +18,6 @@ from streamnet.metrics.formulas import Values, compute_metrics
 from streamnet.samples import Task
 from streamnet.validation import check_integer, check_number
 
-__all__ = (
-    "PLACE",
-    "SEEN",
-    "Horizon",
-    "StreamEvaluator",
-    "growing_weights",
-    "validate_windows",
-)
-
 MAX_WINDOW_SAMPLES = 1 << 25  # scored samples of all tracks, a gigabyte
 LONGEST_PERIOD = 1024
 LARGEST_WEIGHT = 1e12

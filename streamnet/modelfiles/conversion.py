@@ -15,8 +15,6 @@ from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.samples import Block, Field, Kind, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("build_model_parts", "to_network")
-
 _RAW: dict[str, Any] = {"scaling": "none", "target_scaling": "none", "category_limit": 0}
 
 

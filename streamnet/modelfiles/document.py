@@ -19,21 +19,6 @@ from streamnet.modelfiles.formats import SUFFIXES, find_format
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.version import __version__
 
-__all__ = (
-    "FORMAT",
-    "PLAIN",
-    "VERSION",
-    "Document",
-    "add_checksum",
-    "build_document",
-    "digest",
-    "read_bytes",
-    "read_document",
-    "verify_document",
-    "write_bytes",
-    "write_document",
-)
-
 FORMAT = "streamnet-model"
 VERSION = 1
 _MAX_BYTES = 1 << 31  # size of a model file

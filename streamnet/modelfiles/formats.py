@@ -13,8 +13,6 @@ from typing import Any, final
 
 from streamnet.errors import ModelFileError
 
-__all__ = ("FORMATS", "SUFFIXES", "ModelFormat", "find_format", "register")
-
 
 @final
 @dataclass(frozen=True)

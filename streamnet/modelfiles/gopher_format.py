@@ -25,8 +25,6 @@ from streamnet.networks.frozen_population import Network
 from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.settings.candidate import MAX_LAYERS, CandidateSettings
 
-__all__ = ("decode", "decode_network", "encode", "encode_network", "recognizes")
-
 LARGEST_WEIGHT = float(np.finfo(np.float64).max)
 MAX_OUTPUTS = 1000
 MAX_INPUTS = 1 << 20

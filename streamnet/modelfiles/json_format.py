@@ -12,8 +12,6 @@ import numpy as np
 from streamnet.errors import ModelFileError
 from streamnet.modelfiles.document import Document
 
-__all__ = ("decode", "encode", "recognizes")
-
 _KEYS = (b'"checksum"', b'"format"', b'"version"')
 
 

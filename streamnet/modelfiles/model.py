@@ -41,15 +41,6 @@ from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike, to_one_or_more_rows
 from streamnet.sources.rows import RowReader
 
-__all__ = (
-    "CONTRADICTIONS",
-    "Model",
-    "align_columns",
-    "check_columns",
-    "check_weights",
-    "parse_fields",
-)
-
 
 def check_weights(
     weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, dtype: str, encoder: Encoder

@@ -15,8 +15,6 @@ from streamnet.durability.files import merge_small_parts
 from streamnet.errors import ModelFileError
 from streamnet.modelfiles.document import PLAIN, Document
 
-__all__ = ("decode", "encode", "encode_parts", "recognizes")
-
 _TENSOR = "tensor:"
 _KEY = "streamnet"
 _ALIGNMENT = 8

@@ -14,13 +14,6 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = (
-    "SPARE_MEMORY",
-    "SpareMemory",
-    "aligned_zeros",
-)
-
-
 _ALIGNMENT = 64  # bytes
 
 

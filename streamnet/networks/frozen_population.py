@@ -14,8 +14,6 @@ from streamnet.networks.population import NetworkOutputs, Population
 from streamnet.samples import Inputs, Task
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("FrozenPopulation", "Network")
-
 _BLOCK_SIZE = 1024
 
 
@@ -77,10 +75,7 @@ class FrozenPopulation:
         first = self.networks[0]
         self.outputs = first.outputs
         self._population.reserve(
-            dense=first.inputs,
-            rows=len(first.weights["sparse"]),
-            outputs=self.outputs,
-            lags=lags,
+            dense=first.inputs, rows=len(first.weights["sparse"]), outputs=self.outputs, lags=lags
         )
         for slot, network in enumerate(self.networks):
             self._population.insert(slot, network.weights)

@@ -16,8 +16,6 @@ from streamnet.networks.topology import Section
 from streamnet.randomness import derive_key, fill_rows
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("INITIALIZATIONS", "fill_section", "initial_limit")
-
 # Parts of the random numbers' keys; upper layers come after these.
 _SECTION_NUMBERS = {"first": 0, "sparse": 1, "output": 2, "output_bias": 3, "splines": 0}
 

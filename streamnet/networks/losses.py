@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 from streamnet.jit import inlined, switch
 
-__all__ = ("LOSSES", "LOSS_CODES", "Loss", "loss_derivative")
-
 
 class Loss(NamedTuple):
     """A loss of one output."""

@@ -20,8 +20,6 @@ from streamnet.samples import Inputs, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.validation import check_integer, check_number
 
-__all__ = ("NeuralNetwork",)
-
 
 @final
 class NeuralNetwork:

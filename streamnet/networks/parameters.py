@@ -29,24 +29,6 @@ from streamnet.networks.topology import (
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = (
-    "CandidateLayout",
-    "Matrices",
-    "Packed",
-    "Parts",
-    "PopulationLayout",
-    "Weights",
-    "WeightsCopy",
-    "build_layout",
-    "copy_weights",
-    "pack",
-    "plan_candidate",
-    "unpack",
-    "view_matrices",
-    "view_parts",
-)
-
-
 Weights = dict[str, NDArray[Any]]
 """A network's weights: a matrix for each section, without padding."""
 

@@ -11,23 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
-
-__all__ = (
-    "ALL_OUTPUTS",
-    "FACTORS",
-    "LAYERS",
-    "PLAN",
-    "PLAN_LAYER",
-    "PLAN_UPDATE",
-    "STATE_PLACES",
-    "UPDATES",
-    "WEIGHT_PLACES",
-    "Plan",
-    "PlanLayer",
-    "PlanUpdate",
-    "layer_fact",
-)
+from streamnet.networks.simd import vectors as simd
 
 LAYERS = 8  # a plan has columns for so many, as many as `settings.candidate.MAX_LAYERS` allows
 

@@ -36,8 +36,6 @@ from streamnet.samples import Inputs, Task, constant_column
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.validation import to_signed_seed
 
-__all__ = ("ClassCounts", "Member", "NetworkOutputs", "Population")
-
 
 @final
 class NetworkOutputs(Struct, frozen=True, eq=False, gc=False):

@@ -12,8 +12,6 @@ from streamnet.networks.allocation import SPARE_MEMORY
 from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 
-__all__ = ("NO_LABELS", "NO_NUMBERS", "ReplayBuffer", "SampleRing", "unlabeled_ring")
-
 NO_LABELS = np.empty(0, np.int32)  # this and the next stand for unknown targets
 NO_NUMBERS = np.empty(0)
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from streamnet.jit import inlined, switch
 
-__all__ = ("SCHEDULES", "SCHEDULE_CODES", "scheduled_rate")
-
 
 @inlined
 def _constant(rate: float, decay: float, decay_steps: float, taken: Any) -> Any:

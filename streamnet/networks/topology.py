@@ -37,22 +37,9 @@ from streamnet.networks.plan import (
     PlanUpdate,
 )
 from streamnet.networks.schedules import SCHEDULE_CODES
-from streamnet.networks.simd import LANES
+from streamnet.networks.simd.vectors import LANES
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
-
-__all__ = (
-    "Capacity",
-    "Section",
-    "build_factors",
-    "build_plan",
-    "build_sections",
-    "count_states",
-    "estimate_cost",
-    "heaviest_first",
-    "padded",
-    "scratch_size",
-)
 
 SPARSE_SECTIONS = ("splines", "sparse")  # sections of which a step touches a few rows
 
@@ -218,10 +205,7 @@ def _layer_columns(
 
 
 def _update_columns(
-    settings: CandidateSettings,
-    capacity: Capacity,
-    facts: Plan,
-    at: Mapping[str, int],
+    settings: CandidateSettings, capacity: Capacity, facts: Plan, at: Mapping[str, int]
 ) -> list[PlanUpdate]:
     """The sections updated at every step, without the rows of biases if there are none."""
     units = settings.hidden or (capacity.outputs,)
@@ -236,12 +220,7 @@ def _update_columns(
         skipped = 1 - bias
         moves.append(
             PlanUpdate(
-                start + skipped * width,
-                below + bias,
-                width,
-                source + skipped,
-                deltas[layer],
-                bias,
+                start + skipped * width, below + bias, width, source + skipped, deltas[layer], bias
             )
         )
     if settings.hidden:

@@ -30,8 +30,6 @@ from streamnet.sources.frames import SamplesLike, to_rows
 from streamnet.sources.rows import RowReader
 from streamnet.version import __version__
 
-__all__ = ("AutoEncoder",)
-
 FORMAT = "streamnet-autoencoder"
 BLOCK_SIZE = 1024  # samples learned or encoded at a time
 

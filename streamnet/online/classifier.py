@@ -16,8 +16,6 @@ from streamnet.samples import Block, Sample, Task
 from streamnet.sources.frames import SamplesLike, to_rows_and_targets, to_target_list
 from streamnet.sources.inference import WHITESPACE
 
-__all__ = ("OnlineClassifier",)
-
 _TRUTHS = {"false": False, "true": True}  # by the encoder's spelling
 _MOMENTS = np.datetime64, np.timedelta64
 _LABELS = str, int, float

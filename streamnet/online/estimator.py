@@ -30,13 +30,6 @@ from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike, to_rows, to_rows_and_targets
 from streamnet.sources.rows import RowReader
 
-__all__ = (
-    "TARGET",
-    "OnlineEstimator",
-    "describe_rejection",
-)
-
-
 TARGET = "(target)"  # column of the targets; no feature has this name
 
 

@@ -9,12 +9,6 @@ from typing import Any, Never, final
 
 from streamnet.errors import StateError
 
-__all__ = (
-    "Broken",
-    "Uninterrupted",
-)
-
-
 # `signal` wraps these functions to convert numbers to enumerations, which takes ten times as long:
 # a tenth of the time to learn a sample.
 _SIGINT, _getsignal, _set_handler = _signal.SIGINT, _signal.getsignal, _signal.signal

@@ -12,8 +12,6 @@ from streamnet.online.estimator import OnlineEstimator
 from streamnet.samples import Block, Sample, Task
 from streamnet.sources.frames import SamplesLike, to_rows_and_targets
 
-__all__ = ("OnlineRegressor",)
-
 
 @final
 class OnlineRegressor(OnlineEstimator):

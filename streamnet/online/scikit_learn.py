@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike
 from streamnet.samples import Task
 from streamnet.sources.frames import SamplesLike
 
-__all__ = ("ScikitLearnEstimator",)
-
 
 class ScikitLearnEstimator(ABC):
     """Base class for estimators that follow the scikit-learn API.

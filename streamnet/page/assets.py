@@ -14,14 +14,6 @@ from typing import Any, NamedTuple
 
 from streamnet.metrics import METRICS
 
-__all__ = (
-    "INDEX",
-    "Asset",
-    "load_assets",
-    "render_single_file",
-)
-
-
 INDEX = "index.html"
 _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",

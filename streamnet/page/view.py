@@ -8,8 +8,6 @@ import msgspec
 
 from streamnet.reporting.report import Report
 
-__all__ = ("build_view",)
-
 
 def build_view(report: Report) -> dict[str, Any]:
     r"""Build what the page shows of a run.

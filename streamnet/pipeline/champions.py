@@ -16,8 +16,6 @@ from streamnet.modelfiles.document import Document, build_document
 from streamnet.modelfiles.model import Model
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = ("Champion", "ChampionBroadcast", "describe_snapshot")
-
 _BACKLOG = 16
 
 

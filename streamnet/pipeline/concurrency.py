@@ -30,19 +30,6 @@ from anyio import (
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
 from anyio.streams.memory import MemoryObjectSendStream
 
-__all__ = (
-    "INLINE_SECONDS",
-    "NEVER_INLINE",
-    "Worker",
-    "current_cpu",
-    "first_cause",
-    "put",
-    "raise_cause",
-    "run_abandonable",
-    "spread_over_cpus",
-)
-
-
 T = TypeVar("T")
 
 

@@ -22,12 +22,6 @@ from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.pipeline.outputs import ResumableSink
 from streamnet.selection.decisions import Decision, ModelComposition
 
-__all__ = (
-    "Barrier",
-    "Glance",
-    "select_pending",
-)
-
 
 @final
 @dataclass

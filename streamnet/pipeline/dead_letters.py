@@ -19,13 +19,6 @@ from streamnet.pipeline.maintenance import read_state_status
 from streamnet.sources.files.byte_stream import ByteStream, display_name, get_file_size
 from streamnet.sources.rejection import MAX_RAW_CHARACTERS, Reason
 
-__all__ = (
-    "STATE_DEAD_LETTERS",
-    "ExportedDeadLetters",
-    "export_dead_letters",
-    "read_dead_letters",
-)
-
 STATE_DEAD_LETTERS = "dead-letters.jsonl"
 """Name of the dead-letter file in a state directory, unless the settings name another file."""
 

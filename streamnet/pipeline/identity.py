@@ -17,8 +17,6 @@ from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import Columns
 from streamnet.sources.text.records import MAX_RECORD_BYTES
 
-__all__ = ("build_identity", "describe_changes")
-
 
 def _read_defaults(part: type, *others: str) -> dict[str, Any]:
     """The defaults of a part's settings, but for ``others``, which are no settings of a run."""

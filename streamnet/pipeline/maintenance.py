@@ -27,14 +27,6 @@ from streamnet.modelfiles import safetensors_format
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import MAX_FIELDS
 
-__all__ = (
-    "GenerationStatus",
-    "StateStatus",
-    "TableUsage",
-    "read_state_status",
-    "roll_back",
-)
-
 
 class GenerationStatus(NamedTuple):
     """An existing generation."""
@@ -154,11 +146,7 @@ def _history_usage(tree: StateDict) -> list[TableUsage]:
         TableUsage("candidates that went", len(serving["retired"]), MAX_RETIRED),
         TableUsage("drifts", len(serving["drift"]["events"]), MAX_EVENTS),
         TableUsage("rejected of the last records", len(tree["limit"]["recent"]), window),
-        TableUsage(
-            "bytes of dead letters",
-            letters["length"] or 0,
-            letters["most_bytes"],
-        ),
+        TableUsage("bytes of dead letters", letters["length"] or 0, letters["most_bytes"]),
     ]
 
 

@@ -20,8 +20,6 @@ from streamnet.learning.evaluator import get_target_numbers
 from streamnet.learning.serving import Served
 from streamnet.samples import Task
 
-__all__ = ("COLUMNS", "Predictions", "ResumableSink", "Sink")
-
 
 class ResumableSink(ABC):
     """A sink that is part of checkpoints.

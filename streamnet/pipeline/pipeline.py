@@ -48,18 +48,6 @@ from streamnet.sources.base import Source
 from streamnet.sources.columns import format_names
 from streamnet.validation import check_integer, check_number, check_seed, to_builtins
 
-__all__ = (
-    "Pipeline",
-    "Result",
-    "build_first_barrier",
-    "build_warmup",
-    "check_arguments",
-    "check_sinks",
-    "compile_in_background",
-    "open_outputs",
-    "restore_stages",
-)
-
 
 @asynccontextmanager
 async def compile_in_background(dtype: str) -> AsyncIterator[CompileProcess | None]:
@@ -125,11 +113,7 @@ def build_first_barrier(reader: Reader, learner: Learner, recorder: Recorder) ->
 
 
 def check_arguments(
-    threads: object,
-    inline_seconds: object,
-    state: object,
-    start: object,
-    rejections: object,
+    threads: object, inline_seconds: object, state: object, start: object, rejections: object
 ) -> None:
     """Check arguments of `Pipeline`.
 

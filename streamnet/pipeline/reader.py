@@ -23,15 +23,6 @@ from streamnet.samples import Block, Kind, Position, Schema
 from streamnet.sources.base import Source
 from streamnet.validation import check_integer
 
-__all__ = (
-    "BlockSplitter",
-    "Reader",
-    "SplitBlock",
-    "Splitter",
-    "count_records",
-)
-
-
 MAX_BLOCK_CELLS = 1 << 17  # samples times columns of a block
 TEXT_COLUMNS = 16  # that a text counts as
 

@@ -21,8 +21,6 @@ from streamnet.pipeline.stages import Stage
 from streamnet.pipeline.state import EmittedModel, State
 from streamnet.samples import DeadLetter
 
-__all__ = ("Record", "Recorder", "check_records", "discard", "keep")
-
 _NO_CANDIDATE = -2  # stands in the ledger for the candidate where nothing was served
 
 
@@ -105,10 +103,7 @@ class Recorder:
         )
         barrier.parts["outputs"] = {o.name: o.export_state() for o in self.outputs}
         if self.ledger is not None:
-            barrier.parts["ledger"] = {
-                **self.ledger.export_state(),
-                "value": self.ledger.value(),
-            }
+            barrier.parts["ledger"] = {**self.ledger.export_state(), "value": self.ledger.value()}
         barrier.outputs = self.outputs
 
 

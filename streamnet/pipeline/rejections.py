@@ -24,15 +24,6 @@ from streamnet.learning.serving import Served
 from streamnet.pipeline.outputs import ResumableSink
 from streamnet.samples import Block, DeadLetter
 
-__all__ = (
-    "MAX_DEAD_LETTER_BYTES",
-    "RejectionLimit",
-    "Rejections",
-    "export_dead_letter",
-    "locate_rejected",
-    "restore_dead_letter",
-)
-
 
 class _Excess(NamedTuple):
     """Counts of a block up to the record at which too many were rejected."""

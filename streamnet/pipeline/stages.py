@@ -30,18 +30,6 @@ from streamnet.pipeline.rejections import RejectionLimit, locate_rejected
 from streamnet.samples import Block
 from streamnet.selection.decisions import Decision, export_decisions
 
-__all__ = (
-    "BlockEncoder",
-    "BlockEvaluator",
-    "BlockServer",
-    "Encode",
-    "EncodedBlock",
-    "Evaluate",
-    "Serve",
-    "Stage",
-    "run_stages",
-)
-
 CHANNEL_BLOCKS = 4  # blocks that may wait before a stage
 
 T = TypeVar("T")

@@ -26,15 +26,6 @@ from streamnet.pipeline.control_messages import Barrier
 from streamnet.pipeline.identity import describe_changes
 from streamnet.version import __version__
 
-__all__ = (
-    "Cadence",
-    "EmittedModel",
-    "State",
-    "StateStatistics",
-    "describe_version_differences",
-)
-
-
 _BUSY_SECONDS = 0.25  # between checks whether the pending checkpoint was written
 _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 60.0  # seconds between retries
 
@@ -292,11 +283,7 @@ class State:
             StateError: If a setting has changed.
         """
         identity = {**identity, **self.identity}
-        self._about = {
-            "identity": identity,
-            "settings": settings,
-            "numerics": self._numerics,
-        }
+        self._about = {"identity": identity, "settings": settings, "numerics": self._numerics}
         if saved is None:
             self.lineage = root_lineage(identity)
             return

@@ -19,8 +19,6 @@ from streamnet.pipeline.control_messages import Barrier, Glance
 from streamnet.pipeline.stages import CHANNEL_BLOCKS, EncodedBlock, Stage
 from streamnet.selection.decisions import Decision
 
-__all__ = ("Train",)
-
 
 @final
 class Train(Stage[EncodedBlock]):

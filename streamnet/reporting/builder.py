@@ -42,16 +42,6 @@ from streamnet.reporting.report import (
 )
 from streamnet.version import __version__
 
-__all__ = (
-    "RunTimes",
-    "build_candidates",
-    "build_history",
-    "build_leader_board",
-    "build_outcomes",
-    "build_report",
-    "build_status",
-)
-
 _MAX_SWITCHES = 4  # on a leader board
 
 

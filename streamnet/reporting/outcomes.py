@@ -7,9 +7,6 @@ from numpy.typing import NDArray
 
 from streamnet.reporting.report import Confusion, Residuals
 
-__all__ = ("build_confusion_matrix", "build_residual_histogram")
-
-
 MAX_LABELS = 30
 OTHERS = "(others)"
 HISTOGRAM_BINS = 25

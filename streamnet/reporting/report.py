@@ -19,28 +19,6 @@ from streamnet.errors import ConfigurationError
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = (
-    "MAIN_METRICS",
-    "CandidateReport",
-    "ChampionReport",
-    "Confusion",
-    "Drift",
-    "Environment",
-    "ErrorCurve",
-    "History",
-    "LeaderBoard",
-    "LeaderBoardRow",
-    "LearningStatus",
-    "Mark",
-    "PipelineStatistics",
-    "Report",
-    "Residuals",
-    "Scores",
-    "Switch",
-    "error_to_score",
-)
-
-
 Scores = dict[str, float | None]
 """Metrics by name; None where one is undefined."""
 

@@ -32,23 +32,6 @@ from streamnet.sources import (
 from streamnet.sources.columns import format_names
 from streamnet.sources.files.byte_stream import STANDARD_INPUT
 
-__all__ = (
-    "CHANGEABLE_SOURCE_KEYS",
-    "DEAD_LETTERS",
-    "STATE_DEAD_LETTERS",
-    "build_candidates",
-    "build_columns",
-    "build_source",
-    "build_state",
-    "check_encoder_columns",
-    "check_files",
-    "check_source",
-    "dead_letters_path",
-    "encoder_arguments",
-    "network_arguments",
-    "search_arguments",
-)
-
 DEAD_LETTERS = "rejected.jsonl"
 CHANGEABLE_SOURCE_KEYS = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
 """Keys of a source that may change when a run resumes, as long as the order of samples stays."""

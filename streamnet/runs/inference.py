@@ -29,15 +29,6 @@ from streamnet.reporting.report import Scores
 from streamnet.samples import Block, DeadLetter, Schema, Task
 from streamnet.sources import Columns, open_files
 
-__all__ = (
-    "COLUMNS",
-    "EvaluationResult",
-    "RejectedRecords",
-    "evaluate_files",
-    "predict_files",
-    "write_predictions",
-)
-
 COLUMNS = ("source", "position", "answer", "probabilities")
 """Columns of written predictions."""
 

@@ -47,8 +47,6 @@ from streamnet.settings.sections import (
     StateSettings,
 )
 
-__all__ = ("Replay", "replay")
-
 INLINE_SECONDS_ALONE = 0.005  # seconds for which the event loop may block: nothing else runs in it
 
 

@@ -24,8 +24,6 @@ from streamnet.samples import Block, Position, Schema
 from streamnet.settings.run import RunSettings
 from streamnet.sources import Source
 
-__all__ = ("Verification", "verify")
-
 _COMPARED = ("learner", "ledger", "limit", "emitted")
 
 

@@ -13,8 +13,6 @@ from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
 from streamnet.validation import check_number
 
-__all__ = ("Selector", "Switch")
-
 MAX_LOSS = 1e150  # larger losses are clipped, so that no sum overflows
 
 # Rows of the evidence against the champion, by challenger.
@@ -272,10 +270,7 @@ class Selector:
         return self.switches[-1].number if self.switches else 0
 
     def choose(
-        self,
-        first: int,
-        losses: NDArray[np.float64],
-        alive: NDArray[np.uint8] | None = None,
+        self, first: int, losses: NDArray[np.float64], alive: NDArray[np.uint8] | None = None
     ) -> NDArray[np.int32]:
         """Choose the champion of each sample, before its losses are used; -1 for none.
 

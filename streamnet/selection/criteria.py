@@ -62,15 +62,6 @@ from streamnet.metrics.formulas import ConfusionCounts, mean
 from streamnet.samples import Task
 from streamnet.settings.learning import check_criterion
 
-__all__ = (
-    "CRITERIA",
-    "Criterion",
-    "SampleLoss",
-    "Tally",
-    "find_criterion",
-)
-
-
 Values = NDArray[np.float64]
 
 

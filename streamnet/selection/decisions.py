@@ -7,14 +7,6 @@ from typing import Any, NamedTuple
 
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = (
-    "Decision",
-    "ModelComposition",
-    "Replacement",
-    "export_decisions",
-    "restore_decisions",
-)
-
 
 class Replacement(NamedTuple):
     """A new candidate for a slot."""

@@ -22,27 +22,6 @@ from streamnet.settings.fields import (
     format_choices,
 )
 
-__all__ = (
-    "ACTIVATIONS",
-    "INITIALIZATIONS",
-    "LOSSES",
-    "MAX_LAYERS",
-    "MAX_UNITS",
-    "OPTIMIZERS",
-    "OUTPUTS",
-    "SCHEDULES",
-    "TRANSFORMS",
-    "Activation",
-    "CandidateSettings",
-    "Hidden",
-    "Initialization",
-    "Loss",
-    "Optimizer",
-    "Output",
-    "Schedule",
-    "TargetTransform",
-)
-
 Activation = Literal["identity", "logistic", "tanh", "relu"]
 Output = Literal["identity", "logistic", "tanh", "relu", "softmax"]
 Loss = Literal["cross_entropy", "squared", "absolute", "huber"]

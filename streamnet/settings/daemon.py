@@ -11,40 +11,11 @@ from annotated_types import Ge, Le
 from pydantic import Field
 
 from streamnet.errors import ConfigurationError
-from streamnet.settings.fields import (
-    Check,
-    Count,
-    Positive,
-    Setting,
-    Size,
-    Text,
-    Texts,
-)
+from streamnet.settings.fields import Check, Count, Positive, Setting, Size, Text, Texts
 from streamnet.settings.run import LearningTables, Section, validate_settings
 from streamnet.settings.toml import parse_toml, read_text
 
-__all__ = (
-    "FILE_KEYS",
-    "MODEL_NAME",
-    "DaemonSettings",
-    "IntakeSection",
-    "ModelSettings",
-    "ServeSection",
-    "check_model_name",
-    "load",
-    "parse",
-    "parse_model",
-)
-
-FILE_KEYS = (
-    "files",
-    "format",
-    "max_record_bytes",
-    "follow",
-    "epochs",
-    "limit",
-    "shuffle_buffer",
-)
+FILE_KEYS = ("files", "format", "max_record_bytes", "follow", "epochs", "limit", "shuffle_buffer")
 """Keys of a source that say which files are read and how, not what the columns mean."""
 STANDARD_INPUT = "-"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

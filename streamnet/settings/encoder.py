@@ -8,26 +8,7 @@ from typing import Annotated, Any, Literal, final
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
-from streamnet.settings.fields import (
-    DType,
-    Listed,
-    Positive,
-    Seed,
-    Settings,
-    declare,
-)
-
-__all__ = (
-    "AUTO",
-    "AutoEncoderActivation",
-    "AutoEncoderSettings",
-    "EncoderSettings",
-    "Scaling",
-    "ScalingName",
-    "TextMode",
-    "TextModeName",
-    "has_raw_target",
-)
+from streamnet.settings.fields import DType, Listed, Positive, Seed, Settings, declare
 
 AutoEncoderActivation = Literal["tanh", "relu", "identity"]
 ScalingName = Literal["standard", "minmax", "robust", "rank", "none"]

@@ -12,18 +12,8 @@ from annotated_types import Gt, Lt
 
 from streamnet.errors import ConfigurationError
 from streamnet.settings.candidate import CandidateSettings, Hidden
-from streamnet.settings.fields import (
-    Count,
-    DType,
-    NonNegative,
-    Positive,
-    Seed,
-    Settings,
-    declare,
-)
+from streamnet.settings.fields import Count, DType, NonNegative, Positive, Seed, Settings, declare
 from streamnet.settings.learning import Criterion
-
-__all__ = ("MAX_RATES", "EngineSettings", "list_rates")
 
 MAX_RATES = 10_000
 

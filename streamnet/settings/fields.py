@@ -35,36 +35,6 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from streamnet.errors import ConfigurationError
 from streamnet.validation import check_bool, check_integer, check_number, to_builtin
 
-__all__ = (
-    "MAX_INTEGER",
-    "RULES",
-    "Check",
-    "Count",
-    "DType",
-    "Declaration",
-    "Enumeration",
-    "Listed",
-    "NonNegative",
-    "PerLayer",
-    "Positive",
-    "Probability",
-    "Seed",
-    "Setting",
-    "Settings",
-    "Size",
-    "Text",
-    "Texts",
-    "build_settings",
-    "check_group",
-    "check_names",
-    "declare",
-    "format_choices",
-    "list_settings",
-    "parse_arguments",
-    "suggest_name",
-    "with_settings",
-)
-
 MAX_INTEGER = 1 << 31  # of whole numbers that kernels read
 
 RULES = {

@@ -16,16 +16,6 @@ from streamnet.settings.fields import DType
 from streamnet.settings.learning import Criterion, DriftMethod, Serving
 from streamnet.settings.sections import Format
 
-__all__ = (
-    "AutoEncoderKeywords",
-    "CodingKeywords",
-    "EncoderKeywords",
-    "EngineKeywords",
-    "LearningKeywords",
-    "ReplayKeywords",
-    "SearchKeywords",
-)
-
 
 class CodingKeywords(TypedDict, total=False):
     """Keyword arguments of `AutoEncoderSettings` that are not for candidates."""

@@ -8,27 +8,7 @@ from annotated_types import Gt, Le
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Task
-from streamnet.settings.fields import (
-    Check,
-    Count,
-    Positive,
-    Probability,
-    Settings,
-    Size,
-    declare,
-)
-
-__all__ = (
-    "CRITERION_TASKS",
-    "Criterion",
-    "DriftMethod",
-    "EvaluationSettings",
-    "LearningSettings",
-    "SearchSettings",
-    "SelectionSettings",
-    "Serving",
-    "check_criterion",
-)
+from streamnet.settings.fields import Check, Count, Positive, Probability, Settings, Size, declare
 
 DriftMethod = Literal["adwin", "page_hinkley", "ddm", "hddm_a", "hddm_w", "none"]
 Serving = Literal["ensemble", "champion"]

@@ -15,8 +15,6 @@ from pydantic_core import ErrorDetails
 from streamnet.settings.fields import RULES
 from streamnet.settings.toml import KeyPath, find_line, locate_keys
 
-__all__ = ("format_errors",)
-
 Tables = dict[KeyPath, type[BaseModel]]
 
 _RULES = {

@@ -24,8 +24,6 @@ from streamnet.settings.fields import (
     list_settings,
 )
 
-__all__ = ("GRID", "Grid", "PopulationSettings", "check_candidates", "expand_grid", "parse_hidden")
-
 
 @declare
 class PopulationSettings(Settings):

@@ -28,28 +28,6 @@ from streamnet.settings.sections import (
 )
 from streamnet.settings.toml import parse_toml, read_text
 
-__all__ = (
-    "AutoEncoderSection",
-    "CandidateTable",
-    "EncoderSection",
-    "EvaluationSection",
-    "LearningTables",
-    "OutputSection",
-    "PopulationSection",
-    "RunSection",
-    "RunSettings",
-    "SchemaDriftSection",
-    "SearchSection",
-    "Section",
-    "SelectionSection",
-    "SourceSection",
-    "StateSection",
-    "apply_overrides",
-    "load",
-    "parse",
-    "validate_settings",
-)
-
 S = TypeVar("S", bound=BaseModel)
 
 

@@ -23,15 +23,6 @@ from streamnet.settings.fields import (
     declare,
 )
 
-__all__ = (
-    "ExecutionSettings",
-    "Format",
-    "OutputSettings",
-    "SchemaDriftSettings",
-    "SourceSettings",
-    "StateSettings",
-)
-
 Format = Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"]
 
 

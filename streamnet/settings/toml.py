@@ -14,15 +14,6 @@ from typing import Any
 
 from streamnet.errors import ConfigurationError
 
-__all__ = (
-    "KeyPath",
-    "find_line",
-    "format_syntax_error",
-    "locate_keys",
-    "parse_toml",
-    "read_text",
-)
-
 KeyPath = tuple[str | int, ...]
 """Names of tables and keys from the outside in; a number is an index in a list."""
 

@@ -9,8 +9,6 @@ from typing import Any, Literal
 from streamnet.errors import DataError
 from streamnet.samples import Block, Position, Schema
 
-__all__ = ("MAX_BLOCK_ROWS", "OnGap", "Source", "check_gap")
-
 MAX_BLOCK_ROWS = 8192
 """Maximum number of samples in a block."""
 

@@ -30,23 +30,6 @@ from streamnet.sources.inference import (
 from streamnet.sources.rejection import Reason
 from streamnet.validation import check_integer
 
-__all__ = (
-    "LAST_COLUMN",
-    "Columns",
-    "ParseOptions",
-    "SchemaDrift",
-    "check_same_columns",
-    "choose_parser",
-    "format_names",
-    "make_missing_column_error",
-    "make_missing_target_error",
-    "make_object_column",
-    "parse_number",
-    "parse_target_number",
-    "parse_time",
-    "parse_word",
-)
-
 # ---------------------------------------------------------------- single values
 
 NumberParser = Callable[[object, "ParseOptions"], "float | Reason"]

@@ -15,8 +15,6 @@ from streamnet.samples import Field, Sample
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import copy_sample, to_mapping
 
-__all__ = ("SamplesLike", "to_one_or_more_rows", "to_rows", "to_rows_and_targets", "to_target_list")
-
 SamplesLike = Sequence[Sample] | ArrayLike
 """Many samples: dicts, a data frame, or a matrix whose columns are called f0, f1, ..."""
 

@@ -14,25 +14,6 @@ import numpy as np
 
 from streamnet.samples import Kind, Task
 
-__all__ = (
-    "MISSING",
-    "WHITESPACE",
-    "find_strays",
-    "infer_kind",
-    "infer_task",
-    "infer_time_kind",
-    "is_any_time",
-    "is_not_finite",
-    "is_number",
-    "is_numeric",
-    "is_unambiguous_time",
-    "number_to_seconds",
-    "parse_seconds",
-    "to_float",
-    "to_seconds",
-)
-
-
 MISSING = ("", "?", "NA", "N/A", "n/a", "NULL", "null", "None", "\\N")
 """Texts that stand for a missing value by default. Case is ignored among the numbers of a delimited
 file, but not among words, since na or none may be a word."""

@@ -37,14 +37,6 @@ from streamnet.sources.columns import Columns, make_missing_target_error
 from streamnet.sources.inference import WHITESPACE, infer_task
 from streamnet.sources.rows import RowReader, copy_sample, to_mapping
 
-__all__ = (
-    "AsyncPrefetcher",
-    "IterableSource",
-    "ListPrefetcher",
-    "ThreadPrefetcher",
-)
-
-
 T = TypeVar("T")
 
 

@@ -14,16 +14,6 @@ from msgspec.structs import replace
 from streamnet.samples import Block, DeadLetter, Position, Schema, Task
 from streamnet.sources.inference import WHITESPACE, is_any_time, is_number
 
-__all__ = (
-    "Reason",
-    "Rejection",
-    "decode_record",
-    "drop_rejected",
-    "make_rejection_block",
-    "shorten",
-    "to_text",
-)
-
 MAX_RAW_CHARACTERS = 4096
 MAX_RAW_BYTES = 4 * MAX_RAW_CHARACTERS  # which hold so many characters at least
 REPLACED = "\N{REPLACEMENT CHARACTER}"

@@ -40,20 +40,6 @@ from streamnet.sources.columns import (
 from streamnet.sources.inference import WHITESPACE, infer_kind, is_any_time, number_to_seconds
 from streamnet.sources.rejection import Reason, Rejection, drop_rejected, shorten, to_text
 
-__all__ = (
-    "ColumnParser",
-    "ConvertedRows",
-    "Problems",
-    "RowConverter",
-    "RowReader",
-    "copy_sample",
-    "note_missing_targets",
-    "note_problem",
-    "select_names",
-    "to_mapping",
-)
-
-
 NUMBER_TYPES = {float, int}
 GAP_TYPES = {float, int, type(None)}
 LABEL_TYPES = {str, int}  # types of labels that can always be parsed

@@ -18,8 +18,6 @@ from streamnet.sources.base import MAX_BLOCK_ROWS, Source
 from streamnet.sources.wrappers import SourceWrapper
 from streamnet.validation import check_seed
 
-__all__ = ("ShuffledSource",)
-
 
 @final
 class ShuffledSource(SourceWrapper):

@@ -16,15 +16,6 @@ from streamnet.errors import ConfigurationError, DataError, ReadError
 from streamnet.samples import Block, Position, Schema, schema_from_dict, schema_to_dict, widen_block
 from streamnet.sources.base import Source
 
-__all__ = (
-    "GuardedSource",
-    "LimitedSource",
-    "RepeatedSource",
-    "RetryingSource",
-    "SourceWrapper",
-    "open_or_close",
-)
-
 logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 

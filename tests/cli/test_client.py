@@ -87,11 +87,7 @@ def test_each_line_of_labels_is_told_also_of_an_id_that_was_there_before(cli: Cl
     [
         ("status absent", 1, ("no model of that name",)),
         ("history wine", 1, ("not learned anything",)),
-        (
-            f"models {NOBODY}",
-            1,
-            ("at http://127.0.0.1:1 can't be reached",),
-        ),
+        (f"models {NOBODY}", 1, ("at http://127.0.0.1:1 can't be reached",)),
         ("learn wine absent.jsonl", 1, ("absent.jsonl", "No such file")),
         ("predict wine bad.jsonl", 1, ("bad.jsonl, line 3 is not a JSON object",)),
         ("predict wine good.jsonl --ids key", 1, ("good.jsonl, line 2 has no 'key'",)),

@@ -55,9 +55,7 @@ def test_dead_letters_of_files_with_different_column_orders_are_written_in_one(
     assert Path("again.csv").read_text() == 'x,z,y\nmany,q,a\nbroken\nmore,"3,5",a\n'
 
 
-def test_dead_letters_of_a_file_whose_header_is_gone_are_not_written(
-    in_two_orders: Cli,
-) -> None:
+def test_dead_letters_of_a_file_whose_header_is_gone_are_not_written(in_two_orders: Cli) -> None:
     Path("b.csv.gz").unlink()
     refused = in_two_orders("dead-letters", "replay", "state", "--to", "again.csv")
     assert refused.code == 1

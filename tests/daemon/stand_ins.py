@@ -31,12 +31,7 @@ from streamnet.client.schemas import (
 )
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.status import describe_champion
-from streamnet.daemon.predictions import (
-    MicroBatcher,
-    Prediction,
-    Predictions,
-    compute_interval,
-)
+from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
 from streamnet.errors import ConflictError
 from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier

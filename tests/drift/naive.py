@@ -12,14 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = (
-    "NaiveADWIN",
-    "NaiveDDM",
-    "NaiveHDDMA",
-    "NaiveHDDMW",
-    "NaivePageHinkley",
-    "positions",
-)
+__all__ = ("NaiveADWIN", "NaiveDDM", "NaiveHDDMA", "NaiveHDDMW", "NaivePageHinkley", "positions")
 
 
 class Buckets:

@@ -10,9 +10,7 @@ from streamnet.drift.histogram import MAX_ROWS, insert, remove_oldest, summarize
 
 
 @given(
-    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300),
-    st.integers(1, 6),
-    st.integers(0, 5),
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(1, 6), st.integers(0, 5)
 )
 def test_each_end_of_the_window_is_summed_up_rightly(
     values: list[float], most: int, removed: int

@@ -162,9 +162,7 @@ def test_what_an_fsync_that_failed_has_lost_is_written_again() -> None:
     assert synced == 60
 
 
-def test_too_much_to_be_written_again_is_an_error_for_good(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_too_much_to_be_written_again_is_an_error_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appended_file, "_MAX_BUFFERED_BYTES", 100)
     file = AppendedFile(PATH, "rows", files=Forgetful({0}))
     file.start()

@@ -36,10 +36,7 @@ def test_answers_are_those_of_a_learner_of_logarithms_turned_back() -> None:
     target = np.asarray(block.target, np.float64)
     own = learner_of(NUMBERS, MIXED[2:], dtype="float64", serve="champion")
     given = learner_of(
-        NUMBERS,
-        [replace(MIXED[2], target_transform="none")],
-        dtype="float64",
-        serve="champion",
+        NUMBERS, [replace(MIXED[2], target_transform="none")], dtype="float64", serve="champion"
     )
     said = np.concatenate([part.answers for part in feed(own, block)])
     logs = np.concatenate(

@@ -20,16 +20,7 @@ from streamnet.modelfiles.document import verify_document
 from streamnet.samples import Block, Field, Kind, Schema, SparseRows, Task
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = (
-    "SAMPLES",
-    "SEVERAL",
-    "block_of",
-    "learned",
-    "loaded",
-    "several",
-    "small",
-    "trained",
-)
+__all__ = ("SAMPLES", "SEVERAL", "block_of", "learned", "loaded", "several", "small", "trained")
 
 FIELDS = (
     Field("size", Kind.NUMBER),
@@ -91,12 +82,7 @@ def trained(
 def learned(task: Task, dtype: str = "float32", **settings: Any) -> Learner:
     """A learner of several candidates that has learned 150 samples."""
     learner = Learner(
-        task=task,
-        candidates=SEVERAL,
-        dtype=dtype,
-        seed=3,
-        encoder={"text_buckets": 64},
-        **settings,
+        task=task, candidates=SEVERAL, dtype=dtype, seed=3, encoder={"text_buckets": 64}, **settings
     )
     learner.learn(block_of(task))
     return learner

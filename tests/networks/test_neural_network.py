@@ -126,10 +126,7 @@ def test_start_weights_are_uniform_whatever_the_fan_in_and_a_pure_function_of_th
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
     ("activation", "output"),
-    [
-        *product(("logistic", "tanh", "identity"), repeat=2),
-        ("relu", "relu"),
-    ],
+    [*product(("logistic", "tanh", "identity"), repeat=2), ("relu", "relu")],
 )
 def test_every_activation_moves_down_the_slope_of_half_the_squared_error(
     activation: Any, output: Any, bias: bool

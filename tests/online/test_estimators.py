@@ -265,10 +265,7 @@ def test_a_seed_may_have_64_bits() -> None:
 
 
 @settings(max_examples=15)
-@given(
-    st.floats(-1e6, 1e6),
-    st.floats(1e-6, 1e6),
-)
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
 def test_a_target_of_any_range_is_learned(center: float, spread: float) -> None:
     estimator = OnlineRegressor([CandidateSettings(hidden=(), learning_rate=0.01)])
     for i in range(600):

@@ -93,10 +93,7 @@ def broken_off_at_call(wanted: int, within: str) -> Iterator[None]:
 
     before = signal.signal(signal.SIGUSR1, give_up)
     try:
-        with (
-            pytest.raises(TimeoutError),
-            interrupted_at_call(wanted, signal.SIGUSR1, within),
-        ):
+        with pytest.raises(TimeoutError), interrupted_at_call(wanted, signal.SIGUSR1, within):
             yield
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -43,11 +43,7 @@ def history(points: int, *, regression: bool = False) -> dict[str, Any]:
     return {
         "measure": "mae" if regression else "accuracy",
         "samples": samples,
-        "series": {
-            "served": scale(served),
-            names[0]: scale(majority),
-            names[1]: scale(no_change),
-        },
+        "series": {"served": scale(served), names[0]: scale(majority), names[1]: scale(no_change)},
         "marks": marks if points else [],
     }
 

@@ -23,15 +23,9 @@ def identity(**settings: Any) -> dict[str, Any]:
         ({"criterion": "accuracy"}, "criterion is accuracy, but was not given"),
         ({"drift": "none"}, "drift is none, but was adwin"),
         ({"evolution": {"every": 0, "grace": 2}}, "evolution.grace is 2, but was 8"),
-        (
-            {"evolution": {"every": 0, "budget": 1.0}},
-            "evolution.budget is 1.0, but was not given",
-        ),
+        ({"evolution": {"every": 0, "budget": 1.0}}, "evolution.budget is 1.0, but was not given"),
         ({"encoder": {"max_rows": 99}}, "encoder.max_rows is 99, but was 8192"),
-        (
-            {"encoder": {"scalings": {"x": "rank"}}},
-            "encoder.scalings.x is rank, but was not given",
-        ),
+        ({"encoder": {"scalings": {"x": "rank"}}}, "encoder.scalings.x is rank, but was not given"),
     ],
 )
 def test_a_setting_that_was_left_out_is_told_by_its_default(

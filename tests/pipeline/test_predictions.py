@@ -121,9 +121,7 @@ def test_with_an_auto_encoder_the_last_column_tells_how_unusual_a_sample_is(
     assert [float(row["outlier"]) for row in rows] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_answer_is_the_label_of_the_largest_share_and_shares_sum_to_one(
-    tmp_path: Path,
-) -> None:
+def test_the_answer_is_the_label_of_the_largest_share_and_shares_sum_to_one(tmp_path: Path) -> None:
     block = stream(Task.CLASSIFICATION, 400, gaps=False)
     rows = [json.loads(line) for line in written(tmp_path / "p.jsonl", block)[0].splitlines()]
     seen: list[str] = []
@@ -192,10 +190,7 @@ def test_the_labels_position_of_each_file_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [
-        ("p.txt", r"must end in \.csv or \.jsonl"),
-        ("nowhere/p.csv", "No such file or directory"),
-    ],
+    [("p.txt", r"must end in \.csv or \.jsonl"), ("nowhere/p.csv", "No such file or directory")],
 )
 def test_a_path_that_can_not_be_used_is_refused(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):

@@ -183,10 +183,7 @@ def test_labels_beyond_the_most_classes_count_as_rejected_records(
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [
-        ("nowhere/bad.jsonl", "its folder does not exist"),
-        (".", "that is a folder"),
-    ],
+    [("nowhere/bad.jsonl", "its folder does not exist"), (".", "that is a folder")],
 )
 def test_a_file_that_could_not_be_made_is_refused_before_anything_is_read(
     tmp_path: Path, path: str, message: str

@@ -169,9 +169,7 @@ def test_after_a_block_that_fails_none_is_learned(run: Runner) -> None:
     assert trainer.heard[-1] == "begin 2"
 
 
-def test_what_is_being_learned_is_learned_to_its_end_when_the_run_is_cancelled(
-    run: Runner,
-) -> None:
+def test_what_is_being_learned_is_learned_to_its_end_when_the_run_is_cancelled(run: Runner) -> None:
     trainer = FakeTrainer(0.1)
 
     async def cancelled() -> None:

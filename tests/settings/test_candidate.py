@@ -78,8 +78,10 @@ def test_loss_and_output_follow_the_task_unless_given() -> None:
     [
         (
             {"loss": "cross_entropy"},
-            "loss is 'cross_entropy', but for a regression must be "
-            "'squared', 'absolute' or 'huber'",
+            (
+                "loss is 'cross_entropy', but for a regression must be "
+                "'squared', 'absolute' or 'huber'"
+            ),
         ),
         (
             {"output": "softmax"},

@@ -148,10 +148,7 @@ def test_one_activation_applies_to_all_layers() -> None:
         ("source.target = ''", "source.target is '', but must not be empty"),
         ("source.target = 3", "source.target is 3, but must be text in quotes"),
         ("source.header = 'no'", "source.header is 'no', but must be true or false"),
-        (
-            "source.files = 1979-05-27",
-            "source.files is 1979-05-27, but must be a list",
-        ),
+        ("source.files = 1979-05-27", "source.files is 1979-05-27, but must be a list"),
         ("source.files = ['a', 3]", "source.files[1] is 3, but must be text in quotes"),
         ("source.kinds = 'text'", "source.kinds is 'text', but must be a table"),
         ("source = 3", "source is 3, but must be a table"),
@@ -326,12 +323,7 @@ def test_the_formats_of_a_run_file_are_those_that_can_be_read() -> None:
 
 
 SCALARS: st.SearchStrategy[Any] = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=5),
-    st.dates(),
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.dates()
 )
 VALUES = st.recursive(
     SCALARS,

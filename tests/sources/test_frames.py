@@ -140,9 +140,7 @@ def test_one_target_for_many_samples_is_refused(y: Any) -> None:
 
 
 @pytest.mark.parametrize("learner", [classifier, AutoEncoder])
-def test_a_predicted_matrix_or_frame_must_have_the_learned_columns(
-    learner: Any,
-) -> None:
+def test_a_predicted_matrix_or_frame_must_have_the_learned_columns(learner: Any) -> None:
     X = np.arange(12.0).reshape(4, 3)
     gaps = np.column_stack([X, np.full(4, np.nan)])  # the last is not known yet
     y = () if learner is AutoEncoder else ([0, 1, 0, 1],)

@@ -22,8 +22,7 @@ LINES = 50_000
 BATCH = 50
 MEBIBYTES = 64
 WITHOUT_SHRINKING = settings(
-    max_examples=40,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+    max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example]
 )
 
 

@@ -20,15 +20,7 @@ from hypothesis import strategies as st
 from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.samples import Block, Kind, Position, Task
 from streamnet.sources import Columns, IterableSource
-from tests.sources.harness import (
-    FrameRow,
-    content,
-    drain,
-    drain_in_moments,
-    numbers,
-    read,
-    reasons,
-)
+from tests.sources.harness import FrameRow, content, drain, drain_in_moments, numbers, read, reasons
 
 ROWS = [{"x": n, "y": n % 3} for n in range(2500)]
 

@@ -28,8 +28,6 @@ from streamnet.cli.views.watcher import REFRESH_SECONDS, SIGNAL_EXIT_CODE, Watch
 from streamnet.engine import Engine, EngineProgress, Improvement, Trained
 from streamnet.metrics import RegressionEvaluation
 
-__all__ = ("EngineWatcher",)
-
 LINE_SECONDS = 2.0  # between two lines in a pipe
 
 

@@ -31,13 +31,6 @@ from streamnet.runs.inference import EvaluationResult
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
 
-__all__ = (
-    "DisplayOptions",
-    "show_evaluation",
-    "show_file",
-    "write_report",
-)
-
 _CURVE_WIDTH = 72  # columns
 _MAX_NAMES = 12  # of labels or columns, before the rest are only counted
 _MAX_CLASSES = 12  # of a confusion matrix that is shown by default

@@ -31,15 +31,6 @@ from streamnet.runs.replay import Replay
 from streamnet.samples import Task
 from streamnet.version import __version__
 
-__all__ = (
-    "LiveView",
-    "headline",
-    "ready_line",
-    "render_summary",
-    "status_line",
-)
-
-
 WIDE = 80  # columns from which on scores and leader board are side by side
 SCORES_WIDTH = 29  # columns of the scores
 LOSS_WIDTH = 20  # columns of the leader board without the settings

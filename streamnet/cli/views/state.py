@@ -16,8 +16,6 @@ from streamnet.errors import ConfigurationError
 from streamnet.pipeline.dead_letters import export_dead_letters, read_dead_letters
 from streamnet.pipeline.maintenance import StateStatus, read_state_status
 
-__all__ = ("list_dead_letters", "show_dead_letter", "show_state", "write_dead_letters")
-
 _NO_DEAD_LETTERS = "no record was rejected"
 
 

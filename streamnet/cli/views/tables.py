@@ -16,21 +16,6 @@ from streamnet.cli.terminal import escape_text
 from streamnet.metrics import METRICS, Evaluation, RegressionEvaluation
 from streamnet.metrics.evaluation import compute_per_class
 
-__all__ = (
-    "class_tables",
-    "confusion_table",
-    "estimate_remaining",
-    "evaluation_tables",
-    "format_count",
-    "format_duration",
-    "format_number",
-    "measures_table",
-    "new_table",
-    "regression_table",
-    "sparkline",
-)
-
-
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-~=*^#"
 

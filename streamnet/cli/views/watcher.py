@@ -15,17 +15,9 @@ from anyio.abc import TaskStatus
 from rich.live import Live
 
 from streamnet.cli.terminal import Terminal, write_error
-from streamnet.cli.views.run import (
-    LiveView,
-    headline,
-    ready_line,
-    render_summary,
-    status_line,
-)
+from streamnet.cli.views.run import LiveView, headline, ready_line, render_summary, status_line
 from streamnet.errors import NoCandidateError, StreamnetError
 from streamnet.runs.replay import Replay
-
-__all__ = ("REFRESH_SECONDS", "SIGNAL_EXIT_CODE", "Watcher", "watch")
 
 REFRESH_SECONDS = 0.25  # between two updates of the live display
 MIN_LINE_SECONDS, MAX_LINE_SECONDS = 2.0, 60.0  # between two lines in a pipe, rarer as time passes
@@ -150,11 +142,7 @@ class Watcher(ABC):
 
 
 def watch(
-    run: Replay,
-    *,
-    quiet: bool,
-    out: TextIO | None = None,
-    reload: Callable[[], str] | None = None,
+    run: Replay, *, quiet: bool, out: TextIO | None = None, reload: Callable[[], str] | None = None
 ) -> int:
     """Run to the end, displaying progress, and return the exit code.
 

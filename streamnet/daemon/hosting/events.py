@@ -18,12 +18,6 @@ from streamnet.learning.learner import Learner
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.state import State, StateStatistics
 
-__all__ = (
-    "EventLog",
-    "Monitor",
-    "Rate",
-)
-
 
 @final
 class EventLog:

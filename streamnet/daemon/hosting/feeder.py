@@ -20,8 +20,6 @@ from streamnet.pipeline.rejections import RejectionLimit
 from streamnet.samples import Block
 from streamnet.sources.base import Source
 
-__all__ = ("Feeder",)
-
 _LOG = logging.getLogger("streamnet.daemon")
 
 _POLL_SECONDS = 0.02  # between checks for space in the queue, or a disk that recovers

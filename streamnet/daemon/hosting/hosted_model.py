@@ -29,12 +29,10 @@ from streamnet.errors import BusyError, ConfigurationError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.pipeline.concurrency import Worker
+from streamnet.pipeline.dead_letters import STATE_DEAD_LETTERS
 from streamnet.reporting.builder import build_candidates, build_history, build_outcomes
-from streamnet.runs.builder import STATE_DEAD_LETTERS
 from streamnet.samples import Block, Field, Sample
 from streamnet.settings.daemon import ModelSettings
-
-__all__ = ("HostedModel", "check_backpressure")
 
 # Seconds until a refused sender should retry.
 _MIN_RETRY_DELAY, _DEFAULT_RETRY_DELAY, _MAX_RETRY_DELAY = 0.1, 1.0, 60.0
@@ -119,11 +117,7 @@ class HostedModel(Supervisor):
     # --------------------------------------------------------------- senders
 
     async def learn(
-        self,
-        samples: Sequence[Sample] | bytes,
-        *,
-        key: str | None = None,
-        durable: bool = True,
+        self, samples: Sequence[Sample] | bytes, *, key: str | None = None, durable: bool = True
     ) -> Receipt:
         """Accept samples with their target: dicts, or JSON lines as they arrived.
 

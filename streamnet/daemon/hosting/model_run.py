@@ -25,6 +25,7 @@ from streamnet.learning.serving import Served
 from streamnet.learning.warmup import warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import run_abandonable
+from streamnet.pipeline.dead_letters import STATE_DEAD_LETTERS
 from streamnet.pipeline.outputs import ResumableSink
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import (
@@ -36,7 +37,6 @@ from streamnet.pipeline.rejections import (
 from streamnet.pipeline.state import State
 from streamnet.runs.builder import (
     CHANGEABLE_SOURCE_KEYS,
-    STATE_DEAD_LETTERS,
     build_columns,
     build_source,
     check_source,
@@ -46,8 +46,6 @@ from streamnet.runs.builder import (
 from streamnet.samples import Block, DeadLetter, Sample, Task
 from streamnet.settings.daemon import FILE_KEYS, ModelSettings
 from streamnet.settings.run import SourceSection
-
-__all__ = ("ModelRun", "PublishedModel", "Publisher")
 
 PUBLISH_SECONDS = 1.0
 _POLL_SECONDS = 0.05  # between checks for a first model

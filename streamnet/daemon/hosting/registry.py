@@ -32,11 +32,6 @@ from streamnet.runs.builder import encoder_arguments, network_arguments, search_
 from streamnet.samples import Task
 from streamnet.settings.daemon import MODEL_NAME, ModelSettings, check_model_name, parse_model
 
-__all__ = (
-    "Registry",
-    "check_settings",
-)
-
 
 def check_settings(settings: ModelSettings, folder: Path) -> None:
     """Check that a model could learn with some settings.

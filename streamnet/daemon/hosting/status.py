@@ -14,14 +14,6 @@ from streamnet.modelfiles.model import Model
 from streamnet.reporting.builder import build_status
 from streamnet.samples import DeadLetter
 
-__all__ = (
-    "LEARNED_COUNTS",
-    "RUN_COUNTS",
-    "build_counts",
-    "describe_champion",
-    "summarize_rejected",
-)
-
 LEARNED_COUNTS = frozenset({"learned", "switches", "drifts", "quarantined"})
 """Fields of `Status` that are unknown until a run's state is restored."""
 RUN_COUNTS = LEARNED_COUNTS | {"accepted", "in_flight", "pending"}

@@ -27,8 +27,6 @@ from streamnet.pipeline.concurrency import first_cause
 from streamnet.runs.builder import network_arguments
 from streamnet.settings.daemon import ModelSettings
 
-__all__ = ("Supervisor", "archive_state", "finish_archiving")
-
 _LOG = logging.getLogger("streamnet.daemon")
 
 # ------------------------------------------------------------------------------- archive

@@ -16,8 +16,6 @@ from streamnet.runs.builder import encoder_arguments, search_arguments
 from streamnet.samples import are_compatible
 from streamnet.settings.daemon import ModelSettings, parse_model
 
-__all__ = ("apply_start", "build_settings", "decode_model")
-
 _SOURCE_NAME = "the file"
 # Tables that the model determines.
 _PROVIDED_BY_MODEL = ("population", "encoder")

@@ -16,14 +16,6 @@ from typing import final
 from streamnet.client.operations import Scope
 from streamnet.errors import ConfigurationError
 
-__all__ = (
-    "TOKEN_VARIABLE",
-    "Access",
-    "Limits",
-    "RateLimiter",
-)
-
-
 TOKEN_VARIABLE = "STREAMNET_TOKEN"  # noqa: S105 - a variable's name
 _MIN_TOKEN_LENGTH = 16  # characters; shorter ones could be guessed
 _BEARER = b"bearer "
@@ -139,8 +131,8 @@ def _read_tokens(path: Path) -> dict[str, set[Scope]]:
         before = tokens.setdefault(words[0], scopes)
         if before != scopes:
             raise ConfigurationError(
-                f"{path}:{number}: the token has {_format_scopes(scopes)}, but an earlier line gives "
-                f"it "
+                f"{path}:{number}: the token has {_format_scopes(scopes)}, but an earlier line "
+                f"gives it "
                 f"{_format_scopes(before)}"
             )
     if not tokens:

@@ -28,8 +28,6 @@ from streamnet.daemon.http.service import Service, build_routes
 from streamnet.daemon.prometheus import Metrics
 from streamnet.version import __version__
 
-__all__ = ("build_document", "create_app")
-
 
 def create_app(
     registry: Registry,

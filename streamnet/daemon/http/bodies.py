@@ -26,21 +26,6 @@ from streamnet.daemon.http.responses import http_error
 from streamnet.errors import StreamnetError
 from streamnet.samples import Block, Field, Kind, Schema
 
-__all__ = (
-    "Prefetcher",
-    "decode_block",
-    "decode_body",
-    "is_ndjson",
-    "must_close_connection",
-    "prefetch",
-    "read_body",
-    "read_lines",
-    "read_pieces",
-    "require_json",
-    "split_lines",
-)
-
-
 T = TypeVar("T")
 _NDJSON_TYPES = frozenset({NDJSON, "application/jsonl", "application/ndjson"})
 _PIECE_BYTES = 1 << 18  # decompressed at a time: 64 KB of gzip may become 64 MB

@@ -21,14 +21,6 @@ from streamnet.daemon.http.access import Limits, RateLimiter
 from streamnet.daemon.http.bodies import must_close_connection
 from streamnet.daemon.http.responses import problem_response
 
-__all__ = (
-    "UNLIMITED_PATHS",
-    "CorsPolicy",
-    "GuardMiddleware",
-    "RawHeaders",
-)
-
-
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 _VARY = (b"vary", b"origin")

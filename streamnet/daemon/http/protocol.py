@@ -18,8 +18,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from streamnet.daemon.http.access import Limits
 
-__all__ = ("BoundedProtocol", "build_protocol")
-
 _MAX_HEAD_BYTES = 1 << 15  # of the request line and all headers
 
 

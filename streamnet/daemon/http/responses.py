@@ -37,16 +37,6 @@ from streamnet.errors import (
     StreamnetError,
 )
 
-__all__ = (
-    "PROBLEM_MEDIA_TYPE",
-    "EventStream",
-    "error_response",
-    "handle_http_exception",
-    "http_error",
-    "internal_error_response",
-    "problem_response",
-)
-
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger("streamnet.daemon")
 _STATUSES: dict[type[StreamnetError], int] = {

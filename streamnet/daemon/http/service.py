@@ -32,8 +32,6 @@ from streamnet.daemon.http.responses import error_response, http_error, internal
 from streamnet.daemon.prometheus import Metrics
 from streamnet.errors import StreamnetError
 
-__all__ = ("Endpoint", "Service", "build_routes", "json_response")
-
 _LOG = logging.getLogger("streamnet.daemon")
 _ENCODER = msgspec.json.Encoder()
 

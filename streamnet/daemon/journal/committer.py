@@ -17,8 +17,6 @@ from streamnet.durability import checkpoint
 from streamnet.errors import ClosedError, OutputError
 from streamnet.pipeline.concurrency import Worker
 
-__all__ = ("Committer",)
-
 _LOG = logging.getLogger("streamnet.daemon")
 
 _MAX_SYNC_DELAY = 0.1  # seconds until a sync that nobody waits for

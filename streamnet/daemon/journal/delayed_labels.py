@@ -18,14 +18,6 @@ from streamnet.errors import ConfigurationError
 from streamnet.features.columns.category import match_spelling
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 
-__all__ = (
-    "Clock",
-    "DelayedLabelScore",
-    "PendingPrediction",
-    "PendingPredictions",
-    "now",
-)
-
 
 class PendingPrediction(NamedTuple):
     """A prediction waiting for its label."""

@@ -19,25 +19,6 @@ from streamnet.sources.inference import MISSING
 from streamnet.sources.rejection import Reason, Rejection
 from streamnet.sources.text.records import RecordRules, find_records
 
-__all__ = (
-    "HEADER_BYTES",
-    "FileFrameHead",
-    "Frame",
-    "FrameKind",
-    "SampleLines",
-    "build_file_frame",
-    "build_part_key",
-    "count_lines",
-    "decode_dead_letter",
-    "decode_frames",
-    "encode_frame",
-    "encode_sample",
-    "encode_samples",
-    "read_frame_size",
-    "strip_part",
-)
-
-
 _HEADER = struct.Struct("<IIIIB3x")
 HEADER_BYTES = _HEADER.size
 

@@ -27,8 +27,6 @@ from streamnet.sources.columns import ParseOptions, parse_number, parse_word
 from streamnet.sources.inference import MISSING
 from streamnet.sources.rejection import Reason
 
-__all__ = ("Bounds", "Intake")
-
 _OPTIONS = ParseOptions(frozenset(MISSING), typed=True)
 
 
@@ -322,11 +320,7 @@ class Intake:
             (key, digest, msgspec.structs.astuple(receipt))
             for key, (digest, receipt) in self._keys.items()
         ]
-        lists = {
-            "pending": self.pending.export_state(),
-            "keys": keys,
-            "outcomes": self.outcomes,
-        }
+        lists = {"pending": self.pending.export_state(), "keys": keys, "outcomes": self.outcomes}
         return {
             "lists": np.frombuffer(json.encode(lists), np.uint8),
             "delayed_score": self.delayed_score.export_state(),

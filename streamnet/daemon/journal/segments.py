@@ -22,8 +22,6 @@ from streamnet.durability.files import DISK, FileSystem, remove_partial_files, w
 from streamnet.durability.safe_file import SafeFile
 from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 
-__all__ = ("Journal", "Segment")
-
 _LOG = logging.getLogger("streamnet.daemon")
 
 SEGMENT_BYTES = 64 << 20

@@ -22,8 +22,6 @@ from streamnet.sources.files.jsonl import JsonLinesFormat
 from streamnet.sources.rejection import make_rejection_block
 from streamnet.sources.text.records import Chunk, Records, find_records
 
-__all__ = ("JournalSource",)
-
 NAME = "journal"
 BLOCK_ROWS = 8192
 MIN_BLOCK_ROWS = 32

@@ -15,31 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import inlined, kernel
-from streamnet.networks import simd
 from streamnet.networks.activations import activate, times_slope
-from streamnet.networks.simd import LANES
+from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
+from streamnet.networks.simd.vectors import LANES
 from streamnet.randomness import mix_key
-
-__all__ = (
-    "ENTRIES",
-    "KNOWN",
-    "MATRIX",
-    "NEGATIVES",
-    "UNITS",
-    "VALUES",
-    "WIDTH",
-    "Plan",
-    "Weights",
-    "backward",
-    "forward",
-    "mask_inputs",
-    "output_score",
-    "reconstruction_loss",
-    "run",
-    "update_decoder",
-)
-
 
 KNOWN = 0  # index in the counters: rows up to the last one that was ever active
 

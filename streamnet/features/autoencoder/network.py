@@ -18,8 +18,6 @@ from streamnet.randomness import derive_key, fill_uniform
 from streamnet.samples import Inputs
 from streamnet.settings.encoder import AutoEncoderSettings
 
-__all__ = ("AutoEncoderNetwork", "Codes", "Reconstruction")
-
 START, DRAWS = 0, 1  # parts of keys: of initial weights, and of draws while learning
 INITIAL_LOGIT = -4.0  # logit of a row that was never active
 SQUARES_DECAY = 0.99  # of RMSprop

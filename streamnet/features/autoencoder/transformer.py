@@ -13,8 +13,6 @@ from streamnet.features.autoencoder.network import AutoEncoderNetwork, Codes
 from streamnet.samples import Inputs
 from streamnet.settings.encoder import AutoEncoderSettings
 
-__all__ = ("AutoEncoderTransformer",)
-
 
 @final
 class AutoEncoderTransformer:

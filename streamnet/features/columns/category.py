@@ -16,15 +16,6 @@ from streamnet.features.statistics import MISSING, NumberStatistics
 from streamnet.samples import Block, Kind
 from streamnet.settings.encoder import EncoderSettings
 
-__all__ = (
-    "CategoryColumns",
-    "NumberedNames",
-    "Vocabulary",
-    "add_spellings",
-    "escape_surrogates",
-    "match_spelling",
-)
-
 HASH_BUCKETS = 256
 MAX_VALUE_LENGTH = 256  # characters; longer values are shortened
 BOOLEAN_SPELLINGS = {

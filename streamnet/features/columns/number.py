@@ -33,21 +33,6 @@ from streamnet.jit import exact
 from streamnet.samples import NUMERIC, Block, Kind
 from streamnet.settings.encoder import EncoderSettings, Scaling
 
-__all__ = (
-    "MAX_CELLS",
-    "MAX_INPUT",
-    "SUMMARY_COLUMNS",
-    "FieldScalers",
-    "NumberColumns",
-    "count_below",
-    "destandardize",
-    "insert",
-    "reconstruct_numbers",
-    "total_weight",
-    "value_at_rank",
-)
-
-
 MAX_CELLS = 128
 
 # A summary has shape (MAX_CELLS, SUMMARY_COLUMNS). A cell stands for WEIGHT numbers: the last SAME

@@ -29,19 +29,6 @@ from streamnet.features.statistics import (
 from streamnet.jit import exact_kernel, jit
 from streamnet.samples import Block, DeadLetter, constant_column
 
-__all__ = (
-    "NO_TARGETS",
-    "RAW_UNITS",
-    "TOO_MANY_CLASSES",
-    "EncodedLabels",
-    "LabelEncoder",
-    "ScaledTargets",
-    "TargetLags",
-    "TargetScaler",
-    "TargetUnits",
-)
-
-
 PLAIN, LOG = range(2)  # rows of the moments
 MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which inverted logarithms are clipped
 

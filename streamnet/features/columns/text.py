@@ -29,17 +29,6 @@ from streamnet.features.statistics import NumberStatistics, standardize
 from streamnet.samples import Block, Kind
 from streamnet.settings.encoder import AUTO, EncoderSettings, TextMode
 
-__all__ = (
-    "HashedText",
-    "TextColumn",
-    "TextColumns",
-    "TextHasher",
-    "choose_text_mode",
-    "tokenize",
-    "write_text_keys",
-)
-
-
 # A run of digits, one character of a script without spaces, a word, or a sign.
 TOKEN = re.compile(r"\d+|[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
 CACHE_SIZE = 1 << 16  # words with cached hashes
@@ -161,10 +150,7 @@ class TextHasher:
 
 
 def write_text_keys(
-    texts: list[HashedText],
-    base: int,
-    keys: NDArray[np.int64],
-    weights: NDArray[np.float64],
+    texts: list[HashedText], base: int, keys: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> None:
     """Write the codes of texts as keys, padded with -1, and their weights."""
     used = np.array([len(text.codes) for text in texts], np.int64)[:, None]

@@ -16,8 +16,6 @@ from streamnet.jit import jit
 from streamnet.samples import TIMES, Block
 from streamnet.settings.encoder import EncoderSettings
 
-__all__ = ("CALENDAR_DENSE", "CALENDAR_KEYS", "TimeColumns", "encode_calendar")
-
 CALENDAR_DENSE = 6  # sine and cosine of the time of day, the day of the week and the time of year
 CALENDAR_KEYS = 3  # hour, weekday, month
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ("Activation",)
-
 
 class Activation(NamedTuple):
     """An elementwise function of a unit; no field has a default."""

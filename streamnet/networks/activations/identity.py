@@ -8,8 +8,6 @@ from typing import Any
 from streamnet.jit import inlined
 from streamnet.networks.activations.base import Activation
 
-__all__ = ("ACTIVATION",)
-
 
 @inlined
 def activate(h: Any, units: Any) -> Any:

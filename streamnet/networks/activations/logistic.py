@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
 from streamnet.networks.activations.base import Activation
+from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.functions import logistic
-
-__all__ = ("ACTIVATION",)
 
 
 @inlined

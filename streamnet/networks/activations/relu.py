@@ -6,10 +6,8 @@ from math import inf
 from typing import Any
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
 from streamnet.networks.activations.base import Activation
-
-__all__ = ("ACTIVATION",)
+from streamnet.networks.simd import vectors as simd
 
 
 @inlined

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
-from streamnet.networks.simd import LANES
+from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.functions import exponential
-
-__all__ = ("RANGE", "exponentials")
+from streamnet.networks.simd.vectors import LANES
 
 RANGE = (0.0, 1.0)
 _FEW = 4  # outputs up to which each is computed alone

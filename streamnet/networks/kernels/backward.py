@@ -6,25 +6,11 @@ import math
 from typing import Any
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
 from streamnet.networks.activations import ACTIVATION_CODES, slope, times_slope
 from streamnet.networks.losses import loss_derivative
-from streamnet.networks.plan import (
-    FACTORS,
-    PLAN,
-    PLAN_LAYER,
-    PLAN_UPDATE,
-    UPDATES,
-    layer_fact,
-)
-from streamnet.networks.simd import LANES
-
-__all__ = (
-    "backward",
-    "clip_gradient",
-    "output_gradient",
-    "weight_gradient",
-)
+from streamnet.networks.plan import FACTORS, PLAN, PLAN_LAYER, PLAN_UPDATE, UPDATES, layer_fact
+from streamnet.networks.simd import vectors as simd
+from streamnet.networks.simd.vectors import LANES
 
 IDENTITY = ACTIVATION_CODES["identity"]
 MAX_CLASS_WEIGHT = 16.0  # so that no step on a rare class explodes

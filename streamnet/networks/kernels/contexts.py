@@ -16,26 +16,10 @@ from numba.core import cgutils, types
 from numpy.typing import DTypeLike, NDArray
 
 from streamnet.jit import inlined, intrinsic
-from streamnet.networks import simd
 from streamnet.networks.allocation import aligned_zeros
 from streamnet.networks.kernels.forward import ActiveRows
 from streamnet.networks.plan import PLAN
-
-__all__ = (
-    "CONTEXT",
-    "CONTEXTS",
-    "EMPTY",
-    "FORWARD",
-    "IDLE",
-    "LEARN",
-    "ContextArrays",
-    "Contexts",
-    "fill_contexts",
-    "new_contexts",
-    "new_work_counter",
-    "take_next",
-    "thread_contexts",
-)
+from streamnet.networks.simd import vectors as simd
 
 
 def new_work_counter(threads: int = 1) -> NDArray[np.int64]:

@@ -16,26 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
 from streamnet.networks.activations import ACTIVATION_CODES, SOFTMAX, activate
 from streamnet.networks.activations.softmax import exponentials
-from streamnet.networks.plan import (
-    PLAN,
-    PLAN_LAYER,
-    layer_fact,
-)
-from streamnet.networks.simd import LANES
+from streamnet.networks.plan import PLAN, PLAN_LAYER, layer_fact
+from streamnet.networks.simd import vectors as simd
+from streamnet.networks.simd.vectors import LANES
 
 IDENTITY = ACTIVATION_CODES["identity"]
-__all__ = (
-    "ActiveRows",
-    "activate_outputs",
-    "find_active_rows",
-    "forward",
-    "load_sample",
-    "prefetch_sample",
-    "write_outputs",
-)
 
 
 @inlined

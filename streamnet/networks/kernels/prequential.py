@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import inlined, kernel
-from streamnet.networks import simd
 from streamnet.networks.kernels.backward import (
     backward,
     clip_gradient,
@@ -42,10 +41,9 @@ from streamnet.networks.kernels.forward import (
 from streamnet.networks.kernels.update import apply_gradient
 from streamnet.networks.plan import FACTORS, PLAN
 from streamnet.networks.replay_buffer import SampleRing
+from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
 from streamnet.randomness import mix_key
-
-__all__ = ("EARLY_SAMPLES", "learn", "mark_nonfinite")
 
 EARLY_SAMPLES = 1024  # first samples, each followed by full early rehearsal
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from streamnet.jit import inlined, specialize
-from streamnet.networks import simd
 from streamnet.networks.optimizers import (
     OPTIMIZER_CODES,
     OPTIMIZERS,
@@ -23,16 +22,8 @@ from streamnet.networks.plan import (
     layer_fact,
 )
 from streamnet.networks.schedules import scheduled_rate
-from streamnet.networks.simd import LANES
-
-__all__ = (
-    "apply_gradient",
-    "count_decaying",
-    "scale_weights",
-    "update_row",
-    "update_weights",
-)
-
+from streamnet.networks.simd import vectors as simd
+from streamnet.networks.simd.vectors import LANES
 
 SGD = OPTIMIZER_CODES["sgd"]
 

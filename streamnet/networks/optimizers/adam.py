@@ -9,11 +9,9 @@ import math
 from typing import Any
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
 from streamnet.networks.optimizers.base import Optimizer, move_weights, root_mean_square
 from streamnet.networks.plan import FACTORS
-
-__all__ = ("OPTIMIZER",)
+from streamnet.networks.simd import vectors as simd
 
 
 @inlined

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
 from streamnet.networks.plan import FACTORS
-
-__all__ = ("Optimizer", "keep_gradient", "keep_rate", "move_weights", "root_mean_square")
+from streamnet.networks.simd import vectors as simd
 
 
 class Optimizer(NamedTuple):

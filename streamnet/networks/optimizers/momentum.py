@@ -8,11 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
 from streamnet.networks.optimizers.base import Optimizer, keep_gradient, keep_rate, move_weights
 from streamnet.networks.plan import FACTORS
-
-__all__ = ("OPTIMIZER",)
+from streamnet.networks.simd import vectors as simd
 
 
 @inlined

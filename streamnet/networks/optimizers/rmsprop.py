@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from streamnet.jit import inlined
-from streamnet.networks import simd
 from streamnet.networks.optimizers.base import Optimizer, keep_rate, move_weights, root_mean_square
 from streamnet.networks.plan import FACTORS
-
-__all__ = ("OPTIMIZER",)
+from streamnet.networks.simd import vectors as simd
 
 
 @inlined

@@ -7,8 +7,6 @@ from typing import Any
 from streamnet.jit import inlined
 from streamnet.networks.optimizers.base import Optimizer, keep_gradient, keep_rate, move_weights
 
-__all__ = ("OPTIMIZER",)
-
 
 @inlined
 def step(

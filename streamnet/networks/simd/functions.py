@@ -9,16 +9,10 @@ from llvmlite import ir
 from numba.core import types
 
 from streamnet.jit import intrinsic
-from streamnet.networks.simd import FLAGS, call_llvm
-
-__all__ = ("exponential", "hyperbolic_tangent", "logarithm", "logistic")
-
+from streamnet.networks.simd.vectors import FLAGS, call_llvm
 
 # Degree of the Taylor polynomial, clamp, bits of the mantissa, bias of the exponent.
-_EXPONENTIAL = {
-    types.float32: (6, 87.0, 23, 127),
-    types.float64: (13, 708.0, 52, 1023),
-}
+_EXPONENTIAL = {types.float32: (6, 87.0, 23, 127), types.float64: (13, 708.0, 52, 1023)}
 
 
 @intrinsic
@@ -72,10 +66,7 @@ def _estrin(builder, vector, coefficients, x, fma):
 
 
 # Terms of the series, bits of the mantissa, and the bits of the square root of 1/2.
-_LOGARITHM = {
-    types.float32: (5, 23, 0x3F3504F3),
-    types.float64: (11, 52, 0x3FE6A09E667F3BCD),
-}
+_LOGARITHM = {types.float32: (5, 23, 0x3F3504F3), types.float64: (11, 52, 0x3FE6A09E667F3BCD)}
 
 
 @intrinsic

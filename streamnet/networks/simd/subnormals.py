@@ -14,8 +14,6 @@ from numba.core import cgutils, types
 
 from streamnet.jit import intrinsic
 
-__all__ = ("flush_subnormals", "restore_subnormals")
-
 _TRIPLE = llvm.get_default_triple()
 _X86 = _TRIPLE.startswith("x86_64")
 _ARM = _TRIPLE.startswith(("aarch64", "arm64"))

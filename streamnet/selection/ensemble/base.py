@@ -19,15 +19,6 @@ from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.jit import exact_inlined, flush_subnormal
 from streamnet.validation import check_number
 
-__all__ = (
-    "COUNT",
-    "PRIORS",
-    "TOTAL",
-    "BaseEnsemble",
-    "find_best_expert",
-    "update_faded_loss",
-)
-
 PRIORS = 2  # experts after the candidates: one from the last target, one from all of them
 TOTAL, COUNT = range(2)  # of faded losses
 MIN_TRIAL_SAMPLES = 100.0  # faded samples before a newcomer can be the best expert

@@ -15,8 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel
-from streamnet.networks.simd import EIGHT, FOUR, LANES
 from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
+from streamnet.networks.simd.vectors import EIGHT, FOUR, LANES
 from streamnet.samples import constant_column
 from streamnet.selection.ensemble import mixers
 from streamnet.selection.ensemble.base import (
@@ -33,15 +33,6 @@ from streamnet.selection.ensemble.mixers import (
     WIDTH,
     compute_log_probabilities,
     compute_prior_log_probabilities,
-)
-
-__all__ = (
-    "LabelEnsemble",
-    "LabelPool",
-    "Scratch",
-    "get_scratch",
-    "run_pool",
-    "share_pool",
 )
 
 

@@ -12,42 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_inlined
-from streamnet.networks import simd
-from streamnet.networks.simd import EIGHT, FOUR, LANES
+from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.functions import exponential, logarithm
+from streamnet.networks.simd.vectors import EIGHT, FOUR, LANES
 from streamnet.selection.ensemble.base import FINAL_LEARNING_RATE, PRIORS, update_faded_loss
-
-__all__ = (
-    "BEST_ONE",
-    "BEST_PROBABILITIES",
-    "BEST_SCORES",
-    "CHUNK_SIZE",
-    "FINAL_PROBABILITIES",
-    "FLOOR",
-    "LOG_FLOOR",
-    "MEMBERSHIP",
-    "MIXERS",
-    "PAIR",
-    "PROBABILITIES",
-    "ROWS",
-    "SCORES",
-    "SERVED",
-    "WIDTH",
-    "compute_log_probabilities",
-    "compute_prior_log_probabilities",
-    "copy_best_experts",
-    "get_probability",
-    "load_lanes",
-    "log_softmax",
-    "mix_experts",
-    "mix_final",
-    "softmax",
-    "step_final",
-    "step_mixers",
-    "store_lanes",
-    "update_mixer_losses",
-)
-
 
 FLOOR = 1e-4  # probabilities are clipped to it in logarithms
 LOG_FLOOR = math.log(FLOOR)
@@ -185,9 +153,7 @@ def load_lanes(
 
 @exact_inlined
 def store_lanes(
-    final: NDArray[np.float64],
-    final_squares: NDArray[np.float64],
-    rows: NDArray[np.float64],
+    final: NDArray[np.float64], final_squares: NDArray[np.float64], rows: NDArray[np.float64]
 ) -> None:
     """Store the changed lanes."""
     for half in range(PAIR):
@@ -215,11 +181,7 @@ def mix_experts(
 
 @exact_inlined
 def copy_best_experts(
-    first: int,
-    second: int,
-    opinions: NDArray[np.float64],
-    known: int,
-    scores: NDArray[np.float64],
+    first: int, second: int, opinions: NDArray[np.float64], known: int, scores: NDArray[np.float64]
 ) -> None:
     """Copy scores of the best experts, which need not sum to 1; without one all are equal."""
     for c in range(known):

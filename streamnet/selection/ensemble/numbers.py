@@ -19,8 +19,6 @@ from streamnet.selection.ensemble.base import (
     update_faded_loss,
 )
 
-__all__ = ("NumberEnsemble",)
-
 MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which numbers are clipped
 MAX_LOSS = 1e3  # standard deviations, to which losses are clipped
 HUBER_DELTA = 0.1  # standard deviations; larger errors do not increase the step

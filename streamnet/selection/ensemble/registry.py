@@ -12,8 +12,6 @@ from streamnet.selection.ensemble.base import PRIORS
 from streamnet.selection.ensemble.labels import LabelEnsemble
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 
-__all__ = ("Ensemble", "build_averaging_state", "restore_ensemble", "select_members")
-
 Ensemble = LabelEnsemble | NumberEnsemble
 
 

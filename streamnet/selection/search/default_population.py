@@ -8,15 +8,8 @@ from typing import Any
 
 from streamnet.errors import ConfigurationError
 from streamnet.selection.decisions import Replacement
-from streamnet.settings.candidate import (
-    Activation,
-    CandidateSettings,
-    Optimizer,
-    TargetTransform,
-)
+from streamnet.settings.candidate import Activation, CandidateSettings, Optimizer, TargetTransform
 from streamnet.settings.encoder import has_raw_target
-
-__all__ = ("default_population", "replace_exploded")
 
 _SLOWER = 1.0 / 3.0
 _SLOWEST = 1e-9
@@ -61,9 +54,7 @@ def replace_exploded(dead: Mapping[int, CandidateSettings]) -> tuple[Replacement
         Replacement(
             slot,
             replace(
-                settings,
-                learning_rate=max(settings.learning_rate * _SLOWER, _SLOWEST),
-                clip=1.0,
+                settings, learning_rate=max(settings.learning_rate * _SLOWER, _SLOWEST), clip=1.0
             ),
         )
         for slot, settings in sorted(dead.items())

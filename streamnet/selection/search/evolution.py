@@ -21,8 +21,6 @@ from streamnet.settings.fields import build_settings, with_settings
 from streamnet.settings.keywords import SearchKeywords
 from streamnet.settings.learning import SearchSettings
 
-__all__ = ("CandidateStats", "Evolution")
-
 _PARENTS = 4  # of how many of the best a child is taken
 _ATTEMPTS = 8  # to find a child that the budget allows
 _REHEARSALS = (0, 1, 2, 4, 8, 16)
@@ -95,12 +93,7 @@ class Evolution:
         return self._every > 0 and (surge or (round_number + 1) % self._every == 0)
 
     def replacements(
-        self,
-        round_number: int,
-        stats: Sequence[CandidateStats],
-        *,
-        number: int,
-        capacity: Capacity,
+        self, round_number: int, stats: Sequence[CandidateStats], *, number: int, capacity: Capacity
     ) -> tuple[Replacement, ...]:
         """Who takes whose place after a round in which it is due.
 

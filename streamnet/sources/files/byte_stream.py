@@ -27,24 +27,6 @@ from streamnet.sources.files.detection import (
     may_be_compressed,
 )
 
-__all__ = (
-    "FINGERPRINT_BYTES",
-    "STANDARD_INPUT",
-    "ByteStream",
-    "FileStream",
-    "TailStream",
-    "TextWindow",
-    "check_file_name",
-    "check_fingerprinted_names",
-    "digest",
-    "display_name",
-    "find_rotated_since",
-    "fingerprint_names",
-    "get_file_size",
-    "is_regular_file",
-    "make_open_error",
-)
-
 STANDARD_INPUT = "-"
 COMPRESSED_CHUNK_BYTES = 1 << 16  # bytes of a compressed file that are read at once
 PERMANENT_ERRNOS = (ENOENT, EACCES, EPERM, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG)

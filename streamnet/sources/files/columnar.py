@@ -48,15 +48,6 @@ from streamnet.sources.text.schema import warn_of_misread_columns
 if TYPE_CHECKING:
     from polars import DataFrame, LazyFrame, Series
 
-__all__ = (
-    "IPC",
-    "PARQUET",
-    "ColumnarSource",
-    "convert_frame",
-    "infer_column_kind",
-    "is_feature",
-    "read_known_values",
-)
 
 CELLS_PER_READ = 1 << 20  # rows times columns read at once
 MICROSECONDS = 1e6

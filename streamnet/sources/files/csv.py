@@ -47,8 +47,6 @@ from streamnet.sources.text.schema import (
     warn_of_thousands_separators,
 )
 
-__all__ = ("CSV", "TSV", "CsvFormat", "RecordParser", "load_kernels")
-
 Column = NDArray[np.object_]  # of words: each a str, or None if missing
 
 MAX_CACHED_WORDS = 4096  # distinct words of a column that are cached, to share equal objects
@@ -185,11 +183,7 @@ class RecordParser:
         return words
 
     def _arrange_numbers(
-        self,
-        fields: Fields,
-        words: list[Column],
-        good: NDArray[np.bool_],
-        problems: Problems,
+        self, fields: Fields, words: list[Column], good: NDArray[np.bool_], problems: Problems
     ) -> NDArray[np.float64]:
         """Put numbers and times in the order of the schema."""
         names = self._schema.numbers
@@ -203,11 +197,7 @@ class RecordParser:
         return numbers
 
     def _times(
-        self,
-        name: str,
-        column: Column,
-        good: NDArray[np.bool_],
-        problems: Problems,
+        self, name: str, column: Column, good: NDArray[np.bool_], problems: Problems
     ) -> list[float]:
         seconds, parse = [np.nan] * len(column), choose_parser(self._kinds[name])
         for row, text in enumerate(column.tolist()):
@@ -224,11 +214,7 @@ class RecordParser:
         return seconds
 
     def _target(
-        self,
-        fields: Fields,
-        words: list[Column],
-        good: NDArray[np.bool_],
-        problems: Problems,
+        self, fields: Fields, words: list[Column], good: NDArray[np.bool_], problems: Problems
     ) -> NDArray[Any] | None:
         name = self._schema.target
         if name is None:

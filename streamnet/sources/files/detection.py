@@ -22,21 +22,6 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = (
-    "COMPRESSIONS",
-    "COMPRESSION_SIGNATURES",
-    "DECOMPRESSION_ERRORS",
-    "LONGEST_SIGNATURE",
-    "ColumnarFileFormat",
-    "Compression",
-    "Decompressor",
-    "FileFormat",
-    "TextFileFormat",
-    "TextOptions",
-    "check_is_text",
-    "find_compression",
-    "may_be_compressed",
-)
 
 # --------------------------------------------------------------------- formats
 

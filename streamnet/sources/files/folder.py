@@ -19,8 +19,6 @@ from streamnet.sources.files.byte_stream import check_file_name, make_open_error
 from streamnet.sources.rejection import Reason, make_rejection_block
 from streamnet.sources.wrappers import open_or_close
 
-__all__ = ("FolderSource",)
-
 PAUSE = 0.2  # seconds between two scans of the folder
 SETTLED = 1.0  # seconds without a change after which a file is complete
 MAX_NAMES = 4096  # names of files read that are kept, to notice files that come too late

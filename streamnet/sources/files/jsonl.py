@@ -27,8 +27,6 @@ from streamnet.sources.text.records import (
 )
 from streamnet.sources.text.schema import warn_of_misread_columns
 
-__all__ = ("JSONL", "JsonLinesFormat")
-
 MAX_RECORDS = 1 << 20  # more than a chunk has
 MIN_RECORDS = 16
 SCALARS = (int, float, str, bool)

@@ -18,8 +18,6 @@ from streamnet.sources.rejection import Reason, Rejection, shorten
 from streamnet.sources.rows import ColumnParser, Problems
 from streamnet.sources.text.records import MAX_RECORD_BYTES, Chunk, Head, RecordRules, TextFormat
 
-__all__ = ("LABEL", "LIBSVM", "LibsvmFormat")
-
 LABEL = "label"
 """Name of the target column."""
 

@@ -31,8 +31,6 @@ from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.text.records import MAX_RECORD_BYTES, TextFormat
 from streamnet.sources.wrappers import GuardedSource
 
-__all__ = ("FORMATS", "open_files")
-
 _MODULES = ("csv", "jsonl", "libsvm", "columnar")
 
 FORMATS: dict[str, FileFormat] = {

@@ -41,8 +41,6 @@ from streamnet.sources.text.records import (
     merge_multiline_records,
 )
 
-__all__ = ("FileSequence", "TextFile", "TextSource", "check_distinct")
-
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BAD_QUOTE = Rejection(
     Reason.QUOTE,

@@ -11,16 +11,6 @@ from numpy.typing import NDArray
 from streamnet.jit import kernel
 from streamnet.sources.text.records import Records
 
-__all__ = (
-    "MAX_DISTINCT",
-    "BadNumber",
-    "FieldReader",
-    "Fields",
-    "factorize",
-    "load_kernel",
-)
-
-
 SKIPPED = -1  # in a plan: 0 and above are columns of numbers, -2 and below columns of words
 NUMBER, HARD, WORD = 0, 1, 2  # content of a field of numbers; a HARD one is left to Python
 

@@ -15,20 +15,6 @@ from streamnet.jit import kernel
 from streamnet.samples import Block, DeadLetter, Schema, SparseRows
 from streamnet.sources.rejection import Rejection, drop_rejected
 
-__all__ = (
-    "GOOD",
-    "MAX_RECORD_BYTES",
-    "QUOTE",
-    "Chunk",
-    "Head",
-    "RecordRules",
-    "Records",
-    "TextFormat",
-    "find_records",
-    "merge_multiline_records",
-)
-
-
 MAX_RECORD_BYTES = 1 << 20  # default
 
 GOOD, QUOTE = 0, 1  # states of a record

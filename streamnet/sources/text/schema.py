@@ -27,21 +27,6 @@ from streamnet.sources.inference import (
 from streamnet.sources.rejection import shorten
 from streamnet.sources.text.records import GOOD, Head, RecordRules
 
-__all__ = (
-    "DELIMITERS",
-    "HeadTable",
-    "detect_decimal",
-    "find_grouped_number",
-    "has_header",
-    "normalize_decimals",
-    "rank_delimiters",
-    "read_sep_line",
-    "split_head",
-    "warn_of_misread_columns",
-    "warn_of_thousands_separators",
-)
-
-
 DELIMITERS = (",", "\t", ";", "|")
 """Candidates, likelier ones first."""
 

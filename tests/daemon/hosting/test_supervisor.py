@@ -170,10 +170,7 @@ def test_a_failure_is_told_and_others_settings_are_refused(run: Runner, tmp_path
 
 
 def test_a_model_that_does_not_fit_into_memory_says_so(
-    run: Runner,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    run: Runner, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "validate_windows", lambda *_: None)
 

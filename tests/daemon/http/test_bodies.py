@@ -99,8 +99,7 @@ def endless() -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("path", "status"),
-    [("/v1/models/none/samples", 404), ("/v1/models/wine/samples?ack=bad", 422)],
+    ("path", "status"), [("/v1/models/none/samples", 404), ("/v1/models/wine/samples?ack=bad", 422)]
 )
 def test_a_refusal_before_a_long_body_ends_the_connection(
     http: TestClient, path: str, status: int

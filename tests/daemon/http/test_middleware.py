@@ -50,9 +50,7 @@ def test_a_wrong_token_locks_nobody_out_however_small_the_rate_is(
 ) -> None:
     token = {"authorization": f"Bearer {TOKENS[Scope.READ]}"}
     http = client(
-        registry,
-        access=Access({TOKENS[Scope.READ]: {Scope.READ}}),
-        limits=Limits(max_rate=10.0),
+        registry, access=Access({TOKENS[Scope.READ]: {Scope.READ}}), limits=Limits(max_rate=10.0)
     )
     assert http.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
     assert http.get("/v1/models", headers=token).status_code == 200

@@ -23,14 +23,7 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from streamnet.client import Client
-from streamnet.client.operations import (
-    NDJSON,
-    OPERATIONS,
-    Operation,
-    Operations,
-    Scope,
-    operation,
-)
+from streamnet.client.operations import NDJSON, OPERATIONS, Operation, Operations, Scope, operation
 from streamnet.client.schemas import NAME_PATTERN, Health
 from streamnet.daemon.http.access import Limits
 from streamnet.daemon.http.app import build_document, create_app

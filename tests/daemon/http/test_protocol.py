@@ -195,9 +195,7 @@ def test_who_goes_on_with_a_body_that_was_answered_unread_is_sent_away(
         assert took < 5
 
 
-def test_a_connection_goes_on_behind_a_body_that_was_answered_unread(
-    strict_server: Server,
-) -> None:
+def test_a_connection_goes_on_behind_a_body_that_was_answered_unread(strict_server: Server) -> None:
     with connected(strict_server) as connection:
         connection.sendall(
             head(strict_server, "none/samples", "Content-Length: 50000") + b" " * 10_000
@@ -222,9 +220,7 @@ def test_a_head_that_begins_behind_a_large_body_is_not_taken_for_a_large_head(
         assert answered(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_half_a_request_is_not_waited_for_when_its_sender_is_gone(
-    strict_server: Server,
-) -> None:
+def test_half_a_request_is_not_waited_for_when_its_sender_is_gone(strict_server: Server) -> None:
     with connected(strict_server) as connection:
         connection.sendall(head(strict_server, "wine/samples", "Content-Length: 100") + b"{")
         connection.shutdown(SHUT_WR)

@@ -67,7 +67,7 @@ def test_values_of_an_earlier_stream_are_learned_in_each_spelling() -> None:
     list(vocabulary.learn(["True", "7", "8", "8.0"]))
     vocabulary.inherit()
     assert list(vocabulary.learn(["true", "TRUE", "7.0", "8.0", "false", "False"])) == [
-        *(1, 1, 2, 4, 5, 6),
+        *(1, 1, 2, 4, 5, 6)
     ]
     restored = Vocabulary(base=0, limit=9)
     restored.restore_state(vocabulary.names, vocabulary.inherited)

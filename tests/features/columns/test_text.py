@@ -325,8 +325,7 @@ def test_hashed_texts_do_not_come_back(mode: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [{"mode": "sounds"}, {"first": ["a"] * AUTO_TEXTS}, {"first": [3]}, {"first": None}],
+    "damage", [{"mode": "sounds"}, {"first": ["a"] * AUTO_TEXTS}, {"first": [3]}, {"first": None}]
 )
 def test_a_damaged_state_of_a_column_is_refused(damage: dict[str, Any]) -> None:
     encoder = Encoder(task=Task.CLASSIFICATION, text="auto")

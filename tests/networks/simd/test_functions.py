@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamnet.jit import kernel
-from streamnet.networks import simd
+from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.functions import exponential, hyperbolic_tangent, logarithm, logistic
 
 TYPES = [np.float32, np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamnet.jit import kernel
-from streamnet.networks import simd
+from streamnet.networks.simd import vectors as simd
 
 TYPES = [np.float32, np.float64]
 

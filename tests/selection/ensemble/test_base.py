@@ -361,11 +361,7 @@ def test_a_state_of_the_other_task_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("lagged", "heard"),
-    [
-        ([False, True, False], [1, 0, 1, 0, 1]),
-        ([False], [1, 0, 1]),
-        ([True, True], [1, 1, 0, 1]),
-    ],
+    [([False, True, False], [1, 0, 1, 0, 1]), ([False], [1, 0, 1]), ([True, True], [1, 1, 0, 1])],
 )
 def test_nobody_who_needs_targets_is_heard_where_none_are_told_unless_all_do(
     lagged: list[bool], heard: list[int]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_kernel
-from streamnet.networks.simd import LANES
+from streamnet.networks.simd.vectors import LANES
 from streamnet.selection.ensemble.mixers import FLOOR, compute_log_probabilities
 
 TYPES = ("float32", "float64")

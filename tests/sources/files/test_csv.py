@@ -475,9 +475,7 @@ def test_a_title_above_the_header_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(30)  # it takes one second, and took a minute when names were looked for
-def test_the_time_for_a_wide_table_is_not_quadratic_in_its_columns(
-    tmp_path: Path,
-) -> None:
+def test_the_time_for_a_wide_table_is_not_quadratic_in_its_columns(tmp_path: Path) -> None:
     names = [f"column{number}" for number in range(40_000)]
     rows = (names, ["0.5"] * len(names), ["1.5"] * len(names))
     text = "".join(",".join(row) + "\n" for row in rows)

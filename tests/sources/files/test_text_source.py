@@ -133,8 +133,7 @@ def test_any_line_is_accepted_or_rejected(
 
 
 @pytest.mark.parametrize(
-    ("suffix", "pack"),
-    [(".gz", gzip.compress), (".xz", lzma.compress), ("", bytes)],
+    ("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), ("", bytes)]
 )
 def test_a_compressed_file_is_detected_by_its_content(
     tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]

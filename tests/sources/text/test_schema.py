@@ -252,9 +252,7 @@ def test_dates_that_no_kind_parses_are_reported(
     ]
 
 
-def test_a_warning_shows_an_ambiguous_date(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_warning_shows_an_ambiguous_date(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = told(caplog, {"t": ["tbd", *(f"{day}/1/2023" for day in range(1, 31))]})
     assert "such as '1/1/2023'; dates are read like" in line
     caplog.clear()

@@ -22,8 +22,6 @@ from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.errors import ConflictError
 from streamnet.settings.daemon import ModelSettings, parse_model
 
-__all__ = ("ENDPOINTS",)
-
 _CHUNK_BYTES = 1 << 18
 _MAX_DEPTH = 8  # of tables within tables
 _TABLES_DECODER = msgspec.json.Decoder(dict[str, Any])

@@ -16,8 +16,6 @@ from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.daemon.prometheus import CONTENT_TYPE
 from streamnet.page import load_assets
 
-__all__ = ("ENDPOINTS", "ROUTES")
-
 
 async def _events(request: Request, service: Service) -> Response:
     hosted = service.model(request)

@@ -33,8 +33,6 @@ from streamnet.daemon.predictions import Prediction, Predictions, explain_by_occ
 from streamnet.errors import SampleError
 from streamnet.samples import Block, Sample
 
-__all__ = ("ENDPOINTS",)
-
 _MAX_INLINE_SAMPLES = 32  # predicted in the event loop: a thread takes longer
 _SLICE_BYTES = 1 << 17  # of lines that a thread predicts before others have their turn
 _PREFETCHED_SLICES = 2

@@ -28,8 +28,6 @@ from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.daemon.journal.frames import build_part_key
 from streamnet.errors import BusyError, StreamnetError
 
-__all__ = ("ENDPOINTS",)
-
 # Bytes of a stream that share a key. Where a stream is cut must not depend on how it arrived, or a
 # retry would be a different stream.
 _PART_BYTES = 1 << 18
