@@ -24,7 +24,7 @@ import numpy as np
 from numba import config
 from numba.core.registry import cpu_target
 
-logger = logging.getLogger("streamnet.jit")
+logger: logging.Logger = logging.getLogger("streamnet.jit")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -51,7 +51,7 @@ def _version() -> str:
     return __version__
 
 
-app = App(
+app: App = App(
     name="streamnet",
     help="Learn from a data stream with a population of small neural networks.",
     version=_version,
@@ -63,12 +63,12 @@ app = App(
     print_error=False,
     suppress_keyboard_interrupt=False,
 )
-for command, usage in USAGES.items():
+for _command, _usage in USAGES.items():
     app.command(
-        command,
-        name=usage.split()[0],
-        help=_unwrap(command.__doc__),
-        usage=f"Usage: streamnet {usage}",
+        _command,
+        name=_usage.split()[0],
+        help=_unwrap(_command.__doc__),
+        usage=f"Usage: streamnet {_usage}",
         help_epilogue="",
     )
 # Imported when it is used, since it imports the whole API.

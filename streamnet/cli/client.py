@@ -73,7 +73,7 @@ Lines = Annotated[str, Parameter(metavar="FILE", help="JSON lines; - is standard
 OutputFile = Annotated[Path, Parameter(metavar="FILE", help="File to write.")]
 Queued = Annotated[bool, Parameter(negative="", help="Don't wait until it is on the disk.")]
 
-client = App(
+client: App = App(
     name="client",
     help="Talk to a daemon, with a command for each of its operations; responses are JSON.",
     help_format="plaintext",

@@ -52,7 +52,7 @@ class AppendedFile:
     def __init__(self, path: Path, what: str, *, files: FileSystem = DISK) -> None:
         self.path = path
         self.what = what
-        self.text = StringIO(newline="")
+        self.text: StringIO = StringIO(newline="")
         self.failure: OSError | None = None
         self._files = files
         self._file: SafeFile | None = None

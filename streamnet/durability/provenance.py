@@ -106,8 +106,8 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self.samples = 0
-        self.events = 0
+        self.samples: int = 0
+        self.events: int = 0
         self._links = bytes(32)  # of the samples in complete links
         self._open = np.empty((0, _ROW_WIDTH), np.int64)  # samples of the link that is not complete
         self._chain = bytes(32)  # of the events

@@ -43,6 +43,9 @@ class SafeFile:
     >>> file.close()
     """
 
+    length: int
+    synced: int
+
     def __init__(
         self,
         path: Path,

@@ -420,8 +420,10 @@ class StateDirectory:
     ) -> None:
         self.path = path
         self.files = files
-        self.generations = Generations(path / "checkpoints", keep=generations, files=files)
-        self.publisher = ModelPublisher(path / "models", keep=models, files=files)
+        self.generations: Generations = Generations(
+            path / "checkpoints", keep=generations, files=files
+        )
+        self.publisher: ModelPublisher = ModelPublisher(path / "models", keep=models, files=files)
         self._lock: WriterLock | None = None
 
     def open(self) -> None:

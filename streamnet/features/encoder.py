@@ -157,7 +157,7 @@ class Encoder:
     """
 
     def __init__(self, *, task: Task, lags: int = 0, **settings: Unpack[EncoderKeywords]) -> None:
-        self.task = Task(task)
+        self.task: Task = Task(task)
         chosen = build_settings(EncoderSettings, settings, "Encoder")
         if not 0 <= check_integer("lags", lags) <= MAX_LAGS:
             raise ConfigurationError(f"lags is {lags}, but must be from 0 to {MAX_LAGS}")

@@ -53,14 +53,16 @@ class InputEncoder:
     """
 
     def __init__(self, settings: EncoderSettings = _DEFAULTS) -> None:
-        self.layout = InputLayout()
-        self.statistics = NumberStatistics(category_limit=settings.category_limit)
-        self.rows = RowTable(max_rows=settings.max_rows)
+        self.layout: InputLayout = InputLayout()
+        self.statistics: NumberStatistics = NumberStatistics(category_limit=settings.category_limit)
+        self.rows: RowTable = RowTable(max_rows=settings.max_rows)
         self.transformers: dict[type[Transformer], Transformer] = {
             kind: kind(settings, self.statistics)
             for kind in dict.fromkeys(TRANSFORMERS[kind] for kind in Kind)
         }
-        self.duplicates = DuplicateFilter() if settings.duplicates == "drop" else None
+        self.duplicates: DuplicateFilter | None = (
+            DuplicateFilter() if settings.duplicates == "drop" else None
+        )
         self._settings = settings
         self._raw = settings.scaling == "none"
         # Numbers that are not scaled keep all their digits.

@@ -192,9 +192,13 @@ class RowTable:
     """
 
     def __init__(self, *, max_rows: int) -> None:
-        self.keys = np.zeros(max_rows, np.int64)  # by row, append-only
-        self.counters = np.zeros(3, np.int64)  # assigned rows, shared entries, truncated entries
-        self.squares = np.zeros((0, 2), np.float64)  # by row: count and sum of squared values
+        self.keys: NDArray[np.int64] = np.zeros(max_rows, np.int64)  # by row, append-only
+        self.counters: NDArray[np.int64] = np.zeros(
+            3, np.int64
+        )  # assigned rows, shared entries, truncated entries
+        self.squares: NDArray[np.float64] = np.zeros(
+            (0, 2), np.float64
+        )  # by row: count and sum of squared values
         self._slots = np.zeros(1 << (2 * max_rows - 1).bit_length(), np.int32)
 
     def __len__(self) -> int:
@@ -305,8 +309,8 @@ class InputLayout:
 
     def __init__(self) -> None:
         self.slots: list[FieldSlot] = []
-        self.dense = 0  # dense inputs
-        self.standardized = 0  # rows of the shared statistics
+        self.dense: int = 0  # dense inputs
+        self.standardized: int = 0  # rows of the shared statistics
         self._kinds: dict[str, Kind] = {}
         self._counts: dict[type[Transformer], int] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -412,7 +412,7 @@ class ClassificationBaselines:
            [0., 1., 0.]], dtype=float32)
     """
 
-    names = ("majority", "no_change")
+    names: ClassVar[tuple[str, ...]] = ("majority", "no_change")
 
     def __init__(self) -> None:
         self._counts = np.zeros(2, np.int64)

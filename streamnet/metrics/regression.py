@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -257,7 +257,7 @@ class RegressionBaselines:
            [0., 1., 3.]])
     """
 
-    names = ("mean", "no_change")
+    names: ClassVar[tuple[str, ...]] = ("mean", "no_change")
 
     def __init__(self) -> None:
         self._memory = np.zeros(3)

@@ -62,8 +62,8 @@ class FrozenPopulation:
         dtype: DTypeLike = np.float32,
         lags: int = 0,
     ) -> None:
-        self.dtype = np.dtype(dtype)
-        self.networks = tuple(
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.networks: tuple[Network, ...] = tuple(
             Network(
                 settings, {name: np.asarray(part, self.dtype) for name, part in weights.items()}
             )
@@ -73,7 +73,7 @@ class FrozenPopulation:
             [network.settings for network in networks], task=task, dtype=self.dtype
         )
         first = self.networks[0]
-        self.outputs = first.outputs
+        self.outputs: int = first.outputs
         self._population.reserve(
             dense=first.inputs, rows=len(first.weights["sparse"]), outputs=self.outputs, lags=lags
         )

@@ -48,4 +48,4 @@ LOSS_CODES = {name: code for code, name in enumerate(LOSSES)}
 """Numbers of the names in kernels."""
 
 # Called with the code of a loss and then the arguments of its function.
-loss_derivative = switch(loss.derivative for loss in LOSSES.values())
+loss_derivative: Callable[..., Any] = switch(loss.derivative for loss in LOSSES.values())

@@ -58,12 +58,14 @@ class NeuralNetwork:
         seed: int = 0,
         dtype: DTypeLike = "float64",
     ) -> None:
-        self.settings = CandidateSettings.gopher() if settings is None else settings
-        self.labels = tuple(labels)
+        self.settings: CandidateSettings = (
+            CandidateSettings.gopher() if settings is None else settings
+        )
+        self.labels: tuple[str, ...] = tuple(labels)
         self.inputs = inputs
-        self.outputs = len(self.labels) or 1 if outputs is None else outputs
+        self.outputs: int = len(self.labels) or 1 if outputs is None else outputs
         self.task = Task.CLASSIFICATION if self.labels else Task.REGRESSION
-        self.dtype = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self._check()
         self._learning = Lock()
         self._population = self._started(seed)

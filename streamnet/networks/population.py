@@ -146,6 +146,8 @@ class Population:
     1
     """
 
+    layout: PopulationLayout
+
     def __init__(
         self,
         settings: Sequence[CandidateSettings],
@@ -159,21 +161,23 @@ class Population:
         if not settings:
             raise ConfigurationError("settings is empty, but must have >= 1 candidate")
         self.task = task
-        self.seed = to_signed_seed(seed)
-        self.dtype = np.dtype(dtype)
+        self.seed: int = to_signed_seed(seed)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ConfigurationError(f"dtype is {self.dtype}, but must be float32 or float64")
         keys = range(len(settings)) if serials is None else serials
-        self.members = [Member(s, serial, 0) for s, serial in zip(settings, keys, strict=True)]
-        self.next_serial = 1 + max(member.serial for member in self.members)
-        self.capacity = Capacity(0, 0, 0)
-        self.rows = 0  # rows in use; `capacity` has room for more
-        self.fan_in = np.zeros(len(settings), np.int64)
-        self.taken = np.zeros(len(settings), np.int64)
-        self.healthy = np.ones(len(settings), np.uint8)
+        self.members: list[Member] = [
+            Member(s, serial, 0) for s, serial in zip(settings, keys, strict=True)
+        ]
+        self.next_serial: int = 1 + max(member.serial for member in self.members)
+        self.capacity: Capacity = Capacity(0, 0, 0)
+        self.rows: Any = 0  # rows in use; `capacity` has room for more
+        self.fan_in: NDArray[np.int64] = np.zeros(len(settings), np.int64)
+        self.taken: NDArray[np.int64] = np.zeros(len(settings), np.int64)
+        self.healthy: NDArray[np.uint8] = np.ones(len(settings), np.uint8)
         self.goals = goals
-        self.memory = self._new_memory()
-        self.classes = ClassCounts()
+        self.memory: ReplayBuffer = self._new_memory()
+        self.classes: ClassCounts = ClassCounts()
         self._build_layout()
 
     def _new_memory(self, least: int = 0) -> ReplayBuffer:
@@ -187,13 +191,15 @@ class Population:
 
     def _allocate(self, layout: PopulationLayout) -> None:
         self._adopt(layout)
-        self.weights = aligned_zeros(layout.weights, self.dtype)
-        self.state = aligned_zeros(layout.states, self.dtype)
+        self.weights: NDArray[Any] = aligned_zeros(layout.weights, self.dtype)
+        self.state: NDArray[Any] = aligned_zeros(layout.states, self.dtype)
 
     def _adopt(self, layout: PopulationLayout) -> None:
         self.layout, self._local = layout, local()
         # A new array, since outputs of earlier blocks keep the old one.
-        self.logarithmic = np.array([m.settings.target_transform == "log" for m in self.members])
+        self.logarithmic: NDArray[Any] = np.array(
+            [m.settings.target_transform == "log" for m in self.members]
+        )
 
     def _matrices(self, slot: int) -> Matrices:
         return self.layout.matrices(slot, self.weights, self.state)

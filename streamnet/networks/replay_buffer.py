@@ -120,9 +120,9 @@ class ReplayBuffer:
 
     def __init__(self, *, reach: int, dtype: DTypeLike, goals: int = 1) -> None:
         self.reach = reach
-        self.dtype = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.goals = goals
-        self.ring = self._empty(1, padded(1), 1, 0)
+        self.ring: SampleRing = self._empty(1, padded(1), 1, 0)
 
     def write(
         self,

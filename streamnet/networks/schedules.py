@@ -5,6 +5,7 @@ To add one, add its function and its entry here, and its name in `settings.candi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from streamnet.jit import inlined, switch
@@ -35,4 +36,4 @@ SCHEDULE_CODES = {name: code for code, name in enumerate(SCHEDULES)}
 """Numbers of the names in kernels."""
 
 # Called with the code of a schedule and then the arguments of its function.
-scheduled_rate = switch(SCHEDULES.values())
+scheduled_rate: Callable[..., Any] = switch(SCHEDULES.values())

@@ -130,7 +130,7 @@ class Predictions(ResumableSink):
             )
         self.task = task
         self.labels = labels
-        self.columns = (*COLUMNS, "outlier") if outliers else COLUMNS
+        self.columns: tuple[str, ...] = (*COLUMNS, "outlier") if outliers else COLUMNS
         self._file = AppendedFile(path, "predictions", files=files)
         self._begun = False
         self._csv = path.suffix == ".csv"

@@ -198,6 +198,10 @@ class Pipeline:
     'odd'
     """
 
+    source: Source
+    state: State | None
+    sinks: list[Sink]
+
     def __init__(
         self,
         source: Source,
@@ -225,10 +229,10 @@ class Pipeline:
         check_arguments(threads, inline_seconds, state, start, rejections)
         seed, candidates = check_seed(seed), check_candidates(candidates)
         self.source, self.state = source, state
-        self.rejections = rejections or Rejections()
+        self.rejections: Rejections = rejections or Rejections()
         self.learner: Learner | None = None
         self.schema: Schema | None = None
-        self.ready = Event()
+        self.ready: Event = Event()
         self._reader = Reader(
             source,
             BlockSplitter(block_size=block_size, round_size=round_size),

@@ -67,7 +67,7 @@ class BlockSplitter:
                 raise ConfigurationError(f"{name} is {value}, but must be >= 1")
         self.block_size = block_size
         self.round_size = round_size
-        self.number = 0  # of the next sample
+        self.number: int = 0  # of the next sample
 
     def cut(self, block: Block) -> Iterator[SplitBlock]:
         """The parts of a block, in order; rejected records stay with the samples they follow."""
@@ -99,7 +99,7 @@ Send = MemoryObjectSendStream[SplitBlock | Barrier | Glance]
 
 T = TypeVar("T")
 
-logger = logging.getLogger("streamnet.pipeline")
+logger: logging.Logger = logging.getLogger("streamnet.pipeline")
 
 
 def count_records(block: Block) -> int:
@@ -134,9 +134,9 @@ class Reader:
                 "makes one of files, IterableSource of anything that can be gone through"
             )
         self.source: Source = source
-        self.stopped = False
+        self.stopped: bool = False
         self.broken: DataError | None = None  # why reading failed
-        self.records = 0  # good and rejected records that were read and used
+        self.records: int = 0  # good and rejected records that were read and used
         self._unsent = 0  # of the block that is being sent
         self._splitter = splitter
         self._cadence = cadence

@@ -39,7 +39,7 @@ class Recorder:
 
     def __init__(self, rejections: Rejections, sinks: list[Sink], ledger: Ledger | None) -> None:
         self.rejections = rejections
-        self.sinks = sinks
+        self.sinks: list[Sink] = sinks
         self.ledger = ledger
 
     @property

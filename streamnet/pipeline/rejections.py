@@ -53,7 +53,7 @@ class RejectionLimit:
         _check_share(share)
         if window < 1:
             raise ConfigurationError(f"rejected_window is {window}, but must be >= 1")
-        self.share = share
+        self.share: float = share
         self.window = window
         self._share = share  # from the next block on
         self._kept = kept
@@ -190,7 +190,7 @@ def restore_dead_letter(values: list[Any]) -> DeadLetter:
     return DeadLetter(*values)
 
 
-logger = logging.getLogger("streamnet.pipeline")
+logger: logging.Logger = logging.getLogger("streamnet.pipeline")
 
 MAX_DEAD_LETTER_BYTES = 1 << 30
 
@@ -228,12 +228,12 @@ class Rejections(ResumableSink):
     ) -> None:
         if most_bytes < 0:
             raise ConfigurationError(f"most_bytes is {most_bytes}, but must be >= 0")
-        self.path = None if path is None else Path(path)
-        self.limit = RejectionLimit(share=share, window=window, kept=self.path)
-        self.total = 0
+        self.path: Path | None = None if path is None else Path(path)
+        self.limit: RejectionLimit = RejectionLimit(share=share, window=window, kept=self.path)
+        self.total: int = 0
         self.reasons: Counter[str] = Counter()
         self.first: DeadLetter | None = None
-        self.not_kept = 0  # records beyond the size limit of the file
+        self.not_kept: int = 0  # records beyond the size limit of the file
         self._most_bytes = most_bytes
         self._bytes = 0  # of the file, including what is not written yet
         self._file: AppendedFile | None = None

@@ -59,7 +59,7 @@ class Cadence:
         self.every_samples: float = inf
         self.every_seconds: float = inf
         self.change(every_samples=every_samples, every_seconds=every_seconds)
-        self.failures = 0  # in a row
+        self.failures: int = 0  # in a row
         self._clock = clock
         self._busy = False
         self._number = self._records = 0
@@ -127,7 +127,7 @@ class Cadence:
             self._not_before = self._clock() + min(wait, _MAX_RETRY_SECONDS)
 
 
-logger = logging.getLogger("streamnet.durability")
+logger: logging.Logger = logging.getLogger("streamnet.durability")
 
 CHECKPOINT_SECONDS = 10.0
 KEPT_MODELS = 8
@@ -205,16 +205,16 @@ class State:
         files: FileSystem = DISK,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.folder = StateDirectory(
+        self.folder: StateDirectory = StateDirectory(
             Path(folder), generations=generations, models=models, files=files
         )
-        self.cadence = Cadence(
+        self.cadence: Cadence = Cadence(
             every_samples=every_samples, every_seconds=every_seconds, clock=clock
         )
         self.resume = resume
-        self.emitted = 0  # models so far
-        self.lineage = ""
-        self.identity = identity or {}
+        self.emitted: int = 0  # models so far
+        self.lineage: Any = ""
+        self.identity: dict[str, Any] = identity or {}
         self._files = files
         self._numerics = numerics()
         self._release = __version__

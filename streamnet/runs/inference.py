@@ -86,7 +86,7 @@ class RejectedRecords:
     """
 
     def __init__(self) -> None:
-        self.total = 0
+        self.total: int = 0
         self.first: DeadLetter | None = None
 
     def update(self, letters: Sequence[DeadLetter]) -> None:

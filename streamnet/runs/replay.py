@@ -21,6 +21,7 @@ from streamnet.page import build_view, render_single_file
 from streamnet.pipeline.outputs import Predictions, Sink
 from streamnet.pipeline.pipeline import Pipeline, Result
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.state import State
 from streamnet.reporting.report import Report
 from streamnet.runs.builder import (
     build_source,
@@ -79,13 +80,13 @@ class Replay:
     """
 
     def __init__(self, settings: RunSettings, *, resume: bool = False) -> None:
-        self.settings = settings
+        self.settings: RunSettings = settings
         self.result: Result | None = None
         source = settings.source
         check_files(settings)
         self._predictions: Predictions | None = None
-        self.state = build_state(settings, resume=resume)
-        self.rejections = Rejections(
+        self.state: State | None = build_state(settings, resume=resume)
+        self.rejections: Rejections = Rejections(
             dead_letters_path(settings),
             share=source.max_rejected,
             window=source.rejected_window,
@@ -98,7 +99,7 @@ class Replay:
             if self._start is None
             else [network.settings for network in self._start.networks]
         )
-        self.pipeline = Pipeline(
+        self.pipeline: Pipeline = Pipeline(
             build_source(settings, self._start),
             rejections=self.rejections,
             prepare=self._prepare,

@@ -249,15 +249,17 @@ class Selector:
         self.alpha = alpha
         self.opening = opening
         self.dwell = dwell
-        self.trial = trial if fading == 1.0 else min(trial, 0.5 / (1.0 - fading))
+        self.trial: float = trial if fading == 1.0 else min(trial, 0.5 / (1.0 - fading))
         self.switches: deque[Switch] = deque(maxlen=_MAX_SWITCHES)
-        self.switched = 0
+        self.switched: int = 0
         self._totals = np.zeros((2, candidates))
         self._evidence = np.zeros((3, candidates))
         self._champion = np.array([-1, 0, 0], np.int64)
         for slot in range(candidates):
             _reset_evidence(self._evidence, slot)
-        self.eligible = np.ones(candidates, np.uint8)  # 0: ranked, but never champion
+        self.eligible: NDArray[np.uint8] = np.ones(
+            candidates, np.uint8
+        )  # 0: ranked, but never champion
 
     @property
     def champion(self) -> int:

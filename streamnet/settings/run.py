@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, final
+from typing import Annotated, Any, ClassVar, Self, TypeVar, final
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -38,7 +38,9 @@ class Section(BaseModel, Settings, frozen=True):
     {'window': 500}
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod

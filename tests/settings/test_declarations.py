@@ -70,7 +70,9 @@ OWNERS: list[tuple[Callable[..., Any], tuple[type, ...], set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("owner", "groups", "without"), OWNERS, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(
+    ("owner", "groups", "without"), OWNERS, ids=[owner.__name__ for owner, *_ in OWNERS]
+)
 def test_keyword_arguments_have_the_declared_defaults_and_descriptions(
     owner: Callable[..., Any], groups: tuple[type, ...], without: set[str]
 ) -> None:

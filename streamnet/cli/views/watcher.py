@@ -43,8 +43,8 @@ class Watcher(ABC):
     def __init__(self, terminal: Terminal, *, quiet: bool) -> None:
         self.terminal = terminal
         self.quiet = quiet
-        self.signal = 0  # the first one received
-        self.aborted = False
+        self.signal: int = 0  # the first one received
+        self.aborted: bool = False
         self.output_error: OSError | None = None  # why nothing more can be displayed
 
     @abstractmethod

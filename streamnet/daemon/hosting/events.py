@@ -126,7 +126,7 @@ class Rate:
     """
 
     def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
-        self.value = 0.0
+        self.value: float = 0.0
         self._weight = 0.0  # of the growth so far, from 0 to 1
         self._clock = clock
         self.restart(0)
@@ -179,9 +179,9 @@ class Monitor:
         queued: Callable[[], int],
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.learning = Rate(clock=clock)
-        self.predicting = Rate(clock=clock)
-        self.pace = Rate(clock=clock)
+        self.learning: Rate = Rate(clock=clock)
+        self.predicting: Rate = Rate(clock=clock)
+        self.pace: Rate = Rate(clock=clock)
         self.checkpoint: float | None = None
         self._pipeline = pipeline
         self._state = state

@@ -105,10 +105,10 @@ class HostedModel(Supervisor):
         self, name: str, settings: ModelSettings, folder: Path, *, files: FileSystem = DISK
     ) -> None:
         super().__init__(name, settings, folder, files=files)
-        self.max_queued = settings.intake.max_queued
-        self.predicted = 0
-        self.duplicates = 0
-        self.microbatcher = MicroBatcher(self.predict)
+        self.max_queued: int = settings.intake.max_queued
+        self.predicted: int = 0
+        self.duplicates: int = 0
+        self.microbatcher: MicroBatcher = MicroBatcher(self.predict)
         self._started = monotonic()
         self._worker = Worker()
         # The run and generation of the model, and its interval.

@@ -82,9 +82,9 @@ class Publisher:
         self, publish_seconds: float = PUBLISH_SECONDS, *, start: Model | None = None
     ) -> None:
         self.published: PublishedModel | None = None
-        self.predicted = 0
-        self.first = Event()
-        self.restored = Event()
+        self.predicted: int = 0
+        self.first: Event = Event()
+        self.restored: Event = Event()
         self._publish_seconds = publish_seconds
         self._start = start
 
@@ -192,7 +192,7 @@ class ModelRun:
         self._has_start = start is not None
         self._warm_up = partial(warm_up, dtype=dtype, **encoder_arguments(settings))
         self._tasks = tuple(Task) if source.task is None else (source.task,)
-        self.max_queued = limits.max_queued
+        self.max_queued: int = limits.max_queued
         journal = Journal(folder / "journal", files=files, segment_bytes=limits.segment_bytes)
         build_intake = partial(
             Intake,
@@ -201,11 +201,13 @@ class ModelRun:
             max_age=limits.max_age,
             max_keys=limits.max_keys,
         )
-        self.committer = Committer(journal, build_intake)
+        self.committer: Committer = Committer(journal, build_intake)
         columns = build_columns(settings, start)
-        self.source = JournalSource(journal, self.committer.wait_beyond, columns)
-        self.journal_output = _JournalOutput(journal)
-        self.feeder = self._build_feeder(settings, start, events) if source.files else None
+        self.source: JournalSource = JournalSource(journal, self.committer.wait_beyond, columns)
+        self.journal_output: _JournalOutput = _JournalOutput(journal)
+        self.feeder: Feeder | None = (
+            self._build_feeder(settings, start, events) if source.files else None
+        )
         files.make_dir(folder / "state")
         self._state = State(
             folder / "state",
@@ -213,9 +215,9 @@ class ModelRun:
             files=files,
             **settings.state.to_kwargs(),
         )
-        self.pipeline = self._build_pipeline(settings, networks)
-        self.publisher = Publisher(limits.publish_seconds, start=start)
-        self.monitor = Monitor(
+        self.pipeline: Pipeline = self._build_pipeline(settings, networks)
+        self.publisher: Publisher = Publisher(limits.publish_seconds, start=start)
+        self.monitor: Monitor = Monitor(
             self.pipeline,
             self._state,
             self.committer,

@@ -131,7 +131,7 @@ class Registry:
     ) -> None:
         self.folder = folder
         self.models: dict[str, HostedModel] = {}
-        self.fixed = dict(fixed or {})
+        self.fixed: dict[str, ModelSettings] = dict(fixed or {})
         self._files = files
         self._group: TaskGroup | None = None
         self._ended: dict[str, Event] = {}  # including models that are being created or deleted

@@ -147,10 +147,10 @@ class Supervisor:
         self.name = name
         self.settings = settings
         self.folder = folder
-        self.events = EventLog()
+        self.events: EventLog = EventLog()
         self.failure: str | None = None
         self.model_run: ModelRun | None = None
-        self.run_count = 0
+        self.run_count: int = 0
         self._files = files
         self._state: ModelState = "starting"
         self._paused = PAUSED_FILE in files.names(folder)

@@ -40,6 +40,8 @@ class Access:
     False
     """
 
+    is_open: bool
+
     def __init__(self, tokens: Mapping[str, set[Scope]] | None = None) -> None:
         self.is_open = tokens is None
         self._scopes: list[tuple[bytes, frozenset[Scope]]] = []

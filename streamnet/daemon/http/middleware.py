@@ -124,7 +124,7 @@ class GuardMiddleware:
         self._cors = CorsPolicy(origins)
         self._limits = limits
         self._rates = rates
-        self.active_requests = 0
+        self.active_requests: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit a request, or respond with a problem."""

@@ -24,7 +24,7 @@ _MAX_HEAD_BYTES = 1 << 15  # of the request line and all headers
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, one instance per connection, with limits."""
 
-    limits = Limits()
+    limits: Limits = Limits()
 
     _in_head = True
     _size = 0  # of the head, except for what arrived together with the previous request
@@ -102,7 +102,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_upgrade:
             behind = self._piece[upgrade.args[0] :]
             self._again = self._head_without_upgrade() + behind
-            self.parser = self._new_parser()  # the old one drops a body that it thinks is not there
+            self.parser: HttpRequestParser = (
+                self._new_parser()
+            )  # the old one drops a body that it thinks is not there
         self.logger.debug("a request for a protocol upgrade is handled as HTTP/1.1")
 
     def _new_parser(self) -> HttpRequestParser:

@@ -152,7 +152,7 @@ class EventStream(Response):
         self._stopping = stopping
         self._heartbeat = heartbeat
         self.status_code = 200
-        self.background = None
+        self.background: None = None
         self.init_headers({"x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -69,7 +69,7 @@ class Committer:
 
     def __init__(self, journal: Journal, build_intake: Callable[[], Intake]) -> None:
         self.journal = journal
-        self.intake = build_intake()
+        self.intake: Intake = build_intake()
         self.failure: OSError | None = None
         self._build_intake = build_intake
         self._frames: list[Frame] = []  # accepted, not written

@@ -54,7 +54,7 @@ class PendingPredictions:
     """
 
     def __init__(self, *, max_pending: int, max_age: float) -> None:
-        self.expired = 0
+        self.expired: int = 0
         self._waiting: OrderedDict[str, PendingPrediction] = OrderedDict()
         # Lists of one label, or of none if the prediction expired.
         self._settled: OrderedDict[str, list[Any]] = OrderedDict()
@@ -264,5 +264,5 @@ class Clock:
         return self._start + self._steady()
 
 
-now = Clock()
+now: Clock = Clock()
 """The clock of this process."""

@@ -79,15 +79,17 @@ class Intake:
         max_keys: int = 100_000,
     ) -> None:
         self.target = target
-        self.pending = PendingPredictions(max_pending=max_pending, max_age=max_age)
-        self.delayed_score = DelayedLabelScore()
-        self.samples = 0
-        self.remembered = 0
-        self.generation = 0
+        self.pending: PendingPredictions = PendingPredictions(
+            max_pending=max_pending, max_age=max_age
+        )
+        self.delayed_score: DelayedLabelScore = DelayedLabelScore()
+        self.samples: int = 0
+        self.remembered: int = 0
+        self.generation: int = 0
         self.outcomes: Counter[str] = Counter()
         self.file_head: FileFrameHead | None = None
-        self.file_records = 0
-        self.time = 0.0
+        self.file_records: int = 0
+        self.time: float = 0.0
         self._keys: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
         self.limit(Bounds(max_pending, max_age, max_keys))
 

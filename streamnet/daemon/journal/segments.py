@@ -82,7 +82,7 @@ class Journal:
                 f"segment_bytes is {segment_bytes}, but must be >= {_MIN_SEGMENT_BYTES}"
             )
         self.folder = folder
-        self.samples = 0
+        self.samples: int = 0
         self._segment_bytes = segment_bytes
         self._files = files
         self._segments: list[Segment] = []

@@ -49,7 +49,7 @@ class JournalSource(Source):
     def __init__(
         self, journal: Journal, wait_beyond: Callable[[int], Awaitable[None]], columns: Columns
     ) -> None:
-        self.consumed = 0
+        self.consumed: int = 0
         self._journal = journal
         self._wait_beyond = wait_beyond
         self._columns = columns

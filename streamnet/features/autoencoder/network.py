@@ -66,12 +66,15 @@ class AutoEncoderNetwork:
     ((2000, 2), True)
     """
 
+    dense: int
+    number: int
+
     def __init__(self, settings: AutoEncoderSettings) -> None:
         self.settings = settings
         self.dense = 0
         self.number = 0  # of the next sample
-        self.restarts = 0
-        self.fan_in = 0  # inputs of the first sample
+        self.restarts: int = 0
+        self.fan_in: int = 0  # inputs of the first sample
         self._dtype = np.dtype(settings.dtype)
         self._layers, self._inner = _build_layers(settings.layers)
         self._counters = np.zeros(1, np.int64)

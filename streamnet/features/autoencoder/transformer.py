@@ -34,7 +34,7 @@ class AutoEncoderTransformer:
 
     def __init__(self, settings: AutoEncoderSettings, *, clip: float) -> None:
         self.settings = settings
-        self.network = AutoEncoderNetwork(self.settings)
+        self.network: AutoEncoderNetwork = AutoEncoderNetwork(self.settings)
         self._clip = clip
         self._adds = self.settings.inputs == "add"
 

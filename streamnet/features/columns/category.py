@@ -100,7 +100,7 @@ class NumberedNames(dict[str | None, int]):
         self._limit = limit
         self._what = what
         self.names: list[str] = []  # append-only
-        self.inherited = 0  # names learned from an earlier stream, known in each spelling
+        self.inherited: int = 0  # names learned from an earlier stream, known in each spelling
         self[None] = missing
 
     @property

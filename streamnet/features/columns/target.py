@@ -163,7 +163,7 @@ class TargetScaler:
     def __init__(self, *, clip: float, raw: bool = False) -> None:
         self._clip = clip
         self._raw = raw
-        self.moments = np.zeros((2, MOMENT_COLUMNS), np.float64)
+        self.moments: NDArray[np.float64] = np.zeros((2, MOMENT_COLUMNS), np.float64)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -421,7 +421,9 @@ class TargetLags:
     """
 
     def __init__(self, *, lags: int, clip: float) -> None:
-        self.last = np.full(lags, np.nan)  # class numbers or numbers, the latest first
+        self.last: NDArray[np.float64] = np.full(
+            lags, np.nan
+        )  # class numbers or numbers, the latest first
         self._missing = LAG_BASE + (np.arange(lags, dtype=np.int64) << FIELD_BITS)
         self._clip = clip
 

@@ -212,7 +212,7 @@ class TextColumn:
         self._auto = mode == AUTO
         self._mode = TextMode.WORDS if self._auto else TextMode(mode)
         self._hasher = hasher
-        self.vocabulary = Vocabulary(base=VOCABULARY_BASE, limit=limit)
+        self.vocabulary: Vocabulary = Vocabulary(base=VOCABULARY_BASE, limit=limit)
         self._first: list[str] = []  # texts by which the rule will decide
 
     @property

@@ -6,8 +6,10 @@ To add one, write a module here that defines ``ACTIVATION``, and add its name in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from streamnet.jit import switch
 from streamnet.networks.activations import softmax
@@ -40,6 +42,8 @@ OUTPUT_RANGES = {
 """Smallest and largest value that an output can approach."""
 
 # Called with the code of an activation and then the arguments of its function.
-activate = switch(activation.activate for activation in ACTIVATIONS.values())
-times_slope = switch(activation.times_slope for activation in ACTIVATIONS.values())
-slope = switch(activation.slope for activation in ACTIVATIONS.values())
+activate: Callable[..., Any] = switch(activation.activate for activation in ACTIVATIONS.values())
+times_slope: Callable[..., Any] = switch(
+    activation.times_slope for activation in ACTIVATIONS.values()
+)
+slope: Callable[..., Any] = switch(activation.slope for activation in ACTIVATIONS.values())

@@ -6,8 +6,10 @@ To add one, write a module here that defines ``OPTIMIZER``, and add its name in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from streamnet.jit import switch
 from streamnet.networks.optimizers.base import Optimizer
@@ -25,6 +27,10 @@ OPTIMIZER_CODES = {name: code for code, name in enumerate(OPTIMIZERS)}
 """Numbers of the names in kernels."""
 
 # Called with the code of an optimizer and then the arguments of its function.
-step = switch(optimizer.step for optimizer in OPTIMIZERS.values())
-gradient_scale = switch(optimizer.gradient_scale for optimizer in OPTIMIZERS.values())
-correct_rate = switch(optimizer.correct_rate for optimizer in OPTIMIZERS.values())
+step: Callable[..., Any] = switch(optimizer.step for optimizer in OPTIMIZERS.values())
+gradient_scale: Callable[..., Any] = switch(
+    optimizer.gradient_scale for optimizer in OPTIMIZERS.values()
+)
+correct_rate: Callable[..., Any] = switch(
+    optimizer.correct_rate for optimizer in OPTIMIZERS.values()
+)

@@ -8,6 +8,7 @@ and never wrap. Exponential and its relatives are in `simd.functions`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -22,8 +23,14 @@ ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 _SUFFIX = {types.float32: "f32", types.float64: "f64"}
 
 
+Operation = Callable[..., Any]
+
+
 class Vector(types.Type):
     """Numba type of a vector; values exist only inside compiled functions."""
+
+    dtype: Any
+    lanes: int
 
     def __init__(self, dtype: Any, lanes: int) -> None:
         self.dtype, self.lanes = dtype, lanes
@@ -82,8 +89,10 @@ def _make_splat(lanes: int):
 
 
 # One number in all lanes.
-splat, splat_eight = _make_splat(LANES), _make_splat(EIGHT)
-splat_two_wide, splat_four_wide = _make_splat(2 * LANES), _make_splat(4 * LANES)
+splat: Operation = _make_splat(LANES)
+splat_eight: Operation = _make_splat(EIGHT)
+splat_two_wide: Operation = _make_splat(2 * LANES)
+splat_four_wide: Operation = _make_splat(4 * LANES)
 
 
 def _make_binary(name: str, flags: tuple[str, ...] = FLAGS):
@@ -97,13 +106,13 @@ def _make_binary(name: str, flags: tuple[str, ...] = FLAGS):
     return operation
 
 
-add = _make_binary("fadd")
-subtract = _make_binary("fsub")
-multiply = _make_binary("fmul")
-divide = _make_binary("fdiv")
+add: Operation = _make_binary("fadd")
+subtract: Operation = _make_binary("fsub")
+multiply: Operation = _make_binary("fmul")
+divide: Operation = _make_binary("fdiv")
 # Not reassociated: otherwise (a * b) * c with a loop-invariant a * b may be multiplied inside the
 # loop. One harmless flag, since numba gives an instruction without flags all of them.
-multiply_exact = _make_binary("fmul", ("nsz",))
+multiply_exact: Operation = _make_binary("fmul", ("nsz",))
 
 
 @intrinsic
@@ -127,8 +136,8 @@ def _make_unary(name: str):
     return operation
 
 
-sqrt = _make_unary("sqrt")
-truncate = _make_unary("trunc")  # towards zero
+sqrt: Operation = _make_unary("sqrt")
+truncate: Operation = _make_unary("trunc")  # towards zero
 
 
 class _Estimate(NamedTuple):
@@ -241,7 +250,8 @@ def _make_choice(compare: str):
 
 
 # The larger, or smaller, of two lanes; the right one if either is NaN.
-maximum, minimum = _make_choice(">"), _make_choice("<")
+maximum: Operation = _make_choice(">")
+minimum: Operation = _make_choice("<")
 
 
 @intrinsic
@@ -293,7 +303,9 @@ def _make_load(lanes: int):
 
 
 # Load numbers of a contiguous array from an index on.
-load, load_eight, load_four = _make_load(LANES), _make_load(EIGHT), _make_load(FOUR)
+load: Operation = _make_load(LANES)
+load_eight: Operation = _make_load(EIGHT)
+load_four: Operation = _make_load(FOUR)
 
 
 @intrinsic

@@ -106,19 +106,25 @@ class BaseEnsemble(ABC):
             raise ConfigurationError(f"fading is {fading}, but must be from 0 to 1")
         if not 0.0 <= check_number("margin", margin) <= 1.0:
             raise ConfigurationError(f"margin is {margin}, but must be from 0 to 1")
-        self.fading = float(fading)
-        self.margin = float(margin)
+        self.fading: float = float(fading)
+        self.margin: float = float(margin)
         experts = candidates + PRIORS
-        self.members = np.ones(experts, np.uint8) if members is None else members.copy()
+        self.members: NDArray[np.uint8] = (
+            np.ones(experts, np.uint8) if members is None else members.copy()
+        )
         first = self.members if starting is None else self.members & starting
         share = 1.0 / max(int(first.sum()), 1)
-        self.weights = np.where(first, share, 0.0) * np.ones((mixers, 1))
-        self.squares = np.zeros((mixers, experts))
-        self.final = np.full(mixers + 1, 1.0 / (mixers + 1))
-        self.final_squares = np.zeros(mixers + 1)
-        self.losses = np.zeros((2, experts))  # of each expert
-        self.combined = np.zeros((2, mixers + 2))  # of each mixer, the best expert, and the final
-        self.chosen = np.array([-1, mixers + 1], np.int64)  # best expert, and what is served
+        self.weights: NDArray[np.float64] = np.where(first, share, 0.0) * np.ones((mixers, 1))
+        self.squares: NDArray[np.float64] = np.zeros((mixers, experts))
+        self.final: NDArray[Any] = np.full(mixers + 1, 1.0 / (mixers + 1))
+        self.final_squares: NDArray[np.float64] = np.zeros(mixers + 1)
+        self.losses: NDArray[np.float64] = np.zeros((2, experts))  # of each expert
+        self.combined: NDArray[np.float64] = np.zeros(
+            (2, mixers + 2)
+        )  # of each mixer, the best expert, and the final
+        self.chosen: NDArray[np.int64] = np.array(
+            [-1, mixers + 1], np.int64
+        )  # best expert, and what is served
         self._create_arrays()
 
     @abstractmethod

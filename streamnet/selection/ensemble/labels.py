@@ -310,19 +310,21 @@ class LabelPool:
 
     def __init__(self, experts: int, *, ensembles: int, follows: bool, balanced: bool) -> None:
         self.ensembles = ensembles
-        self.members = np.zeros((PAIR, experts), np.uint8)
-        self.weights = np.zeros((experts, PAIR, MIXERS))  # those of an expert are adjacent
-        self.squares = np.zeros_like(self.weights)
-        self.final = np.zeros((PAIR, WIDTH))
-        self.final_squares = np.zeros_like(self.final)
-        self.losses = np.zeros((PAIR, 2, experts))
-        self.combined = np.zeros((PAIR, 2, WIDTH + 1))
-        self.chosen = np.zeros((PAIR, 2), np.int64)
+        self.members: NDArray[np.uint8] = np.zeros((PAIR, experts), np.uint8)
+        self.weights: NDArray[np.float64] = np.zeros(
+            (experts, PAIR, MIXERS)
+        )  # those of an expert are adjacent
+        self.squares: NDArray[np.float64] = np.zeros_like(self.weights)
+        self.final: NDArray[np.float64] = np.zeros((PAIR, WIDTH))
+        self.final_squares: NDArray[np.float64] = np.zeros_like(self.final)
+        self.losses: NDArray[np.float64] = np.zeros((PAIR, 2, experts))
+        self.combined: NDArray[np.float64] = np.zeros((PAIR, 2, WIDTH + 1))
+        self.chosen: NDArray[np.int64] = np.zeros((PAIR, 2), np.int64)
         # By the last label, with an additional row for none.
-        self.transitions = np.zeros((3 if follows else 0, 2))
-        self.frequencies = np.zeros(2)
-        self.last = np.array([2], np.int64)  # row of the last label
-        self.counts = np.zeros(2 if balanced else 0)  # of all labels so far
+        self.transitions: NDArray[np.float64] = np.zeros((3 if follows else 0, 2))
+        self.frequencies: NDArray[np.float64] = np.zeros(2)
+        self.last: NDArray[np.int64] = np.array([2], np.int64)  # row of the last label
+        self.counts: NDArray[np.float64] = np.zeros(2 if balanced else 0)  # of all labels so far
 
     def make_room(self, classes: int) -> None:
         """Ensure capacity for so many labels; arrays that grow are replaced."""
@@ -405,6 +407,13 @@ class LabelEnsemble(BaseEnsemble):
     True
     """
 
+    weights: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    final: Any
+    final_squares: Any
+    losses: Any
+    combined: Any
+
     _mixers = MIXERS
     _arrays = (*BaseEnsemble._arrays, "transitions", "frequencies", "last")
 
@@ -428,11 +437,11 @@ class LabelEnsemble(BaseEnsemble):
     def _bind_views(self) -> None:
         """Bind the arrays of this ensemble as views of the pool."""
         pool, place = self._pool, self._place
-        self.members = pool.members[place]
+        self.members: Any = pool.members[place]
         self.weights, self.squares = pool.weights[:, place].T, pool.squares[:, place].T
         self.final, self.final_squares = pool.final[place], pool.final_squares[place]
         self.losses, self.combined = pool.losses[place], pool.combined[place]
-        self.chosen = pool.chosen[place]
+        self.chosen: Any = pool.chosen[place]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -7,6 +7,7 @@ without changing a bit.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,7 +202,7 @@ def log_softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.floa
 
 
 @exact_inlined
-def softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]):  # type: ignore[no-untyped-def]  # a vector
+def softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]) -> Any:
     """Compute probabilities in each lane, shifting the largest score to 0; return the divisor."""
     peak = simd.splat_eight(-np.inf)
     for c in range(known):

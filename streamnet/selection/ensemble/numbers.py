@@ -199,7 +199,7 @@ class NumberEnsemble(BaseEnsemble):
     _arrays = (*BaseEnsemble._arrays, "last")
 
     def _create_arrays(self) -> None:
-        self.last = np.zeros(2)  # the last target, and 1 once there was one
+        self.last: NDArray[np.float64] = np.zeros(2)  # the last target, and 1 once there was one
 
     def serve(
         self,
