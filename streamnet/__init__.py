@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from streamnet.version import __version__ as __version__
+from streamnet.version import __version__
 
 if TYPE_CHECKING:
     from streamnet.datasets import Sample, Set, kfold, split

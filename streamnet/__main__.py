@@ -14,32 +14,32 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrongly called, 130 interrupted."""
+    """Run the command line and exit: 0 success, 1 failure, 2 usage error, 130 interrupted."""
     ended_by = _terminate_as_by_ctrl_c()
     _start_lightly()
     if sys.argv[1:2] in (["run"], ["serve"]):
-        # They read their run file again at a hang-up, once they can: one that comes now waits.
+        # They reload their run file on SIGHUP once they can: block one that comes earlier.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     code = _run()
     _exit(128 + ended_by[0] if ended_by and code == INTERRUPTED else code)
 
 
 def _start_lightly() -> None:
-    """Leave out what takes a quarter of a start, and is for nothing in a process of our own."""
-    # Half a million objects are made that stay: look for garbage among them every 10,000, not 700.
+    """Skip work that takes a quarter of the start-up and is useless in a process of our own."""
+    # Start-up makes half a million lasting objects: scan them every 10,000 allocations, not 700.
     gc.set_threshold(10_000, *gc.get_threshold()[1:])
-    # Nothing here multiplies matrices, for which threads would wait by spinning.
+    # No matrices are multiplied, so threads for that would only spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _exit(code: int) -> None:
-    """End the process, also while kernels are being compiled, which takes half a minute.
+    """End the process, even while kernels are being compiled, which takes half a minute.
 
-    All that was to be written is. But that thread, which nothing interrupts, would meet an
-    interpreter that is being taken down, in the middle of foreign code.
+    All output is written by now. The compiling thread cannot be interrupted, and would run into an
+    interpreter that is shutting down.
     """
     if any(thread.daemon for thread in threading.enumerate()):
-        with suppress(OSError, AttributeError):  # closed, or nobody reads any more
+        with suppress(OSError, AttributeError):  # closed, or a broken pipe
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
@@ -48,7 +48,7 @@ def _exit(code: int) -> None:
 
 def _run() -> int:
     try:
-        # Late, so that Ctrl-C is heeded while it takes its tenth of a second.
+        # Imported late, so that Ctrl-C works during the tenth of a second that it takes.
         from streamnet.cli.app import run
     except KeyboardInterrupt:
         print("streamnet: interrupted", file=sys.stderr)
@@ -57,16 +57,16 @@ def _run() -> int:
 
 
 def _terminate_as_by_ctrl_c() -> list[int]:
-    """Let a termination take away whatever is half written, as Ctrl-C does.
+    """Make SIGTERM raise KeyboardInterrupt, so that half-written files are cleaned up.
 
     Returns:
-        The signals that came, filled as they come.
+        A list to which received signals are appended.
     """
     came: list[int] = []
 
     def terminate(number: int, _: FrameType | None) -> None:
         came.append(number)
-        signal.raise_signal(signal.SIGINT)  # which an event loop has its own, safe way to heed
+        signal.raise_signal(signal.SIGINT)  # which event loops handle safely
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGTERM, terminate)

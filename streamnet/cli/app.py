@@ -9,12 +9,10 @@ from collections.abc import Callable
 
 from cyclopts import App, CoercionError, CycloptsError, Group, UnusedCliTokensError
 
-from streamnet.cli.evaluate import evaluate
-from streamnet.cli.modelfiles import export_model, import_model, inspect
+from streamnet.cli.models import evaluate, export_model, import_model, inspect, predict
 from streamnet.cli.options import STANDARD_INPUT
-from streamnet.cli.predict import predict
 from streamnet.cli.replay import replay
-from streamnet.cli.run import run as run_file
+from streamnet.cli.replay import run as run_file
 from streamnet.cli.serve import serve
 from streamnet.cli.state import dead_letters, rollback, status, verify
 from streamnet.cli.train import train

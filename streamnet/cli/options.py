@@ -12,14 +12,8 @@ from cyclopts import Group, Parameter, Token
 
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
 from streamnet.settings.fields import Declaration, list_settings
-from streamnet.settings.learning import SearchSettings, SelectionSettings
-from streamnet.settings.population import Grid, PopulationSettings
-from streamnet.settings.sections import (
-    ExecutionSettings,
-    OutputSettings,
-    SourceSettings,
-    StateSettings,
-)
+from streamnet.settings.learning import Grid, PopulationSettings, SearchSettings, SelectionSettings
+from streamnet.settings.run import ExecutionSettings, OutputSettings, SourceSettings, StateSettings
 
 # Stands for "-", which cyclopts would take for an option; a file of that name is given as ./-.
 STANDARD_INPUT = ".//-"

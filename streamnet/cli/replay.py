@@ -1,9 +1,9 @@
-"""``streamnet replay``: learn data files as a stream."""
+"""``streamnet replay`` and ``run``: learn data files as a stream."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -21,6 +21,9 @@ from streamnet.cli.options import (
     SelectionOptions,
     StateOptions,
 )
+
+if TYPE_CHECKING:
+    from streamnet.runs.replay import Replay
 
 
 def replay(
@@ -70,3 +73,71 @@ def replay(
     settings = apply_overrides(load(config) if config else RunSettings(), overrides, called=called)
     with log_to_stderr():
         return watch(Replay(settings, resume=resume), quiet=quiet)
+
+
+_RELOADABLE_KEYS = (
+    "state.every_samples",
+    "state.every_seconds",
+    "state.generations",
+    "state.models",
+    "source.max_rejected",
+)
+_MAX_DIFFERENCES = 10  # in a message; the table of a single candidate has more settings
+
+
+def run(
+    config: Annotated[Path, Parameter(help="Run file (TOML) with a [state] section.")],
+    /,
+    *,
+    quiet: Annotated[
+        bool, Parameter(group=OUTPUT, negative="", show_default=False, help="Print errors only.")
+    ] = False,
+) -> int:
+    """Run a run file, resuming from its state directory if there is a state.
+
+    Ctrl-C or SIGTERM stops reading; what was read is learned, and a last checkpoint is written. A
+    second signal stops at once. SIGHUP reloads the run file and applies settings that may change.
+    """
+    from streamnet.cli.terminal import log_to_stderr
+    from streamnet.cli.views.watcher import watch
+    from streamnet.errors import ConfigurationError
+    from streamnet.runs.replay import Replay
+    from streamnet.settings.run import load
+
+    settings = load(config)
+    if settings.state.dir is None:
+        raise ConfigurationError(f"{config}: state.dir is not given, but a run needs a state")
+    replay = Replay(settings, resume=True)
+    with log_to_stderr():
+        return watch(replay, quiet=quiet, reload=lambda: reload(replay, config))
+
+
+def reload(replay: Replay, config: Path) -> str:
+    """Reload the run file and apply the settings that changed.
+
+    Returns:
+        A message that names them.
+
+    Raises:
+        ConfigurationError: If it is invalid, or a setting changed that can't change during a run;
+            then nothing is applied.
+    """
+    from streamnet.durability.provenance import describe_differences, flatten_settings
+    from streamnet.errors import ConfigurationError
+    from streamnet.settings.run import load
+
+    settings = load(config)
+    before = replay.settings.model_dump(mode="json", exclude_defaults=True)
+    now = settings.model_dump(mode="json", exclude_defaults=True)
+    fixed = [d for d in describe_differences(before, now) if not d.startswith(_RELOADABLE_KEYS)]
+    if fixed:
+        raise ConfigurationError(
+            f"{config}: {'; '.join(fixed[:_MAX_DIFFERENCES])}: can't change during a run"
+        )
+    changed = {
+        name
+        for name in _RELOADABLE_KEYS
+        if flatten_settings(before).get(name) != flatten_settings(now).get(name)
+    }
+    replay.change(settings)
+    return f"{config} was reloaded: {', '.join(sorted(changed)) or 'nothing'} changed"

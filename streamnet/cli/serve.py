@@ -38,8 +38,13 @@ def serve(
     check_extra("serve", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
     from streamnet.daemon.hosting.registry import Registry
     from streamnet.daemon.http.access import Limits
-    from streamnet.daemon.reloading import ConfigReloader, build_from_section, read_access
-    from streamnet.daemon.server import Address, log_as_json
+    from streamnet.daemon.server import (
+        Address,
+        ConfigReloader,
+        build_from_section,
+        log_as_json,
+        read_access,
+    )
     from streamnet.daemon.server import serve as serve_models
     from streamnet.settings.daemon import load
 

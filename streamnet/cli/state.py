@@ -53,7 +53,7 @@ def verify(
 
     from streamnet.cli.terminal import Terminal, escape_text, write_error
     from streamnet.cli.views.tables import format_count
-    from streamnet.runs.verification import verify as verify_state
+    from streamnet.runs.replay import verify as verify_state
 
     result = anyio.run(verify_state, folder, generation)
     what = f"generation {result.generation}, after {format_count(result.samples, 'sample')}"

@@ -22,7 +22,7 @@ from streamnet.cli.options import (
 from streamnet.settings.candidate import Activation, Optimizer
 from streamnet.settings.engine import EngineSettings
 from streamnet.settings.fields import format_choices, list_settings
-from streamnet.settings.population import parse_hidden
+from streamnet.settings.learning import parse_hidden
 
 if TYPE_CHECKING:
     from streamnet.samples import Kind
@@ -105,7 +105,7 @@ def train(
     them. Ctrl-C ends learning; the best so far is still written.
     """
     from streamnet.cli.terminal import log_to_stderr
-    from streamnet.cli.views.engine import EngineWatcher
+    from streamnet.cli.views.watcher import EngineWatcher
     from streamnet.durability.files import OutputPath, check_output_paths
     from streamnet.engine import Engine
     from streamnet.errors import ConfigurationError

@@ -17,8 +17,7 @@ import httpx
 import msgspec
 
 from streamnet.client.operations import AsyncOperations, BlockingOperations, build_line_request
-from streamnet.client.requests import Request, SplitRequest
-from streamnet.client.schemas import Event, Problem, Receipt
+from streamnet.client.schemas import Event, Problem, Receipt, Request, SplitRequest
 from streamnet.errors import RefusedError
 
 T = TypeVar("T")

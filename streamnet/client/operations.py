@@ -28,22 +28,12 @@ from uuid import uuid4
 
 import msgspec
 
-from streamnet.client.requests import (
-    JSON,
-    Content,
-    LineStream,
-    Request,
-    SplitContent,
-    SplitRequest,
-    encode_items,
-    join_answers,
-    json_content,
-    measure_items,
-)
 from streamnet.client.schemas import (
+    JSON,
     Answers,
     Champion,
     Confusion,
+    Content,
     CreateRequest,
     Event,
     Health,
@@ -52,12 +42,20 @@ from streamnet.client.schemas import (
     LabelsRequest,
     LeaderBoardRow,
     LearnRequest,
+    LineStream,
     ModelLine,
     PredictRequest,
     Receipt,
     Rejected,
+    Request,
     Residuals,
+    SplitContent,
+    SplitRequest,
     Status,
+    encode_items,
+    join_answers,
+    json_content,
+    measure_items,
 )
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES

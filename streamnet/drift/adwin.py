@@ -15,11 +15,13 @@ from streamnet.drift.base import (
     MAX_MAGNITUDE,
     MEAN,
     DriftDetector,
+    insert,
     integer,
     number,
+    remove_oldest,
+    summarize,
     update_mean,
 )
-from streamnet.drift.histogram import insert, remove_oldest, summarize
 from streamnet.jit import exact
 
 # further places in "running": values since the last test, and buckets outdated by a change

@@ -221,7 +221,7 @@ class Generations:
         if damaged:
             raise DamagedStateError(
                 f"no generation in {self.folder} can be used; {'; '.join(damaged)}. Put a copy "
-                "back, or begin anew with another folder"
+                "back, or start a new run with another directory"
             )
         return None
 

@@ -19,11 +19,10 @@ from streamnet.pipeline.concurrency import raise_cause
 from streamnet.pipeline.reader import Reader
 from streamnet.pipeline.recorder import discard
 from streamnet.pipeline.rejections import RejectionLimit
-from streamnet.pipeline.stages import BlockServer, Encode, Evaluate, Serve, Stage, run_stages
-from streamnet.pipeline.training_stage import Train
+from streamnet.pipeline.stages import BlockServer, Encode, Evaluate, Serve, Stage, Train, run_stages
 from streamnet.samples import Block, Task, concatenate_blocks
+from streamnet.selection.champion import ModelComposition
 from streamnet.selection.criteria import Criterion
-from streamnet.selection.decisions import ModelComposition
 from streamnet.selection.ensemble.registry import build_averaging_state
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.engine import EngineSettings

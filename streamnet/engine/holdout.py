@@ -12,8 +12,8 @@ from streamnet.learning.evaluator import decode_predictions, get_target_numbers
 from streamnet.learning.trainer import Predicted
 from streamnet.networks.population import Population
 from streamnet.samples import Task
+from streamnet.selection.champion import Decision
 from streamnet.selection.criteria import Criterion, Tally
-from streamnet.selection.decisions import Decision
 
 MIN_PROBABILITY = 1e-4  # in logarithms
 

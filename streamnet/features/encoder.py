@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
-from streamnet.features.autoencoder.transformer import AutoEncoderTransformer
+from streamnet.features.autoencoder.network import AutoEncoderTransformer
 from streamnet.features.base import NO_LAGS, ListPrefix
 from streamnet.features.columns.category import NumberedNames
 from streamnet.features.columns.target import (

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from streamnet.learning.learner import Learner
-from streamnet.selection.search.default_population import default_population
+from streamnet.selection.search import default_population
 
 __all__ = ("Learner", "default_population")

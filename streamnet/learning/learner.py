@@ -14,10 +14,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError, NoCandidateError, StateError
 from streamnet.features.encoder import Encoder
-from streamnet.learning.drift_watch import DriftWatch
 from streamnet.learning.evaluator import (
     LARGE_BLOCK,
     DeferredScoring,
+    DriftWatch,
     Evaluator,
     build_scoring_batch,
 )
@@ -28,14 +28,12 @@ from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Task
 from streamnet.selection.champion import Selector
 from streamnet.selection.criteria import SampleLoss
-from streamnet.selection.search.default_population import default_population
-from streamnet.selection.search.evolution import Evolution
+from streamnet.selection.search import Evolution, default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings, has_raw_target
 from streamnet.settings.fields import check_group, check_names, with_settings
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
-from streamnet.settings.learning import LearningSettings, SearchSettings
-from streamnet.settings.population import check_candidates
+from streamnet.settings.learning import LearningSettings, SearchSettings, check_candidates
 from streamnet.validation import check_seed
 
 ROUND = 1024  # samples

@@ -17,18 +17,15 @@ from streamnet.learning.contenders import (
     Contenders,
     accumulate_errors,
 )
-from streamnet.learning.drift_watch import DriftWatch
-from streamnet.learning.evaluator import Scored, ScoringBatch
+from streamnet.learning.evaluator import DriftWatch, Scored, ScoringBatch
 from streamnet.learning.trainer import Predicted, Snapshot
 from streamnet.metrics import Curve, Horizon
 from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity
 from streamnet.samples import Task
-from streamnet.selection.champion import Selector
+from streamnet.selection.champion import Decision, ModelComposition, Replacement, Selector
 from streamnet.selection.criteria import SampleLoss
-from streamnet.selection.decisions import Decision, ModelComposition, Replacement
-from streamnet.selection.search.default_population import replace_exploded
-from streamnet.selection.search.evolution import CandidateStats, Evolution
+from streamnet.selection.search import CandidateStats, Evolution, replace_exploded
 from streamnet.settings.candidate import CandidateSettings
 
 CURVE_EVERY = 64

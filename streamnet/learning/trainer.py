@@ -16,7 +16,7 @@ from streamnet.networks.parameters import Weights, WeightsCopy
 from streamnet.networks.population import Member, NetworkOutputs, Population
 from streamnet.networks.replay_buffer import NO_LABELS, NO_NUMBERS
 from streamnet.samples import Task
-from streamnet.selection.decisions import (
+from streamnet.selection.champion import (
     Decision,
     ModelComposition,
     export_decisions,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from streamnet.metrics.classification import ClassificationBaselines, ClassificationEvaluator
-from streamnet.metrics.curve import Curve
 from streamnet.metrics.evaluation import Evaluation, RegressionEvaluation
 from streamnet.metrics.formulas import METRICS, Metric
 from streamnet.metrics.regression import RegressionBaselines, RegressionEvaluator
-from streamnet.metrics.windows import Horizon
+from streamnet.metrics.windows import Curve, Horizon
 
 __all__ = (
     "METRICS",

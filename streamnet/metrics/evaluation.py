@@ -1,4 +1,4 @@
-"""Evaluations of finished answers: every metric of one classifier or one regressor."""
+"""Evaluations of finished predictions: every metric of one classifier or one regressor."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from streamnet.metrics.formulas import (
 from streamnet.samples import Task
 from streamnet.validation import check_array, check_number
 
-NO_ANSWER = -1  # number of the class where there is no answer
+NO_ANSWER = -1  # class number of a missing prediction
 
 
 @final
 class Evaluation:
-    """The answers of a classifier beside the truth, and every measure of them.
+    """Predictions of a classifier compared with the truth, and all their metrics.
 
-    A sample has a truth and an answer, given as such or as probabilities, whose largest is the
-    answer (ties: the lowest class number). Probabilities that are not finite, and an answer of
-    None, are no answer, which is wrong. A label that is new is a new class.
+    A prediction is a label, or probabilities of which the largest counts (ties: the lowest class
+    number). None and probabilities that are not finite are missing predictions, which count as
+    wrong. A new label is a new class.
 
     Args:
         labels: Labels by class number.
-        floor: Least probability in a log-loss: less counts as this, so that no sample costs more
-            than ``-log(floor)``, 9.2 by default.
+        floor: Lower bound of probabilities in a log-loss, so that no sample costs more than
+            ``-log(floor)``, 9.2 by default.
 
     Raises:
         ConfigurationError: If a label is there twice, some are texts and others not, or the floor
@@ -73,18 +73,19 @@ class Evaluation:
         labels: Iterable[str] = (),
         floor: float = 1e-4,
     ) -> Self:
-        """The evaluation of n samples.
+        """Evaluate n samples.
 
         Args:
-            truths: Labels, one a sample.
-            answers: Labels, one a sample, None for none; otherwise the probabilities tell them.
+            truths: True labels, shape (n,).
+            answers: Predicted labels, shape (n,), None for missing ones; if not given, taken from
+                the probabilities.
             probabilities: Shape (n, C), columns in the order of ``labels``.
             labels: Labels by class number.
-            floor: Least probability in a log-loss.
+            floor: Lower bound of probabilities in a log-loss.
 
         Raises:
             ConfigurationError: If lengths differ, neither answers nor probabilities are given, or
-                one of them is refused as by `add`.
+                one of them is invalid, see `add`.
         """
         made = cls(labels, floor=floor)
         rows: Any = [None] * len(truths)
@@ -105,28 +106,27 @@ class Evaluation:
     def add(
         self, truth: str, answer: str | None = None, *, probabilities: ArrayLike | None = None
     ) -> None:
-        """Take in a sample.
+        """Add a sample.
 
         Args:
             truth: Its label.
-            answer: The label that it was given, None for none; otherwise told by probabilities.
-            probabilities: Shape (C,), of the classes that were known then, in their order.
+            answer: Predicted label; if None, taken from the probabilities, or missing.
+            probabilities: Shape (C,), of the classes known so far, by class number.
 
         Raises:
             ConfigurationError: If probabilities are of another shape or not from 0 to 1, or only
-                some samples have them; if truth or answer is a text and other labels are not, or
-                the other way round.
+                some samples have them; if some labels are texts and others are not.
         """
         if self._truths and (probabilities is None) == bool(self._probabilities):
             raise ConfigurationError("probabilities must be given for all samples or for none")
         given = [("truth", truth)] if answer is None else [("truth", truth), ("answer", answer)]
         labels = [self._checked(name, label, truth) for name, label in given]
-        row, told = (None, NO_ANSWER) if probabilities is None else self._read(probabilities)
+        row, likeliest = (None, NO_ANSWER) if probabilities is None else self._read(probabilities)
         if row is not None:
             self._probabilities.append(row)
         found = [self._numbers.setdefault(label, len(self._numbers)) for label in labels]
         self._truths.append(found[0])
-        self._answers.append(told if answer is None else found[1])
+        self._answers.append(likeliest if answer is None else found[1])
 
     def _read(self, probabilities: ArrayLike) -> tuple[NDArray[np.float64], int]:
         row = check_array("probabilities", probabilities).copy()
@@ -143,7 +143,7 @@ class Evaluation:
         return row, int(row.argmax())
 
     def _checked(self, name: str, label: Any, first: Any) -> Any:
-        """A label as Python's own, of the kind that the known ones are of, or else the first."""
+        """A label as a built-in type; it must be a text if the known labels, or the first, are."""
         label = label.item() if isinstance(label, np.generic) else label
         try:
             if label in self._numbers:
@@ -170,30 +170,28 @@ class Evaluation:
 
     @property
     def confusion(self) -> NDArray[np.float64]:
-        """Samples by truth (rows) and answer (columns, the last for none): shape (C, C + 1)."""
+        """Samples by truth (rows) and prediction (columns, last: missing), shape (C, C + 1)."""
         classes = len(self._numbers)
         table = np.zeros((classes, classes + 1))
         truths, answers = np.array(self._truths, np.int64), np.array(self._answers, np.int64)
-        np.add.at(table, (truths, answers), 1.0)  # NONE is the last column
+        np.add.at(table, (truths, answers), 1.0)  # NO_ANSWER is the last column
         return table
 
     @property
     def correct(self) -> int:
-        """Right answers."""
+        """Number of correct predictions."""
         return sum(t == a for t, a in zip(self._truths, self._answers, strict=True))
 
     @property
     def wrong(self) -> int:
-        """Wrong answers, those that were not given included."""
+        """Number of wrong or missing predictions."""
         return len(self) - self.correct
 
     def measures(self) -> dict[str, float]:
-        """Measures of all classes together, NaN where one is not defined.
+        """All metrics by name, NaN where undefined; see `METRICS` for their definitions.
 
-        ``micro_f1`` counts all classes as one, so that it is the accuracy unless an answer is
-        missing; ``weighted_f1`` weighs each class by its samples. Those of probabilities are there
-        if probabilities were given: ``distance`` is the mean half squared error over all outputs,
-        half the Brier score. What is under ``gopher.`` is explained in `evaluation.gopher`.
+        Metrics of probabilities are present if probabilities were given: ``distance`` is half the
+        Brier score.
         """
         given: dict[str, Any] = {"counts": ConfusionCounts.of(self.confusion)}
         if self._probabilities:
@@ -216,18 +214,18 @@ class Evaluation:
         return Sums(*(np.array(value, np.float64) for value in sums))
 
     def probabilities(self) -> NDArray[np.float64]:
-        """Shape (n, C), 0 where there was no answer or the class was not known; (0, C) if none."""
+        """Shape (n, C), 0 for missing predictions and classes unknown so far; (0, C) if none."""
         table = np.zeros((len(self._probabilities), len(self._numbers)))
         for row, given in zip(table, self._probabilities, strict=True):
             row[: len(given)] = given
         return table
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """By label all measures of `per_class.PER_CLASS`: that class against all others."""
+        """Metrics of each class against all others, by label; see `per_class.PER_CLASS`."""
         return compute_per_class(self.labels, self.confusion)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as plain data for JSON; None for what is not defined."""
+        """Everything as plain data for JSON; None where undefined."""
         return {
             "samples": len(self),
             "correct": self.correct,
@@ -242,7 +240,7 @@ class Evaluation:
 def compute_per_class(
     labels: Sequence[str], confusion: NDArray[np.float64]
 ) -> dict[str, dict[str, float]]:
-    """By label every measure of `per_class.PER_CLASS`, of a confusion matrix (C, C + 1)."""
+    """Metrics of each class, by label, from a confusion matrix (C, C + 1)."""
     counts = ConfusionCounts.of(confusion)
     columns = {name: measure(counts) for name, measure in per_class.PER_CLASS.items()}
     return {
@@ -256,15 +254,15 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 @final
 class RegressionEvaluation:
-    """The answers of a regressor beside the truth, and every measure of them.
+    """Predictions of a regressor compared with the truth, and all their metrics.
 
-    Answers that are not finite are counted as `unanswered` and as wrong; no other measure can take
-    them in.
+    Predictions that are not finite count as `unanswered` and as wrong; other metrics leave them
+    out.
 
     Args:
-        threshold: Answers less than this away from the truth are correct; None: nothing is said
-            about that.
-        quantiles: Whose pinball losses are told, each between 0 and 1.
+        threshold: Predictions within this distance of the truth are correct; None leaves open
+            which are.
+        quantiles: Quantiles whose pinball losses are computed, each between 0 and 1.
 
     Raises:
         ConfigurationError: If a setting breaks its rule.
@@ -301,13 +299,13 @@ class RegressionEvaluation:
         threshold: float | None = None,
         quantiles: Sequence[float] = QUANTILES,
     ) -> Self:
-        """The evaluation of n samples.
+        """Evaluate n samples.
 
         Args:
             truths: Finite numbers, shape (n,).
-            answers: Numbers, shape (n,).
-            threshold: As for the class.
-            quantiles: As for the class.
+            answers: Predictions, shape (n,).
+            threshold: See the class.
+            quantiles: See the class.
 
         Raises:
             ConfigurationError: If the shapes differ, anything is no number, or a truth not finite.
@@ -321,7 +319,7 @@ class RegressionEvaluation:
         return made
 
     def add(self, truth: float, answer: float) -> None:
-        """Take in a sample.
+        """Add a sample.
 
         Raises:
             ConfigurationError: If the truth is not finite.
@@ -336,22 +334,22 @@ class RegressionEvaluation:
 
     @property
     def truths(self) -> NDArray[np.float64]:
-        """Shape (n,)."""
+        """The truth, shape (n,)."""
         return np.array(self._truths, np.float64)
 
     @property
     def answers(self) -> NDArray[np.float64]:
-        """Shape (n,)."""
+        """The predictions, shape (n,)."""
         return np.array(self._answers, np.float64)
 
     @property
     def unanswered(self) -> int:
-        """Answers that are not finite."""
+        """Number of predictions that are not finite."""
         return int((~np.isfinite(self.answers)).sum())
 
     @property
     def correct(self) -> int | None:
-        """Answers less than the threshold away from the truth; None without a threshold."""
+        """Number of predictions within the threshold of the truth; None without a threshold."""
         if self.threshold is None:
             return None
         away = np.abs(self.truths - self.answers)
@@ -359,17 +357,15 @@ class RegressionEvaluation:
 
     @property
     def wrong(self) -> int | None:
-        """All others; None without a threshold."""
+        """Number of all other predictions; None without a threshold."""
         return None if self.correct is None else len(self) - self.correct
 
     @np.errstate(over="ignore", invalid="ignore")
     def measures(self) -> dict[str, float]:
-        """All measures by name, NaN where one is not defined.
+        """All metrics by name, NaN where undefined; see `METRICS` for their definitions.
 
-        ``mape`` is a fraction and leaves samples out whose truth is 0; ``distance`` is the mean
-        half squared error; ``correct_ratio`` is there if there is a threshold. For what
-        ``quantile_loss_0.9`` and its like are, see `quantile_loss`; for where ``r2`` is not
-        defined, `measures.r_squared`.
+        ``quantile_loss_0.9`` and the like are pinball losses, see `quantile_loss`;
+        ``correct_ratio`` is present if there is a threshold.
         """
         known = np.isfinite(self.answers)
         y, a = self.truths[known], self.answers[known]
@@ -388,18 +384,18 @@ class RegressionEvaluation:
         return {name: float(value) for name, value in found.items()}
 
     def quantile_loss(self, quantile: float) -> float:
-        """The pinball loss of answers that are meant to be this quantile q of the truth.
+        """Pinball loss of predictions of this quantile q of the truth.
 
-        The mean of ``q (y - a)`` where the answer a is below the truth y, else of ``(1 - q) (a -
-        y)``: for q = 0.5 half the mean absolute error. Koenker and Bassett, "Regression quantiles",
-        Econometrica 46, 1978.
+        The mean of ``q (y - a)`` where the prediction a is below the truth y, else of ``(1 - q) (a
+        - y)``: for q = 0.5 half the mean absolute error. Koenker and Bassett, "Regression
+        quantiles", Econometrica 46, 1978.
         """
         known = np.isfinite(self.answers)
         below = (self.truths - self.answers)[known]
         return float(_mean(np.maximum(quantile * below, (quantile - 1.0) * below)))
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it but the answers as plain data for JSON; None for what is not defined."""
+        """Everything but the predictions as plain data for JSON; None if undefined."""
         return {
             "samples": len(self),
             "unanswered": self.unanswered,
@@ -415,7 +411,7 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _variance(truths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Exactly 0 where they never change; NaN where they do, by so little that its square is 0."""
+    """Exactly 0 for constant truths; NaN if their variance underflows."""
     if truths.size and (truths == truths[0]).all():
         return np.array(0.0)
     variance = _mean((truths - _mean(truths)) ** 2)

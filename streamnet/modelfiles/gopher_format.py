@@ -19,8 +19,7 @@ import numpy as np
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features.columns.category import escape_surrogates
 from streamnet.modelfiles import json_format
-from streamnet.modelfiles.conversion import build_model_parts, to_network
-from streamnet.modelfiles.document import Document, build_document
+from streamnet.modelfiles.document import Document, build_document, build_model_parts, to_network
 from streamnet.networks.frozen_population import Network
 from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.settings.candidate import MAX_LAYERS, CandidateSettings

@@ -19,12 +19,13 @@ from streamnet.errors import (
     StreamnetError,
 )
 from streamnet.features.encoder import Encoder
-from streamnet.modelfiles.conversion import build_model_parts, to_network
 from streamnet.modelfiles.document import (
     Document,
     build_document,
+    build_model_parts,
     read_bytes,
     read_document,
+    to_network,
     write_bytes,
     write_document,
 )

@@ -12,7 +12,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.jit import exact_kernel
-from streamnet.networks.allocation import aligned_zeros
 from streamnet.networks.initialization import fill_section
 from streamnet.networks.kernels.contexts import new_work_counter, thread_contexts
 from streamnet.networks.kernels.prequential import learn, mark_nonfinite
@@ -23,6 +22,7 @@ from streamnet.networks.parameters import (
     PopulationLayout,
     Weights,
     WeightsCopy,
+    aligned_zeros,
     build_layout,
     copy_weights,
     pack,

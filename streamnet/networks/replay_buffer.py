@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from streamnet.jit import kernel
-from streamnet.networks.allocation import SPARE_MEMORY
+from streamnet.networks.parameters import SPARE_MEMORY
 from streamnet.networks.topology import padded
 from streamnet.samples import Inputs
 

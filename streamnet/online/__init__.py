@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from streamnet.online.autoencoder import AutoEncoder
-from streamnet.online.classifier import OnlineClassifier
-from streamnet.online.regressor import OnlineRegressor
+from streamnet.online.estimators import OnlineClassifier, OnlineRegressor
 from streamnet.sources.frames import SamplesLike
 
 __all__ = ("AutoEncoder", "OnlineClassifier", "OnlineRegressor", "SamplesLike")

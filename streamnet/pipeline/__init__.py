@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from streamnet.pipeline.champions import Champion
-from streamnet.pipeline.outputs import Predictions
+from streamnet.pipeline.outputs import Champion, Predictions
 from streamnet.pipeline.pipeline import Pipeline, Result
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.state import State

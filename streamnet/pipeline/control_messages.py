@@ -20,7 +20,7 @@ from streamnet.features.encoder import EncoderSnapshot
 from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.pipeline.outputs import ResumableSink
-from streamnet.selection.decisions import Decision, ModelComposition
+from streamnet.selection.champion import Decision, ModelComposition
 
 
 @final

@@ -21,7 +21,7 @@ from streamnet.durability.state_directory import (
 )
 from streamnet.errors import DamagedStateError, StateError
 from streamnet.features.encoder import Encoder
-from streamnet.learning.drift_watch import MAX_EVENTS
+from streamnet.learning.evaluator import MAX_EVENTS
 from streamnet.learning.serving import MAX_CHANGES, MAX_RETIRED
 from streamnet.modelfiles import safetensors_format
 from streamnet.settings.candidate import CandidateSettings

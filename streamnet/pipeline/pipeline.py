@@ -24,17 +24,14 @@ from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.trainer import Snapshot
 from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
 from streamnet.modelfiles.model import Model
-from streamnet.pipeline.champions import Champion, ChampionBroadcast, describe_snapshot
 from streamnet.pipeline.concurrency import INLINE_SECONDS, raise_cause, run_abandonable
 from streamnet.pipeline.control_messages import Barrier, Glance
-from streamnet.pipeline.identity import build_identity
-from streamnet.pipeline.outputs import Sink
+from streamnet.pipeline.outputs import Champion, ChampionBroadcast, Sink, describe_snapshot
 from streamnet.pipeline.reader import BlockSplitter, Reader
 from streamnet.pipeline.recorder import Record, Recorder, check_records, discard, keep
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.stages import Encode, Evaluate, Serve, Stage, run_stages
-from streamnet.pipeline.state import EmittedModel, State
-from streamnet.pipeline.training_stage import Train
+from streamnet.pipeline.stages import Encode, Evaluate, Serve, Stage, Train, run_stages
+from streamnet.pipeline.state import EmittedModel, State, build_identity
 from streamnet.reporting.builder import RunTimes, build_leader_board, build_report
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.samples import Field, Schema, Task
@@ -42,8 +39,7 @@ from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import check_group, check_names, with_settings
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
-from streamnet.settings.learning import LearningSettings, SearchSettings
-from streamnet.settings.population import check_candidates
+from streamnet.settings.learning import LearningSettings, SearchSettings, check_candidates
 from streamnet.sources.base import Source
 from streamnet.sources.columns import format_names
 from streamnet.validation import check_integer, check_number, check_seed, to_builtins

@@ -183,7 +183,7 @@ async def keep(state: State, receive: MemoryObjectReceiveStream[EmittedModel | B
 
 
 async def discard(receive: MemoryObjectReceiveStream[Any]) -> None:
-    """Receive what nobody needs, so that the stages before are not held up."""
+    """Drain blocks that are not needed, so that earlier stages are not blocked."""
     with receive:
         async for _ in receive:
             pass

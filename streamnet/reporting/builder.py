@@ -21,7 +21,6 @@ from streamnet.learning.serving import ChampionChange, RetiredCandidate
 from streamnet.metrics import ClassificationEvaluator, Horizon
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.networks.population import Member
-from streamnet.reporting.outcomes import build_confusion_matrix, build_residual_histogram
 from streamnet.reporting.report import (
     MAIN_METRICS,
     CandidateReport,
@@ -38,6 +37,8 @@ from streamnet.reporting.report import (
     Report,
     Residuals,
     Switch,
+    build_confusion_matrix,
+    build_residual_histogram,
     error_to_score,
 )
 from streamnet.version import __version__

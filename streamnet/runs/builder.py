@@ -10,14 +10,14 @@ from streamnet.durability.files import OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
-from streamnet.pipeline.dead_letters import STATE_DEAD_LETTERS
+from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.pipeline.state import State
 from streamnet.samples import Kind, Schema
-from streamnet.selection.search.default_population import default_population
+from streamnet.selection.search import default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.daemon import ModelSettings
 from streamnet.settings.keywords import SearchKeywords
-from streamnet.settings.population import expand_grid, parse_hidden
+from streamnet.settings.learning import expand_grid, parse_hidden
 from streamnet.settings.run import RunSettings
 from streamnet.sources import (
     Columns,

@@ -62,7 +62,7 @@ class Setting:
 
     Args:
         grid: Whether `[population]` may list values of it to try.
-        files: Whether it names files, which nobody can do over HTTP.
+        files: Whether it names files, which is not possible over HTTP.
         reloadable: Whether a running process can take over a new value.
     """
 

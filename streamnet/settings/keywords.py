@@ -14,7 +14,7 @@ from streamnet.settings.candidate import Activation, Optimizer, TargetTransform
 from streamnet.settings.encoder import AutoEncoderActivation, ScalingName, TextModeName
 from streamnet.settings.fields import DType
 from streamnet.settings.learning import Criterion, DriftMethod, Serving
-from streamnet.settings.sections import Format
+from streamnet.settings.run import Format
 
 
 class CodingKeywords(TypedDict, total=False):

@@ -7,13 +7,12 @@ format, see `streamnet.sources.files.registry`.
 
 from __future__ import annotations
 
-from streamnet.sources.base import Source
+from streamnet.sources.base import Reason, Source
 from streamnet.sources.columns import Columns, SchemaDrift
 from streamnet.sources.files.columnar import ColumnarSource
 from streamnet.sources.files.registry import open_files
 from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.iterable import IterableSource
-from streamnet.sources.rejection import Reason
 from streamnet.sources.rows import RowReader
 from streamnet.sources.shuffle import ShuffledSource
 from streamnet.sources.wrappers import (

@@ -1,13 +1,20 @@
-"""The `Source` interface: samples of a stream, in order, resumable at any position."""
+"""The source interface, and the reasons for which records are rejected."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
 
 from streamnet.errors import DataError
-from streamnet.samples import Block, Position, Schema
+from streamnet.samples import Block, DeadLetter, Position, Schema, Task
+from streamnet.sources.inference import WHITESPACE, is_any_time, is_number
 
 MAX_BLOCK_ROWS = 8192
 """Maximum number of samples in a block."""
@@ -93,3 +100,148 @@ class Source(ABC):
         Samples that were read ahead, but not returned yet, do not count.
         """
         return None
+
+
+MAX_RAW_CHARACTERS = 4096
+MAX_RAW_BYTES = 4 * MAX_RAW_CHARACTERS  # which hold so many characters at least
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+MAX_SHOWN_CHARACTERS = 60
+
+
+class Reason(StrEnum):
+    """The codes in `DeadLetter.reason`.
+
+    ================ ==========================================================================
+    arity            the record has more or fewer fields than the file has columns
+    number           a word where a number is expected
+    not-finite       NaN, infinity, or a number too large for 64 bits
+    time             neither a date or time nor seconds since 1970 where one is expected
+    quote            a quote that is never closed, or text right after a closing quote
+    json             not a JSON object
+    encoding         not UTF-8
+    target-missing   no target
+    target-number    the target of a regression is not a finite number
+    too-long         longer than ``max_record_bytes``
+    index            libSVM: an index that is not an integer >= 0, or not ascending
+    type             a value that can't be a feature, such as a list
+    new-column       a new feature where that is not allowed
+    missing-column   a known feature is absent where that is not allowed
+    gap              not a record: a followed file was cut or replaced, and data is lost
+    fields           a new feature where there is the maximum number already
+    ================ ==========================================================================
+    """
+
+    ARITY = "arity"
+    NUMBER = "number"
+    NOT_FINITE = "not-finite"
+    TIME = "time"
+    QUOTE = "quote"
+    JSON = "json"
+    ENCODING = "encoding"
+    TARGET_MISSING = "target-missing"
+    TARGET_NUMBER = "target-number"
+    TOO_LONG = "too-long"
+    INDEX = "index"
+    TYPE = "type"
+    FIELDS = "fields"
+    NEW_COLUMN = "new-column"
+    MISSING_COLUMN = "missing-column"
+    GAP = "gap"
+
+
+RULES = {
+    Reason.NUMBER: "which is not a number",
+    Reason.NOT_FINITE: "which is not a finite number",
+    Reason.TIME: "which is not a date or time, nor a number of seconds since 1970",
+    Reason.TYPE: "which is not a number, text, Boolean or time",
+    Reason.TARGET_NUMBER: "which is not a finite number, as the target of a regression must be",
+}
+
+TEXT_RULE = "which is a text where the first values are numbers"
+OVERRIDES = {Reason.NUMBER: "--kind {}=number", Reason.TARGET_NUMBER: "--task regression"}
+
+DATE_ORDER_RULE = "which is not a date or time in the order of its kind, day_first or month_first"
+
+
+class Rejection(NamedTuple):
+    """Why a record is rejected: a code and a sentence."""
+
+    reason: Reason
+    detail: str
+
+    @classmethod
+    def for_value(cls, reason: Reason, column: str, value: object) -> Rejection:
+        """Reject a record because of one value."""
+        if reason is Reason.TARGET_MISSING:
+            given = value is not None and not (isinstance(value, str) and not value)
+            why = f": {shorten(value)} stands for a missing value" if given else ""
+            return cls(reason, f"the target {column!r} is missing{why}")
+        rule = RULES[reason]
+        if reason in OVERRIDES and isinstance(value, str) and _is_finite(value):
+            rule = f"{TEXT_RULE}: {OVERRIDES[reason].format(column)} reads it as a number"
+        if reason is Reason.TIME and isinstance(value, str) and is_any_time(value.strip()):
+            rule = DATE_ORDER_RULE
+        return cls(reason, f"column {column!r} has {shorten(value)}, {rule}")
+
+    def letter(self, source: str, mark: np.ndarray, raw: str | bytes) -> DeadLetter:
+        """The dead letter of the record that starts at ``mark`` (offset, record, line)."""
+        line = int(mark[2]) or None
+        text = decode_record(raw) if isinstance(raw, bytes) else raw[:MAX_RAW_CHARACTERS]
+        exact = _encode_base64(raw, text) if isinstance(raw, bytes) else None
+        return DeadLetter(source, int(mark[0]), line, str(self.reason), self.detail, text, exact)
+
+
+def _is_finite(text: str) -> bool:
+    """Whether a text is a finite number, so that only its type is wrong."""
+    return is_number(text.strip(WHITESPACE)) and math.isfinite(float(text))
+
+
+def shorten(value: object) -> str:
+    """A value in quotes for a message, cut to a readable length."""
+    text = decode_record(value) if isinstance(value, bytes) else to_text(value)
+    if len(text) > MAX_SHOWN_CHARACTERS:
+        text = f"{text[:MAX_SHOWN_CHARACTERS]}..."
+    return f"'{text}'"
+
+
+def to_text(value: object) -> str:
+    """A value as text, however deeply it is nested and however large its numbers are."""
+    try:
+        return str(value)
+    except ValueError:  # Python limits integers to 4,300 digits
+        digits = "an integer of too many digits"
+        return digits if isinstance(value, int) else f"a {type(value).__name__} with {digits}"
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply"
+
+
+def decode_record(raw: bytes) -> str:
+    """Decode a record for display: replace what is not UTF-8, and cut the rest."""
+    return raw[:MAX_RAW_BYTES].decode("utf-8", "replace")[:MAX_RAW_CHARACTERS]
+
+
+def _encode_base64(raw: bytes, text: str) -> str | None:
+    """Encode bytes as base64; None if ``text``, made by `decode_record`, has all of them."""
+    if REPLACED not in text or raw.startswith(text.encode()):
+        return None
+    return b64encode(raw[:MAX_RAW_BYTES]).decode()
+
+
+def make_rejection_block(schema: Schema, end: Position, letter: DeadLetter) -> Block:
+    """Make a block without samples that carries one rejected record."""
+    numbers = np.empty((0, len(schema.numbers)), np.float64)
+    words = tuple(np.empty(0, np.object_) for _ in schema.words)
+    kind = np.float64 if schema.task is Task.REGRESSION else np.object_
+    target = None if schema.target is None else np.empty(0, kind)
+    marks = np.array([end[1:]], np.int64)
+    return Block(schema, end.source, numbers, words, target, marks, rejected=(letter,))
+
+
+def drop_rejected(block: Block, letters: Mapping[int, DeadLetter]) -> Block:
+    """Remove the rows in ``letters`` from a block; they become its rejected records."""
+    if not letters:
+        return block
+    good = np.ones(len(block), np.bool_)
+    good[list(letters)] = False
+    rejected = tuple(letters[row] for row in sorted(letters))
+    return replace(block.take(np.flatnonzero(good)), rejected=rejected)

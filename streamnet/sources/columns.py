@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, SchemaError
 from streamnet.samples import TIMES, Field, Kind, Schema, Task
+from streamnet.sources.base import Reason
 from streamnet.sources.inference import (
     MISSING,
     WHITESPACE,
@@ -27,7 +28,6 @@ from streamnet.sources.inference import (
     to_float,
     to_seconds,
 )
-from streamnet.sources.rejection import Reason
 from streamnet.validation import check_integer
 
 # ---------------------------------------------------------------- single values

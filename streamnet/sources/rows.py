@@ -28,6 +28,7 @@ from streamnet.samples import (
     schema_from_dict,
     schema_to_dict,
 )
+from streamnet.sources.base import Reason, Rejection, drop_rejected, shorten, to_text
 from streamnet.sources.columns import (
     Columns,
     ParseOptions,
@@ -38,7 +39,6 @@ from streamnet.sources.columns import (
     parse_word,
 )
 from streamnet.sources.inference import WHITESPACE, infer_kind, is_any_time, number_to_seconds
-from streamnet.sources.rejection import Reason, Rejection, drop_rejected, shorten, to_text
 
 NUMBER_TYPES = {float, int}
 GAP_TYPES = {float, int, type(None)}

@@ -10,8 +10,7 @@ import pytest
 from streamnet.client.operations import Scope
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Limits
-from streamnet.daemon.reloading import ConfigReloader, build_from_section, read_access
-from streamnet.daemon.server import Address
+from streamnet.daemon.server import Address, ConfigReloader, build_from_section, read_access
 from streamnet.errors import ConfigurationError
 from streamnet.settings.daemon import ServeSection, load
 from tests.cli.invocation import Cli, write

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.cli.run import reload
+from streamnet.cli.replay import reload
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import ConfigurationError
 from streamnet.runs.replay import Replay

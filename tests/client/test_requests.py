@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.client.requests import Request, SplitRequest
+from streamnet.client.schemas import Request, SplitRequest
 from streamnet.errors import RefusedError
 
 

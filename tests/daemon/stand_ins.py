@@ -30,7 +30,7 @@ from streamnet.client.schemas import (
     Status,
 )
 from streamnet.daemon.hosting.events import EventLog
-from streamnet.daemon.hosting.status import describe_champion
+from streamnet.daemon.hosting.hosted_model import describe_champion
 from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
 from streamnet.errors import ConflictError
 from streamnet.modelfiles import Model

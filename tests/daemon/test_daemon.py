@@ -19,7 +19,7 @@ from streamnet.client.clients import Client
 from streamnet.client.schemas import Confusion, Status
 from streamnet.errors import RefusedError, StateError
 from streamnet.modelfiles import Model
-from streamnet.runs.verification import verify
+from streamnet.runs.replay import verify
 from tests.daemon.hosted_models import hosting, learned, rows
 from tests.daemon.processes import Server
 

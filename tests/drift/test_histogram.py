@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamnet.drift import ADWIN
-from streamnet.drift.histogram import MAX_ROWS, insert, remove_oldest, summarize
+from streamnet.drift.base import MAX_ROWS, insert, remove_oldest, summarize
 
 
 @given(

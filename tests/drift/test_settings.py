@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamnet.drift import ADWIN, DDM, DETECTORS, HDDMA, HDDMW, DriftDetector, PageHinkley
 from streamnet.drift.base import CHANGE_SIGN, RestartingDetector, integer
 from streamnet.errors import ConfigurationError
-from streamnet.learning.drift_watch import DriftWatch
+from streamnet.learning.evaluator import DriftWatch
 from streamnet.settings.learning import DriftMethod
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.durability import appended_file
-from streamnet.durability.appended_file import AppendedFile
+from streamnet.durability import safe_file
+from streamnet.durability.safe_file import AppendedFile
 from streamnet.errors import ConfigurationError, OutputError, StateError
 from tests.durability.disks import Faulty, Memory
 
@@ -96,7 +96,7 @@ def test_short_writes_lose_nothing() -> None:
 
 
 def test_more_than_can_wait_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(appended_file, "_MAX_BUFFERED_BYTES", 100_000)
+    monkeypatch.setattr(safe_file, "_MAX_BUFFERED_BYTES", 100_000)
     file = AppendedFile(PATH, "rows", files=Faulty(Memory(), 1, "ENOSPC", times=99))
     file.start()
     file.text.write("x" * 70_000)
@@ -163,7 +163,7 @@ def test_what_an_fsync_that_failed_has_lost_is_written_again() -> None:
 
 
 def test_too_much_to_be_written_again_is_an_error_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(appended_file, "_MAX_BUFFERED_BYTES", 100)
+    monkeypatch.setattr(safe_file, "_MAX_BUFFERED_BYTES", 100)
     file = AppendedFile(PATH, "rows", files=Forgetful({0}))
     file.start()
     file.sync()

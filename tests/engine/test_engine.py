@@ -25,7 +25,7 @@ from streamnet.datasets import Sample, Set
 from streamnet.engine import Engine, Improvement
 from streamnet.engine.contest import Contest
 from streamnet.engine.data import DataSplit, split_data
-from streamnet.engine.report import evaluate_baselines
+from streamnet.engine.engine import evaluate_baselines
 from streamnet.errors import ConfigurationError, DataError, NoCandidateError
 from streamnet.metrics import Evaluation, RegressionEvaluation
 from streamnet.modelfiles import Model

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.features import Encoder
-from streamnet.features.duplicates import (
+from streamnet.features.inputs import (
     DECISION_INTERVAL,
     MAX_COMPARED,
     MIN_CORRELATION,

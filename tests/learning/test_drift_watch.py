@@ -7,7 +7,7 @@ import pytest
 
 from streamnet.drift import DETECTORS
 from streamnet.errors import ConfigurationError
-from streamnet.learning.drift_watch import DriftWatch
+from streamnet.learning.evaluator import DriftWatch
 
 LOSSES = (np.random.default_rng(3).random(4000) < np.repeat([0.1, 0.5], 2000)).astype(float)
 

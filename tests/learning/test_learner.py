@@ -21,7 +21,7 @@ from streamnet.learning.serving import BY_ENSEMBLE, CURVE_EVERY, Served
 from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, Task
-from streamnet.selection.decisions import ModelComposition
+from streamnet.selection.champion import ModelComposition
 from streamnet.settings.candidate import OPTIMIZERS
 from tests.learning.streams import (
     ROUND,

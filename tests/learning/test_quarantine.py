@@ -15,7 +15,7 @@ from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Task
-from streamnet.selection.search.default_population import replace_exploded
+from streamnet.selection.search import replace_exploded
 from tests.learning.streams import (
     ROUND,
     candidate,

@@ -12,7 +12,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Task
-from streamnet.selection.search.default_population import default_population
+from streamnet.selection.search import default_population
 from streamnet.settings.candidate import CandidateSettings
 from tests.learning.streams import candidate, differences, feed, learner_of, state_of, stream
 

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.modelfiles.model import Model
 from streamnet.networks.neural_network import NeuralNetwork
-from streamnet.online.classifier import OnlineClassifier
-from streamnet.online.regressor import OnlineRegressor
+from streamnet.online.estimators import OnlineClassifier, OnlineRegressor
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.keywords import EncoderKeywords

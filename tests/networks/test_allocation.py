@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamnet.networks import parameters, replay_buffer
-from streamnet.networks.allocation import SpareMemory
+from streamnet.networks.parameters import SpareMemory
 from streamnet.networks.population import Population
 from streamnet.samples import Task
 from tests.networks.test_population import SETTINGS, feed, samples

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from streamnet.errors import ConfigurationError, DataError, StateError
 from streamnet.online import OnlineClassifier, OnlineRegressor
-from streamnet.online.estimator import FIT_KEY
+from streamnet.online.base import FIT_KEY
 from streamnet.randomness import derive_key, permutation
 from tests.online.estimators import FEW, flat
 
@@ -221,7 +221,7 @@ def test_a_fit_that_is_broken_off_leaves_nothing_that_answers_wrongly(
 ) -> None:
     estimator = OnlineClassifier(FEW).fit(X, NAMES)
     with monkeypatch.context() as patch:
-        patch.setattr("streamnet.online.estimator.RowReader", None)  # as a signal may break in
+        patch.setattr("streamnet.online.base.RowReader", None)  # as a signal may break in
         with pytest.raises(TypeError):
             estimator.fit(X, y)
     with pytest.raises(StateError, match="was interrupted"):

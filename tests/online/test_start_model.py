@@ -10,8 +10,7 @@ import pytest
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.model import Model
 from streamnet.networks.neural_network import NeuralNetwork
-from streamnet.online.classifier import OnlineClassifier
-from streamnet.online.regressor import OnlineRegressor
+from streamnet.online.estimators import OnlineClassifier, OnlineRegressor
 from streamnet.samples import Kind
 from streamnet.settings.candidate import CandidateSettings
 from tests.networks import gopher

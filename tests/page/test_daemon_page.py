@@ -57,7 +57,7 @@ def test_who_may_do_all_watches_it_learn_and_asks_it(daemon: Server, visit: Open
     page.get_by_label("x number").fill("25")
     page.get_by_role("button", name="Predict").click()
     expect(page.locator("#answer strong")).to_have_text("on")
-    expect(page.locator("#answer")).to_contain_text("What moved it")
+    expect(page.locator("#answer")).to_contain_text("What influenced it")
     with page.expect_download() as download:
         page.get_by_role("button", name=".json").click()
     assert download.value.path().read_bytes() == b".json"

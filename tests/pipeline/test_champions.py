@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from streamnet.learning.learner import build_model
 from streamnet.learning.trainer import Snapshot
 from streamnet.pipeline import Champion, Pipeline
-from streamnet.pipeline.champions import ChampionBroadcast
+from streamnet.pipeline.outputs import ChampionBroadcast
 from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, Task
 from streamnet.settings.candidate import CandidateSettings

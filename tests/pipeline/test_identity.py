@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from streamnet.pipeline.identity import build_identity, describe_changes
-from streamnet.selection.search.default_population import default_population
+from streamnet.pipeline.state import build_identity, describe_changes
+from streamnet.selection.search import default_population
 
 FEW = default_population(2)
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamnet.durability.appended_file import AppendedFile
 from streamnet.durability.provenance import Ledger
+from streamnet.durability.safe_file import AppendedFile
 from streamnet.errors import StateError
 from streamnet.learning import serving
 from streamnet.learning.evaluator import Evaluator
@@ -28,8 +28,7 @@ from streamnet.pipeline import state as store
 from streamnet.pipeline.outputs import Predictions
 from streamnet.pipeline.reader import BlockSplitter, Reader
 from streamnet.pipeline.state import State
-from streamnet.selection.champion import Selector
-from streamnet.selection.decisions import Decision
+from streamnet.selection.champion import Decision, Selector
 from tests.conftest import Counted
 from tests.durability.disks import disk_after
 from tests.pipeline import test_state_machine as test_machine

@@ -15,9 +15,8 @@ from anyio import create_memory_object_stream, create_task_group
 
 from streamnet.pipeline.concurrency import INLINE_SECONDS
 from streamnet.pipeline.control_messages import Barrier
-from streamnet.pipeline.stages import EncodedBlock
-from streamnet.pipeline.training_stage import Train
-from streamnet.selection.decisions import Decision
+from streamnet.pipeline.stages import EncodedBlock, Train
+from streamnet.selection.champion import Decision
 from tests.conftest import Runner
 
 LONG = 10 * INLINE_SECONDS

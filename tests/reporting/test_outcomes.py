@@ -11,14 +11,14 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 import streamnet
-from streamnet.reporting.outcomes import (
+from streamnet.reporting.report import (
     HISTOGRAM_BINS,
     MAX_LABELS,
     OTHERS,
+    Residuals,
     build_confusion_matrix,
     build_residual_histogram,
 )
-from streamnet.reporting.report import Residuals
 
 
 def replayed(folder: Path, rows: list[str], task: str) -> tuple[dict[str, Any], list[Any]]:

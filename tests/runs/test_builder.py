@@ -10,7 +10,7 @@ import pytest
 from streamnet.errors import ConfigurationError
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.runs.builder import build_candidates, build_source
-from streamnet.selection.search.default_population import default_population
+from streamnet.selection.search import default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.run import apply_overrides, parse
 from tests.sources.harness import numbers, read

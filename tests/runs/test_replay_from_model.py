@@ -14,8 +14,7 @@ import pytest
 from streamnet.durability.state_directory import Generations
 from streamnet.errors import ConfigurationError, DataError, SchemaError, StateError, StreamnetError
 from streamnet.modelfiles import Model
-from streamnet.runs.replay import replay
-from streamnet.runs.verification import verify
+from streamnet.runs.replay import replay, verify
 from tests.networks import gopher
 
 

@@ -28,18 +28,21 @@ from streamnet.settings.engine import EngineSettings
 from streamnet.settings.fields import Settings, declare, list_settings, parse_arguments
 from streamnet.settings.learning import (
     CRITERION_TASKS,
+    GRID,
     Criterion,
     EvaluationSettings,
+    Grid,
     LearningSettings,
+    PopulationSettings,
     SearchSettings,
     SelectionSettings,
     check_criterion,
 )
-from streamnet.settings.population import GRID, Grid, PopulationSettings
-from streamnet.settings.run import CandidateTable, PopulationSection
-from streamnet.settings.sections import (
+from streamnet.settings.run import (
+    CandidateTable,
     ExecutionSettings,
     OutputSettings,
+    PopulationSection,
     SourceSettings,
     StateSettings,
 )

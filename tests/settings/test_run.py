@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Kind, Task
 from streamnet.settings.candidate import CandidateSettings
-from streamnet.settings.run import RunSettings, Section, apply_overrides, load, parse
-from streamnet.settings.sections import Format
+from streamnet.settings.run import Format, RunSettings, Section, apply_overrides, load, parse
 from streamnet.sources.files.registry import FORMATS
 
 CONFIG = Path(__file__).parents[2] / "config"

@@ -12,8 +12,8 @@ import pytest
 
 from streamnet.errors import ConfigurationError, SchemaError
 from streamnet.samples import Field, Kind, Schema, Task
+from streamnet.sources.base import Reason, to_text
 from streamnet.sources.columns import Columns, ParseOptions, parse_number, parse_time, parse_word
-from streamnet.sources.rejection import Reason, to_text
 
 
 def schema(columns: Columns, *names: str) -> Schema:

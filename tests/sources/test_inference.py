@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamnet.features.encoder import Encoder
 from streamnet.modelfiles.model import Model
-from streamnet.online.regressor import OnlineRegressor
+from streamnet.online.estimators import OnlineRegressor
 from streamnet.samples import Field, Kind, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import Columns, IterableSource, Source, open_files

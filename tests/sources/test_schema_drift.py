@@ -12,7 +12,7 @@ import pytest
 
 from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.samples import Block, Position
-from streamnet.settings.sections import SchemaDriftSettings
+from streamnet.settings.run import SchemaDriftSettings
 from streamnet.sources import (
     Columns,
     GuardedSource,

@@ -52,7 +52,7 @@ class _Evaluated(Struct, frozen=True):
 
 
 class _TrainingReport(Struct, frozen=True):
-    """What is shown of a report of ``train``, see `streamnet.engine.report`."""
+    """What is shown of a report of ``train``, see `streamnet.engine.engine`."""
 
     task: Task
     target: str | None

@@ -13,8 +13,8 @@ from rich.text import Text
 from streamnet.cli.terminal import Terminal, escape_text, write_error
 from streamnet.cli.views.tables import format_count, new_table
 from streamnet.errors import ConfigurationError
-from streamnet.pipeline.dead_letters import export_dead_letters, read_dead_letters
 from streamnet.pipeline.maintenance import StateStatus, read_state_status
+from streamnet.pipeline.rejections import export_dead_letters, read_dead_letters
 
 _NO_DEAD_LETTERS = "no record was rejected"
 

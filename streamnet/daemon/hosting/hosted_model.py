@@ -1,4 +1,4 @@
-"""A hosted model: learn, predict, remember predictions, join labels and report."""
+"""A hosted model: its intake, predictions and status, whether its run works or has failed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, final
 
+from msgspec.structs import asdict
+
 from streamnet.client.schemas import (
     Champion,
     Confusion,
+    Feed,
+    FieldLine,
     History,
     LeaderBoardRow,
     Outcome,
     Receipt,
     Rejected,
+    RejectedLine,
     Residuals,
     Status,
 )
-from streamnet.daemon.hosting import status
 from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.daemon.hosting.supervisor import Supervisor
 from streamnet.daemon.journal.delayed_labels import now
@@ -27,12 +31,99 @@ from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, 
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import BusyError, ConfigurationError
 from streamnet.learning.learner import Learner
+from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles.formats import SUFFIXES
+from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import Worker
-from streamnet.pipeline.dead_letters import STATE_DEAD_LETTERS
-from streamnet.reporting.builder import build_candidates, build_history, build_outcomes
-from streamnet.samples import Block, Field, Sample
+from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
+from streamnet.reporting.builder import (
+    build_candidates,
+    build_history,
+    build_outcomes,
+    build_status,
+)
+from streamnet.samples import Block, DeadLetter, Field, Sample
 from streamnet.settings.daemon import ModelSettings
+
+LEARNED_COUNTS = frozenset({"learned", "switches", "drifts", "quarantined"})
+"""Fields of `Status` that are unknown until a run's state is restored."""
+RUN_COUNTS = LEARNED_COUNTS | {"accepted", "in_flight", "pending"}
+"""Fields of `Status` that are unknown without a run."""
+
+
+def build_counts(run: ModelRun) -> dict[str, Any]:
+    """Build the fields of `Status` that a run knows."""
+    intake, pipeline, published = run.committer.intake, run.pipeline, run.publisher.published
+    checkpoint = run.monitor.checkpoint
+    outcomes = dict(intake.outcomes)
+    if intake.pending.expired:
+        outcomes["given_up"] = intake.pending.expired
+    counts: dict[str, Any] = {
+        "accepted": intake.samples,
+        "in_flight": run.queued,
+        "feed": _build_feed(run),
+        "rejected": _count_rejected(run),
+        "pending": len(intake.pending),
+        "outcomes": outcomes,
+        "delivered": nan_to_none(intake.delayed_score.measures()) or None,
+        "learned_per_second": run.monitor.learning.value,
+        "predicted_per_second": run.monitor.predicting.value,
+        "checkpoint_age": None if checkpoint is None else monotonic() - checkpoint,
+        "generation": None if published is None else published.generation,
+        "champion": None if published is None else published.model.describe(),
+    }
+    if pipeline.ready.is_set() and pipeline.learner is not None:
+        learning = build_status(pipeline.learner)
+        counts |= asdict(learning) | {"samples": learning.learned}
+    return counts
+
+
+def describe_champion(model: Model, generation: int) -> Champion:
+    """Describe a published model."""
+    return Champion(
+        generation=generation,
+        settings=model.describe(),
+        networks=len(model.networks),
+        task=model.task,
+        target=model.about.get("target"),
+        labels=list(model.labels),
+        fields=[FieldLine(name, str(kind)) for name, kind in model.fields],
+        since=model.about.get("samples"),
+    )
+
+
+def summarize_rejected(run: ModelRun | None) -> Rejected:
+    """Summarize the rejected records; none without a run."""
+    if run is None:
+        return Rejected(0, {}, [])
+    reasons = _count_rejected(run)
+    letters = [_describe_dead_letter(letter) for letter in list(run.journal_output.dead_letters)]
+    return Rejected(sum(reasons.values()), reasons, letters)
+
+
+def _describe_dead_letter(letter: DeadLetter) -> RejectedLine:
+    return RejectedLine(letter.source, letter.line, letter.reason, letter.detail, letter.raw)
+
+
+def _count_rejected(run: ModelRun) -> dict[str, int]:
+    reasons = dict(run.pipeline.rejections.reasons)
+    return {str(reason): count for reason, count in sorted(reasons.items()) if count}
+
+
+def _build_feed(run: ModelRun) -> Feed | None:
+    feeder, intake = run.feeder, run.committer.intake
+    if feeder is None:
+        return None
+    position = None if intake.file_head is None else intake.file_head.position
+    return Feed(
+        state=feeder.state,
+        failure=feeder.failure,
+        records=intake.file_records,
+        file=None if position is None else position.source.encode(errors="replace").decode(),
+        line=None if position is None else position.line or None,
+        progress=feeder.progress,
+    )
+
 
 # Seconds until a refused sender should retry.
 _MIN_RETRY_DELAY, _DEFAULT_RETRY_DELAY, _MAX_RETRY_DELAY = 0.1, 1.0, 60.0
@@ -246,7 +337,7 @@ class HostedModel(Supervisor):
 
     def status(self) -> Status:
         """The status of the model."""
-        counts = {} if self.model_run is None else status.build_counts(self.model_run)
+        counts = {} if self.model_run is None else build_counts(self.model_run)
         return Status(
             name=self.name,
             state=self.state,
@@ -263,9 +354,9 @@ class HostedModel(Supervisor):
     def unknown_counts(self) -> frozenset[str]:
         """Fields of `status` that are not known now, and 0 only for that reason."""
         if self.model_run is None:
-            return status.RUN_COUNTS
+            return RUN_COUNTS
         is_known = self._learner is not None or self.model_run.publisher.restored.is_set()
-        return frozenset() if is_known else status.LEARNED_COUNTS
+        return frozenset() if is_known else LEARNED_COUNTS
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -295,7 +386,7 @@ class HostedModel(Supervisor):
         published = None if self.model_run is None else self.model_run.publisher.published
         if published is None:
             return None
-        return status.describe_champion(published.model, published.generation)
+        return describe_champion(published.model, published.generation)
 
     def leaders(self) -> list[LeaderBoardRow]:
         """All candidates, the best first."""
@@ -324,7 +415,7 @@ class HostedModel(Supervisor):
 
     def rejected(self) -> Rejected:
         """How many records were rejected, why, and the latest of them."""
-        return status.summarize_rejected(self.model_run)
+        return summarize_rejected(self.model_run)
 
     @property
     def dead_letters(self) -> Path:

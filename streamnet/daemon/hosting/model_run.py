@@ -1,4 +1,4 @@
-"""One run of a hosted model, from its start to its stop, failure or reset."""
+"""One run of a model: journal, feeder, pipeline and publisher, new or from a model file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
+import numpy as np
 from anyio import Event, create_task_group, sleep, to_thread
 
 from streamnet.daemon.hosting.events import EventLog, Monitor
 from streamnet.daemon.hosting.feeder import Feeder
-from streamnet.daemon.hosting.warm_start import apply_start
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
@@ -20,15 +20,24 @@ from streamnet.daemon.journal.source import JournalSource
 from streamnet.daemon.predictions import Predictions
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.state_directory import WriterLock
-from streamnet.errors import NotReadyError, OutputError
+from streamnet.errors import (
+    ConfigurationError,
+    ModelFileError,
+    NotReadyError,
+    OutputError,
+    StreamnetError,
+)
+from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.learning.warmup import warm_up
-from streamnet.modelfiles.model import Model
+from streamnet.modelfiles.document import verify_document
+from streamnet.modelfiles.formats import SUFFIXES
+from streamnet.modelfiles.model import CONTRADICTIONS, Model
 from streamnet.pipeline.concurrency import run_abandonable
-from streamnet.pipeline.dead_letters import STATE_DEAD_LETTERS
 from streamnet.pipeline.outputs import ResumableSink
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import (
+    STATE_DEAD_LETTERS,
     RejectionLimit,
     Rejections,
     export_dead_letter,
@@ -43,9 +52,104 @@ from streamnet.runs.builder import (
     encoder_arguments,
     search_arguments,
 )
-from streamnet.samples import Block, DeadLetter, Sample, Task
-from streamnet.settings.daemon import FILE_KEYS, ModelSettings
+from streamnet.samples import Block, DeadLetter, Sample, Task, are_compatible
+from streamnet.settings.daemon import FILE_KEYS, ModelSettings, parse_model
 from streamnet.settings.run import SourceSection
+
+_SOURCE_NAME = "the file"
+# Tables that the model determines.
+_PROVIDED_BY_MODEL = ("population", "encoder")
+
+
+def decode_model(data: bytes, suffix: str) -> Model:
+    """Decode a model file.
+
+    Args:
+        data: Content of the file.
+        suffix: Suffix of its format, ``.safetensors`` or ``.json``.
+
+    Raises:
+        ModelFileError: If it is not a model file, damaged or of another version.
+    """
+    try:
+        document = SUFFIXES[suffix].decode(data, _SOURCE_NAME)
+        verify_document(document, _SOURCE_NAME)
+        return Model.from_document(document, _SOURCE_NAME)
+    except MemoryError as error:
+        raise ModelFileError(f"{_SOURCE_NAME} does not fit into memory") from error
+
+
+def build_settings(values: Mapping[str, Any], model: Model) -> ModelSettings:
+    """Build the settings of a model that continues from another one.
+
+    Args:
+        values: Tables of a run file; target and task default to those of the model.
+        model: The model to continue from.
+
+    Raises:
+        ConfigurationError: If keys are invalid, or determined by the model.
+        ModelFileError: If learning can't continue from the model.
+    """
+    tables = {name: value for name, value in values.items() if value != {}}
+    for name in _PROVIDED_BY_MODEL:
+        if name in tables:
+            raise ConfigurationError(f"{name} is given, but the model file determines it")
+    source = tables.get("source", {})
+    if isinstance(source, dict) and (target := model.about.get("target")) is not None:
+        tables["source"] = {"target": target} | source
+    settings = parse_model(tables)
+    _check_start(settings, model)
+    return settings
+
+
+def _check_start(settings: ModelSettings, model: Model) -> None:
+    """Check what would otherwise fail when the model starts."""
+    task = settings.source.task or model.task
+    known = {field.name for field in model.fields}
+    if settings.source.target in known:
+        raise ConfigurationError(
+            f"source.target is {settings.source.target!r}, but that is an input of the model in "
+            "the file"
+        )
+    given = {**settings.evaluation.to_kwargs(), **settings.selection.to_kwargs()}
+    try:
+        with np.errstate(invalid="raise", over="raise"):
+            Learner(
+                task=task,
+                start=model,
+                evolution=search_arguments(settings),
+                **given,
+                **encoder_arguments(settings),
+            )
+            model.outputs([{}])
+    except StreamnetError:
+        raise
+    except CONTRADICTIONS as error:
+        raise ModelFileError(f"learning can't continue from {_SOURCE_NAME}: {error!r}") from error
+
+
+def apply_start(settings: ModelSettings, start: Model | None) -> ModelSettings:
+    """Add the task of a start and the kinds of its columns to settings.
+
+    Raises:
+        ConfigurationError: If the settings drop one of its columns, or give it another kind.
+    """
+    if start is None:
+        return settings
+    source = settings.source
+    kinds = {field.name: field.kind for field in start.fields}
+    for name in source.drop or ():
+        if name in kinds:
+            raise ConfigurationError(f"source.drop has {name!r}, but that is an input of the start")
+    for name, kind in (source.kinds or {}).items():
+        if not are_compatible(kind, kinds.get(name, kind)):
+            raise ConfigurationError(
+                f"source.kinds has {str(kind)!r} for {name!r}, but must be {str(kinds[name])!r}, "
+                "as the start reads it"
+            )
+    update = {"task": source.task or start.task, "kinds": {**kinds, **(source.kinds or {})}}
+    return settings.model_copy(update={"source": source.model_copy(update=update)})
+
 
 PUBLISH_SECONDS = 1.0
 _POLL_SECONDS = 0.05  # between checks for a first model

@@ -17,8 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from streamnet.client.operations import NDJSON, OPERATIONS, Operation
-from streamnet.client.requests import JSON
-from streamnet.client.schemas import NAME_PATTERN, Problem
+from streamnet.client.schemas import JSON, NAME_PATTERN, Problem
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits, RateLimiter
 from streamnet.daemon.http.middleware import GuardMiddleware

@@ -75,7 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Start the timer of a body that nobody reads, after its request was answered."""
+        """Start the timer of an unread body after its request was answered."""
         super().on_response_complete()
         is_answered = self.cycle.response_complete  # it may be the next request's
         if is_answered and self.cycle.more_body and not self.transport.is_closing():

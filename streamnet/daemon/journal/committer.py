@@ -19,7 +19,7 @@ from streamnet.pipeline.concurrency import Worker
 
 _LOG = logging.getLogger("streamnet.daemon")
 
-_MAX_SYNC_DELAY = 0.1  # seconds until a sync that nobody waits for
+_MAX_SYNC_DELAY = 0.1  # seconds until a sync without waiters
 _RETRY_SECONDS = 0.25  # after a failure
 _CLOSED_MESSAGE = "the model is stopping and accepts nothing more"
 _MAX_PROBE_BYTES = 1 << 16  # a large batch that doesn't fit must not keep small ones out

@@ -14,9 +14,9 @@ import msgspec
 from streamnet.errors import ConfigurationError, DataError, SampleError, StateError
 from streamnet.pipeline.rejections import export_dead_letter, restore_dead_letter
 from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict, schema_to_dict
+from streamnet.sources.base import Reason, Rejection
 from streamnet.sources.columns import ParseOptions
 from streamnet.sources.inference import MISSING
-from streamnet.sources.rejection import Reason, Rejection
 from streamnet.sources.text.records import RecordRules, find_records
 
 _HEADER = struct.Struct("<IIIIB3x")

@@ -23,9 +23,9 @@ from streamnet.daemon.predictions import Prediction
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
 from streamnet.errors import ConfigurationError, ConflictError
+from streamnet.sources.base import Reason
 from streamnet.sources.columns import ParseOptions, parse_number, parse_word
 from streamnet.sources.inference import MISSING
-from streamnet.sources.rejection import Reason
 
 _OPTIONS = ParseOptions(frozenset(MISSING), typed=True)
 

@@ -16,10 +16,9 @@ from streamnet.daemon.journal.segments import Journal
 from streamnet.errors import StateError
 from streamnet.pipeline.concurrency import Worker
 from streamnet.samples import Block, Position, Schema, schema_from_dict, schema_to_dict
-from streamnet.sources.base import Source
+from streamnet.sources.base import Source, make_rejection_block
 from streamnet.sources.columns import Columns
 from streamnet.sources.files.jsonl import JsonLinesFormat
-from streamnet.sources.rejection import make_rejection_block
 from streamnet.sources.text.records import Chunk, Records, find_records
 
 NAME = "journal"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streamnet.jit import inlined, kernel
 from streamnet.networks.activations import activate, times_slope
 from streamnet.networks.simd import vectors as simd
-from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
+from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
 from streamnet.networks.simd.vectors import LANES
 from streamnet.randomness import mix_key
 

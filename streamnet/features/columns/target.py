@@ -168,14 +168,18 @@ class TargetScaler:
     @property
     def scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the targets so far, see `_scale_or_guess`."""
-        return self._scale_of(PLAIN)
+        return self._find_scale(PLAIN)
 
     @property
     def units(self) -> TargetUnits:
         """Units of the prediction of the next sample."""
-        return RAW_UNITS if self._raw else TargetUnits(*self._scale_of(PLAIN), *self._scale_of(LOG))
+        return (
+            RAW_UNITS
+            if self._raw
+            else TargetUnits(*self._find_scale(PLAIN), *self._find_scale(LOG))
+        )
 
-    def _scale_of(self, m: int) -> tuple[float, float]:
+    def _find_scale(self, m: int) -> tuple[float, float]:
         count, mean, squares = self.moments[m, : SQUARES + 1].tolist()
         deviation = standard_deviation(count, mean, squares)
         return mean, float(_scale_or_guess(deviation, mean))
@@ -195,7 +199,7 @@ class TargetScaler:
         return scaled._replace(goal=_clip_raw(y)) if self._raw else scaled
 
     def _applied(self, y: NDArray[np.float64], m: int) -> tuple[NDArray[np.float64], ...]:
-        center, spread = self._scale_of(m)
+        center, spread = self._find_scale(m)
         with np.errstate(over="ignore"):
             goal = ((y - center) / spread).clip(-self._clip, self._clip)
         goal[~np.isfinite(y)] = np.nan

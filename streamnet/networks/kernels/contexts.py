@@ -16,8 +16,8 @@ from numba.core import cgutils, types
 from numpy.typing import DTypeLike, NDArray
 
 from streamnet.jit import inlined, intrinsic
-from streamnet.networks.allocation import aligned_zeros
 from streamnet.networks.kernels.forward import ActiveRows
+from streamnet.networks.parameters import aligned_zeros
 from streamnet.networks.plan import PLAN
 from streamnet.networks.simd import vectors as simd
 

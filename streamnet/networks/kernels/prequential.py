@@ -42,7 +42,7 @@ from streamnet.networks.kernels.update import apply_gradient
 from streamnet.networks.plan import FACTORS, PLAN
 from streamnet.networks.replay_buffer import SampleRing
 from streamnet.networks.simd import vectors as simd
-from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
+from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
 from streamnet.randomness import mix_key
 
 EARLY_SAMPLES = 1024  # first samples, each followed by full early rehearsal

@@ -356,9 +356,9 @@ def load_one(typing_context: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def load_constant(typing_context: Any, array: Any, index: Any) -> Any:
-    """One number of ``array``, which nobody writes while the kernel runs.
+    """Load one number of ``array``, which is constant while the kernel runs.
 
-    Compilers can't see that writing a weight leaves plans alone, so they would read all facts anew.
+    The compiler cannot know that writing weights leaves plans alone, and would reload them.
     """
 
     def generate(context, builder, signature, args):

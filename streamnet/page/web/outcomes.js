@@ -1,5 +1,5 @@
 "use strict";
-// Truth and answers: a confusion matrix as a heat map, or residuals as a histogram.
+// Truth and predictions: a confusion matrix as a heat map, or residuals as a histogram.
 
 class Outcomes {
   constructor(host, title, note) {
@@ -17,7 +17,7 @@ class Outcomes {
     if (outcomes?.kind === "confusion" && outcomes.labels.length) this.confusion(outcomes);
     else if (outcomes?.kind === "residuals" && outcomes.counts.some((count) => count > 0))
       this.residuals(outcomes);
-    else fill(this.host, element("p", { class: "empty" }, "Nothing was scored yet."));
+    else fill(this.host, element("p", { class: "empty" }, "No sample has been scored yet."));
   }
 
   recolour() {

@@ -4,7 +4,7 @@
 function showRejected(host, note, { total, by_reason: reasons, last }) {
   note.textContent = total ? `${whole(total)} in all` : "";
   if (!total) {
-    fill(host, element("p", { class: "empty" }, "None: every record could be read."));
+    fill(host, element("p", { class: "empty" }, "None: every record was read."));
     return;
   }
   const bars = Object.entries(reasons)

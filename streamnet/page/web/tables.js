@@ -139,7 +139,7 @@ class Scores {
     if (!tracks.length) return;
     const measures = Object.keys(tracks[0][1]);
     this.table.head([
-      { name: "Answers of", key: (row) => row.track, cell: (row) => words(row.track) },
+      { name: "Predictions of", key: (row) => row.track, cell: (row) => words(row.track) },
       ...measures.map((measure) => ({
         name: measureName(measure),
         number: true,

@@ -124,7 +124,7 @@ function moved(explanation) {
   if (!most.length) return [];
   const largest = Math.abs(most[0][1]);
   return [
-    element("h3", {}, "What moved it"),
+    element("h3", {}, "What influenced it"),
     element(
       "div",
       { class: "bars" },

@@ -192,7 +192,7 @@ class BaseEnsemble(ABC):
         return state
 
     @staticmethod
-    def _settings_of(state: dict[str, Any]) -> dict[str, Any]:
+    def _read_settings(state: dict[str, Any]) -> dict[str, Any]:
         """Extract constructor arguments from an exported state."""
         members = np.asarray(state["members"])
         candidates = members.size - PRIORS

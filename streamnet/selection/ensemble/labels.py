@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel
-from streamnet.networks.simd.subnormals import flush_subnormals, restore_subnormals
+from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
 from streamnet.networks.simd.vectors import EIGHT, FOUR, LANES
 from streamnet.samples import constant_column
 from streamnet.selection.ensemble import mixers
@@ -554,7 +554,7 @@ class LabelEnsemble(BaseEnsemble):
 
     @classmethod
     def _restored(cls, state: dict[str, Any]) -> Self:
-        self = cls(**cls._settings_of(state), balanced="counts" in state)
+        self = cls(**cls._read_settings(state), balanced="counts" in state)
         classes = np.size(state["frequencies"])
         if not 2 <= classes <= 1 << 16:
             raise ModelFileError(f"ensemble: the number of classes is {classes}")

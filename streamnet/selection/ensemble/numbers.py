@@ -270,7 +270,7 @@ class NumberEnsemble(BaseEnsemble):
 
     @classmethod
     def _restored(cls, state: dict[str, Any]) -> Self:
-        self = cls(**cls._settings_of(state))
+        self = cls(**cls._read_settings(state))
         self._restore_arrays(state)
         if self.last[1] not in (0.0, 1.0):
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")

@@ -28,7 +28,7 @@ from streamnet.samples import (
     schema_from_dict,
     schema_to_dict,
 )
-from streamnet.sources.base import MAX_BLOCK_ROWS, Source
+from streamnet.sources.base import MAX_BLOCK_ROWS, Reason, Rejection, Source, drop_rejected
 from streamnet.sources.columns import Columns, check_same_columns
 from streamnet.sources.files.byte_stream import (
     FINGERPRINT_BYTES,
@@ -40,7 +40,6 @@ from streamnet.sources.files.byte_stream import (
 from streamnet.sources.files.detection import ARROW_STREAM, ColumnarFileFormat
 from streamnet.sources.files.text_source import check_distinct
 from streamnet.sources.inference import WHITESPACE, infer_kind, infer_task
-from streamnet.sources.rejection import Reason, Rejection, drop_rejected
 from streamnet.sources.rows import ColumnParser, ConvertedRows, Problems, note_problem
 from streamnet.sources.text.schema import warn_of_misread_columns
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.samples import TIMES, Block, Kind, Schema, Task
+from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.columns import (
     LAST_COLUMN,
     Columns,
@@ -23,7 +24,6 @@ from streamnet.sources.columns import (
 )
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
 from streamnet.sources.inference import infer_kind, infer_task, is_not_finite, is_number
-from streamnet.sources.rejection import Reason, Rejection, shorten
 from streamnet.sources.rows import Problems, note_missing_targets, note_problem
 from streamnet.sources.text.fields import FieldReader, Fields, factorize, load_kernel
 from streamnet.sources.text.records import (

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from streamnet.errors import DataError, SchemaError
 from streamnet.samples import Block, Schema
+from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.columns import Columns
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
 from streamnet.sources.inference import WHITESPACE, infer_kind, infer_task
-from streamnet.sources.rejection import Reason, Rejection, shorten
 from streamnet.sources.rows import ConvertedRows, RowConverter
 from streamnet.sources.text.records import (
     MAX_RECORD_BYTES,

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from streamnet.samples import Block, Kind, Schema, SparseRows
+from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.columns import LAST_COLUMN, Columns
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
 from streamnet.sources.inference import infer_task
-from streamnet.sources.rejection import Reason, Rejection, shorten
 from streamnet.sources.rows import ColumnParser, Problems
 from streamnet.sources.text.records import MAX_RECORD_BYTES, Chunk, Head, RecordRules, TextFormat
 

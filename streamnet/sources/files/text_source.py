@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError, ReadError
 from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict, schema_to_dict
-from streamnet.sources.base import MAX_BLOCK_ROWS, OnGap, Source, check_gap
+from streamnet.sources.base import (
+    MAX_BLOCK_ROWS,
+    OnGap,
+    Reason,
+    Rejection,
+    Source,
+    check_gap,
+    make_rejection_block,
+)
 from streamnet.sources.files.byte_stream import (
     FINGERPRINT_BYTES,
     ByteStream,
@@ -29,7 +37,6 @@ from streamnet.sources.files.byte_stream import (
     is_regular_file,
 )
 from streamnet.sources.files.detection import SNIFFED_BYTES, check_is_text
-from streamnet.sources.rejection import Reason, Rejection, make_rejection_block
 from streamnet.sources.text.records import (
     QUOTE,
     Chunk,
@@ -276,11 +283,7 @@ class FileSequence:
         return fingerprint_names(self.paths[: self.index(path)])
 
     def measure_sizes(self, must_exist: bool) -> None:
-        """Get the sizes of the files.
-
-        Raises:
-            DataError: If a followed file must exist, as it need not when resuming, and does not.
-        """
+        """Get the sizes of the files; a followed one need not exist when a run resumes."""
         if must_exist and self.follows and not Path(self.paths[-1]).exists():
             raise DataError(f"{self.paths[-1]} does not exist")
         self._sizes = [get_file_size(path) for path in self.paths]

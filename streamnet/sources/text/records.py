@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamnet.errors import DataError
 from streamnet.jit import kernel
 from streamnet.samples import Block, DeadLetter, Schema, SparseRows
-from streamnet.sources.rejection import Rejection, drop_rejected
+from streamnet.sources.base import Rejection, drop_rejected
 
 MAX_RECORD_BYTES = 1 << 20  # default
 

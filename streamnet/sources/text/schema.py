@@ -12,6 +12,7 @@ from typing import NamedTuple
 from msgspec import json
 
 from streamnet.samples import TIMES, Kind, Schema, Task
+from streamnet.sources.base import shorten
 from streamnet.sources.columns import format_names
 from streamnet.sources.inference import (
     MISSING,
@@ -24,7 +25,6 @@ from streamnet.sources.inference import (
     is_unambiguous_time,
     parse_seconds,
 )
-from streamnet.sources.rejection import shorten
 from streamnet.sources.text.records import GOOD, Head, RecordRules
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -209,7 +209,7 @@ def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names) or not all(map(_is_name, names)):
         return False
-    return not any(name in values or _is_date_of(name, values) for name, values in pairs)
+    return not any(name in values or _has_date_format(name, values) for name, values in pairs)
 
 
 def _numbers_columns(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
@@ -247,7 +247,7 @@ def _is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and not _is_missing(text)
 
 
-def _is_date_of(name: str, values: Sequence[str]) -> bool:
+def _has_date_format(name: str, values: Sequence[str]) -> bool:
     """Whether a text that could be a name is another date above dates."""
     return is_any_time(name) and any(map(is_any_time, values))
 

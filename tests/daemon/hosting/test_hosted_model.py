@@ -16,7 +16,7 @@ from streamnet.daemon.hosting.hosted_model import HostedModel, check_backpressur
 from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
 from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
-from streamnet.pipeline.dead_letters import STATE_DEAD_LETTERS
+from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
 from tests.daemon.app_client import client_beside

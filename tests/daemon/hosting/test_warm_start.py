@@ -20,8 +20,8 @@ from numpy.testing import assert_array_equal
 from starlette.testclient import TestClient
 
 from streamnet.client.operations import Scope
+from streamnet.daemon.hosting.model_run import build_settings, decode_model
 from streamnet.daemon.hosting.registry import Registry
-from streamnet.daemon.hosting.warm_start import build_settings, decode_model
 from streamnet.daemon.http.access import Access, Limits
 from streamnet.daemon.http.app import create_app
 from streamnet.errors import ConfigurationError, ConflictError, StreamnetError

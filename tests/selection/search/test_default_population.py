@@ -6,7 +6,7 @@ import pytest
 
 from streamnet.errors import ConfigurationError
 from streamnet.learning import default_population
-from streamnet.settings.population import expand_grid, parse_hidden
+from streamnet.settings.learning import expand_grid, parse_hidden
 
 
 def test_a_grid_holds_every_combination_once_the_last_setting_turning_fastest() -> None:

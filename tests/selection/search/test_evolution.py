@@ -10,7 +10,7 @@ import pytest
 from streamnet.errors import ConfigurationError
 from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity, estimate_cost
-from streamnet.selection.search.evolution import CandidateStats, Evolution
+from streamnet.selection.search import CandidateStats, Evolution
 from streamnet.settings.candidate import CandidateSettings
 
 ROOM = Capacity(dense=4, rows=64, outputs=2, lags=2)

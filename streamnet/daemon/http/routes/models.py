@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from streamnet.client.operations import FORMATS, NDJSON
 from streamnet.client.schemas import CreateRequest, ModelLine
 from streamnet.daemon.hosting.hosted_model import HostedModel
-from streamnet.daemon.hosting.warm_start import build_settings, decode_model
+from streamnet.daemon.hosting.model_run import build_settings, decode_model
 from streamnet.daemon.http.bodies import decode_body, read_body
 from streamnet.daemon.http.responses import http_error
 from streamnet.daemon.http.service import Endpoint, Service, json_response

@@ -1,0 +1,230 @@
+"""``streamnet predict``, ``evaluate``, ``inspect``, ``export`` and ``import``: use model files."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from streamnet.cli.options import DATA, OUTPUT, Files, ReadingOptions
+
+
+def inspect(
+    file: Annotated[
+        Path, Parameter(help="A model file, or a report of replay, train or evaluate.")
+    ],
+    /,
+) -> int:
+    """Show the content of a model file or a report."""
+    from streamnet.cli.views.report import show_file
+
+    show_file(file)
+    return 0
+
+
+def export_model(
+    model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],
+    /,
+    *,
+    to: Annotated[Path, Parameter(group=OUTPUT, metavar="FILE", help="The file to write, .json.")],
+) -> int:
+    """Write a model as a JSON file for gopher-neural and go-neural.
+
+    There its predictions are the same to the last digit but one. Models that gopher-neural can't
+    represent are refused with the reasons: several networks, biases, activations other than
+    logistic, scaled inputs, categories. To learn a model that can be exported, start from an
+    imported one, or see population.candidate and encoder.scaling in a run file.
+    """
+    from streamnet.durability.files import OutputPath, check_output_paths
+    from streamnet.modelfiles import Model
+    from streamnet.modelfiles.formats import FORMATS
+
+    check_output_paths(
+        [OutputPath("to", to, (FORMATS["gopher"].suffix,), replaced=True)],
+        {str(model): "the model"},
+    )
+    Model.load(model).export(to)
+    return 0
+
+
+def import_model(
+    file: Annotated[
+        Path, Parameter(help="A file written by gopher-neural, go-neural or gopher-learn.")
+    ],
+    /,
+    *,
+    model: Annotated[
+        Path,
+        Parameter(group=OUTPUT, metavar="FILE", help="The model to write, .safetensors or .json."),
+    ],
+    names: Annotated[
+        str | None,
+        Parameter(metavar="A,B,C", help="Names of its inputs; default f0, f1, and so on."),
+    ] = None,
+    learning_rate: Annotated[
+        float, Parameter(metavar="RATE", help="Learning rate when the network continues to learn.")
+    ] = 0.05,
+) -> int:
+    """Convert a network of gopher-neural to a model that can predict and continue to learn.
+
+    Inputs are not scaled, and the network learns as it did there: one step of gradient descent per
+    sample, in float64. See: streamnet replay --start MODEL
+    """
+    from streamnet.durability.files import OutputPath, check_output_paths
+    from streamnet.modelfiles import Model
+    from streamnet.modelfiles.formats import SUFFIXES
+
+    check_output_paths(
+        [OutputPath("model", model, tuple(SUFFIXES), replaced=True)],
+        {str(file): "the file to import"},
+    )
+    inputs = None if names is None else [name.strip() for name in names.split(",")]
+    Model.from_gopher(file, names=inputs, learning_rate=learning_rate).save(model)
+    return 0
+
+
+def evaluate(
+    model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],
+    /,
+    *files: Files,
+    target: Annotated[
+        str | None,
+        Parameter(
+            group=DATA,
+            metavar="COLUMN",
+            help="Column with the true values; default the model's target.",
+        ),
+    ] = None,
+    reading: ReadingOptions | None = None,
+    report: Annotated[
+        Path | None, Parameter(group=OUTPUT, metavar="FILE", help="Write all metrics: .json.")
+    ] = None,
+    all_measures: Annotated[
+        bool,
+        Parameter(
+            group=OUTPUT,
+            negative=(),
+            show_default=False,
+            help="Add ROC-AUC, calibration error and others; keeps all predictions in memory.",
+        ),
+    ] = False,
+    per_class: Annotated[
+        bool,
+        Parameter(
+            group=OUTPUT, negative=(), show_default=False, help="Show each class against the rest."
+        ),
+    ] = False,
+    confusion: Annotated[
+        bool,
+        Parameter(
+            group=OUTPUT,
+            negative=(),
+            show_default=False,
+            help="Show the confusion matrix, however wide.",
+        ),
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        Parameter(
+            group=OUTPUT,
+            metavar="NUMBER",
+            help="For regression: predictions closer than this to the true value are correct.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        Parameter(
+            group=OUTPUT,
+            metavar="FILE",
+            help="Plot the confusion matrix, or the residuals of a regression: .png or .svg.",
+        ),
+    ] = None,
+) -> int:
+    """Score a saved model on labeled files; nothing is learned.
+
+    Baselines are scored on the same samples: the majority label (for regression: the mean so far),
+    and the true value of the previous sample (no-change). For log-loss, probabilities are clipped
+    at 0.0001. Malformed records are left out and counted, and make the exit code 1.
+    """
+    import anyio
+
+    from streamnet.cli.terminal import log_to_stderr, write_error
+    from streamnet.cli.views.report import DisplayOptions, show_evaluation
+    from streamnet.durability.files import OutputPath, check_output_paths
+    from streamnet.modelfiles import Model
+    from streamnet.plots import SUFFIXES, check_matplotlib
+    from streamnet.runs.inference import evaluate_files
+
+    outputs = [
+        OutputPath(name, path, suffixes)
+        for name, path, suffixes in (("report", report, (".json",)), ("plot", plot, SUFFIXES))
+        if path is not None
+    ]
+    check_output_paths(
+        outputs, {str(model): "the model", **dict.fromkeys(files, "a file to evaluate")}
+    )
+    if plot is not None:
+        check_matplotlib()
+    display = DisplayOptions(report, plot, per_class=per_class, confusion=confusion)
+    with log_to_stderr():
+        loaded = Model.load(model)
+        display.check(loaded.task)
+        evaluate_loaded = partial(
+            evaluate_files,
+            loaded,
+            files,
+            reading.to_kwargs() if reading else {},
+            target=target,
+            threshold=threshold,
+            all_metrics=all_measures,
+            keep_pairs=plot is not None,
+        )
+        result = anyio.run(evaluate_loaded)
+    show_evaluation(result, display)
+    for message in (result.warning, result.rejected.note):
+        if message:
+            write_error(message)
+    return 1 if result.rejected.note else 0
+
+
+def predict(
+    model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],
+    /,
+    *files: Files,
+    reading: ReadingOptions | None = None,
+    output: Annotated[
+        Path | None,
+        Parameter(
+            group=OUTPUT,
+            metavar="FILE",
+            help="Where to write predictions, .csv or .jsonl; default CSV on standard output.",
+        ),
+    ] = None,
+) -> int:
+    """Predict every sample in files with a saved model; nothing is learned.
+
+    The columns are source, position (the line, or the record where there are no lines), answer and
+    probabilities. Malformed records are left out and counted, and make the exit code 1. Columns
+    that the model does not know are ignored; the target is not needed.
+    """
+    import anyio
+
+    from streamnet.cli.terminal import log_to_stderr, write_error
+    from streamnet.durability.files import OutputPath, check_output_paths
+    from streamnet.modelfiles import Model
+    from streamnet.runs.inference import write_predictions
+
+    if output is not None:
+        inputs = {str(model): "the model", **dict.fromkeys(files, "a file to predict")}
+        check_output_paths([OutputPath("output", output, (".csv", ".jsonl"))], inputs)
+    options = reading.to_kwargs() if reading else {}
+    with log_to_stderr():
+        rejected = anyio.run(
+            write_predictions, Model.load(model), files, output or sys.stdout, options
+        )
+    if rejected.note:
+        write_error(rejected.note)
+    return 1 if rejected.note else 0

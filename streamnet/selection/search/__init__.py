@@ -1,1 +1,0 @@
-"""Search over candidate settings: the default population and evolution."""
