@@ -16,7 +16,11 @@ DOCS = Path(__file__).parent
 REPOSITORY = DOCS.parent
 sys.path[:0] = [str(REPOSITORY), str(DOCS / "_extensions")]
 
-from streamnet.version import __version__  # noqa: E402 - found by the path above
+from streamnet.cli.app import COMMANDS, load_command  # noqa: E402 - found by the path above
+from streamnet.version import __version__  # noqa: E402
+
+for command in COMMANDS:
+    load_command(command.name)
 
 project = "streamnet"
 author = "streamnet developers"
@@ -39,7 +43,6 @@ myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False

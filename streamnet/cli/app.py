@@ -5,36 +5,106 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from typing import NamedTuple
 
 from cyclopts import App, CoercionError, CycloptsError, Group, UnusedCliTokensError
 
-from streamnet.cli.models import evaluate, export_model, import_model, inspect, predict
-from streamnet.cli.options import STANDARD_INPUT
-from streamnet.cli.replay import replay
-from streamnet.cli.replay import run as run_file
-from streamnet.cli.serve import serve
-from streamnet.cli.state import dead_letters, rollback, status, verify
-from streamnet.cli.train import train
+from streamnet.cli import STANDARD_INPUT
 from streamnet.errors import ConfigurationError, DamagedStateError, StreamnetError
 
 FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 DAMAGED = 78  # no state can be resumed from: restarting would not help
-USAGES: dict[Callable[..., int], str] = {
-    replay: "replay [OPTIONS] FILE...",
-    train: "train [OPTIONS] FILE...",
-    predict: "predict [OPTIONS] MODEL FILE...",
-    evaluate: "evaluate [OPTIONS] MODEL FILE...",
-    inspect: "inspect FILE",
-    run_file: "run [OPTIONS] CONFIG",
-    status: "status DIR",
-    rollback: "rollback DIR GENERATION",
-    dead_letters: "dead-letters list|show|replay DIR [NUMBER]",
-    serve: "serve [OPTIONS] CONFIG",
-    verify: "verify DIR [GENERATION]",
-    export_model: "export MODEL --to FILE",
-    import_model: "import [OPTIONS] FILE --model FILE",
-}
+
+
+class Command(NamedTuple):
+    """A command, whose module is imported when it is called."""
+
+    name: str
+    function: str  # "module:name"
+    usage: str
+    summary: str  # first sentence of the function's docstring
+
+
+COMMANDS = (
+    Command(
+        "replay",
+        "streamnet.cli.replay:replay",
+        "[OPTIONS] FILE...",
+        "Learn data files as a stream: every sample is predicted, scored, and only then learned.",
+    ),
+    Command(
+        "train",
+        "streamnet.cli.train:train",
+        "[OPTIONS] FILE...",
+        "Learn data files in epochs: many networks at once, the best of which are kept.",
+    ),
+    Command(
+        "predict",
+        "streamnet.cli.models:predict",
+        "[OPTIONS] MODEL FILE...",
+        "Predict every sample in files with a saved model; nothing is learned.",
+    ),
+    Command(
+        "evaluate",
+        "streamnet.cli.models:evaluate",
+        "[OPTIONS] MODEL FILE...",
+        "Score a saved model on labeled files; nothing is learned.",
+    ),
+    Command(
+        "inspect",
+        "streamnet.cli.models:inspect",
+        "FILE",
+        "Show the content of a model file or a report.",
+    ),
+    Command(
+        "run",
+        "streamnet.cli.replay:run",
+        "[OPTIONS] CONFIG",
+        "Run a run file, resuming from its state directory if there is a state.",
+    ),
+    Command(
+        "status",
+        "streamnet.cli.state:status",
+        "DIR",
+        "Show the status of a state directory: position, generations, model and limits.",
+    ),
+    Command(
+        "rollback",
+        "streamnet.cli.state:rollback",
+        "DIR GENERATION",
+        "Make the next run resume from an earlier generation, under a new lineage.",
+    ),
+    Command(
+        "dead-letters",
+        "streamnet.cli.state:dead_letters",
+        "list|show|replay DIR [NUMBER]",
+        "List or show rejected records, or write them to a file so that they can be learned.",
+    ),
+    Command(
+        "serve",
+        "streamnet.cli.serve:serve",
+        "[OPTIONS] CONFIG",
+        "Learn and predict over HTTP, with a live dashboard, until a signal arrives.",
+    ),
+    Command(
+        "verify",
+        "streamnet.cli.state:verify",
+        "DIR [GENERATION]",
+        "Learn the same files again, up to a generation, and compare every bit of the state.",
+    ),
+    Command(
+        "export",
+        "streamnet.cli.models:export_model",
+        "MODEL --to FILE",
+        "Write a model as a JSON file for gopher-neural and go-neural.",
+    ),
+    Command(
+        "import",
+        "streamnet.cli.models:import_model",
+        "[OPTIONS] FILE --model FILE",
+        "Convert a network of gopher-neural to a model that can predict and continue to learn.",
+    ),
+)
 
 
 def _unwrap(text: str | None) -> str:
@@ -61,12 +131,12 @@ app: App = App(
     print_error=False,
     suppress_keyboard_interrupt=False,
 )
-for _command, _usage in USAGES.items():
+for _command in COMMANDS:
     app.command(
-        _command,
-        name=_usage.split()[0],
-        help=_unwrap(_command.__doc__),
-        usage=f"Usage: streamnet {_usage}",
+        _command.function,
+        name=_command.name,
+        help=_command.summary,
+        usage=f"Usage: streamnet {_command.name} {_command.usage}",
         help_epilogue="",
     )
 # Imported when it is used, since it imports the whole API.
@@ -76,6 +146,12 @@ app.command(
     help="Talk to a daemon, with a command for each of its operations; responses are JSON.",
 )
 app.register_install_completion_command()
+
+
+def load_command(name: str) -> None:
+    """Import the function of a command, whose whole docstring becomes the command's help."""
+    command = app[name]
+    command.help = _unwrap(command.default_command.__doc__)
 
 
 def run(arguments: list[str]) -> int:
@@ -127,6 +203,8 @@ def _call(arguments: list[str]) -> int:
     # Characters that a terminal can't show must not end a run.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
+    if arguments[:1] and arguments[0] in (command.name for command in COMMANDS):
+        load_command(arguments[0])
     tokens = [STANDARD_INPUT if argument == "-" else argument for argument in arguments]
     code = app(tokens, console=Terminal(pipe_width=0))
     return code if isinstance(code, int) else 0

@@ -286,7 +286,7 @@ def _show(response: Any) -> int:
 
 @contextmanager
 def _open_input(file: str) -> Iterator[BinaryIO]:
-    from streamnet.cli.options import STANDARD_INPUT
+    from streamnet.cli import STANDARD_INPUT
     from streamnet.errors import DataError
 
     if file in ("-", STANDARD_INPUT):

@@ -10,13 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, final, get
 
 from cyclopts import Group, Parameter, Token
 
+from streamnet.cli import STANDARD_INPUT
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
 from streamnet.settings.fields import Declaration, list_settings
 from streamnet.settings.learning import Grid, PopulationSettings, SearchSettings, SelectionSettings
 from streamnet.settings.run import ExecutionSettings, OutputSettings, SourceSettings, StateSettings
-
-# Stands for "-", which cyclopts would take for an option; a file of that name is given as ./-.
-STANDARD_INPUT = ".//-"
 
 
 def convert_text(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
 import pytest
 
 import streamnet
+from streamnet.cli.app import COMMANDS, Command
 from streamnet.metrics import windows
 from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
@@ -271,3 +273,10 @@ def test_a_warning_about_a_file_is_printed_once(cli: Cli, command: str) -> None:
     sizes = ("--candidates", 2) if command == "replay" else ("--tries", 1, "--epochs", 2)
     outcome = cli(command, "f.csv", "--target", "1", "--quiet", *sizes)
     assert outcome.complaint == "f.csv has no header: target 1 is column 'f1', counted from 0"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_summary_of_a_command_is_the_first_sentence_of_its_help(command: Command) -> None:
+    module, _, name = command.function.partition(":")
+    function = getattr(import_module(module), name)
+    assert command.summary == function.__doc__.partition("\n")[0]

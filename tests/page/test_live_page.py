@@ -70,7 +70,7 @@ def test_a_model_without_a_sample_says_so_and_is_asked_for_nothing_more(
     daemon = serve(model)
     page = visit(daemon.address)
     expect(page.locator("#curve")).to_contain_text("begins with the first samples")
-    expect(page.locator("#outcomes")).to_contain_text("Nothing was scored yet")
+    expect(page.locator("#outcomes")).to_contain_text("No sample has been scored yet")
     expect(page.locator("#try-card")).to_be_hidden()
 
 

@@ -312,7 +312,7 @@ def test_an_error_in_preparing_leaves_a_report_of_nothing(run: Runner) -> None:
 def test_a_source_without_a_target_is_refused(run: Runner) -> None:
     block = stream(Task.REGRESSION, 5)
     block = replace(block, schema=Schema(block.schema.fields))
-    with pytest.raises(ConfigurationError, match="no target"):
+    with pytest.raises(ConfigurationError, match="target is not given, but must be one of"):
         run(pipeline_of(Playing(block)).run)
 
 
