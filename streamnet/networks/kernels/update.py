@@ -54,12 +54,13 @@ def update_weights(
 ) -> None:
     """Update the active rows, then every section, whose gradient is inputs times deltas."""
     rate = _learning_rate(plan, factor, taken)
-    optimizer = simd.load_constant(plan, PLAN.optimizer)
-    pace = rate * correct_rate(optimizer, factor, taken)
     if simd.load_constant(factor, FACTORS.weight_decay) > 0.0:
         keep = 1.0 - rate * simd.load_constant(factor, FACTORS.weight_decay)
         _decay(plan, weights, touched, count, active, keep)
-    _update_all(optimizer, plan, factor, weights, state, scratch, touched, count, active, pace)
+    optimizer = simd.load_constant(plan, PLAN.optimizer)
+    _update_all(
+        optimizer, plan, factor, weights, state, scratch, touched, count, active, taken, rate
+    )
 
 
 @inlined
@@ -106,8 +107,11 @@ def scale_weights(weights: Any, start: Any, size: Any, factor: Any) -> None:
 
 
 @inlined
-def _update_with(optimizer, plan, factor, weights, state, scratch, touched, count, active, rate):
+def _update_with(
+    optimizer, plan, factor, weights, state, scratch, touched, count, active, taken, rate
+):
     """One step of ``optimizer``, column by column, so that deltas stay in registers."""
+    rate = rate * correct_rate(optimizer, factor, taken)
     vector = layer_fact(plan, 0, PLAN_LAYER.delta)
     width = layer_fact(plan, 0, PLAN_LAYER.width)
     for j in range(0, width, LANES):
