@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -37,14 +38,26 @@ def unlabeled_ring(inputs: Inputs, dtype: DTypeLike, goals: int) -> SampleRing:
     """A ring of these samples alone, without targets; arrays are copied only if they must be."""
     n = len(inputs.count)
     slots = 1 << (n - 1).bit_length()
+    label, goal, log_goal, rarity = _no_targets(slots, goals, np.dtype(dtype))
     return SampleRing(
         _padded_copy(inputs.dense, (slots, padded(inputs.dense.shape[1])), dtype),
         _padded_copy(inputs.row, (slots, inputs.row.shape[1]), np.int32),
         _padded_copy(inputs.value, (slots, inputs.value.shape[1]), dtype),
         _padded_copy(inputs.count, (slots,), np.int32),
+        label,
+        goal,
+        _padded_copy(inputs.splined, (slots, inputs.splined.shape[1]), np.int32),
+        log_goal,
+        rarity,
+    )
+
+
+@lru_cache(maxsize=16)
+def _no_targets(slots: int, goals: int, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
+    """Columns of targets that are all unknown; kernels only read them, so calls share them."""
+    return (
         np.full(slots, -1, np.int32),
         np.full((slots, goals), np.nan, dtype),
-        _padded_copy(inputs.splined, (slots, inputs.splined.shape[1]), np.int32),
         np.full(slots, np.nan, dtype),
         np.ones(slots, dtype),
     )
@@ -54,7 +67,10 @@ def _padded_copy(array: NDArray[Any], shape: tuple[int, ...], dtype: DTypeLike) 
     if array.shape == shape and array.dtype == dtype:
         return array
     out = np.zeros(shape, dtype)
-    out[tuple(slice(0, size) for size in array.shape)] = array
+    if array.ndim == 1:
+        out[: len(array)] = array
+    else:
+        out[: len(array), : array.shape[1]] = array
     return out
 
 
