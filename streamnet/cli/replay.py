@@ -21,6 +21,8 @@ from streamnet.cli.options import (
     SelectionOptions,
     StateOptions,
 )
+from streamnet.settings.fields import list_settings
+from streamnet.settings.run import SourceSettings, StateSettings
 
 if TYPE_CHECKING:
     from streamnet.runs.replay import Replay
@@ -75,12 +77,11 @@ def replay(
         return watch(Replay(settings, resume=resume), quiet=quiet)
 
 
-_RELOADABLE_KEYS = (
-    "state.every_samples",
-    "state.every_seconds",
-    "state.generations",
-    "state.models",
-    "source.max_rejected",
+_RELOADABLE_KEYS = tuple(
+    f"{table}.{name}"
+    for table, group in (("state", StateSettings), ("source", SourceSettings))
+    for name, declared in list_settings(group).items()
+    if declared.setting.reloadable
 )
 _MAX_DIFFERENCES = 10  # in a message; the table of a single candidate has more settings
 
