@@ -44,14 +44,9 @@ def read_vectors(
     inputs: int | None,
     first_index: int | None,
 ) -> LoadedVectors:
-    """Read a whole file; see `Set.load` for the arguments.
+    """Read a whole file; see `Set.load` for arguments and errors.
 
     It runs an event loop in a thread of its own, so it may be called while another loop runs.
-
-    Raises:
-        ConfigurationError: If a setting is invalid.
-        DataError: If the file can't be read, or has no valid samples.
-        SchemaError: If a requested column does not exist.
     """
     if header not in ("auto", True, False):
         raise ConfigurationError(f"header is {header!r}, but must be 'auto', True or False")

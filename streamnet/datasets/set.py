@@ -82,11 +82,7 @@ class Sample:
 
 
 def check_text(what: str, text: object) -> None:
-    """Refuse a name that can't be written to a file.
-
-    Raises:
-        ConfigurationError: If it is not a text, or has lone surrogates, which UTF-8 can't encode.
-    """
+    """Refuse a name that is no text, or has lone surrogates, which can't be written as UTF-8."""
     if not isinstance(text, str):
         raise ConfigurationError(f"{what} is {text!r}, but must be a text")
     try:
@@ -137,11 +133,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", t
 
 
 def parse_document(path: str, data: bytes) -> Document:
-    """Parse the document in a file.
-
-    Raises:
-        DataError: If it is not a saved set, or has another version.
-    """
+    """Parse a saved set; a DataError if it is none, or has another version."""
     try:
         document = msgspec.json.decode(data, type=Document)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -154,8 +146,8 @@ def parse_document(path: str, data: bytes) -> Document:
 def encode_csv(columns: Sequence[str], target: str, samples: Iterable[Sample]) -> bytes:
     """Encode samples as CSV with a header and the target last.
 
-    Raises:
-        ConfigurationError: If a name or label would be read differently, or the header as a sample.
+    Refuses a name or label that would be read differently, and a header that would be read as a
+    sample.
     """
     for name in (*columns, target):
         _check_representable("column", name, "CSV", name.strip(WHITESPACE) == name)
@@ -176,8 +168,7 @@ def encode_csv(columns: Sequence[str], target: str, samples: Iterable[Sample]) -
 def encode_libsvm(samples: Iterable[Sample]) -> bytes:
     """Encode samples as lines ``label index:value ...``, with indices from 1, without zeros.
 
-    Raises:
-        ConfigurationError: If a label would be read differently.
+    Refuses a label that would be read differently.
     """
     lines = []
     for sample in samples:

@@ -31,15 +31,8 @@ SERVABLE = ("ensemble", "champion")
 class Contenders:
     """The ensemble, the champion alone, the portable model, and two baselines.
 
-    The portable model is an ensemble of the candidates that predict without the last targets.
-
-    Args:
-        members: The initial candidates.
-        task: Classification or regression.
-        window: Samples in the sliding metrics.
-        fading: Fading factor of the fading metrics and of the ensembles, in (0, 1].
-        margin: Relative improvement that is needed to switch.
-        balanced: Whether the ensembles predict as if all labels were equally frequent.
+    The portable model is an ensemble of the candidates that predict without the last targets. With
+    ``balanced``, the ensembles predict as if all labels were equally frequent.
 
     >>> from streamnet.learning.learner import Learner
     >>> Learner(task=Task.REGRESSION).serving.contenders.names
@@ -100,10 +93,7 @@ class Contenders:
     ) -> NDArray[Any]:
         """Score all tracks and learn; return their predictions, shape=(5, n, ...).
 
-        Args:
-            batch: The samples.
-            ensemble_predictions: What `predict_then_learn` returned for them.
-            chosen: Slot of the champion at each sample, -1 for none, shape=(n,).
+        ``chosen`` is the slot of the champion at each sample, -1 for none, shape=(n,).
         """
         answers = np.zeros((5, *batch.answers.shape[1:]), batch.answers.dtype)
         if isinstance(self._baselines, ClassificationBaselines):
@@ -139,12 +129,10 @@ class Contenders:
     ) -> NDArray[Any]:
         """Combine predictions for samples of which each might be the next; changes nothing.
 
-        Args:
-            answers: Probabilities (candidates, n, labels), or numbers (candidates, n).
-            alive: 0 where a prediction is not finite, shape=(candidates, n).
-            known: Number of known labels.
-            scale: Center and spread of the target; None for classification.
-            without_lags: Use the portable model instead of the ensemble.
+        ``answers`` are probabilities (candidates, n, labels), or numbers (candidates, n); ``alive``
+        is 0 where one is not finite, shape=(candidates, n); ``scale`` is center and spread of the
+        target, None for classification. ``without_lags`` uses the portable model instead of the
+        ensemble.
         """
         ensemble = self.model if without_lags else self.ensemble
         if isinstance(ensemble, LabelEnsemble):
@@ -223,20 +211,13 @@ def accumulate_errors(
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
     """Add up errors sample by sample, so that the sums do not depend on how blocks are cut.
 
-    An error is 1 for a wrong label and 0 for a right one, or the absolute error of a number.
+    An error is 1 for a wrong label and 0 for a right one, or the absolute error of a number;
+    samples without a target are skipped. ``tracks`` are the served one and the two baselines, whose
+    ``sums`` are updated in place; they are recorded after ``every`` samples.
 
-    Args:
-        batch: The samples; those without a target are skipped.
-        answers: Probabilities (tracks, n, outputs) or numbers (tracks, n).
-        tracks: The served track and the two baselines, shape=(3,).
-        sums: Sum of their errors so far, shape=(3,); updated in place.
-        scored: Samples summed so far.
-        every: Samples between two recorded sums.
-
-    Returns:
-        The new number of samples summed; the recorded sums, shape=(times, 3); and the loss of the
-        served predictions, shape=(n,): their error, of numbers in standard deviations and at most
-        1; NaN for skipped samples.
+    Returns the new number of samples summed; the recorded sums, shape=(times, 3); and the loss of
+    the served predictions, shape=(n,): their error, of numbers in standard deviations and at most
+    1; NaN for skipped samples.
     """
     n = answers.shape[1]
     recorded = np.empty((n // every + 1, 3))

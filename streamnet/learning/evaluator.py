@@ -104,12 +104,7 @@ class DeferredScoring:
         return not batches or batches[0].answers.shape[2:] == batch.answers.shape[2:]
 
     def add(self, batch: ScoringBatch, ensemble_predictions: NDArray[np.float64]) -> bool:
-        """Defer the next batch, which must fit; return whether it is time to score all of them.
-
-        Args:
-            batch: The samples.
-            ensemble_predictions: What `Contenders.predict_then_learn` returned for them.
-        """
+        """Defer the next batch, which must fit; return whether it is time to score all of them."""
         self._batches.append(batch)
         self._predictions.append(ensemble_predictions)
         self._samples += len(batch.truth)
@@ -140,14 +135,7 @@ class Scored(NamedTuple):
 
 @final
 class TrackMetrics:
-    """Metrics of several tracks, for either task.
-
-    Args:
-        tracks: Number of tracks.
-        task: Classification or regression.
-        window: Samples in the sliding metrics.
-        fading: Fading factor of the fading metrics, in (0, 1].
-        whole: Whether to keep complete confusion matrices.
+    """Metrics of several tracks, for either task; ``whole`` keeps complete confusion matrices.
 
     >>> sorted(TrackMetrics(1, task=Task.REGRESSION, window=100, fading=0.999).measures(0))
     ['mae', 'mape', 'r2', 'rmse']
@@ -183,12 +171,6 @@ class TrackMetrics:
 @final
 class Evaluator:
     """Scores candidates sample by sample.
-
-    Args:
-        candidates: Number of candidates.
-        task: Classification or regression.
-        window: Samples in the sliding metrics.
-        fading: Fading factor of the fading metrics, in (0, 1].
 
     >>> sorted(Evaluator(16, task=Task.REGRESSION).candidates.measures(15))
     ['mae', 'mape', 'r2', 'rmse']
@@ -240,13 +222,7 @@ class DriftEvent(NamedTuple):
 
 @final
 class DriftWatch:
-    """Watches the loss of every scored sample for rises.
-
-    Args:
-        detector: Name of the drift detector, or "none".
-
-    Raises:
-        ConfigurationError: If the detector is unknown.
+    """Watches the loss of every scored sample for rises, by a detector of `DETECTORS` or "none".
 
     >>> watch = DriftWatch("hddm_a")
     >>> watch.add(0, np.repeat([0.1, 0.9], 500))
@@ -272,9 +248,7 @@ class DriftWatch:
     def add(self, first: int, losses: NDArray[np.float64]) -> None:
         """Add the losses of consecutive samples, which the next `check` will see.
 
-        Args:
-            first: Number of the first sample.
-            losses: Losses in [0, 1], or NaN for samples that were not scored, shape=(n,).
+        They are in [0, 1], or NaN for samples that were not scored, shape=(n,).
         """
         if self._detector is not None:
             self._pending.append((first, losses))

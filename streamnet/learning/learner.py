@@ -46,20 +46,12 @@ _NO_CANDIDATE = "no sample was learned by a candidate with a finite network"
 class Learner:
     """Learns blocks with a population of candidates, in the calling thread.
 
-    Args:
-        task: Classification or regression.
-        candidates: Settings of each candidate; None uses `default_population`.
-        seed: Random seed.
-        dtype: Type of the weights, float32 or float64.
-        encoder: Settings of the encoder.
-        evolution: Settings of the search for better candidates; None disables it if ``candidates``
-            are given.
-        start: Model to continue learning from: its networks become the candidates, with their
-            weights and dtype, and its encoder and ensemble are kept. Optimizers and metrics start
-            from zero.
+    ``candidates`` are settings of each; None uses `default_population`. ``evolution`` are settings
+    of the search for better ones; None disables it if candidates are given.
 
-    Raises:
-        ConfigurationError: If a setting is invalid.
+    ``start`` is a model to continue learning from: its networks become the candidates, with their
+    weights and dtype, and its encoder and ensemble are kept. Optimizers and metrics start from
+    zero.
 
     >>> from streamnet.sources.columns import Columns
     >>> from streamnet.sources.rows import RowReader
@@ -182,12 +174,9 @@ class Learner:
             self._serving.score(batch, self._evaluator.losses(batch), predictions)
 
     def model(self) -> Model:
-        """Build a portable model of what is served now.
+        """Build a portable model of what is served now; NoCandidateError if nothing is.
 
         Contains the champion alone, or all candidates without lags, the champion first.
-
-        Raises:
-            NoCandidateError: If nothing was learned, or no candidate has finite weights.
         """
         slot, snapshot = self.best_snapshot()
         return build_model(snapshot, self.model_metadata(slot))
@@ -198,11 +187,7 @@ class Learner:
         return self.trainer.population.capacity.outputs > 0
 
     def best_slot(self) -> int:
-        """Return the slot of the champion, or of the best healthy candidate.
-
-        Raises:
-            NoCandidateError: If there is none.
-        """
+        """Return the slot of the champion, or of the best healthy candidate."""
         for slot in self._rank_slots():
             return slot
         raise NoCandidateError(_NO_CANDIDATE)
@@ -212,9 +197,6 @@ class Learner:
 
         Unlike `best_slot`, this checks the weights themselves: the last sample may have broken a
         network that has not predicted since.
-
-        Raises:
-            NoCandidateError: If there is none.
         """
         finite = self.trainer.population.find_finite_slots()
         for slot in self._rank_slots():
@@ -226,17 +208,9 @@ class Learner:
     def predict(self, block: Block, *, without_lags: bool = False) -> NDArray[Any]:
         """Predict samples of which each might be the next; changes nothing.
 
-        Args:
-            block: The samples.
-            without_lags: Predict like the portable model, which ignores the last targets; for
-                samples from anywhere.
-
-        Returns:
-            Probabilities (n, labels), or numbers (n,); NaN where there is no finite prediction.
-
-        Raises:
-            SchemaError: If the kind of a column has changed.
-            NoCandidateError: If the champion is served, and there is none.
+        ``without_lags`` predicts like the portable model, which ignores the last targets; for
+        samples from anywhere. Returns probabilities (n, labels), or numbers (n,); NaN where there
+        is no finite prediction.
         """
         inputs = self.encoder.transform(block)
         # The ensemble has learned the deferred samples already; the portable model has not.
@@ -288,11 +262,7 @@ class Learner:
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Resume from the exported state of a learner with the same settings.
-
-        Raises:
-            StateError: If a setting of the encoder differs.
-        """
+        """Resume from the exported state of a learner with the same settings."""
         encoder = Encoder.restore_state(state["encoder"])
         _check_unchanged(encoder.settings, self.encoder.settings)
         self._deferred.clear()
@@ -314,11 +284,7 @@ def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:
 
 
 def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) -> None:
-    """Refuse target transforms if the encoder leaves targets unscaled.
-
-    Raises:
-        ConfigurationError: If a candidate has one.
-    """
+    """Refuse target transforms if the encoder leaves targets unscaled."""
     for settings in candidates:
         if settings.target_transform != "none" and has_raw_target(encoder.settings):
             raise ConfigurationError(
@@ -335,12 +301,7 @@ def _check_unchanged(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def build_model(snapshot: Snapshot, about: dict[str, Any]) -> Model:
-    """Build a model from a snapshot.
-
-    Args:
-        snapshot: The networks and their encoder.
-        about: Metadata of the model.
-    """
+    """Build a model with metadata from a snapshot."""
     networks = snapshot.networks()
     _, weights = networks[0]
     return Model(

@@ -72,21 +72,8 @@ class Served(NamedTuple):
 class ServingStage:
     """Serves the ensemble, or the current champion, and scores what was served.
 
-    Args:
-        members: The initial candidates.
-        task: Classification or regression.
-        selector: Selects the champion.
-        evolution: Decides which candidates are replaced.
-        drift: Detects that the served predictions have become worse; None uses ADWIN.
-        serve: "ensemble" or "champion".
-        criterion: Criterion by which the champion is selected, see `SampleLoss`; None uses the
-            task's default. With a balanced one the ensemble predicts as if all labels were equally
-            frequent.
-        window: Samples in the sliding metrics.
-        fading: Fading factor of the fading metrics, in (0, 1].
-
-    Raises:
-        ConfigurationError: If a setting is invalid.
+    The champion is selected by ``criterion``, see `SampleLoss`; with a balanced one the ensemble
+    predicts as if all labels were equally frequent.
 
     >>> from streamnet.learning.learner import Learner
     >>> serving = Learner(task=Task.REGRESSION).serving
@@ -173,13 +160,9 @@ class ServingStage:
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Select and score the predictions for samples.
 
-        Args:
-            batch: The samples.
-            losses: The evaluator's losses, shape=(n, candidates).
-            ensemble_predictions: What `Contenders.predict_then_learn` returned for them.
-
-        Returns:
-            The served predictions, and the serials of the candidates that made them.
+        Takes the evaluator's losses, shape=(n, candidates), and what
+        `Contenders.predict_then_learn` returned; returns the served predictions, and the serials of
+        the candidates that made them.
         """
         losses = self.sample_loss.update(batch.answers, batch.truth, batch.known, losses)
         chosen = self._choose(batch, losses)
@@ -292,11 +275,9 @@ class ServingStage:
         return self.evolution.replacements(self._round, stats, number=number, capacity=capacity)
 
     def compose_model(self, champion: int, candidates: Collection[int]) -> ModelComposition:
-        """Return the champion alone, or all networks of the portable model, the champion first.
+        """Return the champion alone, or the portable model, the champion first.
 
-        Args:
-            champion: Slot of the champion.
-            candidates: Slots that the model may contain.
+        Its networks are among the slots ``candidates``.
         """
         if not self.serves_ensemble:
             return ModelComposition(champion, (champion,), None)
@@ -306,11 +287,7 @@ class ServingStage:
         return ModelComposition(champion, tuple(slots), model.restricted(slots))
 
     def rank_slots(self, healthy: NDArray[np.uint8]) -> Iterator[int]:
-        """Yield slots that are eligible as champion: the present one, then by faded loss.
-
-        Args:
-            healthy: 0 for candidates that have diverged, shape=(candidates,).
-        """
+        """Yield the healthy slots that may become champion: the present one, then by faded loss."""
         healthy = healthy * self.selector.eligible
         champion = self.selector.champion
         if champion >= 0 and healthy[champion]:

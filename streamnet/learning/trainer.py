@@ -79,16 +79,9 @@ class Trainer:
     """Trains all candidates on encoded blocks and applies decisions between rounds.
 
     The decision on round r is applied at the start of round r + 2, no matter how early it was made;
-    `decide` must be called before that.
-
-    Args:
-        settings: Settings of each candidate.
-        task: Classification or regression.
-        seed: Random seed.
-        dtype: Type of the weights, float32 or float64.
-        serials: Keys of the candidates' random numbers, see `Population`.
-        keeps_weights: Whether to copy all weights at the end of each round. Needed if scores arrive
-            when training is already further on.
+    `decide` must be called before that. ``keeps_weights`` copies all weights at the end of each
+    round: needed if scores arrive when training is already further on. See `Population` for
+    ``serials``.
 
     >>> trainer = Trainer([CandidateSettings()], task=Task.REGRESSION)
     >>> trainer.number, trainer.round, trainer.at_start
@@ -210,9 +203,8 @@ class Trainer:
     def learn(self, encoded: Encoded, encoder_after: EncoderSnapshot | None) -> Predicted:
         """Train on a block in the calling thread.
 
-        Args:
-            encoded: The next samples, none beyond the end of the round.
-            encoder_after: The encoder after the block if the block ends a round, else None.
+        The block is of one round; ``encoder_after`` is the encoder after it if it ends the round,
+        else None.
         """
         job = self.begin(encoded, ends_round=encoder_after is not None)
         self.run(job)

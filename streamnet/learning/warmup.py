@@ -47,14 +47,10 @@ def count_processors() -> int:
 
 @final
 class CompileProcess:
-    """A child process that calls a function to fill the kernel cache.
+    """A child process that calls a function of a module to fill the kernel cache.
 
     If it fails or cannot be started, this process compiles the kernels itself. It never outlives
-    this process.
-
-    Args:
-        work: Function at the top level of a module.
-        arguments: Positional arguments for it, JSON-serializable.
+    this process. The arguments must be JSON-serializable.
     """
 
     def __init__(self, work: Callable[..., object], *arguments: object) -> None:
@@ -116,17 +112,8 @@ def warm_up(
 
     Takes seconds with a cold cache, then a fraction of a second. The training kernel takes longer
     to compile than all others together: with a cold cache and a second processor, a child process
-    compiles it in parallel.
-
-    Args:
-        task: Classification or regression.
-        dtype: Type of the weights, float32 or float64.
-        encoder: Settings of the encoder.
-        kinds: Kinds of columns besides numbers and categories.
-        background: What `start_compiling` returned; the caller ends it.
-
-    Returns:
-        True, once the kernels are ready.
+    compiles it in parallel, ``background`` if the caller has started one. ``kinds`` are those of
+    columns besides numbers and categories. Returns True.
     """
     with _LOCK:
         process = start_compiling(dtype) if background is None else background

@@ -72,10 +72,8 @@ def raise_cause(
 ) -> None:
     """Raise the original error of a group, with its own cause and context.
 
-    Args:
-        group: Raised by a task group.
-        unless_of: The error of the task group's own body, perhaps a group: if the original error is
-            part of it, nothing is raised, since it propagates anyway.
+    ``unless_of`` is the error of the task group's own body, perhaps a group: if the original error
+    is part of it, nothing is raised, since it propagates anyway.
     """
     cause = first_cause(group)
     # A task group may have wrapped the body's errors in another group.
@@ -108,11 +106,9 @@ PACE_DECAY = 1.1
 class Worker:
     """Runs the work of one stage, inline or in a thread, by how long a sample takes.
 
-    The measured time affects where work runs, never its result. The first work runs in a thread,
-    since kernels may have to be compiled.
-
-    Args:
-        inline_seconds: Work that takes no longer than this runs inline.
+    The measured time affects where work runs, never its result. Work that takes no longer than
+    ``inline_seconds`` runs inline. The first work runs in a thread, since kernels may have to be
+    compiled.
 
     >>> import anyio
     >>> worker = Worker()
@@ -163,15 +159,12 @@ def current_cpu() -> int:
 
 
 def spread_over_cpus(threads: Sequence[int]) -> None:
-    """Move threads of this process away from the CPU that runs this thread.
+    """Move threads of this process, given by native ids, away from the CPU that runs this thread.
 
     Linux may wake a thread on the CPU of the thread that woke it, and move it to an idle one only
     milliseconds later, which may be longer than their work takes. Each thread is moved once, to a
     CPU of its own if there are enough; the system may move it again at any time. Does nothing on
     other systems, or with a single CPU.
-
-    Args:
-        threads: Native ids of the threads.
 
     >>> spread_over_cpus([])
     """

@@ -55,14 +55,10 @@ class Barrier:
 
 
 def select_pending(decisions: Sequence[Decision], trainer: dict[str, Any]) -> list[Decision]:
-    """Select the decisions that the trainer had not applied when its state was copied.
+    """Select those of the last two decisions that the trainer had not applied when it was copied.
 
     The decision on round r is applied at the start of round r + 2, so the trainer's state suffices:
     it makes no difference whether a decision had arrived or was still in a channel.
-
-    Args:
-        decisions: The last two decisions.
-        trainer: State of the trainer.
     """
     oldest = trainer["round"] - (2 if trainer["at_start"] else 1)
     return [decision for decision in decisions if decision.round >= oldest]

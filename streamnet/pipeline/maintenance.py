@@ -65,12 +65,7 @@ class StateStatus(NamedTuple):
 
 
 def read_state_status(path: Path) -> StateStatus:
-    """Inspect a state directory.
-
-    Raises:
-        StateError: If it is no state directory.
-        DamagedStateError: If all generations are damaged.
-    """
+    """Inspect a state directory; an error if it is none, or all its generations are damaged."""
     folder = StateDirectory(path)
     newest: StateDict | None = None
     views = []
@@ -153,16 +148,10 @@ def _history_usage(tree: StateDict) -> list[TableUsage]:
 def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
     """Make the next run resume from an earlier generation, under a new lineage.
 
-    Nothing is removed: the earlier generation is written again as the newest. When the run resumes,
-    it removes the generations in between and truncates its files to their earlier lengths.
-    ``current.json`` names the model that was the newest at that time, if it still exists.
-
-    Returns:
-        The number of the new generation.
-
-    Raises:
-        StateError: If another process writes there, or there is no such generation.
-        DamagedStateError: If that generation is damaged.
+    Nothing is removed: the earlier generation is written again as the newest, whose number is
+    returned. When the run resumes, it removes the generations in between and truncates its files to
+    their earlier lengths. ``current.json`` names the model that was the newest at that time, if it
+    still exists.
     """
     there = len(files.names(path / "checkpoints"))
     if not there:

@@ -34,7 +34,8 @@ class ResumableSink(ABC):
     """A sink that is part of checkpoints.
 
     The recording stage calls it with every served block, and `export_state` at a barrier; before
-    the checkpoint is written, another thread calls `sync`.
+    the checkpoint is written, another thread calls `sync`. What can't be made or reopened is a
+    ConfigurationError, a file that is not as it was left a StateError.
     """
 
     name: str  # unique among the outputs of a run
@@ -45,45 +46,26 @@ class ResumableSink(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Prepare for a new run.
-
-        Raises:
-            ConfigurationError: If the file can't be made.
-        """
+        """Prepare for a new run."""
 
     def begin_unsaved(self) -> None:
         """Prepare for a resumed run whose state does not mention this output.
 
-        Raises:
-            StateError: If the file has content, which would be lost.
-            ConfigurationError: If it can't be created.
+        It must have no content, which would be lost.
         """
         self.begin()
 
     @abstractmethod
     def export_state(self) -> dict[str, Any]:
-        """Flush everything to the operating system, and return what is needed to resume.
-
-        Raises:
-            OSError: If something can't be written.
-        """
+        """Flush everything to the operating system, and return what is needed to resume."""
 
     @abstractmethod
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Resume from an exported state; what was written later is truncated.
-
-        Raises:
-            StateError: If the file was replaced.
-            ConfigurationError: If it can't be written.
-        """
+        """Resume from an exported state; what was written later is truncated."""
 
     @abstractmethod
     def sync(self) -> None:
-        """Sync to disk what was flushed.
-
-        Raises:
-            OSError: If that fails.
-        """
+        """Sync to disk what was flushed."""
 
 
 Sink = Callable[[Served], None]
@@ -95,22 +77,12 @@ COLUMNS = ("sample", "source", "position", "answer", "probabilities", "truth", "
 
 @final
 class Predictions(ResumableSink):
-    """A sink that writes every served prediction next to its true value.
+    """A sink that writes every served prediction next to its true value, as .csv or .jsonl.
 
     Columns: number of the sample; name of its file; its line, or record where there are no lines;
     the prediction; the probability of each label (a JSON object, empty for numbers); the true
     value, empty if unknown; the candidate (-1 is the first baseline, -2 the ensemble); with an
-    auto-encoder, the outlier score.
-
-    Args:
-        path: A file name that ends in .csv or .jsonl.
-        task: Classification or regression.
-        labels: Names of the classes by number; may grow.
-        outliers: Whether there is an auto-encoder.
-        files: The file system.
-
-    Raises:
-        ConfigurationError: If the suffix is unknown.
+    auto-encoder, the outlier score. ``labels``, the names of the classes by number, may grow.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "answers.csv")
@@ -146,11 +118,7 @@ class Predictions(ResumableSink):
         self._writer = csv.writer(self._file.text, lineterminator="\n")
 
     def begin(self) -> None:
-        """Create the file, unless it is open already.
-
-        Raises:
-            ConfigurationError: If it can't be created.
-        """
+        """Create the file, unless it is open already."""
         if self._begun:
             return
         self._file.start()
@@ -159,21 +127,12 @@ class Predictions(ResumableSink):
             self._writer.writerow(self.columns)
 
     def begin_unsaved(self) -> None:
-        """Create the file, which must be absent or empty.
-
-        Raises:
-            StateError: If it has content.
-            ConfigurationError: If it can't be created.
-        """
+        """Create the file, which must be absent or empty."""
         self._file.check_empty()
         self.begin()
 
     def __call__(self, served: Served) -> None:
-        """Write a block's rows.
-
-        Raises:
-            OutputError: If they can't be written, and too many wait already.
-        """
+        """Write a block's rows; an OutputError if they can't be, and too many wait already."""
         self.begin()
         if len(served.serials):
             self._write(served)
@@ -238,11 +197,7 @@ class Predictions(ResumableSink):
         self._file.sync()
 
     def close(self) -> None:
-        """Flush and close the file, if it was opened.
-
-        Raises:
-            OutputError: If something can't be written.
-        """
+        """Flush and close the file, if it was opened."""
         self._file.close()
 
 

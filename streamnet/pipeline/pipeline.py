@@ -78,12 +78,7 @@ def restore_stages(learner: Learner, recorder: Recorder, saved: StateDict) -> No
 
 
 def open_outputs(recorder: Recorder, saved: StateDict | None) -> None:
-    """Create the outputs, or truncate them to their length at a checkpoint.
-
-    Raises:
-        StateError: If a file was replaced, or has content that the checkpoint does not mention.
-        ConfigurationError: If one can't be written.
-    """
+    """Create the outputs, or truncate them to their length at a checkpoint."""
     for output in recorder.outputs:
         if saved is None:
             output.begin()
@@ -111,11 +106,7 @@ def build_first_barrier(reader: Reader, learner: Learner, recorder: Recorder) ->
 def check_arguments(
     threads: object, inline_seconds: object, state: object, start: object, rejections: object
 ) -> None:
-    """Check arguments of `Pipeline`.
-
-    Raises:
-        ConfigurationError: If one has the wrong type, or there are no threads.
-    """
+    """Check arguments of `Pipeline`."""
     if check_integer("threads", threads) < 1:
         raise ConfigurationError(f"threads is {threads}, but must be >= 1")
     check_number("inline_seconds", inline_seconds)
@@ -129,11 +120,7 @@ def check_arguments(
 
 
 def check_sinks(given: object) -> list[Sink]:
-    """Check sinks and return them as a list; any iterable will do.
-
-    Raises:
-        ConfigurationError: If it is no iterable, or one of them is no plain function.
-    """
+    """Check that sinks are plain functions, and return them as a list; any iterable will do."""
     rule = "functions, which are called in a thread"
     if not isinstance(given, Iterable):
         raise ConfigurationError(f"sinks is {given!r}, but must be a list of {rule}")
@@ -146,7 +133,7 @@ def check_sinks(given: object) -> list[Sink]:
 
 
 class Result(NamedTuple):
-    """The outcome of a run: the JSON ``report``, as README.md documents it, and the ``model``."""
+    """The outcome of a run: the JSON ``report``, see docs/report.md, and the ``model``."""
 
     report: dict[str, Any]
     model: Model

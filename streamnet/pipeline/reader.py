@@ -50,10 +50,6 @@ class BlockSplitter:
     Blocks with many columns are split to fewer samples: training on a block can't be interrupted,
     and with thousands of columns it would take minutes.
 
-    Args:
-        block_size: Maximum number of samples in a block.
-        round_size: Number of samples in a round.
-
     >>> BlockSplitter(block_size=256, round_size=1024).block_size
     256
 
@@ -111,13 +107,7 @@ def count_records(block: Block) -> int:
 class Reader:
     """Reads a source; `stop` takes effect at once, even while it waits for a sample.
 
-    Args:
-        source: Where samples come from.
-        splitter: Splits blocks at the ends of rounds.
-        cadence: Decides when to send a `Barrier` behind a block; None sends none.
-
-    Raises:
-        ConfigurationError: If the source is no `Source`, but the name of a file, for example.
+    The cadence decides when to send a `Barrier` behind a block; None sends none.
 
     >>> from streamnet.sources import IterableSource
     >>> splitter = BlockSplitter(block_size=256, round_size=1024)
@@ -178,19 +168,14 @@ class Reader:
     def progress(self, done: int) -> float | None:
         """Fraction of the source that is done; None if its length is unknown.
 
-        Args:
-            done: Records that were learned or rejected. More have been read: of a small file all,
-                before the first one is learned.
+        ``done`` counts the records that were learned or rejected. More have been read: of a small
+        file all, before the first one is learned.
         """
         share, came = self.source.progress(), self.records + self._unsent
         return share if share is None or not came else share * done / came
 
     async def open(self) -> Schema | None:
-        """Open the source; None if reading was stopped meanwhile.
-
-        Raises:
-            StreamnetError: If it can't be opened.
-        """
+        """Open the source; None if reading was stopped meanwhile."""
         return await self.run_unless_stopped(partial(self.source.open, self._end))
 
     async def run_unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T | None:

@@ -26,12 +26,7 @@ _NO_CANDIDATE = -2  # stands in the ledger for the candidate where nothing was s
 
 @final
 class Recorder:
-    """Passes served blocks to sinks, and keeps the ledger of a run that has a state.
-
-    Args:
-        rejections: Where rejected records go.
-        sinks: Called with every block, in order; a `ResumableSink` is part of checkpoints.
-        ledger: Receives everything that happens; None keeps no ledger.
+    """Passes served blocks to sinks, in order, and keeps the ledger of a run that has a state.
 
     >>> Recorder(Rejections(), [], None).outputs[0].name
     'rejections'
@@ -90,12 +85,7 @@ class Recorder:
             ledger.add_event("rejected", letter.source, letter.offset, letter.line, letter.reason)
 
     def complete(self, barrier: Barrier) -> None:
-        """Add the state of outputs and ledger to a barrier, which is then complete.
-
-        Raises:
-            OSError: If an output can't be flushed.
-            RuntimeError: If a record was lost on the way.
-        """
+        """Add the state of outputs and ledger to a barrier, which is then complete."""
         check_records(
             read=barrier.reading["records"],
             learned=barrier.parts["trainer"]["number"],
@@ -108,11 +98,7 @@ class Recorder:
 
 
 def check_records(*, read: int, learned: int, rejected: int) -> None:
-    """Check that every record that was read was learned or rejected.
-
-    Raises:
-        RuntimeError: If one was lost or duplicated on the way.
-    """
+    """Check that every record that was read was learned or rejected, once."""
     if read != learned + rejected:
         raise RuntimeError(
             f"internal error: {read} records were read, but {learned} were learned and "
@@ -124,11 +110,7 @@ def check_records(*, read: int, learned: int, rejected: int) -> None:
 class Record(Stage[Served]):
     """Records what was rejected and served, publishes emitted champions, completes barriers.
 
-    Args:
-        recorder: Receives the blocks.
-        publish: Called with each emitted champion; returns what is to be written of it.
-        state: Where barriers go; None if there are none.
-        inline_seconds: See `Worker`.
+    ``publish`` is called with each emitted champion, and returns what is to be written of it.
     """
 
     capacity = 16  # emitted models and barriers that may wait to be written

@@ -36,15 +36,9 @@ _HEAD_BYTES = 1 << 20  # at the start of a file, within which its header must en
 
 
 def read_dead_letters(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the dead letters of a state directory.
+    """Yield the dead letters of a state directory; a StateError if they are missing or damaged.
 
     They include those written after the last checkpoint: often they are why the run failed.
-
-    Args:
-        folder: The state directory.
-
-    Raises:
-        StateError: If the directory holds no state, or the file is missing or damaged.
     """
     tree = read_state_status(folder).tree
     given = tree["settings"].get("output", {}).get("dead_letters")
@@ -79,15 +73,7 @@ def export_dead_letters(folder: Path, to: Path) -> ExportedDeadLetters:
     """Write the rejected records to a new file as they were, with a header if theirs had one.
 
     Where the columns of a later file have another order, its records are reordered like those of
-    the first file.
-
-    Args:
-        folder: The state directory.
-        to: The file; it must not exist.
-
-    Raises:
-        ConfigurationError: If the file can't be created.
-        StateError: As for `read_dead_letters`, or if the header of a file can't be read any more.
+    the first file. A StateError if the header of a file can't be read any more.
     """
     letters = list(read_dead_letters(folder))
     records = [letter for letter in letters if letter["reason"] != Reason.GAP]
@@ -164,26 +150,14 @@ def _find_header(state: object) -> _Header | None:
 
 @final
 class _RecordAligner:
-    """Reorders records like the columns of the first file.
-
-    Args:
-        first: Header of the first file.
-        files: Files in the settings; if there is only one, its header is the first one.
-    """
+    """Reorders records like the columns of the first file, whose header is known."""
 
     def __init__(self, first: _Header, files: Sequence[str]) -> None:
         self._first = first
         self._headers = {display_name(files[0]): first} if len(files) == 1 else {}
 
     def align(self, letter: Mapping[str, Any]) -> str | None:
-        """The text of a record under the first header.
-
-        Returns:
-            None if its columns have another order, and its values can't be assigned to them.
-
-        Raises:
-            StateError: If the header of its file can't be read.
-        """
+        """The text of a record under the first header; None if its values don't fit there."""
         raw = str(letter["raw"]).rstrip("\r\n")
         source = letter["source"]
         if source not in self._headers:
@@ -239,13 +213,7 @@ class _Excess(NamedTuple):
 class RejectionLimit:
     """Counts records and detects when too many of the last ones were rejected.
 
-    Args:
-        share: Maximum fraction of the last ``window`` records that may be rejected.
-        window: Number of records; the limit applies once so many were read.
-        kept: File of the rejected records, named in the error.
-
-    Raises:
-        ConfigurationError: If a value is out of range.
+    At most the fraction ``share`` of the last ``window`` records may be, once so many were read.
 
     >>> RejectionLimit(share=0.1, window=1000).share
     0.1
@@ -264,20 +232,14 @@ class RejectionLimit:
         self._last: DeadLetter | None = None
 
     def change(self, share: float) -> None:
-        """Change the maximum fraction, from the next block on.
-
-        Raises:
-            ConfigurationError: If it is out of range.
-        """
+        """Change the maximum fraction, from the next block on."""
         _check_share(share)
         self._share = share
 
     def cut(self, block: Block, refused: Sequence[int] = ()) -> Block:
         """Cut a block at the record at which too many will have been rejected; counts nothing.
 
-        Args:
-            block: Samples, and records that are rejected already.
-            refused: Rows of the samples that will be rejected as well, ascending.
+        ``refused`` are the rows of the samples that will be rejected as well, ascending.
         """
         self.share = self._share
         places = locate_rejected(block, refused)
@@ -295,10 +257,7 @@ class RejectionLimit:
     ) -> TooManyRejectedError | None:
         """Count the records of a block; return an error if too many were rejected.
 
-        Args:
-            block: The final block.
-            places: Number of samples before each rejected record, see `locate_rejected`; None is
-                according to the block.
+        ``places`` is what `locate_rejected` returned; None is according to the block.
         """
         places = _block_places(block) if places is None else places
         excess = self._excess(len(block), places, self._recent)
@@ -353,11 +312,7 @@ class RejectionLimit:
 
 
 def locate_rejected(block: Block, refused: Sequence[int] = ()) -> Sequence[int]:
-    """Number of samples before each rejected record of a block, once more are rejected.
-
-    Args:
-        block: Samples, and records that are rejected already.
-        refused: Rows of the samples that will be rejected as well, ascending.
+    """Number of samples before each rejected record of a block, once its rows ``refused`` are, too.
 
     >>> from streamnet.sources import Columns, RowReader
     >>> locate_rejected(RowReader(Columns()).read([{"x": i} for i in range(4)]), [1, 3])
@@ -401,17 +356,10 @@ MAX_DEAD_LETTER_BYTES = 1 << 30
 class Rejections(ResumableSink):
     """A sink for rejected records, and the limit on their number.
 
-    Args:
-        path: Dead-letter file, JSON lines: source, offset, line, reason, detail, raw, and
-            raw_base64 where it is not UTF-8, see `DeadLetter`. It is created at the first rejected
-            record; that of a previous run is emptied at the start. None only counts.
-        share: Maximum fraction of the last ``window`` records that may be rejected.
-        window: Number of records; the limit applies once so many were read.
-        most_bytes: Maximum size of the file; records beyond it are only counted.
-        files: The file system.
-
-    Raises:
-        ConfigurationError: If a value is out of range, or the file can't be created.
+    The dead-letter file has JSON lines: source, offset, line, reason, detail, raw, and raw_base64
+    where it is not UTF-8, see `DeadLetter`. It is created at the first rejected record; that of a
+    previous run is emptied at the start. Records beyond ``most_bytes`` are only counted, as all are
+    without a path. See `RejectionLimit` for ``share`` and ``window``.
 
     >>> Rejections(share=0.5).statistics()
     {'total': 0, 'reasons': {}, 'not_kept': 0}
@@ -445,21 +393,12 @@ class Rejections(ResumableSink):
             self._file = AppendedFile(self.path, "dead_letters", files=files)
 
     def begin(self) -> None:
-        """Empty the file of a previous run; otherwise the first rejected record creates it.
-
-        Raises:
-            ConfigurationError: If that fails.
-        """
+        """Empty the file of a previous run; otherwise the first rejected record creates it."""
         if self._file is not None and self._file.size():
             self._file.start()
 
     def __call__(self, served: Served) -> None:
-        """Count and keep a block's rejected records.
-
-        Raises:
-            ConfigurationError: If the file can't be created.
-            OutputError: If it can't be written, and too much waits already.
-        """
+        """Count and keep a block's rejected records."""
         for letter in served.predicted.encoded.block.rejected:
             self.total += 1
             self.reasons[letter.reason] += 1
@@ -545,11 +484,7 @@ class Rejections(ResumableSink):
             self._file.sync()
 
     def close(self) -> None:
-        """Flush and close the file.
-
-        Raises:
-            OutputError: If something can't be written.
-        """
+        """Flush and close the file."""
         if self._file is not None:
             self._file.close()
 

@@ -101,13 +101,8 @@ async def run_stages(
 ) -> None:
     """Run stages, each in a task of its own, until the last one has processed everything.
 
-    Args:
-        read: Sends to the first stage.
-        stages: In the order of their channels.
-        keep: Receives what the last stage sends.
-
-    Raises:
-        BaseExceptionGroup: If one of them fails, see `raise_cause`.
+    ``read`` sends to the first stage, ``keep`` receives what the last one sends. See `raise_cause`
+    for the errors.
     """
     with ExitStack() as ended:
         for stage in stages:
@@ -169,14 +164,7 @@ class EncodedBlock(NamedTuple):
 
 @final
 class Encode(Stage[SplitBlock]):
-    """Turns blocks into inputs and targets; ends the stream if too many records are rejected.
-
-    Args:
-        encoder: Encodes the blocks.
-        reader: Stopped at the record that is rejected too much.
-        limit: How many records may be rejected.
-        inline_seconds: See `Worker`.
-    """
+    """Turns blocks into inputs and targets; ends the stream if too many records are rejected."""
 
     def __init__(
         self,
@@ -224,12 +212,7 @@ class Encode(Stage[SplitBlock]):
 
 @final
 class Evaluate(Stage[Predicted]):
-    """Scores every candidate's predictions.
-
-    Args:
-        evaluator: Scores the blocks.
-        inline_seconds: See `Worker`.
-    """
+    """Scores every candidate's predictions."""
 
     def __init__(self, evaluator: BlockEvaluator, inline_seconds: float = INLINE_SECONDS) -> None:
         self._evaluator = evaluator
@@ -250,11 +233,7 @@ class Evaluate(Stage[Predicted]):
 class Serve(Stage[Any]):
     """Chooses what is served, scores it, and decides at the end of each round.
 
-    Args:
-        server: Chooses and decides.
-        decide: Sends a decision to the trainer.
-        latest: The last decisions before the first block, see `Trainer.decisions`.
-        inline_seconds: See `Worker`.
+    ``latest`` are the last decisions before the first block, see `Trainer.decisions`.
     """
 
     def __init__(
@@ -296,12 +275,8 @@ class Serve(Stage[Any]):
 class Train(Stage[EncodedBlock]):
     """Lets every candidate predict and learn; waits for the decision that a round needs.
 
-    At most two blocks are on their way through the trainer: one is being learned, one comes next.
-
-    Args:
-        trainer: Used by this stage alone while it runs.
-        threads: Maximum number of threads that learn at once.
-        inline_seconds: See `Worker`.
+    The trainer belongs to this stage alone while it runs. At most two blocks are on their way
+    through it: one is being learned, one comes next.
     """
 
     def __init__(

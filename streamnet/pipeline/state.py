@@ -61,15 +61,7 @@ def build_identity(
     evolution: dict[str, Any] | None = None,
     **others: Any,
 ) -> dict[str, Any]:
-    """The settings of a pipeline in full, as plain values.
-
-    Args:
-        candidates: Settings of each; None is `default_population`.
-        start: Model to go on learning.
-        encoder: Its settings.
-        evolution: Settings of the search; None is what `Learner` makes of it.
-        others: More settings.
-    """
+    """The settings of a pipeline in full, as plain values; see `Learner` for the defaults."""
     chosen = candidates or default_population(encoder=encoder)
     if evolution is None:
         evolution = {} if candidates is None and start is None else {"every": 0}
@@ -95,11 +87,9 @@ def _fill_encoder(encoder: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
 
 
 def describe_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Phrases on the settings that differ from the saved ones.
+    """Phrases on the settings of a run that differ from the saved ones.
 
-    Args:
-        saved: The complete identity of the run that is resumed.
-        now: The identity of this one; before the source is opened, without what follows from it.
+    Before the source is opened, ``now`` is without what follows from it.
 
     >>> saved = build_identity(candidates=None, start=None, seed=1)
     >>> describe_changes(saved, {**saved, "alpha": 0.5})
@@ -140,15 +130,8 @@ _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 60.0  # seconds between retries
 class Cadence:
     """Decides when the next checkpoint is due; at most one is pending at a time.
 
-    Rejected records count as news as well, since files that hold them wait for a checkpoint.
-
-    Args:
-        every_samples: Samples between two checkpoints; None is no limit.
-        every_seconds: Seconds between two checkpoints, if there is news; None is no limit.
-        clock: A monotonic clock, in seconds.
-
-    Raises:
-        ConfigurationError: If a number is out of range.
+    It is after so many samples, or so many seconds if there is news; None is no limit. Rejected
+    records count as news as well, since files that hold them wait for a checkpoint.
 
     >>> cadence = Cadence(every_samples=100, every_seconds=None)
     >>> cadence.due(99, 120), cadence.due(100, 121)
@@ -175,11 +158,7 @@ class Cadence:
         self._asked = False
 
     def change(self, *, every_samples: int | None, every_seconds: float | None) -> None:
-        """Change the intervals.
-
-        Raises:
-            ConfigurationError: If a number is out of range.
-        """
+        """Change the intervals."""
         if every_samples is not None and every_samples < 1:
             raise ConfigurationError(f"every_samples is {every_samples}, but must be >= 1")
         if every_seconds is not None and not every_seconds > 0:
@@ -335,12 +314,7 @@ class State:
     # ------------------------------------------------------------- lifetime
 
     def open(self) -> StateDict | None:
-        """Lock the directory and load the newest checkpoint; None for a new run.
-
-        Raises:
-            StateError: If another process writes there, there is a state but ``resume`` is False,
-                or all checkpoints are damaged.
-        """
+        """Lock the directory and load the newest checkpoint; None for a new run."""
         self.folder.open()
         try:
             return self._load()
@@ -369,11 +343,7 @@ class State:
         self.folder.close()
 
     def check(self, identity: dict[str, Any], saved: StateDict) -> None:
-        """Compare the settings that are known so far with those of the run to resume.
-
-        Raises:
-            StateError: If one has changed.
-        """
+        """Raise a StateError if settings that are known so far differ from the saved ones."""
         changed = describe_changes(saved["identity"], {**identity, **self.identity})
         if changed:
             raise StateError(
@@ -383,11 +353,7 @@ class State:
     def begin(
         self, identity: dict[str, Any], settings: dict[str, Any], saved: StateDict | None
     ) -> None:
-        """Set the identity of the run, and compare it with that of the run to resume.
-
-        Raises:
-            StateError: If a setting has changed.
-        """
+        """Set the identity of the run, and `check` it if it resumes."""
         identity = {**identity, **self.identity}
         self._about = {"identity": identity, "settings": settings, "numerics": self._numerics}
         if saved is None:
@@ -401,11 +367,7 @@ class State:
         self.cadence.resume_at(self._samples, self._records)
 
     def remove_rolled_back(self, saved: StateDict) -> None:
-        """Remove checkpoints that a rollback skipped; their outputs are about to be truncated.
-
-        Raises:
-            StateError: If that fails.
-        """
+        """Remove checkpoints that a rollback skipped; their outputs are about to be truncated."""
         if "rolled_back_to" not in saved:
             return
         assert self._generation is not None
@@ -422,11 +384,7 @@ class State:
         generations: int = MIN_GENERATIONS,
         models: int = KEPT_MODELS,
     ) -> None:
-        """Change settings from the next sample on.
-
-        Raises:
-            ConfigurationError: If a number is out of range; then nothing changes.
-        """
+        """Change settings from the next sample on; if a number is out of range, nothing changes."""
         StateDirectory(self.folder.path, generations=generations, models=models)
         self.cadence.change(every_samples=every_samples, every_seconds=every_seconds)
         self.folder.generations.keep = generations
@@ -440,11 +398,7 @@ class State:
         return EmittedModel(self.emitted, champion)
 
     def first(self, cut: Callable[[], Barrier]) -> None:
-        """Write the checkpoint before the first sample.
-
-        Raises:
-            StateError: If that fails.
-        """
+        """Write the checkpoint before the first sample; a StateError if that fails."""
         try:
             self._save(cut())
         except OSError as error:
@@ -453,8 +407,7 @@ class State:
     def write(self, barrier: Barrier) -> None:
         """Write a checkpoint; if that fails, a later one is written instead.
 
-        Raises:
-            StateError: If the directory was replaced, so that another process may write there.
+        A StateError if the directory was replaced, so that another process may write there.
         """
         tries = _FINAL_ATTEMPTS if barrier.last else 1
         for left in reversed(range(tries)):
@@ -473,9 +426,6 @@ class State:
         """Queue an emitted model, which is written together with others that follow shortly.
 
         It is skipped if enough newer ones wait, since it would be removed again at once.
-
-        Raises:
-            StateError: As for `write`.
         """
         self._waiting.append(emission)
         while len(self._waiting) > self.folder.publisher.keep:
@@ -488,11 +438,7 @@ class State:
         return self._publish_next - self._clock() if self._waiting else inf
 
     def publish_waiting(self) -> None:
-        """Write the queued models; if that fails, it is retried later.
-
-        Raises:
-            StateError: As for `write`.
-        """
+        """Write the queued models; if that fails, it is retried later."""
         try:
             self._publish_waiting()
         except OSError as error:

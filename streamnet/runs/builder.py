@@ -46,11 +46,7 @@ _REPLACED_OUTPUTS = ("model", "report")
 
 
 def build_candidates(settings: RunSettings | ModelSettings) -> list[CandidateSettings]:
-    """The candidates of a run.
-
-    Raises:
-        ConfigurationError: If there are too many.
-    """
+    """The candidates of a run."""
     population = settings.population
     if population.candidate:
         given = [table.build() for table in population.candidate]
@@ -95,10 +91,6 @@ def search_arguments(settings: RunSettings | ModelSettings) -> SearchKeywords:
 def network_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     """The networks as arguments of `Pipeline`: candidates and their dtype, or a start.
 
-    Raises:
-        ConfigurationError: If there are too many candidates, or both candidates and a start.
-        ModelFileError: If the start cannot be read.
-
     >>> from streamnet.settings.run import parse
     >>> sorted(network_arguments(parse("population.candidates = 3")))
     ['candidates', 'dtype']
@@ -115,11 +107,7 @@ def network_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
 
 
 def check_encoder_columns(settings: RunSettings, schema: Schema) -> None:
-    """Reject encoder settings of columns that the source does not have.
-
-    Raises:
-        ConfigurationError: If there are any.
-    """
+    """Reject encoder settings of columns that the source does not have."""
     names = [field.name for field in schema.fields]
     for setting in ("scalings", "texts"):
         for name in getattr(settings.encoder, setting) or ():
@@ -131,16 +119,7 @@ def check_encoder_columns(settings: RunSettings, schema: Schema) -> None:
 
 
 def build_source(settings: RunSettings | ModelSettings, start: Model | None = None) -> Source:
-    """The source of a run over files.
-
-    Args:
-        settings: Settings of the run.
-        start: The model that continues to learn.
-
-    Raises:
-        ConfigurationError: If its settings contradict each other.
-        DataError: If no file matches.
-    """
+    """The source of a run over files; ``start`` is the model that continues to learn."""
     section = settings.source
     columns = build_columns(settings, start)
     shape = {name: value for name, value in section.to_kwargs().items() if name in _FORMAT_KEYS}
@@ -160,11 +139,7 @@ def build_source(settings: RunSettings | ModelSettings, start: Model | None = No
 
 
 def build_state(settings: RunSettings, *, resume: bool) -> State | None:
-    """The state directory of a run; None without one.
-
-    Raises:
-        ConfigurationError: If it cannot be created, or is needed and absent.
-    """
+    """The state directory of a run; None without one."""
     given = settings.state.to_kwargs()
     folder = given.pop("dir", None)
     if folder is None:
@@ -202,12 +177,7 @@ def dead_letters_path(settings: RunSettings) -> str:
 def build_columns(settings: RunSettings | ModelSettings, start: Model | None = None) -> Columns:
     """The columns of a run: target, task, kinds and the handling of changes.
 
-    Args:
-        settings: Settings of the run.
-        start: The model that continues to learn: its task, and its columns as it learned them.
-
-    Raises:
-        ConfigurationError: If settings contradict each other.
+    A ``start`` model continues with its task, and its columns as it learned them.
     """
     section, task, known = settings.source, settings.source.task, dict[str, Kind]()
     if start is not None:
@@ -229,21 +199,13 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
 
 
 def check_files(settings: RunSettings) -> None:
-    """Check the files to read and to write, before hours of learning rather than after.
-
-    Raises:
-        ConfigurationError: If there is no input, or an output cannot be written.
-    """
+    """Check the files to read and to write, before hours of learning rather than after."""
     check_source(settings)
     _check_outputs(settings)
 
 
 def check_source(settings: RunSettings | ModelSettings) -> None:
-    """Check the settings of a source of files.
-
-    Raises:
-        ConfigurationError: If they contradict each other, or there is no file.
-    """
+    """Check the settings of a source of files."""
     source = settings.source
     if not source.files:
         raise ConfigurationError("no file is given, but there must be one to learn from")

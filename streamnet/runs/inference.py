@@ -46,18 +46,9 @@ async def predict_files(
 ) -> AsyncGenerator[tuple[Block, NDArray[Any]], None]:
     """Yield each block of samples with the model's outputs.
 
-    Args:
-        model: The model; its columns determine how the files are read.
-        files: Names, glob patterns, or ``-`` for standard input.
-        options: Keyword arguments of `open_files`, and ``missing`` of `Columns`; None stands for a
-            default.
-        target: Column with the true values; None is the target that the model learned.
-        labeled: Whether that column is required.
-
-    Raises:
-        ConfigurationError: If there are no files.
-        DataError: If a file can't be read or lacks a column.
-        SchemaError: If a file has named columns, but the model knows only numbered ones.
+    ``options`` are keyword arguments of `open_files`, and ``missing`` of `Columns`; None stands for
+    a default. ``target`` is the column with the true values, by default the one that the model
+    learned; it is required if ``labeled``.
     """
     if not files:
         raise ConfigurationError("no file is given, but at least one with samples is needed")
@@ -112,19 +103,10 @@ async def write_predictions(
     output: Path | TextIO,
     options: Mapping[str, Any] | None = None,
 ) -> RejectedRecords:
-    """Write a row for each sample, with the columns `COLUMNS`.
+    """Write a row for each sample, with the columns `COLUMNS`; see `predict_files`.
 
-    Args:
-        model: The model.
-        files: See `predict_files`.
-        output: A path that ends in .csv or .jsonl, replaced once all predictions are written; or an
-            open file, which receives CSV.
-        options: See `predict_files`.
-
-    Raises:
-        ConfigurationError: If there are no files.
-        DataError: If a file can't be read.
-        StreamnetError: If the output can't be written.
+    A path ends in .csv or .jsonl, and is replaced once all predictions are written; an open file
+    receives CSV.
     """
     if not isinstance(output, Path):
         return await _write_rows(model, files, output, options, as_csv=True)
@@ -235,22 +217,10 @@ async def evaluate_files(
 ) -> EvaluationResult:
     """Score a model on labeled files, beside the baselines; nothing is learned.
 
-    Memory use is constant unless predictions must be kept, for ``threshold``, ``all_metrics``, or
-    ``keep_pairs``.
-
-    Args:
-        model: The model.
-        files: See `predict_files`.
-        options: See `predict_files`.
-        target: Column with the true values; None is the target that the model learned.
-        threshold: For regression: predictions closer than this to the true value are correct.
-        all_metrics: Whether to compute metrics that need all predictions at once, such as ROC-AUC.
-        keep_pairs: For regression: whether to keep true and predicted values.
-
-    Raises:
-        ConfigurationError: If there are no files, no target is known, or a threshold is given for
-            classification.
-        DataError: If a file can't be read or no sample has a true value.
+    See `predict_files` for the arguments. Memory use is constant unless predictions must be kept:
+    for ``threshold`` (predicted numbers closer than this to the true one are correct),
+    ``all_metrics`` (such as ROC-AUC, which need all predictions at once), or ``keep_pairs`` (true
+    and predicted numbers in the result).
     """
     if target is None and model.about.get("target") is None:
         raise ConfigurationError("target is not given, and the model does not know its own")

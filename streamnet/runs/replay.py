@@ -66,18 +66,9 @@ INLINE_SECONDS_ALONE = 0.005  # seconds for which the event loop may block: noth
 class Replay:
     r"""A run over files: its pipeline and its outputs.
 
-    Args:
-        settings: Settings of a run file.
-        resume: Resume from the state directory if it holds a state; without it, an existing state
-            is an error.
-
-    Attributes:
-        pipeline: The pipeline; it reports the progress and can be stopped.
-        result: The result, None until the outputs are written.
-
-    Raises:
-        ConfigurationError: If a setting is missing or breaks its rule.
-        DataError: If no file matches.
+    ``resume`` continues from the state directory if it holds a state; without it, an existing state
+    is an error. ``pipeline`` reports the progress and can be stopped; ``result`` is None until the
+    outputs are written.
 
     >>> import pathlib, tempfile
     >>> from streamnet.settings.run import parse
@@ -139,11 +130,7 @@ class Replay:
         return (self._predictions,)
 
     def change(self, settings: RunSettings) -> None:
-        """Apply settings that may change in a run, from the next sample on: limits and checkpoints.
-
-        Raises:
-            ConfigurationError: If a value breaks its rule.
-        """
+        """Apply settings that may change in a run, from the next sample on."""
         given = settings.state.to_kwargs()
         given.pop("dir", None)
         if self.state is not None:
@@ -152,11 +139,7 @@ class Replay:
         self.settings = settings
 
     async def run(self) -> Result:
-        """Learn the files and write the outputs, also if the run fails.
-
-        Raises:
-            StreamnetError: If the run failed; what was learned before is still written.
-        """
+        """Learn the files and write the outputs; if the run fails, of what was learned before."""
         try:
             result = await self._learn()
         except StreamnetError:
@@ -318,16 +301,7 @@ class Verification(NamedTuple):
 
 
 async def verify(path: Path, generation: int | None = None) -> Verification:
-    """Learn what a generation had learned, from the same files, and compare.
-
-    Args:
-        path: A state directory that a run over files has written.
-        generation: Its number; None is the newest.
-
-    Raises:
-        StateError: If it holds no state of such a run.
-        DataError: If the files can't be read.
-    """
+    """Learn again what a generation had learned, from the same files, and compare."""
     generations = StateDirectory(path).generations
     numbers = generations.numbers()
     if not numbers:
