@@ -30,7 +30,6 @@ import msgspec
 
 from streamnet.client.schemas import (
     JSON,
-    Answers,
     Champion,
     Confusion,
     Content,
@@ -44,6 +43,7 @@ from streamnet.client.schemas import (
     LearnRequest,
     LineStream,
     ModelLine,
+    Predictions,
     PredictRequest,
     Receipt,
     Rejected,
@@ -53,7 +53,7 @@ from streamnet.client.schemas import (
     SplitRequest,
     Status,
     encode_items,
-    join_answers,
+    join_predictions,
     json_content,
     measure_items,
 )
@@ -242,7 +242,7 @@ class Operations:
         "POST",
         f"{_MODEL}/predict",
         Scope.PREDICT,
-        Answers,
+        Predictions,
         request=PredictRequest,
         lines="One sample per line; the response has one line with the prediction for each.",
         media=(NDJSON,),
@@ -255,7 +255,7 @@ class Operations:
         *,
         ids: Sequence[str] | None = None,
         explain: bool = False,
-    ) -> SplitContent[Answers]:
+    ) -> SplitContent[Predictions]:
         """Predict samples; with IDs, predictions are kept until `label` brings their labels.
 
         Many samples are sent in several requests.
@@ -272,7 +272,7 @@ class Operations:
             part_ids = None if ids is None else ids[part]
             return json_content({"samples": texts[part], "ids": part_ids, "explain": explain})
 
-        return SplitContent("sample", measure_items(texts), build, join_answers)
+        return SplitContent("sample", measure_items(texts), build, join_predictions)
 
     @operation(
         "POST",

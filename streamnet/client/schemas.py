@@ -16,8 +16,6 @@ from streamnet.samples import Task
 
 __all__ = (
     "NAME_PATTERN",
-    "AnswerLine",
-    "Answers",
     "Champion",
     "Confusion",
     "CreateRequest",
@@ -37,6 +35,8 @@ __all__ = (
     "ModelState",
     "Outcome",
     "PredictRequest",
+    "PredictionLine",
+    "Predictions",
     "Problem",
     "Receipt",
     "Rejected",
@@ -183,24 +183,24 @@ class Receipt(_Reply, gc=False):
     last: int | None = None
 
 
-class AnswerLine(_Reply, omit_defaults=True):
+class PredictionLine(_Reply, omit_defaults=True):
     """The prediction for one line: a label and its probability, or a number."""
 
-    answer: str | float | None
+    prediction: str | float | None
     probability: float | None = None
 
 
-class Answers(_Reply, omit_defaults=True):
+class Predictions(_Reply, omit_defaults=True):
     """Predictions in the order of the samples.
 
-    ``answers`` holds labels or numbers, null where there is no finite one; ``generations`` the
+    ``predictions`` holds labels or numbers, null where there is no finite one; ``generations`` the
     models that made them: a remembered prediction stays as it was. ``probabilities`` has a row for
     each sample, in the order of ``labels``. ``intervals`` are 90 % prediction intervals of numbers,
     from recent residuals. ``explanations`` hold for each sample by how much the prediction would
     change if a column were missing: the probability of the predicted label, or the number.
     """
 
-    answers: list[str | float | None]
+    predictions: list[str | float | None]
     generations: list[int]
     labels: list[str] | None = None
     probabilities: list[list[float | None]] | None = None
@@ -450,19 +450,19 @@ class SplitRequest(NamedTuple, Generic[T]):
         return RefusedError(message, error.status, number=number, detail=detail)
 
 
-def join_answers(parts: Sequence[Answers]) -> Answers:
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Join the responses of one or more parts; a later part may know more labels.
 
-    >>> first = Answers(["a"], [1], ["a"], [[1.0]])
-    >>> second = Answers(["b", None], [2, 2], ["b", "a"], [[0.75, 0.25], [None, None]])
-    >>> join_answers([first, second]).labels
+    >>> first = Predictions(["a"], [1], ["a"], [[1.0]])
+    >>> second = Predictions(["b", None], [2, 2], ["b", "a"], [[0.75, 0.25], [None, None]])
+    >>> join_predictions([first, second]).labels
     ['a', 'b']
-    >>> join_answers([first, second]).probabilities
+    >>> join_predictions([first, second]).probabilities
     [[1.0, 0.0], [0.25, 0.75], [None, None]]
     """
     labels = list(dict.fromkeys(label for part in parts for label in part.labels or ()))
-    joined = Answers(
-        list(chain.from_iterable(part.answers for part in parts)),
+    joined = Predictions(
+        list(chain.from_iterable(part.predictions for part in parts)),
         list(chain.from_iterable(part.generations for part in parts)),
     )
     if all(part.labels is not None for part in parts):
@@ -475,7 +475,7 @@ def join_answers(parts: Sequence[Answers]) -> Answers:
     return joined
 
 
-def _align_probabilities(part: Answers, labels: list[str]) -> list[list[float | None]]:
+def _align_probabilities(part: Predictions, labels: list[str]) -> list[list[float | None]]:
     rows, known = part.probabilities or [], part.labels or []
     if known == labels:
         return rows
@@ -488,8 +488,8 @@ def _align_probabilities(part: Answers, labels: list[str]) -> list[list[float | 
     ]
 
 
-def _fill_intervals(part: Answers) -> list[list[float | None]]:
-    return part.intervals or [[None, None] for _ in part.answers]
+def _fill_intervals(part: Predictions) -> list[list[float | None]]:
+    return part.intervals or [[None, None] for _ in part.predictions]
 
 
 def json_content(

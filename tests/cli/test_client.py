@@ -54,9 +54,9 @@ def test_a_model_is_made_taught_asked_and_deleted(
     again = SimpleNamespace(buffer=io.BytesIO(SAMPLES.encode()))
     monkeypatch.setattr(sys, "stdin", again)
     assert told(cli, "learn", "beer", "-", "--key", "k")["duplicate"]  # type: ignore[index]
-    answers = told(cli, "predict", "beer", "samples.jsonl", "--ids", "number", "--explain")
-    assert answers["answers"] == ["on", "off"]  # type: ignore[index]
-    assert set(answers["explanations"][0]) == {"x"}  # type: ignore[index]
+    predictions = told(cli, "predict", "beer", "samples.jsonl", "--ids", "number", "--explain")
+    assert predictions["predictions"] == ["on", "off"]  # type: ignore[index]
+    assert set(predictions["explanations"][0]) == {"x"}  # type: ignore[index]
     assert told(cli, "label", "beer", "labels.jsonl") == {"outcomes": ["joined", "unknown"]}
     assert told(cli, "status", "beer")["learned"] == 2  # type: ignore[index]
     for verb, state in (("pause", "paused"), ("resume", "learning"), ("reset", "learning")):

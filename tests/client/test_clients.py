@@ -18,7 +18,7 @@ import pytest
 from streamnet.client import AsyncClient, Client
 from streamnet.client.clients import compute_retry_delay, parse_response
 from streamnet.client.operations import OPERATIONS, build_line_request
-from streamnet.client.schemas import Answers, Confusion, LabelsReply, Receipt
+from streamnet.client.schemas import Confusion, LabelsReply, Predictions, Receipt
 from streamnet.errors import ConfigurationError, RefusedError
 from streamnet.modelfiles import json_format, safetensors_format
 from tests.daemon.processes import Server, running
@@ -48,8 +48,8 @@ def test_every_operation_is_a_method(server: Server) -> None:
         assert client.learn_lines("beer", [b'{"x": 1}\n', b'{"x": 2}\n']).last == 3
         assert client.status("beer").learned == 4
         assert client.reset("beer").learned == 0
-        answers = client.predict("beer", SAMPLES, ids=["a", "b"], explain=True)
-        assert answers.answers == learned_model().predict(SAMPLES).tolist()
+        reply = client.predict("beer", SAMPLES, ids=["a", "b"], explain=True)
+        assert reply.predictions == learned_model().predict(SAMPLES).tolist()
         assert client.label("beer", {"a": "on", "c": "on"}).outcomes == ["joined", "unknown"]
         assert client.champion("beer").labels == ["off", "on"]
         assert client.leaders("beer")[0].champion
@@ -83,7 +83,7 @@ def test_the_async_client_does_the_same(server: Server, backend: str) -> None:
             assert (await client.learn_lines("tea", lines())).last == 4
             assert (await client.status("tea")).learned == 5
             assert (await client.reset("tea")).learned == 0
-            assert len((await client.predict("tea", SAMPLES, ids=["a", "b"])).answers) == 2
+            assert len((await client.predict("tea", SAMPLES, ids=["a", "b"])).predictions) == 2
             assert (await client.label("tea", {"a": "on"}, durable=False)).outcomes == ["joined"]
             assert (await client.champion("tea")).generation == 7
             assert len(await client.leaders("tea")) == 1
@@ -130,18 +130,18 @@ def test_samples_and_labels_of_any_number_are_sent_in_parts(server: Server, back
     ids = [str(number) for number in range(3000)]
     truths = dict.fromkeys(ids, "on")
 
-    async def main() -> tuple[Answers, LabelsReply]:
+    async def main() -> tuple[Predictions, LabelsReply]:
         async with AsyncClient(server.url) as client:
-            answers = await client.predict("mead", samples, ids=ids)
-            return answers, await client.label("mead", {**truths, "l" * 200: "n" * 90_000})
+            reply = await client.predict("mead", samples, ids=ids)
+            return reply, await client.label("mead", {**truths, "l" * 200: "n" * 90_000})
 
     with Client(server.url) as client:
         client.create("mead", {"source": {"target": "lit"}})
         told = client.predict("mead", samples)  # of 2.8 MB
-        answers, labels = anyio.run(main, backend=backend)
+        reply, labels = anyio.run(main, backend=backend)
         again = client.label("mead", truths)
         client.delete("mead")
-    assert told.answers == answers.answers == learned_model().predict(samples).tolist()
+    assert told.predictions == reply.predictions == learned_model().predict(samples).tolist()
     assert told.probabilities == learned_model().predict_proba(samples).tolist()
     assert (told.labels, told.generations) == (list(learned_model().labels), [7] * 3000)
     assert labels.outcomes == ["joined"] * 3000 + ["unknown"]
@@ -162,7 +162,7 @@ def test_what_is_refused_among_many_is_told_by_its_number(server: Server) -> Non
             client.predict("absent", samples)
         with pytest.raises(ConfigurationError, match="ids has 1, but must have 2500"):
             client.predict("wine", samples, ids=["a"])
-        assert client.predict("wine", []).answers == []
+        assert client.predict("wine", []).predictions == []
 
 
 def test_a_stream_that_is_refused_tells_what_was_accepted(server: Server) -> None:

@@ -76,8 +76,8 @@ def test_a_daemon_learns_answers_and_goes_on_after_a_stop(run_file: Path, tmp_pa
         assert client.learn("lamp", samples(2000)).last == 1999
         status = until_learned(client, 2000)
         assert (status.state, status.task, status.target) == ("learning", "classification", "label")
-        answers = client.predict("lamp", [{"x": 25}, {"x": 2}], ids=["a", "b"], explain=True)
-        assert answers.answers == ["on", "off"]
+        reply = client.predict("lamp", [{"x": 25}, {"x": 2}], ids=["a", "b"], explain=True)
+        assert reply.predictions == ["on", "off"]
         assert client.label("lamp", {"a": "on"}).outcomes == ["joined"]
         for suffix in ("safetensors", "json"):
             path = tmp_path / f"lamp.{suffix}"
@@ -93,7 +93,7 @@ def test_a_daemon_learns_answers_and_goes_on_after_a_stop(run_file: Path, tmp_pa
     with daemon(run_file) as server, Client(server.url) as client:
         until_learned(client, 2001)
         assert client.label("lamp", {"b": "off"}).outcomes == ["joined"]
-        assert client.predict("lamp", [{"x": 25}]).answers == ["on"]
+        assert client.predict("lamp", [{"x": 25}]).predictions == ["on"]
 
 
 def test_the_command_for_rejected_records_reads_those_of_a_model(

@@ -24,21 +24,21 @@ pytestmark = [
 
 
 def called(command: str, server: Server, place: Place) -> dict[str, Any]:
-    """What a command answers, by way of the shell that a reader has."""
-    answer: dict[str, Any] = json.loads(place.run(["sh", "-c", command], **place.calling(server)))
-    return answer
+    """The JSON that a command prints, run by the shell that a reader has."""
+    reply: dict[str, Any] = json.loads(place.run(["sh", "-c", command], **place.calling(server)))
+    return reply
 
 
-def test_a_sample_is_learned_another_answered_and_its_label_joined(
+def test_a_sample_is_learned_another_predicted_and_its_label_joined(
     served: Server, place: Place
 ) -> None:
-    learned, answered, joined = (called(command, served, place) for command in CALLS)
+    learned, predicted, joined = (called(command, served, place) for command in CALLS)
     assert (learned["accepted"], learned["rejected"]) == (1, 0)
-    (answer,) = answered["answers"]
-    assert isinstance(answer, float)
+    (prediction,) = predicted["predictions"]
+    assert isinstance(prediction, float)
     assert joined == {"outcomes": ["joined"]}
     status = "curl -s localhost:8000/v1/models/wine"
-    assert called(status, served, place)["delivered"]["mae"] == pytest.approx(abs(answer - 6))
+    assert called(status, served, place)["delivered"]["mae"] == pytest.approx(abs(prediction - 6))
 
 
 @pytest.mark.parametrize("name", ["tutorial.md", "daemon.md"])

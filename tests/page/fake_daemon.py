@@ -158,8 +158,8 @@ class StandIn:
         self.events: list[dict[str, Any]] = []
         self.seen: list[tuple[str, dict[str, str]]] = []  # path, and headers, of each request
         self.asked: list[dict[str, Any]] = []  # bodies of predict
-        self.answer: dict[str, Any] = {}
-        self.broken = False  # whether every request is answered with 503
+        self.prediction: dict[str, Any] = {}
+        self.broken = False  # whether every request gets 503
         self.hang_up = threading.Event()  # ends the streams of events that are open
         routes = [
             Route("/", self._page),
@@ -223,14 +223,12 @@ class StandIn:
     async def _shape(self, request: Request) -> Response:
         model = self.models[request.path_params["model"]]
         found = model.get(request.path_params.get("shape", "status"))
-        answer = (
-            JSONResponse({"detail": "not ready"}, 409) if found is None else JSONResponse(found)
-        )
-        return self._refusal(request) or answer
+        reply = JSONResponse({"detail": "not ready"}, 409) if found is None else JSONResponse(found)
+        return self._refusal(request) or reply
 
     async def _predict(self, request: Request) -> Response:
         self.asked.append(json.loads(await request.body()))
-        return self._refusal(request) or JSONResponse(self.answer)
+        return self._refusal(request) or JSONResponse(self.prediction)
 
     async def _download(self, request: Request) -> Response:
         return self._refusal(request) or Response(b"a model", media_type="application/octet-stream")

@@ -51,8 +51,8 @@ def test_everything_is_reached_by_keyboard(visit: Opener, daemon: StandIn) -> No
 def test_no_grave_fault_of_accessibility(
     visit: Opener, daemon: StandIn, scheme: str, name: str
 ) -> None:
-    daemon.answer = {
-        "answers": ["slow"],
+    daemon.prediction = {
+        "predictions": ["slow"],
         "generations": [1],
         "labels": ["a", "slow"],
         "probabilities": [[0.2, 0.8]],
@@ -61,7 +61,7 @@ def test_no_grave_fault_of_accessibility(
     page = visit(daemon.address, color_scheme=scheme)
     page.locator("#models").select_option(name)
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer strong")).to_have_text("slow")
+    expect(page.locator("#prediction strong")).to_have_text("slow")
     assert grave_faults(page) == []
 
 

@@ -46,9 +46,9 @@ def test_a_token_is_asked_for_once_and_is_never_in_an_address(visit: Opener, ser
 def test_the_token_may_be_left_out_for_now(visit: Opener, serve: Server) -> None:
     daemon = serve(labels_model(), token="s3cret")
     page = visit(daemon.address, refused=True)
-    page.get_by_role("button", name="Not now").click()
+    page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#token")).to_be_hidden()
-    expect(page.locator("#connection")).to_have_text("a token is needed")
+    expect(page.locator("#connection")).to_have_text("token required")
 
 
 def test_events_go_on_after_the_last_one_when_the_connection_was_lost(

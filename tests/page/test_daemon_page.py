@@ -43,9 +43,9 @@ def test_a_reader_sees_and_may_not_predict(daemon: Server, visit: Opener) -> Non
     page = visit(daemon.url, refused=True)
     enter(page, READS)
     expect(page.locator("#leaders tr.champion")).to_contain_text("tanh 20")
-    expect(page.locator("#curve")).to_contain_text("begins with the first samples")
+    expect(page.locator("#curve")).to_contain_text("starts with the first samples")
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer .notice")).not_to_be_empty()
+    expect(page.locator("#prediction .notice")).not_to_be_empty()
 
 
 def test_who_may_do_all_watches_it_learn_and_asks_it(daemon: Server, visit: Opener) -> None:
@@ -56,8 +56,8 @@ def test_who_may_do_all_watches_it_learn_and_asks_it(daemon: Server, visit: Open
     expect(page.locator("#outcomes")).to_contain_text("83.3 %")
     page.get_by_label("x number").fill("25")
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer strong")).to_have_text("on")
-    expect(page.locator("#answer")).to_contain_text("What influenced it")
+    expect(page.locator("#prediction strong")).to_have_text("on")
+    expect(page.locator("#prediction")).to_contain_text("What influenced it")
     with page.expect_download() as download:
         page.get_by_role("button", name=".json").click()
     assert download.value.path().read_bytes() == b".json"

@@ -69,7 +69,7 @@ def test_a_model_without_a_sample_says_so_and_is_asked_for_nothing_more(
     model |= {"history": None, "confusion": None, "leaders": [], "champion": None}
     daemon = serve(model)
     page = visit(daemon.address)
-    expect(page.locator("#curve")).to_contain_text("begins with the first samples")
+    expect(page.locator("#curve")).to_contain_text("starts with the first samples")
     expect(page.locator("#outcomes")).to_contain_text("No sample has been scored yet")
     expect(page.locator("#try-card")).to_be_hidden()
 
@@ -104,7 +104,7 @@ def test_a_failure_is_told(visit: Opener, daemon: StandIn) -> None:
             "",
         ),
         ({"state": "reading", "line": None}, "41.2K", "41,230 records; jam.csv.gz", ""),
-        ({"state": "ended", "progress": 1.0}, "all read", "41,230 records; jam.csv.gz, ", ""),
+        ({"state": "ended", "progress": 1.0}, "complete", "41,230 records; jam.csv.gz, ", ""),
         ({"state": "failed", "failure": HOSTILE}, "failed", "41,230 records", "warn"),
     ],
 )
@@ -119,15 +119,15 @@ def test_how_far_files_are_read_is_told(
     expect(tile.locator(".hint")).to_contain_text(note)
     expect(tile).to_have_attribute("data-tone", tone)
     expect(page.locator("#failure")).to_have_text(
-        f"Its files are read no further: {HOSTILE}" if tone else ""
+        f"Reading its files stopped: {HOSTILE}" if tone else ""
     )
     page.locator("#models").select_option("bikes")  # which is fed from none
     expect(page.get_by_role("heading", name="Files")).to_have_count(0)
 
 
 def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> None:
-    daemon.answer = {
-        "answers": [HOSTILE],
+    daemon.prediction = {
+        "predictions": [HOSTILE],
         "generations": [1],
         "labels": [HOSTILE],
         "probabilities": [[1]],
@@ -139,7 +139,7 @@ def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> 
     expect(page.locator("#rejected")).to_contain_text(HOSTILE)
     expect(page.locator("#fields")).to_contain_text(HOSTILE)
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer strong")).to_have_text(HOSTILE)
+    expect(page.locator("#prediction strong")).to_have_text(HOSTILE)
     assert page.locator("main img").count() == 0
     assert page.locator("main script").count() == 0
     assert page.title() == "streamnet"
@@ -149,8 +149,8 @@ def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> 
 
 
 def test_a_sample_is_answered_with_what_was_typed_in(visit: Opener, daemon: StandIn) -> None:
-    daemon.answer = {
-        "answers": ["slow"],
+    daemon.prediction = {
+        "predictions": ["slow"],
         "generations": [13],
         "labels": ["free", "slow"],
         "probabilities": [[0.2, 0.8]],
@@ -160,29 +160,29 @@ def test_a_sample_is_answered_with_what_was_typed_in(visit: Opener, daemon: Stan
     page.get_by_label("speed").fill("12.5")
     page.get_by_label("road").fill("A1")
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer strong")).to_have_text("slow")
+    expect(page.locator("#prediction strong")).to_have_text("slow")
     assert daemon.asked == [{"sample": {"speed": 12.5, "road": "A1"}, "explain": True}]
-    answer = text_of(page, "#answer").split("\n")
-    assert answer.index("slow", 1) < answer.index("free")
-    assert "80.0 %" in answer
+    text = text_of(page, "#prediction").split("\n")
+    assert text.index("slow", 1) < text.index("free")
+    assert "80.0 %" in text
     page.wait_for_timeout(2500)  # the page looks again, and leaves alone what was typed in
     assert page.get_by_label("speed").input_value() == "12.5"
-    expect(page.locator("#answer strong")).to_have_text("slow")
+    expect(page.locator("#prediction strong")).to_have_text("slow")
 
 
 def test_a_number_is_answered_and_so_is_nothing(visit: Opener, daemon: StandIn) -> None:
-    daemon.answer = {"answers": [12.3456], "generations": [14]}
+    daemon.prediction = {"predictions": [12.3456], "generations": [14]}
     page = visit(daemon.address)
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer")).to_have_text("12.35 by generation 14 of the model")
-    daemon.answer = {"answers": [None], "generations": [14]}
+    expect(page.locator("#prediction")).to_have_text("12.35 by generation 14 of the model")
+    daemon.prediction = {"predictions": [None], "generations": [14]}
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer strong")).to_have_text("no answer")
+    expect(page.locator("#prediction strong")).to_have_text("no prediction")
 
 
 def test_the_leader_board_sorts_and_stays_sorted(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.address)
-    by_loss = page.locator("#leaders thead button", has_text="Loss lately")
+    by_loss = page.locator("#leaders thead button", has_text="Recent loss")
     by_loss.click()
     by_loss.click()
     expect(page.locator("#leaders tbody tr").first).to_contain_text("#51")
@@ -230,7 +230,7 @@ def test_the_curve_tells_stretches_or_all_since_the_start(visit: Opener, serve: 
     curve = page.locator("#curve")
     valued = "sample 400: served 90.0 %, majority 50.0 %"
     expect(curve).to_have_attribute("aria-valuetext", valued)
-    page.get_by_text("Since the start").click()
+    page.get_by_text("Overall").click()
     valued = "sample 400: served 75.0 %, majority 50.0 %"
     expect(curve).to_have_attribute("aria-valuetext", valued)
 

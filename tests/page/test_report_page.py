@@ -58,7 +58,7 @@ def test_the_file_is_for_everybody(visit: Opener, report: Path, scheme: str) -> 
 
 def test_a_keyboard_changes_what_the_curve_counts(visit: Opener, report: Path) -> None:
     page = visit(report.as_uri())
-    page.locator("input[value=lately]").focus()
+    page.locator("input[value=recent]").focus()
     before = page.locator("#curve").get_attribute("aria-valuetext")
     page.keyboard.press("ArrowRight")
     expect(page.locator("input[value=overall]")).to_be_checked()

@@ -93,7 +93,7 @@ def engine() -> None:
 
 async def daemon() -> None:
     blocking, awaiting = Client(), AsyncClient()
-    assert_type(blocking.predict("a", [{"x": 1}], ids=["b"]), schemas.Answers)
+    assert_type(blocking.predict("a", [{"x": 1}], ids=["b"]), schemas.Predictions)
     assert_type(blocking.leaders("a"), list[schemas.LeaderBoardRow])
     assert_type(await awaiting.confusion("a"), schemas.Confusion | schemas.Residuals)
     assert_type(await awaiting.delete("a"), None)

@@ -1,5 +1,5 @@
 "use strict";
-// The page: a report that lies within it is shown once, a daemon's models are followed live.
+// The page: shows an embedded report once, or follows a daemon's models live.
 
 class Page {
   constructor() {
@@ -15,7 +15,7 @@ class Page {
     }
   }
 
-  /** One model's shapes, as the daemon answers them or a report holds them. */
+  /** Show one model, from the daemon's responses or from a report. */
   show({ status, history, leaders, outcomes, rejected, scores = {}, facts = [] }, live) {
     const aim = typeof status.target === "string" ? ` predicts ${status.target}` : "";
     fill(byId("name"), element("span", { class: "model-name" }, status.name), aim);
@@ -27,7 +27,7 @@ class Page {
     byId("failure").hidden = !failures;
     byId("failure").textContent = failures;
     this.tiles.show(status, live);
-    // With its name, since another model may have the very same shapes.
+    // The name is included because another model may have identical data.
     const { name, measure, samples } = status;
     whenChanged(byId("curve"), [name, history], () => this.curve.show(history));
     whenChanged(byId("leaders"), [name, measure, samples, leaders], () =>
@@ -53,9 +53,9 @@ class Page {
   }
 }
 
-/** Why a model, or only the reading of its files, has stopped. */
+/** Why a model, or only the reading of its files, stopped. */
 function failuresOf({ failure, feed }) {
-  const unread = feed?.failure ? `Its files are read no further: ${feed.failure}` : null;
+  const unread = feed?.failure ? `Reading its files stopped: ${feed.failure}` : null;
   return [failure, unread].filter(Boolean).join(" \u2013 ");
 }
 
@@ -70,7 +70,7 @@ function showFacts(card, list, facts) {
 }
 
 function showReport(page, report) {
-  document.title = `${report.status.name}: report of streamnet`;
+  document.title = `${report.status.name}: streamnet report`;
   document.body.classList.add("report");
   page.connection("report", "");
   page.show(report, false);

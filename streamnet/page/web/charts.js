@@ -1,7 +1,7 @@
 "use strict";
-// Small charts, drawn by uPlot as the curve is: sparklines and the histogram.
+// Small uPlot charts: sparklines and the histogram.
 
-/** The colour that the style sheet gives to a class, in the theme of now. */
+/** The colour of a class in the current theme. */
 function colour(name) {
   const probe = element("span", { class: `swatch ${name}`, hidden: true });
   document.body.append(probe);
@@ -10,7 +10,7 @@ function colour(name) {
   return found;
 }
 
-/** The last values of something that is read again and again. */
+/** A sparkline of the last values of a polled quantity. */
 class Sparkline {
   constructor(host, name) {
     this.host = host;
@@ -62,7 +62,7 @@ class Sparkline {
   }
 }
 
-/** Bars of counts between edges. */
+/** A histogram: bars of counts between edges. */
 class Histogram {
   constructor(host) {
     this.host = host;
@@ -74,7 +74,7 @@ class Histogram {
     this.observer.observe(host);
   }
 
-  /** Let go of what the window would otherwise keep for ever. */
+  /** Release the observer and the plot, which the window would otherwise keep alive. */
   destroy() {
     this.observer.disconnect();
     this.plot?.destroy();

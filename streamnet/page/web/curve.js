@@ -1,10 +1,10 @@
 "use strict";
-// The curve: the score over time beside the baselines, with what happened as marks on it.
+// The curve: the score over time beside the baselines, with events marked on it.
 
 const MOST_POINTS = 2000; // of a history, whatever a server sends
-const REACH = 8; // pixels between the pointer and a mark that is told
+const REACH = 8; // largest distance in pixels between the pointer and a mark that is described
 
-/** At most `MOST_POINTS` of a history's points, each the mean of those it stands for. */
+/** At most `MOST_POINTS` of a history's points, each the mean of the points it replaces. */
 function thinned(history) {
   const { samples } = history;
   const step = Math.ceil(samples.length / MOST_POINTS);
@@ -18,7 +18,7 @@ function thinned(history) {
   return { ...history, samples: kept.map((i) => samples[i]), series: Object.fromEntries(series) };
 }
 
-/** A history's points are means over the samples since the point before; these are sums up to it. */
+/** Cumulative sums; a history's points are means over the samples since the previous point. */
 function summed(samples, values) {
   let sum = 0;
   let count = 0;
@@ -42,7 +42,7 @@ function between(sums, counts, start, end) {
   return count > 0 ? (sums[end] - (start < 0 ? 0 : sums[start])) / count : null;
 }
 
-/** The mean of what ends at each point: the last fiftieth of the stream, or all of it up to there. */
+/** The mean up to each point, over the last fiftieth of the stream or over all of it. */
 function smoothed(samples, values, stretch) {
   const { sums, counts } = summed(samples, values);
   if (stretch === "overall") return values.map((_, i) => between(sums, counts, -1, i));
@@ -59,7 +59,7 @@ class CurveChart {
   constructor(host, legend) {
     this.host = host;
     this.legend = legend;
-    this.stretch = "lately";
+    this.stretch = "recent";
     this.history = null;
     this.plot = null;
     new ResizeObserver(() => this.resize()).observe(host);
@@ -95,7 +95,7 @@ class CurveChart {
       element(
         "p",
         { class: "empty" },
-        "The curve begins with the first samples that have a target.",
+        "The curve starts with the first samples that have a target.",
       ),
     );
     fill(this.legend);
@@ -111,7 +111,7 @@ class CurveChart {
     return [samples, ...this.names.map((name) => smoothed(samples, series[name], this.stretch))];
   }
 
-  /** New values; a part that the reader has zoomed into stays in view. */
+  /** Show new values, keeping the zoom. */
   update() {
     const { min, max } = this.plot.scales.x;
     const before = this.plot.data[0];
@@ -121,7 +121,7 @@ class CurveChart {
     this.tell(this.plot.cursor.idx);
   }
 
-  /** Anew, as after a change of theme or of the series. */
+  /** Redraw from scratch, as after a change of theme or series. */
   draw() {
     if (this.history === null) return;
     this.destroy();
@@ -250,7 +250,7 @@ class CurveChart {
     return served[at - 1] + share * (served[at] - served[at - 1]);
   }
 
-  /** The values at a point, the last one unless the reader points at another, in the legend. */
+  /** Show the values at a point in the legend; without an index, at the last one. */
   tell(index) {
     const data = this.plot?.data ?? this.data();
     const at = index ?? data[0].length - 1;
@@ -297,7 +297,7 @@ class CurveChart {
     return least <= REACH ? this.history.marks[distances.indexOf(least)] : null;
   }
 
-  /** To the keyboard and to a screen reader the curve is a slider over its points. */
+  /** Present the curve to the keyboard and to screen readers as a slider over its points. */
   describe() {
     for (const [name, value] of [
       ["role", "slider"],

@@ -1,11 +1,11 @@
 "use strict";
-// Daemon: its interface under v1/, and its stream of events, with the token in a header alone.
+// The daemon's API under v1/ and its event stream; the token is sent only in a header.
 
 const TOKEN = "streamnet-token";
 const LONGEST_LINE = 1 << 20; // characters of an event; longer ones are an error
-const SILENCE = 45000; // milliseconds without a byte, heartbeats included, until a new connection
+const SILENCE = 45000; // milliseconds without a byte or heartbeat before reconnecting
 const SOONEST = 1000;
-const LATEST = 30000; // milliseconds between two attempts
+const LATEST = 30000; // milliseconds between attempts
 
 class Refused extends Error {
   constructor(status, detail) {
@@ -32,10 +32,10 @@ class Daemon {
   }
 
   async get(path, signal) {
-    return (await this.answer(path, { headers: this.headers(), signal })).json();
+    return (await this.fetch(path, { headers: this.headers(), signal })).json();
   }
 
-  /** Null if the model has nothing to say yet. */
+  /** The response, or null if the model is not ready yet. */
   async getIfReady(path, signal) {
     try {
       return await this.get(path, signal);
@@ -48,16 +48,16 @@ class Daemon {
   async post(path, body) {
     const headers = this.headers({ "Content-Type": "application/json" });
     return (
-      await this.answer(path, { method: "POST", headers, body: JSON.stringify(body) })
+      await this.fetch(path, { method: "POST", headers, body: JSON.stringify(body) })
     ).json();
   }
 
   async bytes(path) {
-    return (await this.answer(path, { headers: this.headers() })).blob();
+    return (await this.fetch(path, { headers: this.headers() })).blob();
   }
 
-  /** A response that is fine. Addresses are relative, so that the page works below any prefix. */
-  async answer(path, options) {
+  /** Fetch a successful response. URLs are relative, so that the page works below any prefix. */
+  async fetch(path, options) {
     const response = await fetch(`v1/${path}`, {
       ...options,
       cache: "no-store",
@@ -82,7 +82,7 @@ function modelPath(name, ...rest) {
   return ["models", encodeURIComponent(name), ...rest].join("/");
 }
 
-/** How long to wait before attempt n, with chance in it so that many pages don't come at once. */
+/** Delay before an attempt, with jitter so that many pages don't reconnect at once. */
 function backoff(attempt) {
   return Math.min(LATEST, SOONEST * 2 ** attempt) * (0.5 + 0.5 * Math.random());
 }
@@ -91,7 +91,7 @@ function pause(milliseconds, signal) {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", done); // one for each look would be many in a month
+      signal.removeEventListener("abort", done); // or listeners would accumulate, one per poll
       resolve();
     };
     const timer = setTimeout(done, milliseconds);
@@ -101,14 +101,14 @@ function pause(milliseconds, signal) {
 
 /**
  * Server-sent events by fetch, since EventSource can't send a token. It resumes after the last
- * event that it has seen, and tries again for as long as it isn't aborted.
+ * event that it has seen, and reconnects until it is aborted.
  */
 class EventReader {
   constructor(daemon, path, { event, connected, lost }) {
     this.daemon = daemon;
     this.path = path;
     this.tell = { event, connected, lost };
-    this.last = "0"; // before all that the daemon still keeps
+    this.last = "0"; // before all events that the daemon still keeps
     this.attempt = 0;
   }
 
@@ -135,7 +135,7 @@ class EventReader {
       "Last-Event-ID": this.last,
     });
     try {
-      const response = await this.daemon.answer(this.path, {
+      const response = await this.daemon.fetch(this.path, {
         headers,
         signal: AbortSignal.any([signal, silence.signal]),
       });
@@ -153,7 +153,7 @@ class EventReader {
     }
   }
 
-  /** What was missed before the first event is no gap to a reader who has just come. */
+  /** Pass an event on, except for a gap before the first one: a new reader has missed nothing. */
   take(id, data) {
     const event = JSON.parse(data);
     if (event.kind !== "gap" || this.last !== "0") this.tell.event(event);
@@ -161,7 +161,7 @@ class EventReader {
   }
 }
 
-/** Lines of text/event-stream to events, as WHATWG HTML 9.2.6 tells; comments are heartbeats. */
+/** Parses text/event-stream (WHATWG HTML 9.2.6); comments are heartbeats. */
 class EventParser {
   constructor() {
     this.rest = "";

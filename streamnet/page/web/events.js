@@ -1,7 +1,7 @@
 "use strict";
-// Events: what happened, the newest first.
+// The list of events, the newest first.
 
-const MOST_EVENTS = 200; // in the list, whatever comes
+const MOST_EVENTS = 200; // in the list
 const ROUTINE = new Set(["checkpoint", "rejected"]);
 
 class Events {
@@ -19,7 +19,7 @@ class Events {
     if (!this.count) fill(this.host);
     this.count = Math.min(this.count + 1, MOST_EVENTS);
     const text = eventText(kind, data);
-    // What happens all the time is told once: only its last time is news.
+    // Consecutive routine events are shown once, with the latest time.
     if (ROUTINE.has(kind) && this.host.firstElementChild?.classList.contains(kind)) {
       this.host.firstElementChild.remove();
       this.count -= 1;
@@ -57,7 +57,7 @@ function kindClass(kind) {
   return KINDS.has(kind) ? kind : "other";
 }
 
-/** An event in words; one of a kind that isn't known, as a later daemon may send, by its values. */
+/** An event in words; for an unknown kind, as a later daemon may send, its values. */
 function eventText(kind, data) {
   if (typeof data.text === "string") return data.text;
   if (kind === "champion") return `${data.after} from sample ${whole(data.number)} on`;

@@ -1,9 +1,8 @@
 "use strict";
-// Live: one model of a daemon at a time, by looking again and again and by its events.
+// Live view of a daemon: polls one model at a time and follows its events.
 
-const REFRESH = 2000; // milliseconds between two looks at a model
+const REFRESH = 2000; // milliseconds between polls
 
-/** Follows one model of a daemon at a time: polls its state, reads its events. */
 class Live {
   constructor(page) {
     this.page = page;
@@ -13,7 +12,7 @@ class Live {
     this.attempt = 0;
     this.wake = () => {};
     this.trying = new TryForm(
-      { card: byId("try-card"), form: byId("try"), fields: byId("fields"), answer: byId("answer") },
+      { card: byId("try-card"), form: byId("try"), fields: byId("fields"), prediction: byId("prediction") },
       (sample) => this.daemon.post(modelPath(this.name, "predict"), { sample, explain: true }),
     );
     byId("models").addEventListener("change", (event) => this.choose(event.target.value));
@@ -24,7 +23,7 @@ class Live {
     this.listenToToken();
   }
 
-  /** By way of a blob, since a link can't send the token. */
+  /** Download the model via a blob, since a link can't send the token. */
   async download(format) {
     const { name } = this;
     byId("download-failed").textContent = "";
@@ -51,7 +50,7 @@ class Live {
 
   askForToken() {
     this.following.abort();
-    this.page.connection("a token is needed", "bad");
+    this.page.connection("token required", "bad");
     byId("token-refused").hidden = !this.daemon.token;
     if (!byId("token").open) byId("token").showModal();
   }
@@ -67,14 +66,14 @@ class Live {
     this.attempt = 0;
     this.page.tiles.clear();
     this.page.events.clear();
-    this.trying.show(name, []); // until it is known what this model reads
+    this.trying.show(name, []); // until the model's columns are known
     this.poll(this.following.signal);
   }
 
   async poll(signal) {
     while (!signal.aborted) {
       try {
-        if (!document.hidden) await this.look(signal);
+        if (!document.hidden) await this.refresh(signal);
         this.attempt = 0;
       } catch (error) {
         if (signal.aborted) return;
@@ -83,7 +82,7 @@ class Live {
           return;
         }
         this.page.connection(
-          error instanceof Refused ? error.message : "no connection; trying again",
+          error instanceof Refused ? error.message : "no connection; retrying",
           "bad",
         );
         this.attempt += 1;
@@ -97,7 +96,7 @@ class Live {
     }
   }
 
-  async look(signal) {
+  async refresh(signal) {
     const models = await this.daemon.get("models", signal);
     this.offer(models.map((model) => model.name));
     if (this.name === null) {
@@ -106,8 +105,8 @@ class Live {
     }
     const get = (...rest) => this.daemon.getIfReady(modelPath(this.name, ...rest), signal);
     const status = await this.daemon.get(modelPath(this.name), signal);
-    // There is neither a score nor a curve before the first sample, and asking would be refused.
-    const scored = (shape) => (status.samples > 0 ? get(shape) : null);
+    // Before the first sample there are no scores, and the daemon would refuse the requests.
+    const scored = (path) => (status.samples > 0 ? get(path) : null);
     const [history, outcomes, leaders, rejected] = await Promise.all([
       scored("history"),
       scored("confusion"),
@@ -120,7 +119,7 @@ class Live {
     this.followEvents(signal);
   }
 
-  /** The form is of what the model reads now; a column may appear at any time. */
+  /** Show the form for the model's current columns; new ones may appear at any time. */
   async offerForm(get) {
     const champion = await get("champion");
     this.trying.show(this.name, champion?.fields ?? []);
@@ -152,7 +151,7 @@ class Live {
     }).follow(signal);
   }
 
-  /** What has happened is looked at soon, however much happens. */
+  /** Poll soon, and only once for any number of events. */
   wakeSoon() {
     if (this.waking) return;
     this.waking = setTimeout(() => {

@@ -1,5 +1,5 @@
 "use strict";
-// Truth and predictions: a confusion matrix as a heat map, or residuals as a histogram.
+// The confusion matrix as a heat map, or the residuals as a histogram.
 
 class Outcomes {
   constructor(host, title, note) {
@@ -26,7 +26,7 @@ class Outcomes {
 
   residuals(outcomes) {
     this.title.textContent = "Residuals";
-    this.note.textContent = "answer minus truth";
+    this.note.textContent = "prediction minus truth";
     const chart = element("div", {
       class: "chart",
       role: "img",
@@ -39,13 +39,13 @@ class Outcomes {
 
   confusion({ labels, matrix }) {
     this.title.textContent = "Confusion matrix";
-    this.note.textContent = "rows: truth, columns: answer";
+    this.note.textContent = "rows: truth, columns: prediction";
     const head = element(
       "tr",
       {},
       element("td", {}),
       ...labels.map((label) => element("th", { scope: "col" }, label)),
-      element("th", { scope: "col" }, "right"),
+      element("th", { scope: "col" }, "recall"),
     );
     const rows = matrix.map((row, i) => {
       const total = row.reduce((sum, count) => sum + count, 0);
@@ -68,7 +68,7 @@ class Outcomes {
   }
 }
 
-/** A cell as dark as its share of the row; on the diagonal in the colour of what is right. */
+/** A cell shaded by its share of the row; the diagonal has the colour of correct predictions. */
 function cell(count, total, right) {
   const share = total ? count / total : 0;
   const node = element(

@@ -1,10 +1,10 @@
 "use strict";
-// Rejected records: why, and the last of them.
+// Rejected records: the reasons, and the latest of them.
 
 function showRejected(host, note, { total, by_reason: reasons, last }) {
   note.textContent = total ? `${whole(total)} in all` : "";
   if (!total) {
-    fill(host, element("p", { class: "empty" }, "None: every record was read."));
+    fill(host, element("p", { class: "empty" }, "None: all records were valid."));
     return;
   }
   const bars = Object.entries(reasons)

@@ -1,7 +1,7 @@
 "use strict";
-// Tables that sort: the leader board, all measures.
+// Sortable tables: the leader board and all metrics.
 
-/** A table whose columns sort; its head stays, so that focus is kept while rows come and go. */
+/** A sortable table; its head stays in place, so focus survives when the rows change. */
 class SortedTable {
   constructor(table) {
     this.table = table;
@@ -99,7 +99,7 @@ class Leaders {
         cell: (row) => scored(score, row.scores?.[score]),
       },
       {
-        name: "Loss lately",
+        name: "Recent loss",
         number: true,
         key: (row) => row.loss,
         cell: (row) => digits(row.loss),
@@ -117,7 +117,7 @@ class Leaders {
       },
     ]);
     const there = rows.filter((row) => row.state !== "replaced").length;
-    this.note.textContent = `${whole(there)} learn now${rows.length > there ? `, ${whole(rows.length - there)} were replaced` : ""}`;
+    this.note.textContent = `${whole(there)} learning${rows.length > there ? `, ${whole(rows.length - there)} replaced` : ""}`;
     this.table.show(rows);
   }
 }
@@ -132,7 +132,7 @@ class Scores {
     this.table = new SortedTable(table);
   }
 
-  /** Every measure of all that could be served: `{track: {measure: value}}`. */
+  /** All metrics of everything that could be served: `{track: {metric: value}}`. */
   show(scores) {
     const tracks = Object.entries(scores);
     this.card.hidden = !tracks.length;

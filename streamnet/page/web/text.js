@@ -1,6 +1,6 @@
 "use strict";
-// Text and elements. Whatever a server or a report says is text, never markup: labels and rejected
-// records are as hostile as whoever sends samples.
+// Formatting and DOM helpers. Everything from a server or a report is text, never markup: labels and
+// rejected records come from whoever sends samples, and may be hostile.
 
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -37,17 +37,17 @@ function digits(value) {
   return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : DIGITS.format(value);
 }
 
-/** A share in per cent, with two places only where the differences are that small. */
+/** A fraction as a percentage. */
 function percent(value, places = 1) {
   return isNumber(value) ? `${(100 * value).toFixed(places)} %` : "–";
 }
 
-/** The value of a measure as people read it. */
+/** The value of a metric, formatted. */
 function scored(measure, value) {
   return isPercentage(measure) ? percent(value) : digits(value);
 }
 
-/** Seconds as the largest unit that says enough: 0.4 s, 12 s, 5 min, 3 h, 2 d. */
+/** Seconds in the largest suitable unit: 0.4 s, 12 s, 5 min, 3 h, 2 d. */
 function duration(seconds) {
   if (!isNumber(seconds)) return "–";
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
@@ -66,12 +66,12 @@ function clock(time) {
   return isNumber(time) ? date.toLocaleTimeString("en-GB") : "";
 }
 
-/** A name of the interface as words: `no_change` is "no change". */
+/** A name of the API as words: `no_change` is "no change". */
 function words(name) {
   return String(name).replaceAll("_", " ");
 }
 
-/** The title of a metric, by the registry in metrics.js. */
+/** The title of a metric, from metrics.js. */
 function measureName(measure) {
   return METRICS[measure]?.title ?? words(measure);
 }
@@ -82,7 +82,7 @@ function isPercentage(measure) {
 
 const shown = new WeakMap();
 
-/** Call `render` only if the data is other than last time, so that focus and selection survive. */
+/** Call `render` only if the data changed, so that focus and selection survive. */
 function whenChanged(host, data, render) {
   const text = JSON.stringify(data ?? null);
   if (shown.get(host) === text) return;

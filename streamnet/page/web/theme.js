@@ -1,9 +1,9 @@
 "use strict";
-// Theme: light, dark, or as the system has it.
+// Theme: light, dark, or the system's.
 
 const THEMES = ["auto", "light", "dark"];
 
-/** The reader's choice of theme; kept where the browser lets a page keep something. */
+/** The chosen theme, stored if the browser allows it. */
 class Theme {
   constructor(button, changed) {
     this.button = button;
@@ -20,7 +20,7 @@ class Theme {
       const name = localStorage.getItem("streamnet-theme");
       return THEMES.includes(name) ? name : "auto";
     } catch (error) {
-      if (error.name !== "SecurityError") throw error; // a browser that lets no page keep anything
+      if (error.name !== "SecurityError") throw error; // storage is disabled
       return "auto";
     }
   }

@@ -1,5 +1,5 @@
 "use strict";
-// Tiles: where a model stands, in a few numbers.
+// Tiles: the status of a model in a few numbers.
 
 class Tiles {
   constructor(host) {
@@ -41,7 +41,7 @@ class Tiles {
     this.sparks.get(name).add(value);
   }
 
-  /** Another model: its numbers have nothing to do with those before. */
+  /** Remove the tiles, for another model. */
   clear() {
     this.recolour();
     this.tiles.clear();
@@ -78,7 +78,7 @@ class Tiles {
     this.set(
       "Rejected",
       whole(rejected),
-      rejected ? "reasons below" : "every record was read",
+      rejected ? "reasons below" : "all records were valid",
       rejected ? "warn" : "",
     );
     if (!live) return;
@@ -86,7 +86,7 @@ class Tiles {
     this.set(
       "Queue",
       whole(status.in_flight),
-      isNumber(status.max_queued) ? `${whole(status.max_queued)} at most` : "wait to be learned",
+      isNumber(status.max_queued) ? `limit ${whole(status.max_queued)}` : "waiting to be learned",
       full ? "warn" : "",
     );
     this.set(
@@ -103,11 +103,11 @@ class Tiles {
   }
 }
 
-/** How far what is served is ahead of the best baseline. */
+/** The best baseline, to compare the served score with. */
 function against(measure, served, baselines) {
   const better = measure === "accuracy" ? Math.max : Math.min;
   const known = Object.entries(baselines).filter(([, value]) => isNumber(value));
-  if (!known.length || !isNumber(served)) return "no sample was scored yet";
+  if (!known.length || !isNumber(served)) return "no sample scored yet";
   const best = better(...known.map(([, value]) => value));
   const [name] = known.find(([, value]) => value === best);
   return `${words(name)}: ${scored(measure, best)}`;
@@ -116,15 +116,15 @@ function against(measure, served, baselines) {
 function learnedNote(status, live) {
   const notes = [];
   if (isNumber(status.pending) && status.pending)
-    notes.push(`${whole(status.pending)} wait for a label`);
+    notes.push(`${whole(status.pending)} waiting for labels`);
   if (isNumber(status.uptime)) notes.push(`${live ? "up" : "in"} ${duration(status.uptime)}`);
   return notes.join(", ") || "samples";
 }
 
-/** How far the files are read that a model learns from, beside what is sent to it. */
+/** How far the model's files have been read. */
 function fedValue({ state, progress, records }) {
   if (state === "failed") return "failed";
-  if (state === "ended") return "all read";
+  if (state === "ended") return "complete";
   return isNumber(progress) ? percent(progress, 0) : compact(records);
 }
 

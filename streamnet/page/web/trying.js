@@ -1,14 +1,14 @@
 "use strict";
-// Trying: a form of the model's own columns, and the answer to one sample.
+// The form to try a model: its columns, and the prediction for one sample.
 
-const MOST_FIELDS = 200; // in the form; the others count as missing
+const MOST_FIELDS = 200; // in the form; other columns count as missing
 const EXAMPLES = { time: "2026-01-31", day_first: "31/1/2026", month_first: "1/31/2026" };
 
 class TryForm {
-  constructor({ card, form, fields, answer }, ask) {
+  constructor({ card, form, fields, prediction }, ask) {
     this.card = card;
     this.fields = fields;
-    this.answer = answer;
+    this.prediction = prediction;
     this.inputs = [];
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -16,7 +16,7 @@ class TryForm {
     });
   }
 
-  /** The form of a model's columns; what was typed in stays while they are the same. */
+  /** Show the form for a model's columns; the input is kept as long as they don't change. */
   show(model, fields) {
     this.model = model;
     this.card.hidden = !fields.length;
@@ -24,7 +24,7 @@ class TryForm {
       this.inputs = fields
         .slice(0, MOST_FIELDS)
         .map((field, i) => ({ field, input: inputOf(field, i) }));
-      fill(this.answer);
+      fill(this.prediction);
       fill(
         this.fields,
         ...this.inputs.map(({ field, input }, i) =>
@@ -40,7 +40,7 @@ class TryForm {
     });
   }
 
-  /** What was typed in; an empty input is left out. */
+  /** The sample from the form, without empty inputs. */
   sample() {
     const filled = this.inputs.filter(({ input }) => input.value.trim() !== "");
     return Object.fromEntries(
@@ -58,15 +58,15 @@ class TryForm {
       const reply = await ask(this.sample());
       if (model === this.model) this.reply(reply);
     } catch (error) {
-      fill(this.answer, element("p", { class: "notice" }, error.message));
+      fill(this.prediction, element("p", { class: "notice" }, error.message));
     } finally {
       button.disabled = false;
     }
   }
 
-  reply({ answers, generations, labels, probabilities, explanations }) {
-    const [answer] = answers;
-    const said = answer === null ? "no answer" : isNumber(answer) ? digits(answer) : answer;
+  reply({ predictions, generations, labels, probabilities, explanations }) {
+    const [value] = predictions;
+    const said = value === null ? "no prediction" : isNumber(value) ? digits(value) : value;
     const by = `by generation ${whole(generations[0])} of the model`;
     const parts = [
       element(
@@ -78,9 +78,9 @@ class TryForm {
       ),
     ];
     if (labels && probabilities)
-      parts.push(element("div", { class: "bars" }, ...shares(labels, probabilities[0])));
-    if (explanations?.[0]) parts.push(...moved(explanations[0]));
-    fill(this.answer, ...parts);
+      parts.push(element("div", { class: "bars" }, ...probabilityBars(labels, probabilities[0])));
+    if (explanations?.[0]) parts.push(...influenceBars(explanations[0]));
+    fill(this.prediction, ...parts);
   }
 }
 
@@ -106,17 +106,17 @@ function suggestions(field, place) {
   );
 }
 
-/** The ten likeliest labels. */
-function shares(labels, row) {
+/** The ten most probable labels. */
+function probabilityBars(labels, row) {
   return labels
     .map((label, i) => [label, row[i]])
     .sort(([, a], [, b]) => b - a)
     .slice(0, 10)
-    .map(([label, share]) => bar(label, share ?? 0, percent(share)));
+    .map(([label, probability]) => bar(label, probability ?? 0, percent(probability)));
 }
 
-/** The five inputs that moved the answer most. */
-function moved(explanation) {
+/** The five columns with the most influence. */
+function influenceBars(explanation) {
   const most = Object.entries(explanation)
     .filter(([, by]) => isNumber(by) && by !== 0)
     .sort(([, a], [, b]) => Math.abs(b) - Math.abs(a))

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from streamnet.client import schemas
 from streamnet.client.operations import NDJSON
-from streamnet.client.schemas import AnswerLine, Answers, PredictRequest
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.http.bodies import (
     decode_block,
@@ -39,7 +39,7 @@ _PREFETCHED_SLICES = 2
 _MAX_OCCLUSIONS = 20_000  # predictions needed to explain one request
 _MAX_PROBABILITIES = 1 << 20  # samples times labels predicted at a time
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_PREDICT_DECODER = msgspec.json.Decoder(PredictRequest)
+_PREDICT_DECODER = msgspec.json.Decoder(schemas.PredictRequest)
 _SAMPLE_DECODER = msgspec.json.Decoder(dict[str, Any])
 _ENCODER = msgspec.json.Encoder()
 
@@ -59,24 +59,24 @@ async def _predict(request: Request, service: Service) -> Response:
         predictions = await hosted.microbatcher.predict(samples)
     else:
         predictions = await run_sync(hosted.predict, samples, limiter=service.worker)
-    answers = _build_answers(predictions)
+    response = _build_response(predictions)
     if ids is not None:
         kept = await hosted.remember(ids, samples, predictions)
-        answers = _build_remembered(kept, predictions)
+        response = _build_remembered(kept, predictions)
     if predictions.probabilities is None:
         interval = hosted.interval(predictions.generation)
-        answers.intervals = _build_intervals(answers, interval)
+        response.intervals = _build_intervals(response, interval)
     if body.explain:
         predict = partial(hosted.predict, counts=False)
         work = partial(explain_by_occlusion, predict, samples, predictions)
-        answers.explanations = await run_sync(work, limiter=service.worker)
-    return json_response(answers)
+        response.explanations = await run_sync(work, limiter=service.worker)
+    return json_response(response)
 
 
-def _build_answers(predictions: Predictions) -> Answers:
+def _build_response(predictions: Predictions) -> schemas.Predictions:
     count, probabilities = len(predictions.values), predictions.probabilities
-    return Answers(
-        answers=predictions.values.tolist(),  # NaN is encoded as null
+    return schemas.Predictions(
+        predictions=predictions.values.tolist(),  # NaN is encoded as null
         generations=[predictions.generation] * count,
         labels=None if probabilities is None else list(predictions.labels),
         probabilities=None if probabilities is None else probabilities.tolist(),
@@ -84,32 +84,32 @@ def _build_answers(predictions: Predictions) -> Answers:
 
 
 def _build_intervals(
-    answers: Answers, interval: tuple[float, float] | None
+    response: schemas.Predictions, interval: tuple[float, float] | None
 ) -> list[list[float | None]] | None:
     if interval is None:
         return None
     low, high = interval
     return [
-        [answer + low, answer + high] if isinstance(answer, float) else [None, None]
-        for answer in answers.answers
+        [value + low, value + high] if isinstance(value, float) else [None, None]
+        for value in response.predictions
     ]
 
 
-def _build_remembered(kept: Sequence[Prediction], predictions: Predictions) -> Answers:
+def _build_remembered(kept: Sequence[Prediction], predictions: Predictions) -> schemas.Predictions:
     """Predictions as they were remembered, perhaps at another time and with fewer labels."""
-    answers = Answers([one.value for one in kept], [one.generation for one in kept])
+    response = schemas.Predictions([one.value for one in kept], [one.generation for one in kept])
     if predictions.probabilities is not None:
         labels = list(predictions.labels)
         labels += sorted({name for one in kept for name in one.probabilities or ()} - set(labels))
-        answers.labels = labels
-        answers.probabilities = [
+        response.labels = labels
+        response.probabilities = [
             [
                 None if one.probabilities is None else one.probabilities.get(name, 0.0)
                 for name in labels
             ]
             for one in kept
         ]
-    return answers
+    return response
 
 
 def _check_explainable(samples: Sequence[Sample]) -> None:
@@ -125,8 +125,8 @@ def _check_explainable(samples: Sequence[Sample]) -> None:
 async def _predict_lines(request: Request, service: Service, hosted: HostedModel) -> Response:
     with ExitStack() as slot:
         slot.enter_context(service.batch())
-        answers = await _predict_slices(request, service, hosted)
-        return _SlotResponse(answers, slot.pop_all())
+        lines = await _predict_slices(request, service, hosted)
+        return _SlotResponse(lines, slot.pop_all())
 
 
 async def _predict_slices(request: Request, service: Service, hosted: HostedModel) -> bytes:
@@ -194,11 +194,11 @@ def _slice(samples: Block | Sequence[Sample], start: int, stop: int) -> Block | 
 def _encode_predictions(predictions: Predictions) -> bytes:
     values = predictions.values.tolist()
     if predictions.probabilities is None:
-        answers = [AnswerLine(value) for value in values]
+        lines = [schemas.PredictionLine(value) for value in values]
     else:
         highest = np.max(predictions.probabilities, axis=1, initial=0.0).tolist()
-        answers = list(map(AnswerLine, values, highest))
-    return _ENCODER.encode_lines(answers)
+        lines = list(map(schemas.PredictionLine, values, highest))
+    return _ENCODER.encode_lines(lines)
 
 
 def _decode_samples(lines: bytes, before: int) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from tests.daemon.stand_ins import StandIn, StandInRegistry, learned_model
 def test_answers_are_those_of_the_model(http: TestClient) -> None:
     told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES}).json()
     model = learned_model()
-    assert told["answers"] == model.predict(SAMPLES).tolist()
+    assert told["predictions"] == model.predict(SAMPLES).tolist()
     assert told["labels"] == list(model.labels)
     assert told["probabilities"] == model.predict_proba(SAMPLES).tolist()
     assert told["generations"] == [7] * 30
@@ -47,7 +47,7 @@ def test_many_lines_are_answered_in_their_order(http: TestClient) -> None:
     headers = {"content-type": "application/x-ndjson"}
     reply = http.post("/v1/models/wine/predict", content=lines(samples), headers=headers)
     told = [json.loads(line) for line in reply.text.splitlines()]
-    assert [line["answer"] for line in told] == learned_model().predict(samples).tolist()
+    assert [line["prediction"] for line in told] == learned_model().predict(samples).tolist()
     highest = learned_model().predict_proba(samples).max(axis=1).tolist()
     assert [line["probability"] for line in told] == highest
 
@@ -67,7 +67,7 @@ def test_shares_of_many_labels_are_held_for_a_bounded_number_of_samples(
     monkeypatch.setattr(wine, "predict", counted)
     headers = {"content-type": "application/x-ndjson"}
     reply = http.post("/v1/models/wine/predict", content=lines(SAMPLES), headers=headers)
-    told = [json.loads(line)["answer"] for line in reply.text.splitlines()]
+    told = [json.loads(line)["prediction"] for line in reply.text.splitlines()]
     assert (told, held) == (learned_model().predict(SAMPLES).tolist(), [7, 7, 7, 7, 2])
     assert http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:7]}).is_success
     refused = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:8]})
@@ -133,7 +133,7 @@ def test_an_answer_with_an_id_waits_for_its_label(http: TestClient, wine: StandI
     body = {"sample": SAMPLES[25], "id": "a"}
     first = http.post("/v1/models/wine/predict", json=body).json()
     again = http.post("/v1/models/wine/predict", json={"samples": [SAMPLES[0]], "ids": ["a"]})
-    assert first["answers"] == again.json()["answers"] == ["on"]
+    assert first["predictions"] == again.json()["predictions"] == ["on"]
     labels = [{"id": "a", "label": "on"}, {"id": "a", "label": "off"}, {"id": "b", "label": 1}]
     told = http.post("/v1/models/wine/labels", json={"labels": labels})
     assert told.json() == {"outcomes": ["joined", "contradictory", "unknown"]}
@@ -180,7 +180,7 @@ def test_a_number_has_an_interval_of_what_the_residuals_were(
     generation = 1
     monkeypatch.setattr(wine, "predict", lambda samples: said._replace(generation=generation))
     told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES[:2]}).json()
-    assert (told["answers"], "intervals" in told) == ([3.0, None], False)
+    assert (told["predictions"], "intervals" in told) == ([3.0, None], False)
     rng = np.random.default_rng(1)
     residuals = rng.normal(1.0, 2.0, 5000)
     counts, edges = np.histogram(residuals, 25)
