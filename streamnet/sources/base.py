@@ -24,11 +24,7 @@ OnGap = Literal["stop", "go_on"]
 
 
 def check_gap(gap: str, on_gap: OnGap) -> None:
-    """Raise a gap as an error unless reading has to continue.
-
-    Raises:
-        DataError: If ``on_gap`` is "stop".
-    """
+    """Raise a gap as an error unless reading has to continue."""
     if on_gap == "stop":
         raise DataError(f"{gap} (on_gap 'go_on' would continue nevertheless)")
 

@@ -346,17 +346,10 @@ class Columns:
         *,
         sparse: bool = False,
     ) -> Schema:
-        """Build the schema of a source that has columns of these names.
+        """Build the schema of a source, called ``file`` in messages, with columns of these names.
 
-        Args:
-            file: Name of the source, for messages.
-            names: Its columns in order.
-            kind: Infers the kind of a column, given its name.
-            task: Infers the task from the target's values.
-            sparse: Whether a sample may lack a name: one column of a given schema is enough then.
-
-        Raises:
-            SchemaError: If a requested column does not exist.
+        ``kind`` and ``task`` infer what no setting gives. If a sample may lack a name (``sparse``),
+        one column of a given schema is enough.
         """
         target = self._checked_target(file, names)
         lacked = () if self.schema is None or not sparse else [f.name for f in self.schema.fields]
@@ -393,18 +386,7 @@ class Columns:
 def check_same_columns(
     file: str, names: Sequence[str], first: Sequence[str], used: Sequence[str], columns: Columns
 ) -> None:
-    """Compare the columns of a later file with those of the first one.
-
-    Args:
-        file: Name of the later file.
-        names: Its columns.
-        first: Columns of the first file.
-        used: Those of them that are used.
-        columns: Decides what happens with new columns.
-
-    Raises:
-        SchemaError: If the file lacks a used column, or has a new one that must not be ignored.
-    """
+    """Refuse a later file that lacks a ``used`` column of the first one, or has a new one."""
     there, known = frozenset(names), frozenset(first)
     for name in used:
         if name not in there:
@@ -422,11 +404,7 @@ def make_missing_column_error(
 ) -> SchemaError:
     """The error for a column that does not exist, with the existing ones and a suggestion.
 
-    Args:
-        file: Name of the source.
-        name: The missing column.
-        setting: The setting of `Columns` that names it, or a clause that says who needs it.
-        names: Columns that exist.
+    ``setting`` is the setting of `Columns` that names it, or a clause that says who needs it.
     """
     if setting in OPTION_NAMES:
         setting = f"requested by {OPTION_NAMES[setting]} or source.{setting}"
@@ -439,14 +417,7 @@ def make_missing_column_error(
 def make_missing_target_error(
     source: str, target: str, where: str, names: Sequence[str]
 ) -> SchemaError:
-    """The error for samples without the target, with the existing names and a suggestion.
-
-    Args:
-        source: Name of the source.
-        target: The name that none of the samples has.
-        where: Which samples, starting with " in "; empty if it is all of them.
-        names: Names that the samples have.
-    """
+    """The error for samples without the target; ``where`` says which, starting with " in "."""
     return SchemaError(
         f"{source} has no target {target!r}{where}, only {format_names(names)}."
         f"{_suggest_name(target, names)}"

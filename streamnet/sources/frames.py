@@ -33,18 +33,9 @@ def to_rows(
 ) -> Sequence[Sample]:
     """Convert dicts, a data frame (polars, pandas or pyarrow), its rows or a matrix to dicts.
 
-    Masked values of a matrix are missing.
-
-    Args:
-        samples: The samples.
-        known: Fields for which the samples are only predicted, so that the columns of a frame or a
-            matrix have to match. Dicts may have any names, since each is a sample of its own.
-        final: Whether no more columns will be learned, so that extra columns of a matrix are wrong.
-
-    Raises:
-        DataError: If the samples are none of these.
-        SchemaError: If no column of a frame is known, or two have the same name; if a matrix lacks
-            a known column, or has more than the known ones if those are final.
+    Masked values of a matrix are missing. The columns of a frame or a matrix have to match the
+    ``known`` fields, without more columns in a matrix if those are ``final``; dicts may have any
+    names, since each is a sample of its own.
     """
     if isinstance(to_mapping(samples), Mapping):
         raise DataError("X is one sample, but must be several: a list of dicts, or a matrix")
@@ -68,12 +59,7 @@ def to_rows(
 
 
 def to_one_or_more_rows(samples: Any, known: Sequence[Field]) -> Sequence[Sample]:
-    """Like `to_rows` for final columns; a single sample (a dict or a row) becomes a list of one.
-
-    Raises:
-        DataError: As for `to_rows`.
-        SchemaError: As for `to_rows`.
-    """
+    """Like `to_rows` for final columns; a single sample (a dict or a row) becomes a list of one."""
     one = to_mapping(samples)
     if not isinstance(one, Mapping):
         return to_rows(samples, known, final=True)
@@ -83,15 +69,7 @@ def to_one_or_more_rows(samples: Any, known: Sequence[Field]) -> Sequence[Sample
 
 
 def to_target_list(targets: Any, name: str = "y") -> list[Any]:
-    """Convert targets to a list of Python values.
-
-    Args:
-        targets: A list, an array or a column of a data frame, shape=(n,).
-        name: Name of the argument, for messages.
-
-    Raises:
-        DataError: If it is a single target, or a table.
-    """
+    """Convert targets (a list, an array or a column of a data frame) to a list of Python values."""
     dimensions = len(getattr(targets, "shape", ()))
     if dimensions > 1:
         raise DataError(f"{name} has {dimensions} dimensions, but must have 1")
@@ -107,11 +85,7 @@ def to_target_list(targets: Any, name: str = "y") -> list[Any]:
 def to_rows_and_targets(
     X: SamplesLike, y: Sequence[Any] | ArrayLike
 ) -> tuple[Sequence[Sample], list[Any]]:
-    """Convert samples to dicts, and their targets to a list.
-
-    Raises:
-        DataError: If there are not as many targets as samples.
-    """
+    """Convert samples to dicts, and their targets to a list."""
     rows, targets = to_rows(X), to_target_list(y)
     if len(rows) != len(targets):
         raise DataError(f"X has {len(rows)} samples, but y has {len(targets)}")

@@ -56,16 +56,13 @@ def to_float(value: Any) -> float:
 
 
 def infer_kind(values: Iterable[object], *, typed: bool = False) -> Kind:
-    """Infer the kind of a column from its first values that are not missing.
+    """Infer the kind of a column from its first values that are not missing; texts are stripped.
 
     NUMBER if all are numbers, or all but a few strays (see `find_strays`). TIME if all are dates or
     timestamps (see `parse_seconds`); DAY_FIRST or MONTH_FIRST if they can be parsed in that order
     only. Otherwise TEXT if the median value has at least four words, else CATEGORY, as for Booleans
-    and for no values at all. The words for NaN and infinity are ignored.
-
-    Args:
-        values: Stripped texts, or values of Python and numpy types.
-        typed: Whether the format distinguishes numbers from texts, so that no text is a number.
+    and for no values at all. The words for NaN and infinity are ignored. If the format tells
+    numbers from texts (``typed``), no text is a number.
     """
     known = [v for v in values if not (isinstance(v, str) and is_not_finite(v))]
     if not known or any(isinstance(v, bool | np.bool_) for v in known):
@@ -199,16 +196,13 @@ def infer_time_kind(texts: Collection[str]) -> Kind | None:
 
 
 def parse_seconds(text: str, kind: Kind = Kind.TIME) -> float | None:
-    """Parse a stripped text that is a date, maybe with a time; None if it is not.
+    """Parse a stripped text that is a date, maybe with a time, to seconds since 1970; else None.
 
     Dates: ISO 8601, with or without leading zeros (2026-04-03, 2026/4/3); with dots (3.4.2026,
     2026.04.03); with an English month (3 Apr 2026, 3-Apr-2026, Fri, 3 April 2026, April 3rd, 2026,
     Fri Apr  3 09:05:30 2026); and 3/4/2026 or 3-4-2026 if ``kind`` gives the order. A time follows
     a T, a space or a colon (9:05, 09:05:30.5, 9:05 pm), and may be followed by an offset (Z, UTC,
     GMT, +02, +02:00, +0200); the default is UTC.
-
-    Returns:
-        Seconds since 1970-01-01 UTC.
 
     >>> parse_seconds("1970-01-02"), parse_seconds("1970-01-01T01:00:00.5+01:00")
     (86400.0, 0.5)
@@ -229,11 +223,7 @@ def parse_seconds(text: str, kind: Kind = Kind.TIME) -> float | None:
 
 
 def _combine_parts(parts: Mapping[str, str | None]) -> float:
-    """Convert the groups of a matched form to seconds.
-
-    Raises:
-        ValueError: If there is no such date or time.
-    """
+    """Convert the groups of a matched form to seconds; a `ValueError` if there is no such time."""
     year, day, hour, minute, second = (
         int(parts[name] or 0) for name in ("year", "day", "hour", "minute", "second")
     )

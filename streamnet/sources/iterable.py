@@ -47,11 +47,6 @@ class AsyncPrefetcher(Generic[T]):
     The task does not belong to a task group, because a source may be opened by one task and closed
     by another. `aclose` ends it, or else the event loop does.
 
-    Args:
-        iterable: The iterable.
-        most: Maximum number of items that are prefetched.
-        keep: Converts each item before it is stored.
-
     >>> import anyio
     >>> async def letters():
     ...     yield "a"
@@ -86,11 +81,7 @@ class AsyncPrefetcher(Generic[T]):
         Thread(target=run, args=(self._host, current_token()), daemon=True).start()
 
     async def take(self) -> list[T]:
-        """Take the prefetched items, at least one; none at the end.
-
-        Raises:
-            Exception: If the iterable raised one, once all items before it were taken.
-        """
+        """Take the prefetched items, at least one; none at the end, where a failure is raised."""
         while not self._items and not self._ended:
             self._arrived = Event()
             await self._arrived.wait()
@@ -157,10 +148,6 @@ class ThreadPrefetcher(Generic[T]):
     then; as a daemon thread it does not keep the interpreter from exiting. No other thread uses the
     iterator.
 
-    Args:
-        iterator: The iterator.
-        most: Maximum number of items that are prefetched.
-
     >>> import anyio
     >>> async def main():
     ...     prefetcher = ThreadPrefetcher(iter("ab"), 10)
@@ -193,11 +180,7 @@ class ThreadPrefetcher(Generic[T]):
         Thread(target=copy_context().run, args=(self._run,), daemon=True).start()
 
     async def take(self) -> list[T]:
-        """Take the prefetched items, at least one; none at the end.
-
-        Raises:
-            BaseException: If the iterator raised one, once all items before it were taken.
-        """
+        """Take the prefetched items, at least one; none at the end, where a failure is raised."""
         if not self._items:
             await self._wait_until(lambda: bool(self._items) or self._ended or self._closed)
             if current_time() - self._taken < GATHER_SECONDS:

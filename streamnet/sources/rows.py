@@ -94,14 +94,9 @@ class ColumnParser:
     def numbers(
         self, name: str, kind: Kind, values: Sequence[Any], order: int, problems: Problems
     ) -> NDArray[np.float64] | list[float]:
-        """Numbers or seconds, shape=(n,); NaN where missing or invalid.
+        """Numbers or seconds, shape=(n,); NaN where missing or invalid, which is noted.
 
-        Args:
-            name: Name of the column.
-            kind: Its kind, one of `NUMERIC`.
-            values: Its values.
-            order: Place of the column among all columns.
-            problems: Updated with the rows that are invalid.
+        ``order`` is the place of the column among all columns: the first problem of a row counts.
         """
         types = set(map(type, values))
         if types <= GAP_TYPES and (kind is Kind.NUMBER or types <= NUMBER_TYPES):
@@ -120,7 +115,7 @@ class ColumnParser:
     def words(
         self, name: str, values: Sequence[Any], order: int, problems: Problems
     ) -> NDArray[np.object_]:
-        """Words or texts, shape=(n,); None where missing or invalid. Arguments as for `numbers`."""
+        """Words or texts, shape=(n,); None where missing or invalid."""
         missing = self.options.missing
         if set(map(type, values)) == {str}:
             found = [None if (t := v.strip(WHITESPACE)) in missing else t for v in values]
@@ -132,14 +127,7 @@ class ColumnParser:
     def target(
         self, schema: Schema, values: Sequence[Any], problems: Problems, order: int | None = None
     ) -> NDArray[Any]:
-        """The targets, shape=(n,): float64 for a regression, else objects.
-
-        Args:
-            schema: Names the target and the task.
-            values: The targets as they are given.
-            problems: Updated with the rows that are invalid, or lack a target that they need.
-            order: Place of the column among all columns; None puts it last.
-        """
+        """The targets, in the last column, shape=(n,): float64 for a regression, else objects."""
         name = str(schema.target)
         order = len(schema.fields) if order is None else order
         target: NDArray[Any]
@@ -240,9 +228,7 @@ class RowConverter:
     ) -> ConvertedRows:
         """Convert the first samples, up to the next one with a new feature; at least one.
 
-        Args:
-            samples: At least one sample.
-            targets: One target per sample; None takes them from the samples.
+        ``targets`` has one target per sample; None takes them from the samples.
         """
         if any(type(sample) is not dict for sample in samples):
             samples = [to_mapping(sample) for sample in samples]
@@ -420,19 +406,13 @@ def _single_word_column(word: str | None) -> NDArray[np.object_]:
 
 @final
 class RowReader:
-    """Converts dicts to blocks; new features extend the schema.
+    """Converts dicts to blocks; new features extend the schema unless it is ``closed``.
 
     The kind of a feature is inferred from its first value that is not missing: a number, a time, a
     category or a text. None, NaN and the texts of ``columns.missing`` are missing values. If no
     task is given, the first target decides it: a float means regression, anything else
     classification. Samples with invalid values, or with more than ``columns.most_fields`` features,
     raise nothing: they are in `Block.rejected` and do not change the schema.
-
-    Args:
-        columns: Which columns are used, and as what.
-        name: Name of the source in positions and rejected records.
-        typed: Whether the format distinguishes numbers from texts.
-        closed: Whether unknown features are ignored instead of extending the schema.
 
     >>> reader = RowReader(Columns(target="y"))
     >>> block = reader.read([{"age": 39, "job": "clerk", "y": True}])
@@ -466,12 +446,7 @@ class RowReader:
         """Convert the first of these samples to a block: those before the schema grows again.
 
         A single sample is always converted. Of several, the block ends before the second sample
-        that has new features, or before the first unless it is ``samples[0]``; use `blocks` to
-        convert all of them.
-
-        Args:
-            samples: Values by name, including the target unless ``targets`` is given.
-            targets: One target per sample.
+        that has new features, or before the first unless it is ``samples[0]``.
         """
         if len(samples) == 1 and self._fast_schema is not None:
             block = self._read_one(samples[0], targets)

@@ -21,7 +21,7 @@ from streamnet.validation import check_seed
 
 @final
 class ShuffledSource(SourceWrapper):
-    """The samples of a source, shuffled with bounded memory; the order depends only on the seed.
+    """The samples of a source, shuffled with bounded memory; seed and epoch determine the order.
 
     A buffer holds ``buffer`` samples. Each new sample replaces one at a random place, and the
     replaced one is emitted; at the end the rest is emitted in random order. A rejected record is
@@ -29,15 +29,6 @@ class ShuffledSource(SourceWrapper):
     among the last ones stays that of the source; at most ``buffer`` of them wait. A position counts
     the emitted samples; resuming reads the source again from its start. Samples of several files
     become one stream with the name of the first.
-
-    Args:
-        source: The source to shuffle.
-        buffer: Number of samples held, at least 1.
-        seed: Seed of the order.
-        epoch: Number of the epoch, so that each has another order.
-
-    Raises:
-        ConfigurationError: If ``buffer`` is less than 1.
 
     >>> import anyio
     >>> from streamnet.sources.iterable import IterableSource

@@ -67,13 +67,6 @@ class LimitedSource(SourceWrapper):
     Without a restored state, resuming reads the source again from its start, because a position
     does not say how many samples precede it.
 
-    Args:
-        source: The source to limit.
-        n: Maximum number of samples, at least 1.
-
-    Raises:
-        ConfigurationError: If ``n`` is less than 1.
-
     >>> import anyio
     >>> from streamnet.sources.iterable import IterableSource
     >>> async def first(n):
@@ -152,14 +145,8 @@ class RepeatedSource(Source):
 
     Blocks of later epochs have ``scored=False`` and carry no rejected records. Their positions
     prefix the file with the epoch. Fields that appear late in the first epoch are kept.
-
-    Args:
-        make_source: Makes the source of an epoch, counted from 1. Each must yield the same samples,
-            in any order.
-        epochs: Number of epochs, at least 1.
-
-    Raises:
-        ConfigurationError: If ``epochs`` is less than 1.
+    ``make_source`` is given the epoch, from 1 on; its sources must have the same samples, in any
+    order.
 
     >>> import anyio
     >>> from streamnet.sources.iterable import IterableSource
@@ -259,14 +246,6 @@ class RetryingSource(SourceWrapper):
     Only temporary failures are retried, such as an I/O error or an unreachable network file system.
     More than ``tries`` failures within ``seconds`` are final.
 
-    Args:
-        make_source: Makes a source over the same data each time.
-        tries: Maximum number of failures within ``seconds``, at least 0.
-        seconds: Length of the sliding window in which failures are counted.
-
-    Raises:
-        ConfigurationError: If ``tries`` is negative.
-
     >>> import anyio
     >>> from streamnet.sources.iterable import IterableSource
     >>> async def main():
@@ -359,10 +338,6 @@ class RetryingSource(SourceWrapper):
 class GuardedSource(SourceWrapper):
     """A source that ends with an error at the first record rejected for one of some reasons.
 
-    Args:
-        source: The source to guard.
-        stops: Codes of `DeadLetter.reason`, such as `SchemaDrift.stops`.
-
     >>> import anyio
     >>> from streamnet.sources.iterable import IterableSource
     >>> async def main():
@@ -384,11 +359,7 @@ class GuardedSource(SourceWrapper):
         self._error: DataError | None = None
 
     async def receive(self) -> Block | None:
-        """The next samples before such a record, then the error that describes it.
-
-        Raises:
-            DataError: If a record was rejected for one of the reasons.
-        """
+        """The next samples before such a record, then the error that describes it."""
         if self._error is not None:
             raise self._error
         block = await self._source.receive()

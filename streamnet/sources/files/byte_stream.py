@@ -39,11 +39,7 @@ def display_name(path: str) -> str:
 
 
 def check_file_name(path: str) -> None:
-    """Refuse a name that can't be written to predictions and dead letters, which are UTF-8.
-
-    Raises:
-        DataError: If the name is not UTF-8.
-    """
+    """Refuse a name that can't be written to predictions and dead letters, which are UTF-8."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -132,11 +128,7 @@ def fingerprint_names(names: tuple[str, ...]) -> list[Any]:
 
 
 def check_fingerprinted_names(names: tuple[str, ...], mark: list[Any], path: str) -> None:
-    """Refuse to resume in ``path`` after other files than before.
-
-    Raises:
-        DataError: If the files before ``path`` have changed.
-    """
+    """Refuse to resume in ``path`` after other files than before."""
     if fingerprint_names(names) != list(mark):
         raise DataError(
             f"the files have changed: {path} comes after {len(names)} files, which are not the "
@@ -145,38 +137,21 @@ def check_fingerprinted_names(names: tuple[str, ...], mark: list[Any], path: str
 
 
 class FileStream(ABC):
-    """The bytes of a file in order. Methods other than `wait` block: call them in a thread.
+    """The bytes of a file in order. Methods other than `wait` block: call them in a thread."""
 
-    Args:
-        path: Name of the file.
-        chunk_bytes: Bytes that are read at once.
-
-    Attributes:
-        ended: Whether no more bytes will come.
-        failure: Why reading failed, or None.
-        transient: Whether the failure may be gone when the file is opened again.
-        gap: What was lost because the file changed, or None.
-        raw: Bytes read from the file, before decompression.
-        size: Bytes of the file; None for a pipe.
-        status: Status of a followed file, or None.
-        compressed: Whether the file is compressed; known once something was read.
-        live: Whether more bytes may arrive with time.
-        follows: Whether the file is followed as it grows.
-    """
-
-    size: int | None
-    compressed: bool = False
-    live: bool = True
-    follows: bool = False
+    size: int | None  # bytes of the file; None for a pipe
+    compressed: bool = False  # known once something was read
+    live: bool = True  # whether more bytes may arrive with time
+    follows: bool = False  # whether the file is followed as it grows
+    ended: bool = False  # whether no more bytes will come
+    failure: str | None = None  # why reading failed
+    transient: bool = False  # whether the failure may be gone when the file is opened again
+    gap: str | None = None  # what was lost because the file changed
+    raw: int = 0  # bytes read from the file, before decompression
+    status: os.stat_result | None = None  # of a followed file
 
     def __init__(self, path: str, chunk_bytes: int) -> None:
         self.name: str = path
-        self.ended: bool = False
-        self.failure: str | None = None
-        self.transient: bool = False
-        self.gap: str | None = None
-        self.raw: int = 0
-        self.status: os.stat_result | None = None
         self._chunk_bytes = chunk_bytes
 
     @property
@@ -209,12 +184,6 @@ class FileStream(ABC):
 @final
 class ByteStream(FileStream):
     """The decompressed bytes of a file, a pipe or standard input."""
-
-    raw: int
-    size: int | None
-    ended: bool
-    live: bool
-    compressed: bool = False
 
     def __init__(self, path: str, chunk_bytes: int) -> None:
         super().__init__(path, chunk_bytes)
@@ -376,20 +345,9 @@ class TailStream(FileStream):
     offset, reading continues there. A file that has shrunk, or has other bytes before the offset,
     is looked for under the names of rotated files such as ``log.1``; if it is not found, the stream
     ends with a gap. A deleted file is waited for. A renamed file is left once it has not grown for
-    0.6 seconds.
-
-    Args:
-        path: Name of the file, which need not exist yet.
-        chunk_bytes: Bytes that are read at once.
-        mark: Fingerprint at the offset to resume at, see `TextWindow.fingerprint`; None starts at
-            the beginning.
+    0.6 seconds. To resume, ``mark`` is the fingerprint at the offset.
     """
 
-    raw: int
-    size: int | None
-    ended: bool
-    gap: str | None
-    status: os.stat_result | None
     follows: bool = True
 
     def __init__(self, path: str, chunk_bytes: int, mark: Mapping[str, Any] | None = None) -> None:

@@ -147,11 +147,6 @@ class ColumnarSource(Source):
     Booleans are the words true and false. The kind of texts is inferred from their first values.
     Both null and NaN are missing values; infinity is rejected.
 
-    Args:
-        paths: Files in order.
-        columns: Which columns are used, and as what.
-        kind: Format of the files.
-
     >>> import anyio, pathlib, polars, tempfile
     >>> path = str(pathlib.Path(tempfile.mkdtemp(), "f.parquet"))
     >>> polars.DataFrame({"age": [39, None], "income": ["low", "high"]}).write_parquet(path)

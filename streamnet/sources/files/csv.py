@@ -70,13 +70,6 @@ class RecordParser:
     """Parses the records of a file to blocks.
 
     Times and labels are parsed as words first, and the target of a regression as another number.
-
-    Args:
-        names: Columns of the file in order.
-        schema: Columns that are used.
-        columns: How their values are parsed.
-        rules: What separates records and fields.
-        decimal: Decimal separator.
     """
 
     def __init__(
@@ -255,16 +248,6 @@ class CsvFormat(TextFormat):
     A field is quoted if the quote is its very first byte; a doubled quote inside stands for one.
     Without a header, columns are called f0, f1 and so on; the target may also be given as a number
     from 0, as -1 or as 'last'.
-
-    Args:
-        columns: Which columns are used, and as what.
-        delimiter: The ASCII character between fields.
-        header: Whether the first record names the columns.
-        quote: The ASCII character around quoted fields; None if there are none.
-        max_record_bytes: Maximum size of a record; longer ones are rejected.
-
-    Raises:
-        ConfigurationError: If delimiter or quote is not one ASCII character, or both are the same.
 
     >>> from streamnet.sources.text.records import Head
     >>> head = Head("f.csv", b"age;income\n39;low\n50;high\n", 0, True)

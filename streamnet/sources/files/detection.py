@@ -37,34 +37,20 @@ class TextOptions(NamedTuple):
 
 
 class TextFileFormat(NamedTuple):
-    """A format of text files.
+    """A format of text files."""
 
-    Attributes:
-        name: Name of the format in settings.
-        suffixes: Suffixes of file names, in lower case.
-        make: Makes the parser.
-        matches: Whether the first line of a file is of this format; None if only the name tells.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
+    name: str  # in settings
+    suffixes: tuple[str, ...]  # of file names, in lower case
     make: Callable[[TextOptions], TextFormat]
-    matches: Callable[[bytes], bool] | None = None
+    matches: Callable[[bytes], bool] | None = None  # whether a first line is of this format
 
 
 class ColumnarFileFormat(NamedTuple):
-    """A binary format of whole columns.
+    """A binary format of whole columns."""
 
-    Attributes:
-        name: Name of the format in settings.
-        suffixes: Suffixes of file names, in lower case.
-        signature: First bytes of every file of this format, also in `SIGNATURES`.
-        open: Makes the source of some files.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    signature: bytes
+    name: str  # in settings
+    suffixes: tuple[str, ...]  # of file names, in lower case
+    signature: bytes  # first bytes of every file of this format, also in `SIGNATURES`
     open: Callable[[Sequence[str], Columns], Source]
 
 
@@ -148,21 +134,14 @@ class _GzipDecompressor:
 
 
 class Compression(NamedTuple):
-    """A way to compress files. Whether a file is compressed is decided by its first bytes.
-
-    Attributes:
-        name: Name for messages.
-        suffix: Suffix of file names, in lower case.
-        signatures: First bytes of compressed files.
-        make: Makes a decompressor for one member.
-        piece: Bytes that are decompressed in one step. Each step lets other threads run. If the
-            decompressor can't recover what precedes damaged data, the bytes of a step are lost.
-    """
+    """A way to compress files. Whether a file is compressed is decided by its first bytes."""
 
     name: str
-    suffix: str
+    suffix: str  # of file names, in lower case
     signatures: tuple[bytes, ...]
-    make: Callable[[], Decompressor]
+    make: Callable[[], Decompressor]  # for one member
+    # Bytes that are decompressed in one step. Each step lets other threads run. If the decompressor
+    # can't recover what precedes damaged data, the bytes of a step are lost.
     piece: int = PIECE
 
 
@@ -218,14 +197,6 @@ BZIP2_BLOCK = b"1AY&SY"  # after a digit
 
 def check_is_text(file: str, data: bytes, *, whole: bool) -> None:
     r"""Refuse a file that is not text, and say what it is.
-
-    Args:
-        file: Name of the file.
-        data: Its first bytes, decompressed.
-        whole: Whether that is the whole file.
-
-    Raises:
-        DataError: If it is not text in UTF-8.
 
     >>> check_is_text("f.csv", b"age,income\n", whole=True)
     >>> check_is_text("f.csv", b"%PDF-1.4", whole=True)

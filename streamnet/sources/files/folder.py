@@ -45,11 +45,6 @@ class FolderSource(Source):
     A truncated compressed file, such as one that was read while it was still being written, ends
     reading with an error after its last sample; once it is complete, reading resumes in it without
     loss. If the file of a position is gone when reading resumes, that is a gap.
-
-    Args:
-        folder: Where files appear.
-        make_source: Makes the source of one file.
-        on_gap: Whether a gap stops reading with an error, or becomes a rejected record.
     """
 
     def __init__(

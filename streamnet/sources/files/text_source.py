@@ -117,11 +117,7 @@ class TextFile:
         self._line = 1 + top.lines
 
     def seek_to(self, position: Position, mark: Mapping[str, Any] | None = None) -> None:
-        """Continue at ``position``, or after the top if that is later; compare the fingerprint.
-
-        Raises:
-            DataError: If the file is shorter, or has changed.
-        """
+        """Continue at ``position``, or after the top if that is later; compare the fingerprint."""
         offset = position.offset
         if offset < self._offset:
             return  # after a gap, where the top was not known yet
@@ -141,11 +137,7 @@ class TextFile:
         return len(self._first) >= min(FINGERPRINT_BYTES, int(mark["offset"]))
 
     def check_fingerprint(self, mark: Mapping[str, Any], *, start_only: bool = False) -> None:
-        """Refuse a file that differs from its fingerprint.
-
-        Raises:
-            DataError: If the file has changed.
-        """
+        """Refuse a file that differs from its fingerprint."""
         window = self.window()
         find = window.find_difference_at_start if start_only else window.find_difference
         if (difference := find(mark)) is not None:
@@ -248,14 +240,8 @@ class TextFile:
 class FileSequence:
     """The file that is read, and those that come next.
 
-    Args:
-        paths: Files in order.
-        chunk_bytes: Bytes that are read at once.
-        follow: Whether the last file is waited for and followed as it grows, see `TailStream`. If
-            it is rotated, the renamed files are read before the new one.
-
-    Raises:
-        ConfigurationError: If there is no file, one is given twice, or ``chunk_bytes`` is < 1.
+    If ``follow``, the last file is waited for and followed as it grows, see `TailStream`; if it is
+    rotated, the renamed files are read before the new one.
     """
 
     def __init__(self, paths: tuple[str, ...], chunk_bytes: int, *, follow: bool = False) -> None:
@@ -342,11 +328,7 @@ class FileSequence:
 
 
 def check_distinct(paths: Sequence[str]) -> tuple[str, ...]:
-    """Refuse paths that are given twice, since a position names its file by its path.
-
-    Raises:
-        ConfigurationError: If a path occurs more than once.
-    """
+    """Refuse paths that are given twice, since a position names its file by its path."""
     for path, times in Counter(paths).items():
         if times > 1:
             raise ConfigurationError(
@@ -367,19 +349,11 @@ MAX_HEAD_SECONDS = 1.0  # after which it is complete even if bytes keep coming
 class TextSource(Source):
     r"""Samples of text files in order, read in worker threads.
 
-    Columns are inferred from the first ``head`` records of the first file. For a pipe, they are
-    inferred from what arrives before a pause of 0.2 seconds, or within a second of the first
-    record, so they may depend on timing unless ``choose`` makes a format that needs no inference.
-
-    Args:
-        paths: Files in order; ``-`` is standard input.
-        choose: Makes the format, given the first line of the first file and the name of the format
-            if it is known.
-        head: Number of records of the first file from which columns are inferred.
-        chunk_bytes: Bytes that are read at once. This does not affect the samples.
-        follow: Whether the last file is followed as it grows, without end; see `TailStream`.
-        on_gap: Whether reading stops with an error where part of a followed file was lost, or goes
-            on with a rejected record for the gap.
+    ``choose`` makes the format, given the first line of the first file, and the name of the format
+    if it is known. Columns are inferred from the first ``head`` records of the first file. For a
+    pipe, they are inferred from what arrives before a pause of 0.2 seconds, or within a second of
+    the first record, so they may depend on timing unless ``choose`` makes a format that needs no
+    inference. How many bytes are read at once does not affect the samples.
 
     >>> import anyio, pathlib, tempfile
     >>> from streamnet.sources.columns import Columns

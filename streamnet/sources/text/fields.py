@@ -47,7 +47,12 @@ class Fields(NamedTuple):
 
 
 class FieldReader:
-    """Parses the fields of records by a plan: a number, a word or nothing for each field."""
+    """Parses the fields of records by a plan: a number, a word or nothing for each field.
+
+    The plan, shape=(fields,), has entries of `number` and `word`; -1 skips a field. ``missing`` are
+    texts for a missing number, in any case. Unless the decimal separator is a dot, dots separate
+    thousands.
+    """
 
     def __init__(
         self,
@@ -57,15 +62,7 @@ class FieldReader:
         missing: Iterable[bytes],
         decimal: int = DOT,
     ) -> None:
-        """Set up the parser.
-
-        Args:
-            plan: Shape=(fields,), see `number` and `word`; -1 skips a field.
-            delimiter: The byte between fields.
-            quote: The byte around quoted fields, -1 for none.
-            missing: Texts that stand for a missing number, in any case.
-            decimal: The decimal separator; unless it is a dot, dots separate thousands.
-        """
+        """Set up the parser."""
         self._plan = plan
         self._numbers = int(max(0, plan.max(initial=-1) + 1))
         self._words = int(max(0, -1 - plan.min(initial=-1)))
@@ -329,15 +326,10 @@ START, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # of FNV
 def factorize(
     data: bytes, span: NDArray[np.int64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
-    """Number distinct texts in the order of their first occurrence.
+    """Number distinct texts, ``data[slice(*span[i])]``, in the order of their first occurrence.
 
-    Args:
-        data: All texts.
-        span: Begin and end of each text, shape=(n, 2).
-
-    Returns:
-        The first row of each distinct text, and the number of the text in each row, shape=(n,);
-        None if there are more than `MAX_DISTINCT`.
+    Returns the first row of each distinct text, and the number of the text in each row, shape=(n,);
+    None if there are more than `MAX_DISTINCT`.
 
     >>> first, number = factorize(b"on,off,on", np.array([[0, 2], [3, 6], [7, 9]]))
     >>> first.tolist(), number.tolist()

@@ -72,14 +72,8 @@ def find_records(data: bytes, start: int, final: bool, rules: RecordRules, most:
     delimiters and line ends are part of the field. A quote is bad if it is not closed within the
     longest record or before the end, if text follows the closing quote, or if its field spans lines
     and the number of fields is wrong. A bad quote costs the line on which it was opened: the next
-    line is a new record.
-
-    Args:
-        data: A piece of the text.
-        start: Offset of the first record.
-        final: Whether nothing follows ``data``, so that its last record needs no line end.
-        rules: What separates records and fields.
-        most: Maximum number of records.
+    line is a new record. If nothing follows ``data`` (``final``), the last record needs no line
+    end.
     """
     table = np.empty((5, most), np.int64)
     text = np.frombuffer(data, np.uint8)
@@ -234,12 +228,6 @@ def merge_multiline_records(
     one record. Lines are records if there are at least four and all but a tenth have the right
     number of fields. A merged record that no known record follows is the last one.
 
-    Args:
-        data: The text.
-        final: Whether nothing follows it.
-        records: What `find_records` found in it.
-        rules: The rules by which it did.
-
     >>> rules = RecordRules(delimiter=ord(","), quote=ord('"'), fields=2)
     >>> data = b'1,"a\nb,c\nd",e\n2,f\n'
     >>> records = find_records(data, 0, True, rules, 9)
@@ -358,15 +346,10 @@ class Chunk:
 
 
 class TextFormat(ABC):
-    """Converts the records of a text to samples, for a `TextSource`, one file at a time.
+    """Converts the records of a text to samples, for a `TextSource`, one file at a time."""
 
-    Attributes:
-        name: Name of the format in settings and states.
-        min_head_records: Minimum number of records in the head of a live stream.
-    """
-
-    name: ClassVar[str]
-    min_head_records: int = 1
+    name: ClassVar[str]  # in settings and states
+    min_head_records: int = 1  # in the head of a live stream
 
     @property
     @abstractmethod
@@ -379,12 +362,7 @@ class TextFormat(ABC):
 
     @abstractmethod
     def infer_schema(self, head: Head) -> Schema:
-        """Infer the schema from the head of the first file.
-
-        Raises:
-            DataError: If there are no samples in it.
-            SchemaError: If a requested column does not exist.
-        """
+        """Infer the schema from the head of the first file."""
 
     def export_state(self) -> dict[str, Any]:
         """What was inferred from the head of the first file, except the schema."""
@@ -397,9 +375,7 @@ class TextFormat(ABC):
     def start(self, head: Head, *, again: bool = False) -> Records:
         """Start a file, and find the records at its top that are not samples, such as a header.
 
-        Args:
-            head: First bytes of the file.
-            again: Whether the file may be a restarted one, which may lack the header.
+        ``again``: the file may be a restarted one, which may lack the header.
         """
         del again
         return head.records(self.rules, 0)

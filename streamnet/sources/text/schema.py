@@ -182,16 +182,13 @@ _WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
 def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
-    """Whether the first of these records is a header.
+    """Whether the first of these records, all of one length, is a header.
 
-    It is one if it contains a name in ``known``; or if it counts the columns, see
-    `_numbers_columns`; or if it has a name above a column of numbers; or if all its fields are
-    distinct names that do not occur below. The first name may be empty, as above record numbers.
-    The last rule does not apply if all names in ``known`` are those of columns without a header.
-
-    Args:
-        rows: The first records, all with the same number of fields.
-        known: Names of columns in settings.
+    It is one if it contains a name in ``known``, those of the settings; or if it counts the
+    columns, see `_numbers_columns`; or if it has a name above a column of numbers; or if all its
+    fields are distinct names that do not occur below. The first name may be empty, as above record
+    numbers. The last rule does not apply if all ``known`` names are those of columns without a
+    header.
     """
     if not rows:
         return False
@@ -294,14 +291,9 @@ def warn_of_misread_columns(
 ) -> None:
     """Warn, once per file, about columns whose inferred kind may be wrong.
 
-    Args:
-        file: Name of the file.
-        schema: Its columns.
-        values: Texts that are not missing, by column: those whose kind or task was inferred, or
-            that were declared as times.
-        missing: Texts that stand for a missing value.
-        typed: Whether the format distinguishes numbers from texts. Then texts with fractions may be
-            numbers; integers are likelier codes, as the format says.
+    ``values`` has texts that are not missing, of the columns whose kind or task was inferred, or
+    that were declared as times. If the format distinguishes numbers from texts (``typed``), texts
+    with fractions may be numbers; integers are likelier codes, as the format says.
     """
     kinds = dict(schema.fields)
     words: dict[str, tuple[str, str]] = {}
@@ -333,13 +325,7 @@ def warn_of_misread_columns(
 def warn_of_thousands_separators(
     file: str, schema: Schema, values: Mapping[str, Sequence[str]]
 ) -> None:
-    """Warn, once per file with decimal commas, about dots that are parsed as separators.
-
-    Args:
-        file: Name of the file.
-        schema: Its columns.
-        values: Original texts by column.
-    """
+    """Warn, once per file with decimal commas, about dots that are parsed as separators."""
     numbers = [name for name, kind in schema.fields if kind is Kind.NUMBER]
     if schema.task is Task.REGRESSION:
         numbers.append(str(schema.target))
