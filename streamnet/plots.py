@@ -6,7 +6,6 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamnet.durability.files import write_durably
 from streamnet.errors import ConfigurationError, StreamnetError
-from streamnet.validation import check_array
+from streamnet.validation import check_array, check_extra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,36 +23,18 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg")
 """Endings of picture files."""
 
-INSTALL = "a plot needs matplotlib, which is not installed: pip install 'streamnet[report]'"
 MAX_ANNOTATED_CLASSES = 30  # classes, before there is no room for a number in each cell
 MAX_LABEL_LENGTH = 16  # characters of a label
 NO_ANSWER = "(none)"
 BINS = 40
 
 
-def check_matplotlib() -> None:
-    """Refuse now, before hours of work, what could not be drawn afterwards.
-
-    Raises:
-        ConfigurationError: If matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise ConfigurationError(INSTALL)
-
-
 def confusion_figure(labels: Sequence[Any], confusion: ArrayLike) -> Figure:
     """A heat map of a confusion matrix: a row for each truth, a column for each answer.
 
-    The colour is the share of the row, so that rare classes are seen as well as frequent ones; the
-    number is that of samples. A last column is there if answers are missing.
-
-    Args:
-        labels: Labels by class number, texts or not.
-        confusion: Shape (C, C + 1), rows truths, columns answers, the last for none.
-
-    Raises:
-        ConfigurationError: If there are no labels, the confusion is no matrix that fits them, or
-            matplotlib is not installed.
+    The color is the share of the row, so that rare classes are seen as well as frequent ones; the
+    number is that of samples. ``confusion`` has shape (C, C + 1): its last column, for missing
+    answers, is shown only if there are any.
 
     >>> confusion_figure(("R", "M"), [[23, 8, 0], [0, 30, 0]]).axes[0].get_xlabel()
     'answer'
@@ -96,15 +77,7 @@ def confusion_figure(labels: Sequence[Any], confusion: ArrayLike) -> Figure:
 
 
 def residual_figure(truths: ArrayLike, answers: ArrayLike) -> Figure:
-    """Answers beside truths, and how the errors are distributed; those not finite are left out.
-
-    Args:
-        truths: Shape (n,).
-        answers: Shape (n,).
-
-    Raises:
-        ConfigurationError: If the shapes differ, no error is finite, or matplotlib is not
-            installed.
+    """Answers beside truths, and a histogram of the errors; infinite ones are left out.
 
     >>> residual_figure([1.0, 2.0], [1.5, 2.0]).axes[1].get_xlabel()
     'truth - answer'
@@ -128,16 +101,7 @@ def residual_figure(truths: ArrayLike, answers: ArrayLike) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure to a file, which is there as a whole or not at all.
-
-    Args:
-        figure: What the other functions return.
-        path: Its ending, .png or .svg, tells the format. The same figure gives the same bytes.
-
-    Raises:
-        ConfigurationError: If the name has another ending.
-        StreamnetError: If the file can't be written.
-    """
+    """Write a figure to a .png or .svg file atomically; the same figure gives the same bytes."""
     import matplotlib as mpl
 
     suffix = Path(path).suffix
@@ -160,7 +124,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 def _figure(width: float, height: float) -> Figure:
     """An empty figure that no window system knows of; sizes in inches."""
-    check_matplotlib()
+    check_extra("report", "matplotlib")
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -41,13 +41,9 @@ def _fill(out: NDArray[np.float64], key: Any, first: int) -> None:
 
 @jit
 def fill_rows(out: NDArray[Any], key: Any, first: int, limit: float) -> None:
-    """Fill each row of ``out`` with numbers uniform in [-limit, limit).
+    """Fill each row of ``out``, shape=(rows, n), with numbers uniform in [-limit, limit).
 
-    Args:
-        out: shape=(rows, n), float32 or float64.
-        key: uint64; row i equals `fill_uniform` with the key ``mix_key(key, first + i)``.
-        first: Number of the first row.
-        limit: Scale of all numbers.
+    Row i equals `fill_uniform` with the key ``mix_key(key, first + i)``, a uint64.
     """
     for i in range(out.shape[0]):
         row = mix_key(np.uint64(key), np.uint64(first + i))

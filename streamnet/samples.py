@@ -1,8 +1,4 @@
-"""Samples of a stream as columns: schema, block, position, and the operations on them.
-
-A `Schema` converts to plain values and back; blocks of an earlier schema can be widened to a
-later one and concatenated. Small constant columns are cached and shared.
-"""
+"""Samples of a stream as columns: schema, block, position, and the operations on them."""
 
 from __future__ import annotations
 
@@ -242,11 +238,7 @@ class Inputs(Struct, frozen=True, eq=False, gc=False):
 
 
 def make_marks(first: int, count: int) -> NDArray[np.int64]:
-    """Make the marks of a block of rows without lines; see `Block`.
-
-    Args:
-        first: Number of the first row.
-        count: Number of rows.
+    """Make the marks of ``count`` rows without lines, from row ``first`` on; see `Block`.
 
     >>> make_marks(5, 1).tolist()
     [[5, 5, 0], [6, 6, 0]]
@@ -257,11 +249,7 @@ def make_marks(first: int, count: int) -> NDArray[np.int64]:
 
 
 def schema_to_dict(schema: Schema) -> dict[str, Any]:
-    """Convert a schema to plain values.
-
-    >>> schema_to_dict(Schema((Field("age", Kind.NUMBER),), "income"))
-    {'fields': [['age', 'number']], 'target': 'income', 'task': None}
-    """
+    """Convert a schema to plain values."""
     return {
         "fields": [[name, str(kind)] for name, kind in schema.fields],
         "target": schema.target,
@@ -343,9 +331,5 @@ def cache_small(make: Callable[..., T]) -> Callable[..., T]:
 
 @cache_small
 def constant_column(count: int, number: float, dtype: DTypeLike) -> NDArray[Any]:
-    """An array of ``count`` equal numbers, not to be modified; see `cache_small`.
-
-    >>> constant_column(3, -1, np.int32)
-    array([-1, -1, -1], dtype=int32)
-    """
+    """An array of ``count`` equal numbers, not to be modified; see `cache_small`."""
     return np.full(count, number, dtype)

@@ -28,11 +28,7 @@ def as_kernel_array(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
 
 
 def as_flags(values: ArrayLike | None, default: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert flags to uint8 in the shape of ``default``, which is used for None.
-
-    Raises:
-        ValueError: If ``values`` cannot be broadcast to that shape.
-    """
+    """Convert flags to uint8 in the shape of ``default``, which is used for None."""
     if values is None:
         return default
     array = as_kernel_array(values, np.uint8)
@@ -42,14 +38,7 @@ def as_flags(values: ArrayLike | None, default: NDArray[np.uint8]) -> NDArray[np
 
 
 def check_integer(name: str, value: object) -> int:
-    """Validate an integer of any type.
-
-    Args:
-        name: Name of the setting.
-        value: Value to check.
-
-    Raises:
-        ConfigurationError: If it is not an integer, or a bool.
+    """Validate an integer of any type but bool.
 
     >>> import numpy as np
     >>> check_integer("units", np.uint8(3))
@@ -61,48 +50,21 @@ def check_integer(name: str, value: object) -> int:
 
 
 def check_number(name: str, value: object) -> float:
-    """Validate a number of any type; an integer stays an integer.
-
-    Args:
-        name: Name of the setting.
-        value: Value to check.
-
-    Raises:
-        ConfigurationError: If it is not a number, or a bool.
-    """
+    """Validate a number of any type but bool; an integer stays an integer."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ConfigurationError(f"{name} is {value!r}, but must be a number")
     return int(value) if isinstance(value, Integral) else float(value)
 
 
 def check_bool(name: str, value: object) -> bool:
-    """Validate a bool, Python's or numpy's.
-
-    Args:
-        name: Name of the setting.
-        value: Value to check.
-
-    Raises:
-        ConfigurationError: If it is not a bool.
-    """
+    """Validate a bool, Python's or numpy's."""
     if not isinstance(value, bool | np.bool_):
         raise ConfigurationError(f"{name} is {value!r}, but must be True or False")
     return bool(value)
 
 
 def check_array(name: str, given: ArrayLike) -> NDArray[np.float64]:
-    """Convert numbers to an array of any shape.
-
-    Args:
-        name: Name of the argument.
-        given: Values to convert.
-
-    Raises:
-        ConfigurationError: If a value is not a number, or rows differ in length.
-
-    >>> check_array("answers", [1, 2.5])
-    array([1. , 2.5])
-    """
+    """Convert numbers to an array of any shape."""
     try:
         return np.asarray(given, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -113,9 +75,6 @@ def check_array(name: str, given: ArrayLike) -> NDArray[np.float64]:
 
 def to_builtins(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Replace numpy numbers in settings by Python ones, and types by their names.
-
-    Args:
-        settings: Values by name; mappings among them are converted likewise.
 
     >>> import numpy as np
     >>> to_builtins({"alpha": np.float64(0.5), "encoder": {"clip": np.int64(3)}})
@@ -136,9 +95,6 @@ def to_builtin(value: Any) -> Any:
 def check_extra(extra: str, *packages: str) -> None:
     """Check that the packages of an extra are installed.
 
-    Raises:
-        ConfigurationError: If one is missing.
-
     >>> check_extra("serve", "json", "nowhere")
     Traceback (most recent call last):
     streamnet.errors.ConfigurationError: nowhere is not installed, but is needed for this:
@@ -153,11 +109,7 @@ def check_extra(extra: str, *packages: str) -> None:
 
 
 def check_seed(given: SupportsIndex) -> int:
-    """Validate a seed, an integer of any type.
-
-    Raises:
-        ConfigurationError: If it is not an integer from 0 to 2**64 - 1.
-    """
+    """Validate a seed, an integer of any type."""
     try:
         seed = index(given)
     except TypeError:
@@ -171,9 +123,6 @@ def check_seed(given: SupportsIndex) -> int:
 
 def to_signed_seed(given: SupportsIndex) -> int:
     """The signed integer with the same 64 bits as a seed, as kernels take it.
-
-    Raises:
-        ConfigurationError: If `check_seed` raises it.
 
     >>> to_signed_seed(7), to_signed_seed(2**64 - 7)
     (7, -7)

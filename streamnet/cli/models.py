@@ -155,8 +155,9 @@ def evaluate(
     from streamnet.cli.views.report import DisplayOptions, show_evaluation
     from streamnet.durability.files import OutputPath, check_output_paths
     from streamnet.modelfiles import Model
-    from streamnet.plots import SUFFIXES, check_matplotlib
+    from streamnet.plots import SUFFIXES
     from streamnet.runs.inference import evaluate_files
+    from streamnet.validation import check_extra
 
     outputs = [
         OutputPath(name, path, suffixes)
@@ -167,7 +168,7 @@ def evaluate(
         outputs, {str(model): "the model", **dict.fromkeys(files, "a file to evaluate")}
     )
     if plot is not None:
-        check_matplotlib()
+        check_extra("report", "matplotlib")
     display = DisplayOptions(report, plot, per_class=per_class, confusion=confusion)
     with log_to_stderr():
         loaded = Model.load(model)

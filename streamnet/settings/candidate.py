@@ -157,11 +157,7 @@ class CandidateSettings(Settings):
     rehearsal_tolerance: NonNegative | None = None
 
     def check_rules(self) -> None:
-        """Check the rules between settings.
-
-        Raises:
-            ConfigurationError: If settings contradict each other.
-        """
+        """Check the rules between settings."""
         if len(self.activations) != len(self.hidden):
             raise ConfigurationError(
                 f"activation has {len(self.activations)} layers, but hidden has {len(self.hidden)}"

@@ -24,9 +24,7 @@ _HOST_NAME = r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)"  # a name or an IP address, as 
 _PORT = r"(?::[0-9]{1,5})?"
 _HOST = re.compile(_HOST_NAME + _PORT, re.IGNORECASE)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://" + _HOST_NAME + _PORT, re.IGNORECASE)
-_DEFAULT_PORT = re.compile(
-    r"http://.*:80|https://.*:443", re.IGNORECASE
-)  # which browsers leave out
+_DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443", re.IGNORECASE)  # omitted by browsers
 
 
 def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -93,11 +91,7 @@ class ServeSection(Section, frozen=True):
     drain_seconds: Positive = 5.0
 
     def check_rules(self) -> None:
-        """Check that certificate and key are given together.
-
-        Raises:
-            ConfigurationError: If one of them is missing.
-        """
+        """Check that certificate and key are given together."""
         pair = ("tls_certificate", "tls_key")
         for name, other in (pair, pair[::-1]):
             if getattr(self, name) is not None and getattr(self, other) is None:
@@ -146,11 +140,7 @@ class ModelSettings(LearningTables, frozen=True):
     intake: IntakeSection = IntakeSection()
 
     def check_rules(self) -> None:
-        """Check the source and the state directory.
-
-        Raises:
-            ConfigurationError: If settings do not suit a daemon.
-        """
+        """Check that source and state suit a daemon."""
         source = self.source
         if source.target is None:
             raise ConfigurationError("source.target is not given, but a model needs one")
@@ -181,20 +171,13 @@ class DaemonSettings(Section, frozen=True):
     model: dict[str, ModelSettings] = Field(default_factory=dict)
 
     def check_rules(self) -> None:
-        """Check the names of the models.
-
-        Raises:
-            ConfigurationError: If one cannot be a name.
-        """
+        """Check the names of the models."""
         for name in self.model:
             check_model_name(name)
 
 
 def check_model_name(name: str) -> None:
     """Reject a name that cannot be that of a folder and part of a URL.
-
-    Raises:
-        ConfigurationError: If the name is rejected.
 
     >>> check_model_name("../x")
     Traceback (most recent call last):
@@ -209,30 +192,17 @@ def check_model_name(name: str) -> None:
 
 
 def load(path: str | Path) -> DaemonSettings:
-    """Read a daemon's run file.
-
-    Raises:
-        ConfigurationError: If it cannot be read, is not TOML, or has wrong or unknown keys; the
-            message has a line for each: file, line, key, value, rule.
-    """
+    """Read a daemon's run file."""
     return parse(read_text(path), str(path))
 
 
 def parse(text: str, name: str = "run file") -> DaemonSettings:
-    """Read the text of a daemon's run file; ``name`` begins each line of an error message.
-
-    Raises:
-        ConfigurationError: As for `load`.
-    """
+    """Read the text of a daemon's run file; ``name`` begins each line of an error message."""
     return validate_settings(DaemonSettings, parse_toml(text, name), name=name, text=text)
 
 
 def parse_model(values: Mapping[str, Any]) -> ModelSettings:
-    """Validate the settings of one model as they come over HTTP, which may not name files.
-
-    Raises:
-        ConfigurationError: If there are wrong or unknown keys, all of which are named, or files.
-    """
+    """Validate the settings of one model as they come over HTTP, which may not name files."""
     settings = validate_settings(ModelSettings, values)
     for table, section in settings:
         for name, field in type(section).model_fields.items():

@@ -72,9 +72,6 @@ class AutoEncoderSettings(Settings):
         dtype: Data type of the weights.
         seed: Seed of initial weights, noise and negatives.
 
-    Raises:
-        ConfigurationError: If a setting breaks its rule.
-
     >>> AutoEncoderSettings(code=8, hidden=[32]).layers
     (32, 8, 32)
     >>> AutoEncoderSettings(noise=1.0)
@@ -127,9 +124,6 @@ class EncoderSettings(Settings):
         max_classes: Largest number of labels; samples with a later one are rejected.
         autoencoder: Settings of an auto-encoder whose code becomes inputs, see
             `AutoEncoderSettings`; None for none.
-
-    Raises:
-        ConfigurationError: If a setting breaks its rule.
     """
 
     scaling: ScalingName = "standard"

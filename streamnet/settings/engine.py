@@ -22,14 +22,7 @@ def list_rates(learning_rate: float, decay: float) -> tuple[float, ...]:
     """``learning_rate``, ``learning_rate - decay``, and so on while above 0.
 
     Both are taken as decimals: repeated subtraction of floats would now and then give one step too
-    many or too few.
-
-    Args:
-        learning_rate: The first rate, above 0.
-        decay: Difference between one rate and the next, at least 0; 0 gives a single rate.
-
-    Raises:
-        ConfigurationError: If a value breaks its rule.
+    many or too few. A decay of 0 gives a single rate.
 
     >>> list_rates(0.3, 0.1), list_rates(0.3, 0.0)
     ((0.3, 0.2, 0.1), (0.3,))
@@ -96,9 +89,6 @@ class EngineSettings(Settings):
             and a weight decay of 0.003.
         encoder: Settings of the `Encoder`.
 
-    Raises:
-        ConfigurationError: If a value breaks its rule.
-
     >>> EngineSettings(learning_rate=0.4, decay=0.005).template().describe()
     'relu 64-32, sgd 0.4'
     """
@@ -126,11 +116,7 @@ class EngineSettings(Settings):
     encoder: Mapping[str, Any] = field(default_factory=dict)
 
     def check_rules(self) -> None:
-        """Check the rules between settings.
-
-        Raises:
-            ConfigurationError: If settings contradict each other.
-        """
+        """Check the rules between settings."""
         if self.refit and self.follows_gopher:
             raise ConfigurationError("refit is True, but must be False with protocol gopher")
         for name in _RESERVED:

@@ -38,37 +38,43 @@ from streamnet.validation import check_bool, check_integer, check_number, to_bui
 MAX_INTEGER = 1 << 31  # of whole numbers that kernels read
 
 RULES = {
-    "bool": "must be true or false",
-    "finite": "must be a finite number",
-    "float": "must be a number",
-    "ge": "must be >= {ge}",
-    "gt": "must be > {gt}",
-    "int": "must be a whole number",
-    "le": "must be <= {le}",
-    "list": "must be a list",
-    "lt": "must be < {lt}",
-    "max_length": "must have at most {max_length} items",
-    "min_length": "must not be empty",
-    "str": "must be text in quotes",
-    "table": "must be a table",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a table",
+    "enum": "must be {expected}",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "greater_than": "must be > {gt}",
+    "greater_than_equal": "must be >= {ge}",
+    "int_type": "must be a whole number",
+    "less_than": "must be < {lt}",
+    "less_than_equal": "must be <= {le}",
+    "literal_error": "must be {expected}",
+    "mapping_type": "must be a table",
+    "model_type": "must be a table",
+    "string_too_long": "must be a single character",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text in quotes",
+    "string_unicode": "must be text in UTF-8",
+    "too_long": "must have at most {max_length} items",
+    "tuple_type": "must be a list",
 }
-"""How each rule reads in an error message."""
+"""How each rule reads in an error message, by pydantic's name of the error."""
 
 
 @final
 @dataclass(frozen=True)
 class Setting:
-    """How a setting is used beyond the constructor.
+    """How a setting is used beyond the constructor."""
 
-    Args:
-        grid: Whether `[population]` may list values of it to try.
-        files: Whether it names files, which is not possible over HTTP.
-        reloadable: Whether a running process can take over a new value.
-    """
+    grid: bool = False  # `[population]` may list values of it to try
+    files: bool = False  # it names files, which is not possible over HTTP
+    reloadable: bool = False  # a running process can take over a new value
 
-    grid: bool = False
-    files: bool = False
-    reloadable: bool = False
+
+def call_schema(when: str, function: Callable[[Any], Any], schema: Any) -> dict[str, Any]:
+    """Pydantic's schema of a value that a function converts before or after validation."""
+    call = {"type": "no-info", "function": function}
+    return {"type": f"function-{when}", "function": call, "schema": schema}
 
 
 @final
@@ -79,8 +85,7 @@ class Check:
     function: Callable[[Any], Any]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> dict[str, Any]:
-        call = {"type": "no-info", "function": self.function}
-        return {"type": "function-after", "function": call, "schema": handler(source)}
+        return call_schema("after", self.function, handler(source))
 
 
 @final
@@ -89,8 +94,7 @@ class Listed:
     """A tuple for which a run file may give a list, or a single value for a list of one."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> dict[str, Any]:
-        call = {"type": "no-info", "function": _as_tuple}
-        return {"type": "function-before", "function": call, "schema": handler(source)}
+        return call_schema("before", _as_tuple, handler(source))
 
 
 @final
@@ -100,16 +104,10 @@ class PerLayer:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> dict[str, Any]:
         each = handler.generate_schema(get_args(source)[1])
-        listed = {"type": "no-info", "function": _as_tuple}
-        single = {"type": "no-info", "function": lambda v: v[0] if len(v) == 1 else v}
-        inner = {"type": "function-before", "function": listed, "schema": each}
+        inner = call_schema("before", _as_tuple, each)
         dump = {"type": "function-plain", "function": _to_json}
-        return {
-            "type": "function-after",
-            "function": single,
-            "schema": inner,
-            "serialization": dump,
-        }
+        outer = call_schema("after", lambda v: v[0] if len(v) == 1 else v, inner)
+        return {**outer, "serialization": dump}
 
 
 @final
@@ -118,14 +116,8 @@ class Enumeration:
     """An enumeration whose members a run file names by their values."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> dict[str, Any]:
-        members = list(source)
-        return {
-            "type": "enum",
-            "cls": source,
-            "members": members,
-            "sub_type": "str",
-            "strict": False,
-        }
+        members = {"cls": source, "members": list(source), "sub_type": "str"}
+        return {"type": "enum", **members, "strict": False}
 
 
 def _as_tuple(value: object) -> object:
@@ -170,11 +162,7 @@ class Settings:
         self.check_rules()
 
     def check_rules(self) -> None:
-        """Check the rules between settings.
-
-        Raises:
-            ConfigurationError: If settings contradict each other.
-        """
+        """Check the rules between settings."""
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, as JSON can hold them."""
@@ -182,11 +170,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Settings from values by name; the others keep their defaults.
-
-        Raises:
-            ConfigurationError: If a name is unknown or a value breaks its rule.
-        """
+        """Settings from values by name; the others keep their defaults."""
         return build_settings(cls, values, cls.__name__)
 
 
@@ -195,11 +179,7 @@ T = TypeVar("T", bound=Settings)
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def declare(cls: type[T]) -> type[T]:
-    """Decorator of a class of settings: a frozen dataclass whose docstring describes its fields.
-
-    Raises:
-        TypeError: If a field is not described under ``Args:``.
-    """
+    """Decorator of a class of settings: a frozen dataclass whose docstring describes its fields."""
     made = dataclass(frozen=True)(cls)
     parameters = [_make_parameter(declaration) for declaration in list_settings(made).values()]
     made.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -264,17 +244,17 @@ def _check_value(name: str, value: Any, hint: Any) -> Any:
 def _find_broken_rule(mark: Any, value: Any) -> str:
     match mark:
         case Gt(gt=bound) if not value > bound:
-            return RULES["gt"].format(gt=_format_bound(bound))
+            return RULES["greater_than"].format(gt=format_bound(bound))
         case Ge(ge=bound) if not value >= bound:
-            return RULES["ge"].format(ge=_format_bound(bound))
+            return RULES["greater_than_equal"].format(ge=format_bound(bound))
         case Lt(lt=bound) if not value < bound:
-            return RULES["lt"].format(lt=_format_bound(bound))
+            return RULES["less_than"].format(lt=format_bound(bound))
         case Le(le=bound) if not value <= bound:
-            return RULES["le"].format(le=_format_bound(bound))
+            return RULES["less_than_equal"].format(le=format_bound(bound))
         case MinLen() if not value:
-            return RULES["min_length"]
+            return RULES["string_too_short"]
         case MaxLen(max_length=most) if len(value) > most:
-            return RULES["max_length"].format(max_length=most)
+            return RULES["too_long"].format(max_length=most)
     return ""
 
 
@@ -293,7 +273,7 @@ def _check_type(name: str, value: Any, hint: Any) -> Any:
         return _SCALARS[hint](name, value)
     if origin is tuple:
         if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-            raise _error(name, value, RULES["list"])
+            raise _error(name, value, RULES["tuple_type"])
         return tuple(_check_value(f"{name}[{i}]", v, options[0]) for i, v in enumerate(value))
     if issubclass(origin or hint, Enum):
         if value not in list(hint):
@@ -332,13 +312,13 @@ def _check_finite(name: str, value: Any) -> float:
     except OverflowError:
         finite = False
     if not finite:
-        raise _error(name, value, RULES["finite"])
+        raise _error(name, value, RULES["finite_number"])
     return number
 
 
 def _check_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise _error(name, value, RULES["str"])
+        raise _error(name, value, RULES["string_type"])
     return value
 
 
@@ -354,8 +334,9 @@ def _error(name: str, value: Any, rule: str) -> ConfigurationError:
     return ConfigurationError(f"{name} is {value!r}, but {rule}")
 
 
-def _format_bound(bound: Any) -> str:
-    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+def format_bound(bound: Any) -> Any:
+    """A bound as people write it: 1 rather than 1.0, and all digits of an integer."""
+    return f"{bound:g}" if isinstance(bound, float) else bound
 
 
 def format_choices(options: Iterable[Any]) -> str:
@@ -369,26 +350,13 @@ def format_choices(options: Iterable[Any]) -> str:
 
 
 def build_settings(cls: type[T], values: Mapping[str, Any], owner: str) -> T:
-    """Settings of ``owner`` from keyword arguments.
-
-    Raises:
-        ConfigurationError: If a name is unknown or a value breaks its rule.
-    """
+    """Settings of ``owner`` from keyword arguments."""
     check_names(values, list_settings(cls), owner)
     return cls(**values)
 
 
 def check_group(name: str, values: Any, cls: type, *without: str) -> None:
-    """Reject values of a group of settings that are not a mapping of known names; None is fine.
-
-    Args:
-        name: Name of the argument.
-        values: The group's settings by name.
-        cls: The class that declares them.
-        without: Declared names that are not available here.
-
-    Raises:
-        ConfigurationError: If they are no mapping, or a name is unknown.
+    """Reject values that are not a mapping of known names, ``without`` some; None is fine.
 
     >>> from streamnet.settings.learning import SearchSettings
     >>> check_group("evolution", {"evry": 3}, SearchSettings)
@@ -415,16 +383,7 @@ def _find_group(hint: Any) -> Any:
 def check_names(
     given: Iterable[str], known: Iterable[str], owner: str = "", *, within: str = ""
 ) -> None:
-    """Reject the first name that is not known.
-
-    Args:
-        given: Names of settings.
-        known: Names that exist.
-        owner: What has the settings, for the message.
-        within: Name of the group that the settings are in.
-
-    Raises:
-        ConfigurationError: If a name is unknown; the message suggests the closest known one.
+    """Reject the first name that is not known; the message suggests the closest known one.
 
     >>> check_names(["sed"], ["seed", "window"], "Learner")
     Traceback (most recent call last):
@@ -467,11 +426,6 @@ def with_settings(
     """Decorator of a function or class that takes declared settings as ``**settings``.
 
     In its signature and its docstring each setting stands by itself, with type and default.
-
-    Args:
-        groups: Classes of settings.
-        more: Further settings.
-        without: Names to leave out.
     """
     excluded = set(without)
     declared = {d.name: d for group in groups for d in list_settings(group).values()}

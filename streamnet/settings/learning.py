@@ -26,6 +26,7 @@ from streamnet.settings.fields import (
     Settings,
     Size,
     Text,
+    call_schema,
     declare,
     list_settings,
 )
@@ -54,9 +55,6 @@ def parse_hidden(text: str) -> tuple[int, ...]:
 
     >>> parse_hidden("64-32"), parse_hidden("linear")
     ((64, 32), ())
-
-    Raises:
-        ConfigurationError: If the text has another form.
     """
     if text in ("linear", "none"):
         return ()
@@ -79,8 +77,7 @@ class _Units:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> dict[str, Any]:
         # Of several numbers it would be unclear whether they are networks, or layers of one.
-        call = {"type": "no-info", "function": lambda v: str(v) if type(v) is int else v}
-        return {"type": "function-before", "function": call, "schema": handler(source)}
+        return call_schema("before", lambda v: str(v) if type(v) is int else v, handler(source))
 
 
 def _check_not_empty(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -117,26 +114,18 @@ if TYPE_CHECKING:
         def __getattr__(self, name: str) -> Any: ...
 
 else:
+    _DOC = "\n".join(("Grid.", "Args:", *(f"    {d.name}: {d.doc}" for d in GRID.values())))
     Grid = make_dataclass(
         "Grid",
         [(d.name, d.hint, field(default=None)) for d in GRID.values()],
         bases=(Settings,),
-        namespace={
-            "__module__": __name__,
-            "__doc__": "\n".join(
-                ("Grid.", "Args:", *(f"    {d.name}: {d.doc}" for d in GRID.values()))
-            ),
-        },
+        namespace={"__module__": __name__, "__doc__": _DOC},
         frozen=True,
     )
 
 
 def check_candidates(given: Any) -> tuple[CandidateSettings, ...] | None:
-    """Settings of each candidate as a tuple; None stays None.
-
-    Raises:
-        ConfigurationError: If they are something else, such as their number.
-    """
+    """Settings of each candidate as a tuple; None stays None."""
     if given is None:
         return None
     found: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) else (given,)
@@ -151,10 +140,7 @@ def check_candidates(given: Any) -> tuple[CandidateSettings, ...] | None:
 def expand_grid(candidates: int | None = None, **values: Sequence[Any]) -> list[CandidateSettings]:
     """Every combination of the values given for some settings; the others keep their defaults.
 
-    Args:
-        candidates: How many to return: fewer take the first combinations, more repeat them with
-            other initial weights. None returns each combination once.
-        values: Lists of values by name of the setting.
+    Fewer ``candidates`` take the first combinations, more repeat them with other initial weights.
 
     >>> [c.describe() for c in expand_grid(optimizer=["sgd"], learning_rate=[0.1, 0.2])]
     ['tanh 32, sgd 0.1', 'tanh 32, sgd 0.2']
@@ -212,13 +198,6 @@ CRITERION_TASKS: dict[str, tuple[Task, ...]] = {
 
 def check_criterion(name: str, task: Task | str | None = None) -> str:
     """The name of a criterion in `CRITERION_TASKS`; ``f_measure`` is an alias of ``f1``.
-
-    Args:
-        name: The criterion.
-        task: What is predicted, if known.
-
-    Raises:
-        ConfigurationError: If there is no such criterion, or it is not defined for the task.
 
     >>> check_criterion("accuracy", "regression")
     Traceback (most recent call last):

@@ -325,21 +325,12 @@ class RunSettings(LearningTables, frozen=True):
 
 
 def load(path: str | Path) -> RunSettings:
-    """Read a run file.
-
-    Raises:
-        ConfigurationError: If it cannot be read, is not TOML, or has wrong or unknown keys; the
-            message has a line for each: file, line, key, value, rule.
-    """
+    """Read a run file; an error has a line for each mistake: file, line, key, value, rule."""
     return parse(read_text(path), str(path))
 
 
 def parse(text: str, name: str = "run file") -> RunSettings:
-    """Read the text of a run file; ``name`` begins each line of an error message.
-
-    Raises:
-        ConfigurationError: As for `load`.
-    """
+    """Read the text of a run file; ``name`` begins each line of an error message."""
     values = parse_toml(text, name)
     if "serve" in values and "model" in values:
         raise ConfigurationError(f"{name} is a daemon's run file; use streamnet serve")
@@ -354,14 +345,8 @@ def apply_overrides(
 ) -> RunSettings:
     """Settings with some values replaced, by dotted key; None replaces nothing.
 
-    Args:
-        settings: The settings to start from.
-        overrides: Values by dotted key.
-        name: Begins each line of an error message.
-        called: Display names of keys in error messages, such as those of options.
-
-    Raises:
-        ConfigurationError: If keys are unknown or values break their rules; all are named.
+    In error messages ``name`` begins each line, and ``called`` has display names of keys, such as
+    those of options.
 
     >>> apply_overrides(parse("run.seed = 7"), {"run.seed": 8, "run.threads": None}).run.seed
     8
@@ -392,18 +377,7 @@ def validate_settings(
     text: str = "",
     called: Mapping[str, str] | None = None,
 ) -> S:
-    """Validate plain values as settings.
-
-    Args:
-        model: Class of the settings.
-        values: Tables and keys, as in a run file.
-        name: Begins each line of an error message.
-        text: The TOML text the values were read from, for line numbers in error messages.
-        called: Display names of keys in error messages.
-
-    Raises:
-        ConfigurationError: If keys are unknown or values break their rules; all are named.
-    """
+    """Validate plain values as settings; see `format_errors` for the other arguments."""
     try:
         return model.model_validate(values)
     except ValidationError as error:

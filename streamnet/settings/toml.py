@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from streamnet.errors import ConfigurationError
-from streamnet.settings.fields import RULES
+from streamnet.settings.fields import RULES, format_bound
 
 KeyPath = tuple[str | int, ...]
 """Names of tables and keys from the outside in; a number is an index in a list."""
@@ -35,11 +35,7 @@ _LEXEME = re.compile(
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a run file.
-
-    Raises:
-        ConfigurationError: If it cannot be read or is not text.
-    """
+    """The text of a run file."""
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -49,11 +45,7 @@ def read_text(path: str | Path) -> str:
 
 
 def parse_toml(text: str, name: str) -> dict[str, Any]:
-    """The tables of a run file as plain values.
-
-    Raises:
-        ConfigurationError: If it is not TOML.
-    """
+    """The tables of a run file as plain values."""
     try:
         return tomllib.loads(text)
     except RecursionError as error:
@@ -150,28 +142,6 @@ def _current_element(table: KeyPath, counts: Mapping[KeyPath, int]) -> KeyPath:
 
 Tables = dict[KeyPath, type[BaseModel]]
 
-_RULES = {
-    "bool_type": RULES["bool"],
-    "dict_type": RULES["table"],
-    "enum": "must be {expected}",
-    "finite_number": RULES["finite"],
-    "float_type": RULES["float"],
-    "greater_than": RULES["gt"],
-    "greater_than_equal": RULES["ge"],
-    "int_type": RULES["int"],
-    "less_than": RULES["lt"],
-    "less_than_equal": RULES["le"],
-    "literal_error": "must be {expected}",
-    "mapping_type": RULES["table"],
-    "model_type": RULES["table"],
-    "string_too_long": "must be a single character",
-    "string_too_short": RULES["min_length"],
-    "string_type": RULES["str"],
-    "string_unicode": "must be text in UTF-8",
-    "too_long": RULES["max_length"],
-    "tuple_type": RULES["list"],
-}
-
 
 def format_errors(
     error: ValidationError,
@@ -182,15 +152,10 @@ def format_errors(
     text: str,
     called: Mapping[str, str],
 ) -> str:
-    """One line for each error, in the order of the file.
+    """One line for each error that pydantic found, in the order of the file.
 
-    Args:
-        error: The errors that pydantic found.
-        model: Class of the settings.
-        values: The values that were validated.
-        name: Name of the file, or of another origin of the values; may be empty.
-        text: The file's text, for line numbers; empty without a file.
-        called: Display names of dotted keys.
+    Line numbers are those of ``text``, which may be empty, as may ``name``; ``called`` has display
+    names of dotted keys.
     """
     lines, tables = locate_keys(text), _list_tables(model)
     found = [
@@ -232,8 +197,8 @@ def _locate_error(
         key = message.split(" ", 1)[0]
         path = path if key in path[-2:] else (*path, *key.split("."))
         return path, f"{_display_name(path, called)}{message.removeprefix(key)}"
-    context = {name: _format_bound(value) for name, value in context.items()}
-    rule = _RULES[error["type"]].format(**context) if error["type"] in _RULES else error["msg"]
+    context = {name: format_bound(value) for name, value in context.items()}
+    rule = RULES[error["type"]].format(**context) if error["type"] in RULES else error["msg"]
     return path, f"{_display_name(path, called)} is {_format_value(error['input'])}, but {rule}"
 
 
@@ -266,11 +231,6 @@ def _suggest_key(path: KeyPath, tables: Tables) -> str:
         place = ("NAME" if part == "*" else part for part in elsewhere[close[0]])
         return f"did you mean {_format_path((*place, close[0]))}?"
     return f"known here: {', '.join(known)}"
-
-
-def _format_bound(value: object) -> object:
-    """A bound as people write it: 1 rather than 1.0, and all digits of an integer."""
-    return f"{value:g}" if isinstance(value, float) else value
 
 
 def _format_value(value: object) -> str:
