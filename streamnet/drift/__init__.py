@@ -5,8 +5,7 @@ from __future__ import annotations
 from streamnet.drift.adwin import ADWIN
 from streamnet.drift.base import DETECTORS, Change, Direction, DriftDetector
 from streamnet.drift.ddm import DDM
-from streamnet.drift.hddm_a import HDDMA
-from streamnet.drift.hddm_w import HDDMW
+from streamnet.drift.hddm import HDDMA, HDDMW
 from streamnet.drift.page_hinkley import PageHinkley
 
 __all__ = (

@@ -15,6 +15,7 @@ from streamnet.drift.base import (
     MAX_MAGNITUDE,
     MEAN,
     DriftDetector,
+    Histogram,
     insert,
     integer,
     number,
@@ -31,9 +32,10 @@ MOST_BUCKETS = 100
 
 @exact
 def _count_outdated(
-    suffixes: NDArray[np.float64], buckets: int, delta: float, min_window_length: int, span: float
+    suffixes: NDArray[np.float64], delta: float, min_window_length: int, span: float
 ) -> int:
     """Count the oldest buckets to drop until no cut separates two different means."""
+    buckets: int = suffixes.shape[1]
     for first in range(buckets):
         width, mean = suffixes[0, first], suffixes[1, first]
         variance = suffixes[2, first] / width
@@ -58,33 +60,26 @@ def _count_outdated(
 @exact
 def _detect_change(
     values: NDArray[np.float64],
-    delta: float,
-    clock: int,
-    min_window_length: int,
-    grace_period: int,
-    span: float,
+    settings: tuple[float, int, int, int, int, float],
     running: NDArray[np.float64],
-    row_sizes: NDArray[np.int64],
-    means: NDArray[np.float64],
-    squares: NDArray[np.float64],
+    histogram: Histogram,
 ) -> int:
-    """Process values up to the first change; return how many."""
-    suffixes = np.empty((3, means.size))
+    delta, clock, _, min_window_length, grace_period, span = settings
     for i in range(values.size):
         if not math.isfinite(values[i]):
             continue
         x = min(max(values[i], -MAX_MAGNITUDE), MAX_MAGNITUDE)
         update_mean(running, x)
-        insert(row_sizes, means, squares, x)
+        insert(histogram, x)
         running[TICKS] += 1.0
         if running[TICKS] < clock:
             continue
         running[TICKS] = 0.0
         if running[COUNT] <= grace_period:
             continue
-        buckets = summarize(row_sizes, means, squares, suffixes)
+        suffixes = summarize(histogram)
         running[MEAN] = suffixes[1, 0]
-        outdated = _count_outdated(suffixes, buckets, delta, min_window_length, span)
+        outdated = _count_outdated(suffixes, delta, min_window_length, span)
         if outdated > 0:
             running[CHANGE_SIGN] = 1.0 if suffixes[1, outdated] > suffixes[1, 0] else -1.0
             running[OUTDATED] = outdated
@@ -94,7 +89,7 @@ def _detect_change(
 
 @final
 @dataclass(eq=False, kw_only=True)
-class ADWIN(DriftDetector, method="adwin"):
+class ADWIN(DriftDetector, method="adwin", kernel=_detect_change):
     """ADWIN2: a window that is as long as its mean stays the same.
 
     The window is shortened at its old end while some cut splits it into two parts whose means
@@ -113,9 +108,6 @@ class ADWIN(DriftDetector, method="adwin"):
         grace_period: Number of values before the first test.
         span: Width of the interval that contains almost all values; 1 in the paper.
 
-    Raises:
-        ConfigurationError: If a setting is out of range.
-
     >>> detector = ADWIN()
     >>> detector.update([0.0, 0.2] * 200 + [1.0] * 100)
     array([415, 447, 479])
@@ -132,29 +124,10 @@ class ADWIN(DriftDetector, method="adwin"):
 
     _running_size: ClassVar = OUTDATED + 1
 
-    def _detect(self, values: NDArray[np.float64]) -> int:
-        return _detect_change(
-            values,
-            self.delta,
-            self.clock,
-            self.min_window_length,
-            self.grace_period,
-            self.span,
-            self._arrays["running"],
-            self._arrays["row_sizes"],
-            self._arrays["means"],
-            self._arrays["squares"],
-        )
-
     def _forget(self) -> None:
-        running = self._arrays["running"]
-        row_sizes, means, squares = (
-            self._arrays[name] for name in ("row_sizes", "means", "squares")
-        )
-        remove_oldest(row_sizes, means, squares, int(running[OUTDATED]))
-        suffixes = np.empty((3, means.size))
-        summarize(row_sizes, means, squares, suffixes)
-        running[COUNT], running[MEAN] = suffixes[:2, 0]
+        running, histogram = self._kernel_arrays()
+        remove_oldest(histogram, int(running[OUTDATED]))
+        running[COUNT], running[MEAN] = summarize(histogram)[:2, 0]
         running[CHANGE_SIGN] = running[OUTDATED] = 0.0
 
     def _find_inconsistency(self) -> str:

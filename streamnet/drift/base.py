@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import abc
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, NamedTuple, Self, final, get_args
 
@@ -17,6 +16,10 @@ from streamnet.validation import as_kernel_array, check_integer, check_number
 
 MAX_ROWS = 40  # with one bucket a row already 10**12 values; beyond, the oldest are dropped
 
+# Buckets of 2**row values each: the number of them in each row, shape=(MAX_ROWS,), their means and
+# their sums of squares, both of shape=(MAX_ROWS, max_buckets + 1).
+Histogram = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
 
 @exact
 def _shift(means: NDArray[np.float64], squares: NDArray[np.float64], by: int) -> None:
@@ -28,13 +31,9 @@ def _shift(means: NDArray[np.float64], squares: NDArray[np.float64], by: int) ->
 
 
 @exact
-def insert(
-    row_sizes: NDArray[np.int64],  # shape=(MAX_ROWS,), buckets in each row
-    means: NDArray[np.float64],  # shape=(MAX_ROWS, max_buckets + 1)
-    squares: NDArray[np.float64],  # shape=(MAX_ROWS, max_buckets + 1)
-    x: float,
-) -> None:
+def insert(histogram: Histogram, x: float) -> None:
     """Add a value; a row with more than ``max_buckets`` buckets merges its oldest two."""
+    row_sizes, means, squares = histogram
     max_buckets = means.shape[1] - 1
     mean = x
     square = 0.0
@@ -53,28 +52,9 @@ def insert(
 
 
 @exact
-def insert_all(
-    row_sizes: NDArray[np.int64],
-    means: NDArray[np.float64],
-    squares: NDArray[np.float64],
-    values: NDArray[np.float64],
-    low: float,
-    high: float,
-) -> None:
-    """Add all finite values, each clipped to ``low`` and ``high``."""
-    for i in range(values.size):
-        if math.isfinite(values[i]):
-            insert(row_sizes, means, squares, min(max(values[i], low), high))
-
-
-@exact
-def remove_oldest(
-    row_sizes: NDArray[np.int64],
-    means: NDArray[np.float64],
-    squares: NDArray[np.float64],
-    count: int,
-) -> None:
+def remove_oldest(histogram: Histogram, count: int) -> None:
     """Remove the ``count`` oldest buckets."""
+    row_sizes, means, squares = histogram
     for r in range(MAX_ROWS - 1, -1, -1):
         drop = min(count, row_sizes[r])
         if drop > 0:
@@ -84,18 +64,14 @@ def remove_oldest(
 
 
 @exact
-def summarize(
-    row_sizes: NDArray[np.int64],
-    means: NDArray[np.float64],
-    squares: NDArray[np.float64],
-    suffixes: NDArray[np.float64],  # shape=(3, at least row_sizes.sum()), written
-) -> int:
+def summarize(histogram: Histogram) -> NDArray[np.float64]:
     """Compute count, mean and sum of squares of every suffix of the buckets, the longest first.
 
-    Returns:
-        The number of buckets.
+    shape=(3, buckets)
     """
+    row_sizes, means, squares = histogram
     buckets = row_sizes.sum()
+    suffixes = np.empty((3, buckets))
     n = 0.0
     mean = 0.0
     square = 0.0
@@ -111,11 +87,11 @@ def summarize(
             suffixes[0, at] = n
             suffixes[1, at] = mean
             suffixes[2, at] = square
-    return int(buckets)
+    return suffixes
 
 
 @exact
-def find_split(suffixes: NDArray[np.float64], buckets: int, sign: float) -> int:
+def find_split(suffixes: NDArray[np.float64], sign: float) -> int:
     """Find the least-squares split into an old and a new part: the first bucket of the new part.
 
     There must be at least two buckets. ``sign`` is 1 for a rise, -1 for a fall, 0 for either.
@@ -123,7 +99,7 @@ def find_split(suffixes: NDArray[np.float64], buckets: int, sign: float) -> int:
     best = 1
     best_gain = -np.inf
     width, mean = suffixes[0, 0], suffixes[1, 0]
-    for cut in range(1, buckets):
+    for cut in range(1, suffixes.shape[1]):
         new = suffixes[0, cut]
         gain = (suffixes[1, cut] - mean) * math.sqrt(width / (width - new) * new)
         gain = abs(gain) if sign == 0.0 else sign * gain
@@ -135,6 +111,9 @@ def find_split(suffixes: NDArray[np.float64], buckets: int, sign: float) -> int:
 
 Direction = Literal["up", "down", "both"]
 """The changes of the mean to detect: of a loss, "up" is a change for the worse."""
+Signs = tuple[float, float]
+SIGNS: dict[Any, Signs] = {"up": (1.0, 0.0), "down": (0.0, -1.0), "both": (1.0, -1.0)}
+"""A direction as kernels take it, for a rise and a fall; 0 for the one that is not detected."""
 
 # Places in the array "running": WARNING is 0 or 1, CHANGE_SIGN the sign of a new change or 0.
 COUNT, MEAN, WARNING, CHANGE_SIGN = range(4)
@@ -198,21 +177,29 @@ class Change(NamedTuple):
 
 
 @dataclass(eq=False, kw_only=True)
-class DriftDetector(abc.ABC):
+class DriftDetector:
     """Detects changes in the mean of a sequence of values, such as the losses of the champion.
 
     Values are processed one by one: results do not depend on how they are cut into blocks. Values
     that are not finite are skipped, and those beyond +-1e140 are clipped. Memory is bounded.
+
+    A subclass names its method and its kernel, a function of the values, the settings in order (a
+    direction as `SIGNS`), "running", the histogram and the further arrays. The kernel processes
+    values up to the first change, whose sign it sets, and returns how many.
+
+    Raises:
+        ConfigurationError: If a setting is out of range.
     """
 
     method: ClassVar[str] = ""
+    _kernel: ClassVar[Callable[..., int]]
     _running_size: ClassVar[int] = CHANGE_SIGN + 1
-    _extra_arrays: ClassVar[Mapping[str, tuple[int, ...]]] = {}  # shapes of further arrays
+    _further_arrays: ClassVar[Mapping[str, tuple[int, ...]]] = {}  # shapes
 
-    def __init_subclass__(cls, method: str = "") -> None:
+    def __init_subclass__(cls, method: str = "", kernel: Callable[..., int] | None = None) -> None:
         super().__init_subclass__()
-        if method:
-            cls.method = method
+        if kernel is not None:
+            cls.method, cls._kernel = method, staticmethod(kernel)
             DETECTORS[method] = cls
 
     @final
@@ -222,7 +209,6 @@ class DriftDetector(abc.ABC):
             value = _check_setting(what, getattr(self, setting.name), setting.metadata)
             setattr(self, setting.name, value)
         self._check_settings()
-        self._changes: tuple[Change, ...] = ()
         self.reset()
 
     @final
@@ -242,21 +228,17 @@ class DriftDetector(abc.ABC):
         values = as_kernel_array(values, np.float64)
         if values.ndim != 1:
             raise ValueError(f"values has shape {values.shape}, but must have one dimension")
+        settings = (getattr(self, setting.name) for setting in fields(self))
+        arguments = tuple(SIGNS.get(value, value) for value in settings), *self._kernel_arrays()
         changes: list[Change] = []
         start = 0
         while start < values.size:
-            start += self._detect(values[start:])
+            start += self._kernel(values[start:], *arguments)
             if self._arrays["running"][CHANGE_SIGN] != 0.0:
                 changes.append(self._estimate_change(start - 1))
                 self._forget()
-        self._changes = tuple(changes)
+        self.changes = tuple(changes)
         return np.array([change.position for change in changes], np.int64)
-
-    @property
-    @final
-    def changes(self) -> tuple[Change, ...]:
-        """Changes detected by the last update."""
-        return self._changes
 
     @property
     @final
@@ -280,14 +262,14 @@ class DriftDetector(abc.ABC):
     @final
     def reset(self) -> None:
         """Forget all values."""
-        self._changes = ()
+        self.changes: tuple[Change, ...] = ()  # detected by the last update
         width = getattr(self, "max_buckets", BUCKETS_PER_ROW) + 1
         self._arrays: dict[str, NDArray[Any]] = {
             "running": np.zeros(self._running_size),
             "row_sizes": np.zeros(MAX_ROWS, np.int64),
             "means": np.zeros((MAX_ROWS, width)),
             "squares": np.zeros((MAX_ROWS, width)),
-            **{name: np.zeros(shape) for name, shape in self._extra_arrays.items()},
+            **{name: np.zeros(shape) for name, shape in self._further_arrays.items()},
         }
 
     @final
@@ -309,7 +291,7 @@ class DriftDetector(abc.ABC):
         if state.get("detector") != cls.method:
             raise ModelFileError(f"{name}: the state is of {state.get('detector')!r}")
         names = {setting.name for setting in fields(cls)}
-        arrays = {"running", "row_sizes", "means", "squares", *cls._extra_arrays}
+        arrays = {"running", "row_sizes", "means", "squares", *cls._further_arrays}
         if wrong := state.keys() ^ {"detector", *names, *arrays}:
             raise ModelFileError(f"{name}: missing or unknown: {', '.join(sorted(wrong))}")
         try:
@@ -322,27 +304,27 @@ class DriftDetector(abc.ABC):
             raise ModelFileError(f"{name}: {problem}")
         return self
 
-    def _check_settings(self) -> None:  # noqa: B027  # most detectors have no rule across settings
+    def _kernel_arrays(self) -> tuple[Any, ...]:
+        running, row_sizes, means, squares, *further = self._arrays.values()
+        return running, (row_sizes, means, squares), *further
+
+    def _check_settings(self) -> None:
         """Check rules that concern several settings."""
 
-    @abc.abstractmethod
-    def _detect(self, values: NDArray[np.float64]) -> int:
-        """Process values up to the first change and set its sign; return how many."""
-
-    @abc.abstractmethod
     def _forget(self) -> None:
-        """Drop the values before a change."""
+        """Drop the values before a change, by default all values."""
+        for array in self._arrays.values():
+            array[...] = 0
 
-    @abc.abstractmethod
     def _find_inconsistency(self) -> str:
         """Describe a contradiction among restored arrays; empty if there is none."""
+        return ""
 
     @final
     def _estimate_change(self, position: int) -> Change:
-        row_sizes, means, squares = (self._arrays[key] for key in ("row_sizes", "means", "squares"))
-        suffixes = np.empty((3, means.size))
-        buckets = summarize(row_sizes, means, squares, suffixes)
-        cut = find_split(suffixes, buckets, self._arrays["running"][CHANGE_SIGN])
+        running, histogram, *_ = self._kernel_arrays()
+        suffixes = summarize(histogram)
+        cut = find_split(suffixes, running[CHANGE_SIGN])
         width, mean = suffixes[:2, 0]
         new, after = suffixes[:2, cut]
         before = mean + (mean - after) * (new / (width - new))
@@ -380,71 +362,3 @@ def _find_inconsistency(arrays: Mapping[str, NDArray[Any]]) -> str:
         return f"the buckets hold {total:.0f} values, but count is {count}"
     dirty = count == 0.0 and any(array.any() for array in arrays.values())
     return "count is 0, but some arrays are not" if dirty else ""
-
-
-@dataclass(eq=False, kw_only=True)
-class RestartingDetector(DriftDetector):
-    """A detector that forgets all values at each change."""
-
-    @property
-    def _interval(self) -> tuple[float, float]:
-        """The interval to which values are clipped."""
-        return -MAX_MAGNITUDE, MAX_MAGNITUDE
-
-    @abc.abstractmethod
-    def _detect_first(self, values: NDArray[np.float64]) -> int:
-        """Process values up to the first change and set its sign; return how many."""
-
-    @final
-    def _detect(self, values: NDArray[np.float64]) -> int:
-        count = self._detect_first(values)
-        row_sizes, means, squares = (self._arrays[key] for key in ("row_sizes", "means", "squares"))
-        insert_all(row_sizes, means, squares, values[:count], *self._interval)
-        return count
-
-    @final
-    def _forget(self) -> None:
-        for array in self._arrays.values():
-            array[...] = 0
-
-
-def direction_signs(direction: str) -> NDArray[np.float64]:
-    """Return the signs of a rise and of a fall, float64 (2,); 0 for one that is not detected.
-
-    >>> direction_signs("both").tolist()
-    [1.0, -1.0]
-    """
-    return np.array([direction != "down", -(direction != "up")], np.float64)
-
-
-@dataclass(eq=False, kw_only=True)
-class HDDM(RestartingDetector):
-    """Detects averages that differ by more than chance, at two levels of confidence.
-
-    Frías-Blanco, del Campo-Ávila, Ramos-Jiménez, Morales-Bueno, Ortiz-Díaz and Caballero-Mota,
-    "Online and Non-Parametric Drift Detection Methods Based on Hoeffding's Bounds", IEEE
-    Transactions on Knowledge and Data Engineering 27, 2015.
-    """
-
-    drift_confidence: float = number(0.001, above=0.0, below=1.0)
-    warning_confidence: float = number(0.005, above=0.0, below=1.0)
-    low: float = number(0.0, above=-MAX_MAGNITUDE, below=MAX_MAGNITUDE, inclusive=True)
-    high: float = number(1.0, above=-MAX_MAGNITUDE, below=MAX_MAGNITUDE, inclusive=True)
-    direction: Direction = "up"
-
-    @property
-    def _interval(self) -> tuple[float, float]:
-        return self.low, self.high
-
-    @final
-    def _check_settings(self) -> None:
-        name = type(self).__name__
-        if self.warning_confidence < self.drift_confidence:
-            raise ConfigurationError(
-                f"{name}: warning_confidence is {self.warning_confidence!r}, but must be >= "
-                f"drift_confidence, which is {self.drift_confidence!r}"
-            )
-        if not self.low < self.high:
-            raise ConfigurationError(
-                f"{name}: high is {self.high!r}, but must be > low, {self.low!r}"
-            )

@@ -14,7 +14,9 @@ from streamnet.drift.base import (
     COUNT,
     MEAN,
     WARNING,
-    RestartingDetector,
+    DriftDetector,
+    Histogram,
+    insert,
     integer,
     number,
     update_mean,
@@ -29,17 +31,18 @@ RATE, DEVIATION = range(2)  # places in "lowest"; RATE is 0 before the first err
 @exact
 def _detect_change(
     values: NDArray[np.float64],
-    warning_threshold: float,
-    drift_threshold: float,
-    grace_period: int,
+    settings: tuple[float, float, int],
     running: NDArray[np.float64],
+    histogram: Histogram,
     lowest: NDArray[np.float64],
 ) -> int:
-    """Process values up to the first change; return how many."""
+    warning_threshold, drift_threshold, grace_period = settings
     for i in range(values.size):
         if not math.isfinite(values[i]):
             continue
-        update_mean(running, min(max(values[i], 0.0), 1.0))
+        x = min(max(values[i], 0.0), 1.0)
+        update_mean(running, x)
+        insert(histogram, x)
         rate = running[MEAN]
         if running[COUNT] <= grace_period or rate == 0.0:
             continue
@@ -59,7 +62,7 @@ def _detect_change(
 
 @final
 @dataclass(eq=False, kw_only=True)
-class DDM(RestartingDetector, method="ddm"):
+class DDM(DriftDetector, method="ddm", kernel=_detect_change):
     """DDM, the drift detection method.
 
     With the error rate p of n values and its deviation s = sqrt(p (1 - p) / n), a rise is detected
@@ -77,9 +80,6 @@ class DDM(RestartingDetector, method="ddm"):
         drift_threshold: Deviations above the lowest rate that are a change.
         grace_period: Number of values after a start or a change without detection.
 
-    Raises:
-        ConfigurationError: If a setting is out of range.
-
     >>> detector = DDM()
     >>> detector.update([0, 0, 0, 1] * 100 + [1] * 50)
     array([423])
@@ -91,11 +91,7 @@ class DDM(RestartingDetector, method="ddm"):
     drift_threshold: float = number(3.0, above=1.0, below=MAX_THRESHOLD)
     grace_period: int = integer(30, least=0)
 
-    _extra_arrays: ClassVar = {"lowest": (2,)}
-
-    @property
-    def _interval(self) -> tuple[float, float]:
-        return 0.0, 1.0
+    _further_arrays: ClassVar = {"lowest": (2,)}
 
     def _check_settings(self) -> None:
         if self.drift_threshold < self.warning_threshold:
@@ -103,16 +99,6 @@ class DDM(RestartingDetector, method="ddm"):
                 f"DDM: drift_threshold is {self.drift_threshold!r}, but must be >= "
                 f"warning_threshold, which is {self.warning_threshold!r}"
             )
-
-    def _detect_first(self, values: NDArray[np.float64]) -> int:
-        return _detect_change(
-            values,
-            self.warning_threshold,
-            self.drift_threshold,
-            self.grace_period,
-            self._arrays["running"],
-            self._arrays["lowest"],
-        )
 
     def _find_inconsistency(self) -> str:
         rate, (lowest, deviation) = self._arrays["running"][MEAN], self._arrays["lowest"]

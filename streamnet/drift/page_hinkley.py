@@ -15,8 +15,10 @@ from streamnet.drift.base import (
     MAX_MAGNITUDE,
     MEAN,
     Direction,
-    RestartingDetector,
-    direction_signs,
+    DriftDetector,
+    Histogram,
+    Signs,
+    insert,
     integer,
     number,
     update_mean,
@@ -29,20 +31,18 @@ SUM, LOWEST = range(2)  # sides
 @exact
 def _detect_change(
     values: NDArray[np.float64],
-    delta: float,
-    threshold: float,
-    alpha: float,
-    grace_period: int,
-    signs: NDArray[np.float64],
+    settings: tuple[float, float, float, int, Signs],
     running: NDArray[np.float64],
+    histogram: Histogram,
     sides: NDArray[np.float64],
 ) -> int:
-    """Process values up to the first change; return how many."""
+    delta, threshold, alpha, grace_period, signs = settings
     for i in range(values.size):
         if not math.isfinite(values[i]):
             continue
         x = min(max(values[i], -MAX_MAGNITUDE), MAX_MAGNITUDE)
         update_mean(running, x)
+        insert(histogram, x)
         for side in range(2):
             if signs[side] == 0.0:
                 continue
@@ -59,7 +59,7 @@ def _detect_change(
 
 @final
 @dataclass(eq=False, kw_only=True)
-class PageHinkley(RestartingDetector, method="page_hinkley"):
+class PageHinkley(DriftDetector, method="page_hinkley", kernel=_detect_change):
     """The Page-Hinkley test.
 
     With the sum m_t = alpha * m_(t-1) + (x_t - mean_t - delta), a rise is detected where m_t
@@ -76,9 +76,6 @@ class PageHinkley(RestartingDetector, method="page_hinkley"):
         grace_period: Number of values after a start or a change without detection.
         direction: "up", "down" or "both".
 
-    Raises:
-        ConfigurationError: If a setting is out of range.
-
     >>> detector = PageHinkley(threshold=10)
     >>> detector.update([0.0, 0.2] * 100 + [1.0] * 20)
     array([211])
@@ -92,19 +89,7 @@ class PageHinkley(RestartingDetector, method="page_hinkley"):
     grace_period: int = integer(30, least=0)
     direction: Direction = "up"
 
-    _extra_arrays: ClassVar = {"sides": (2, 2)}
-
-    def _detect_first(self, values: NDArray[np.float64]) -> int:
-        return _detect_change(
-            values,
-            self.delta,
-            self.threshold,
-            self.alpha,
-            self.grace_period,
-            direction_signs(self.direction),
-            self._arrays["running"],
-            self._arrays["sides"],
-        )
+    _further_arrays: ClassVar = {"sides": (2, 2)}
 
     def _find_inconsistency(self) -> str:
         sums, lowest = self._arrays["sides"].T

@@ -16,16 +16,15 @@ def test_each_end_of_the_window_is_summed_up_rightly(
     values: list[float], most: int, removed: int
 ) -> None:
     row_sizes = np.zeros(MAX_ROWS, np.int64)
-    means, squares = np.zeros((MAX_ROWS, most + 1)), np.zeros((MAX_ROWS, most + 1))
+    histogram = row_sizes, np.zeros((MAX_ROWS, most + 1)), np.zeros((MAX_ROWS, most + 1))
     for x in values:
-        insert(row_sizes, means, squares, x)
+        insert(histogram, x)
     assert row_sizes.max() <= most
     assert (row_sizes * 2 ** np.arange(MAX_ROWS)).sum() == len(values)
     removed = min(removed, int(row_sizes.sum()) - 1)
-    remove_oldest(row_sizes, means, squares, removed)
-    since = np.full((3, row_sizes.sum()), np.nan)
-    buckets = summarize(row_sizes, means, squares, since)
-    assert buckets == row_sizes.sum()
+    remove_oldest(histogram, removed)
+    since = summarize(histogram)
+    assert since.shape == (3, row_sizes.sum())
     for count, mean, square in since.T:
         end = np.array(values[-int(count) :])
         assert mean == pytest.approx(end.mean(), abs=1e-6)

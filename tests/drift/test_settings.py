@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamnet.drift import ADWIN, DDM, DETECTORS, HDDMA, HDDMW, DriftDetector, PageHinkley
-from streamnet.drift.base import CHANGE_SIGN, RestartingDetector, integer
+from streamnet.drift.base import CHANGE_SIGN, Histogram, insert, integer
 from streamnet.errors import ConfigurationError
 from streamnet.learning.evaluator import DriftWatch
 from streamnet.settings.learning import DriftMethod
@@ -22,32 +22,34 @@ def test_run_files_command_line_and_api_accept_exactly_the_registered_detectors(
 
 @pytest.mark.parametrize("detector", DETECTORS.values())
 def test_every_setting_is_documented(detector: type[DriftDetector]) -> None:
-    documentation = str(detector.__doc__)
+    documentation = "".join(str(base.__doc__) for base in detector.__mro__)
     for setting in fields(detector):
         assert f"        {setting.name}: " in documentation
     assert "20" in documentation or "19" in documentation  # the paper and its year
 
 
 def test_a_new_detector_is_one_class() -> None:
+    def detect_change(
+        values: NDArray[np.float64],
+        settings: tuple[int],
+        running: NDArray[np.float64],
+        histogram: Histogram,
+    ) -> int:
+        for i, x in enumerate(values.tolist()):
+            running[0] += 1.0
+            insert(histogram, x)
+            if running[0] > settings[0] and x > 0.9:
+                running[CHANGE_SIGN] = 1.0
+                return i + 1
+        return len(values)
+
     try:
 
         @dataclass(eq=False, kw_only=True)
-        class Threshold(RestartingDetector, method="toy"):
+        class Threshold(DriftDetector, method="toy", kernel=detect_change):
             """A value above 0.9 after some others is a change."""
 
             grace_period: int = integer(3, least=2)
-
-            def _detect_first(self, values: NDArray[np.float64]) -> int:
-                running = self._arrays["running"]
-                for i, x in enumerate(values.tolist()):
-                    running[0] += 1.0
-                    if running[0] > self.grace_period and x > 0.9:
-                        running[CHANGE_SIGN] = 1.0
-                        return i + 1
-                return len(values)
-
-            def _find_inconsistency(self) -> str:
-                return ""
 
         watch = DriftWatch("toy")
         watch.add(0, np.array([0.1, 0.1, 0.1, 0.1, 1.0, 0.1]))
