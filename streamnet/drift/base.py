@@ -237,7 +237,7 @@ class DriftDetector:
             if self._arrays["running"][CHANGE_SIGN] != 0.0:
                 changes.append(self._estimate_change(start - 1))
                 self._forget()
-        self.changes = tuple(changes)
+        self.changes: tuple[Change, ...] = tuple(changes)
         return np.array([change.position for change in changes], np.int64)
 
     @property
@@ -262,7 +262,7 @@ class DriftDetector:
     @final
     def reset(self) -> None:
         """Forget all values."""
-        self.changes: tuple[Change, ...] = ()  # detected by the last update
+        self.changes = ()
         width = getattr(self, "max_buckets", BUCKETS_PER_ROW) + 1
         self._arrays: dict[str, NDArray[Any]] = {
             "running": np.zeros(self._running_size),
