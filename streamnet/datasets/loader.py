@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -65,7 +64,10 @@ def read_vectors(
         schema, blocks = portal.call(_read_blocks, os.fspath(path), task, target, given, rejected)
     letters = tuple(letter for block in blocks for letter in block.rejected)
     if not any(map(len, blocks)):
-        raise DataError(f"{os.fspath(path)} holds no samples{_describe_rejections(letters)}")
+        why = ""
+        if letters:
+            why = f": all were rejected, the first at {letters[0].place}: {letters[0].detail}"
+        raise DataError(f"{os.fspath(path)} holds no samples{why}")
     targets = [one for block in blocks if block.target is not None for one in block.target.tolist()]
     if schema.fields:
         return LoadedVectors(
@@ -88,7 +90,7 @@ async def _read_blocks(
         while (block := await source.receive()) is not None:
             block = _reject_incomplete(block)
             if block.rejected and rejected == "raise":
-                raise DataError(_describe(block.rejected[0]))
+                raise DataError(f"{block.rejected[0].place}: {block.rejected[0].detail}")
             blocks.append(block)
     return schema, blocks
 
@@ -134,14 +136,6 @@ def _reject_incomplete(block: Block) -> Block:
     return replace(good, rejected=tuple(together))
 
 
-def _describe(letter: DeadLetter) -> str:
-    return f"{letter.place}: {letter.detail}"
-
-
-def _describe_rejections(letters: tuple[DeadLetter, ...]) -> str:
-    return f": all were rejected, the first at {_describe(letters[0])}" if letters else ""
-
-
 def _to_dense(
     path: str, parts: list[SparseRows], inputs: int | None, first_index: int | None
 ) -> tuple[tuple[Field, ...], NDArray[np.float64]]:
@@ -162,9 +156,4 @@ def _to_dense(
         rows = start + np.nonzero(u)[0]
         vectors[rows, part.index[u] - first] = part.value[u]
         start += len(part.count)
-    return tuple(_make_fields(first, width)), vectors
-
-
-def _make_fields(first: int, width: int) -> Iterator[Field]:
-    for number in range(first, first + width):
-        yield Field(f"f{number}", Kind.NUMBER)
+    return tuple(Field(f"f{first + i}", Kind.NUMBER) for i in range(width)), vectors

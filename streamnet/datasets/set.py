@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self, final, overload
 
@@ -127,21 +128,6 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", t
     samples: list[Row]
     version: int = VERSION
 
-    def encode(self) -> bytes:
-        """Encode the document as JSON."""
-        return msgspec.json.encode(self) + b"\n"
-
-
-def parse_document(path: str, data: bytes) -> Document:
-    """Parse a saved set; a DataError if it is none, or has another version."""
-    try:
-        document = msgspec.json.decode(data, type=Document)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise DataError(f"{path} is not a saved set: {error}") from error
-    if document.version != VERSION:
-        raise DataError(f"{path} has version {document.version}, but must have {VERSION}")
-    return document
-
 
 def encode_csv(columns: Sequence[str], target: str, samples: Iterable[Sample]) -> bytes:
     """Encode samples as CSV with a header and the target last.
@@ -153,7 +139,7 @@ def encode_csv(columns: Sequence[str], target: str, samples: Iterable[Sample]) -
         _check_representable("column", name, "CSV", name.strip(WHITESPACE) == name)
     rows = [(*columns, target)]
     for sample in samples:
-        truth = repr(sample.value) if sample.label is None else sample.label
+        truth = _format_target(sample)
         _check_representable("label", truth, "CSV", truth.strip(WHITESPACE) == truth)
         rows.append((*map(repr, sample.vector.tolist()), truth))
     if not has_header(rows, ()):
@@ -172,12 +158,16 @@ def encode_libsvm(samples: Iterable[Sample]) -> bytes:
     """
     lines = []
     for sample in samples:
-        truth = repr(sample.value) if sample.label is None else sample.label
+        truth = _format_target(sample)
         plain = not any(c.isspace() or c in ":#,\0" for c in truth)
         _check_representable("label", truth, "libSVM", plain)
         pairs = [f"{i}:{x!r}" for i, x in enumerate(sample.vector.tolist(), 1) if x]
         lines.append(" ".join((truth, *pairs)) + "\n")
     return "".join(lines).encode()
+
+
+def _format_target(sample: Sample) -> str:
+    return repr(sample.value) if sample.label is None else sample.label
 
 
 def _check_representable(what: str, text: str, format_name: str, kept: bool) -> None:
@@ -304,7 +294,7 @@ class Set:
 
     def extend(self, samples: Iterable[Sample]) -> None:
         """Append samples, such as those of another set; stop at one that `add` refuses."""
-        for sample in list(samples):
+        for sample in list(samples):  # a copy, since it may be this set
             self.add(sample)
 
     def vectors(self) -> NDArray[np.float64]:
@@ -326,7 +316,7 @@ class Set:
     def outputs(self) -> NDArray[np.float64]:
         """Target outputs of a network: one-hot, shape=(n, C), or values, shape=(n, 1)."""
         if self.task is Task.REGRESSION:
-            return np.array([sample.value for sample in self._samples], np.float64)[:, None]
+            return self.targets()[:, None]
         return np.eye(len(self._numbers))[self.class_numbers()]
 
     def targets(self) -> NDArray[Any]:
@@ -439,7 +429,9 @@ class Set:
         elif suffix in (".libsvm", ".svm"):
             data = encode_libsvm(self._samples)
         elif suffix == ".json":
-            data = self._make_document().encode()
+            rows = [Row(s.vector.tolist(), s.label, s.value) for s in self._samples]
+            names = list(self._columns), list(self.labels)
+            data = msgspec.json.encode(Document(self.task, self.target, *names, rows)) + b"\n"
         else:
             raise ConfigurationError(
                 f"path is {os.fspath(path)!r}, but must end in .csv, .json, .libsvm or .svm"
@@ -449,17 +441,16 @@ class Set:
         except OSError as error:
             raise StreamnetError(f"set {path} can't be written: {error.strerror}") from error
 
-    def _make_document(self) -> Document:
-        rows = [Row(s.vector.tolist(), s.label, s.value) for s in self._samples]
-        return Document(self.task, self.target, list(self._columns), list(self.labels), rows)
-
     @classmethod
     def _load_document(cls, path: str) -> Self:
         try:
-            data = Path(path).read_bytes()
+            document = msgspec.json.decode(Path(path).read_bytes(), type=Document)
         except OSError as error:
             raise DataError(f"{path} can't be read: {error.strerror}") from error
-        document = parse_document(path, data)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise DataError(f"{path} is not a saved set: {error}") from error
+        if document.version != VERSION:
+            raise DataError(f"{path} has version {document.version}, but must have {VERSION}")
         try:
             made = cls(
                 document.task,
@@ -522,10 +513,8 @@ class Set:
         """Whether samples, classes, names and task are equal."""
         if not isinstance(other, Set):
             return NotImplemented
-        return self._identity() == other._identity()
-
-    def _identity(self) -> tuple[object, ...]:
-        return self.task, self.target, self._columns, self.labels, self._samples
+        compared = attrgetter("task", "target", "columns", "labels", "_samples")
+        return bool(compared(self) == compared(other))
 
     def __repr__(self) -> str:
         return f"<Set of {len(self)} samples, {self.task}, {len(self._columns)} inputs>"

@@ -14,8 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import inlined, kernel
-from streamnet.learning.evaluator import ScoringBatch, TrackMetrics
-from streamnet.metrics import ClassificationBaselines, Horizon, RegressionBaselines
+from streamnet.learning.evaluator import (
+    ScoringBatch,
+    TrackMetrics,
+    build_track_metrics,
+    score_tracks,
+)
+from streamnet.metrics import ClassificationBaselines, RegressionBaselines
 from streamnet.networks.population import Member
 from streamnet.samples import Task
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
@@ -61,7 +66,7 @@ class Contenders:
         self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=portable)
         self.model: Ensemble = kind(count, fading=fading, margin=margin, members=portable)
         self._link_ensembles()
-        self.scores: TrackMetrics = TrackMetrics(
+        self.scores: TrackMetrics = build_track_metrics(
             5, task=task, window=window, fading=fading, whole=True
         )
         self._baselines: ClassificationBaselines | RegressionBaselines = (
@@ -109,7 +114,7 @@ class Contenders:
         )
         answers[BASELINES[0] :] = baselines
         answers[CHAMPION] = _champion_predictions(batch.answers, chosen, baselines[0])
-        self.scores.update(batch, answers)
+        score_tracks(self.scores, batch, answers)
         return answers
 
     def start_from(self, state: dict[str, Any]) -> None:
@@ -154,16 +159,12 @@ class Contenders:
         """Whether a candidate belongs to the portable model."""
         return self._all_lagged or not member.settings.lags
 
-    def measures(self, track: int, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
-        """Return all metrics of a track by name."""
-        return self.scores.measures(track, horizon)
-
     def export_state(self) -> dict[str, Any]:
         """Return everything needed to resume, bit for bit."""
         return {
             "ensemble": self.ensemble.export_state(),
             "model": self.model.export_state(),
-            "scores": self.scores.evaluator.export_state(),
+            "scores": self.scores.export_state(),
             "baselines": self._baselines.export_state(),
         }
 
@@ -171,7 +172,7 @@ class Contenders:
         """Resume from an exported state."""
         self.ensemble = restore_ensemble(self.task, state["ensemble"])
         self.model = restore_ensemble(self.task, state["model"])
-        self.scores.evaluator = type(self.scores.evaluator).restore_state(state["scores"])
+        self.scores = type(self.scores).restore_state(state["scores"])
         self._link_ensembles()
         self._baselines = type(self._baselines).restore_state(state["baselines"])
 

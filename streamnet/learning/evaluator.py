@@ -15,7 +15,7 @@ from streamnet.drift import DETECTORS, DriftDetector
 from streamnet.errors import ConfigurationError
 from streamnet.features.encoder import Encoded
 from streamnet.learning.trainer import Predicted
-from streamnet.metrics import ClassificationEvaluator, Horizon, RegressionEvaluator
+from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 from streamnet.samples import Task
 
 
@@ -133,39 +133,29 @@ class Scored(NamedTuple):
     losses: NDArray[np.float64]  # shape=(n, candidates); inf where a sample was not scored
 
 
-@final
-class TrackMetrics:
-    """Metrics of several tracks, for either task; ``whole`` keeps complete confusion matrices.
+TrackMetrics = ClassificationEvaluator | RegressionEvaluator
+"""Metrics of several tracks."""
 
-    >>> sorted(TrackMetrics(1, task=Task.REGRESSION, window=100, fading=0.999).measures(0))
-    ['mae', 'mape', 'r2', 'rmse']
-    """
 
-    def __init__(
-        self, tracks: int, *, task: Task, window: int, fading: float, whole: bool = False
-    ) -> None:
-        self.task: Task = task
-        self.evaluator: ClassificationEvaluator | RegressionEvaluator = (
-            ClassificationEvaluator(tracks, window=window, fading=fading, whole=whole)
-            if task is Task.CLASSIFICATION
-            else RegressionEvaluator(tracks, window=window, fading=fading)
-        )
+def build_track_metrics(
+    tracks: int, *, task: Task, window: int, fading: float, whole: bool = False
+) -> TrackMetrics:
+    """Metrics for either task; ``whole`` keeps complete confusion matrices."""
+    if task is Task.CLASSIFICATION:
+        return ClassificationEvaluator(tracks, window=window, fading=fading, whole=whole)
+    return RegressionEvaluator(tracks, window=window, fading=fading)
 
-    def update(
-        self, batch: ScoringBatch, answers: NDArray[Any], alive: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.float64]:
-        """Score predictions; return the loss of each track at each sample, shape=(n, tracks)."""
-        if isinstance(self.evaluator, ClassificationEvaluator):
-            return self.evaluator.update(answers, batch.truth, batch.known, alive)
-        return self.evaluator.update(answers, batch.truth, alive)
 
-    def measures(self, track: int, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
-        """Return all metrics of a track by name."""
-        return self.evaluator.measures(track, horizon)
-
-    def table(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, NDArray[np.float64]]:
-        """Return all metrics by name, each an array of shape=(tracks,)."""
-        return self.evaluator.table(horizon)
+def score_tracks(
+    metrics: TrackMetrics,
+    batch: ScoringBatch,
+    answers: NDArray[Any],
+    alive: NDArray[np.uint8] | None = None,
+) -> NDArray[np.float64]:
+    """Score predictions; return the loss of each track at each sample, shape=(n, tracks)."""
+    if isinstance(metrics, ClassificationEvaluator):
+        return metrics.update(answers, batch.truth, batch.known, alive)
+    return metrics.update(answers, batch.truth, alive)
 
 
 @final
@@ -180,14 +170,14 @@ class Evaluator:
         self, candidates: int, *, task: Task, window: int = 1000, fading: float = 0.999
     ) -> None:
         self.task: Task = task
-        self.candidates: TrackMetrics = TrackMetrics(
+        self.candidates: TrackMetrics = build_track_metrics(
             candidates, task=task, window=window, fading=fading
         )
 
     def evaluate(self, predicted: Predicted) -> Scored:
         """Score a block; samples of a later epoch are passed through unscored."""
         for slot, _ in predicted.joined:
-            self.candidates.evaluator.reset(slot)
+            self.candidates.reset(slot)
         batch = build_scoring_batch(predicted, self.task)
         n = len(batch.truth)
         if n and predicted.encoded.block.scored:
@@ -196,16 +186,15 @@ class Evaluator:
 
     def losses(self, batch: ScoringBatch) -> NDArray[np.float64]:
         """Score samples; return the loss of each candidate at each, shape=(n, candidates)."""
-        return self.candidates.update(batch, batch.answers, batch.alive)
+        return score_tracks(self.candidates, batch, batch.answers, batch.alive)
 
     def export_state(self) -> dict[str, Any]:
         """Return everything needed to resume, bit for bit."""
-        return {"candidates": self.candidates.evaluator.export_state()}
+        return {"candidates": self.candidates.export_state()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from an exported state."""
-        kind = type(self.candidates.evaluator)
-        self.candidates.evaluator = kind.restore_state(state["candidates"])
+        self.candidates = type(self.candidates).restore_state(state["candidates"])
 
 
 MAX_EVENTS = 100  # events kept

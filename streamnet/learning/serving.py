@@ -179,7 +179,7 @@ class ServingStage:
 
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Return all metrics of the served predictions by name."""
-        return self.contenders.measures(self.served_track, horizon)
+        return self.contenders.scores.measures(self.served_track, horizon)
 
     def _replace_member(self, slot: int, member: Member, number: int) -> None:
         exploded_at = self._exploded.pop(slot, None)

@@ -268,41 +268,29 @@ class ChampionBroadcast:
     """
 
     def __init__(self) -> None:
-        self._kept: deque[Champion] = deque(maxlen=_BACKLOG)
-        self._published = 0
-        self._closed = False
-        self._changed = Event()
+        self.kept: deque[Champion] = deque(maxlen=_BACKLOG)
+        self.published: int = 0
+        self.closed: bool = False
+        self.changed: Event = Event()
 
     def publish(self, champion: Champion) -> None:
         """Add a champion."""
-        self._kept.append(champion)
-        self._published += 1
+        self.kept.append(champion)
+        self.published += 1
         self._wake()
 
     def close(self) -> None:
         """End the stream of champions."""
-        self._closed = True
+        self.closed = True
         self._wake()
 
     def _wake(self) -> None:
-        changed, self._changed = self._changed, Event()
+        changed, self.changed = self.changed, Event()
         changed.set()
 
     def follow(self) -> AsyncIterator[Champion]:
         """Iterate over the champions until the stream ends."""
         return _Follower(self)
-
-    async def after(self, seen: int) -> tuple[int, Champion] | None:
-        """The next champion after the first ``seen`` ones, and its number, from 1.
-
-        If it is no longer kept, the oldest one that is; None at the end.
-        """
-        while seen == self._published:
-            if self._closed:
-                return None
-            await self._changed.wait()
-        missed = min(self._published - seen, len(self._kept))
-        return self._published - missed + 1, self._kept[-missed]
 
 
 @final
@@ -314,18 +302,11 @@ class _Follower(AsyncIterator[Champion]):
         self._seen = 0
 
     async def __anext__(self) -> Champion:
-        found = await self._champions.after(self._seen)
-        if found is None:
-            raise StopAsyncIteration
-        self._seen, champion = found
-        return champion
-
-
-def describe_snapshot(snapshot: Snapshot, seed: int) -> dict[str, Any]:
-    """Metadata on an emitted network, except its scores."""
-    return {
-        "candidate": snapshot.member.serial,
-        "born": snapshot.member.born,
-        "samples": snapshot.number,
-        "seed": seed,
-    }
+        champions = self._champions
+        while self._seen == champions.published:
+            if champions.closed:
+                raise StopAsyncIteration
+            await champions.changed.wait()
+        missed = min(champions.published - self._seen, len(champions.kept))
+        self._seen = champions.published - missed + 1
+        return champions.kept[-missed]

@@ -6,7 +6,7 @@ result.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from inspect import iscoroutinefunction, signature
@@ -26,7 +26,7 @@ from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import INLINE_SECONDS, raise_cause, run_abandonable
 from streamnet.pipeline.control_messages import Barrier, Glance
-from streamnet.pipeline.outputs import Champion, ChampionBroadcast, Sink, describe_snapshot
+from streamnet.pipeline.outputs import Champion, ChampionBroadcast, Sink
 from streamnet.pipeline.reader import BlockSplitter, Reader
 from streamnet.pipeline.recorder import Record, Recorder, check_records, discard, keep
 from streamnet.pipeline.rejections import Rejections
@@ -34,7 +34,7 @@ from streamnet.pipeline.stages import Encode, Evaluate, Serve, Stage, Train, run
 from streamnet.pipeline.state import EmittedModel, State, build_identity
 from streamnet.reporting.builder import RunTimes, build_leader_board, build_report
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
-from streamnet.samples import Field, Schema, Task
+from streamnet.samples import Schema
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import check_group, check_names, with_settings
@@ -54,27 +54,6 @@ async def compile_in_background(dtype: str) -> AsyncIterator[CompileProcess | No
     finally:
         if ahead is not None:
             ahead.end()
-
-
-def build_warmup(
-    task: Task,
-    fields: Sequence[Field],
-    dtype: str,
-    encoder: EncoderKeywords | None,
-    ahead: CompileProcess | None,
-) -> Callable[[], Awaitable[bool]]:
-    """Call `warm_up` for these columns with the process of `compile_in_background`; abandonable."""
-    kinds = [kind for _, kind in fields]
-    work = partial(warm_up, task, dtype, encoder, kinds=kinds, background=ahead)
-    return partial(run_abandonable, work)
-
-
-def restore_stages(learner: Learner, recorder: Recorder, saved: StateDict) -> None:
-    """Restore the stages from a checkpoint."""
-    learner.restore_state(saved["learner"])
-    recorder.rejections.limit.restore_state(saved["limit"])
-    if recorder.ledger is not None:
-        recorder.ledger.restore_state(saved["ledger"])
 
 
 def open_outputs(recorder: Recorder, saved: StateDict | None) -> None:
@@ -350,8 +329,10 @@ class Pipeline:
                 names = format_names([field.name for field in schema.fields])
                 rule = f"must be one of the columns {names}"
                 raise ConfigurationError(f"target is not given, but {rule}")
-            warm = build_warmup(schema.task, schema.fields, self._dtype, self._encoder, ahead)
-            if not await self._reader.run_unless_stopped(warm):
+            kinds = [field.kind for field in schema.fields]
+            settings = schema.task, self._dtype, self._encoder
+            work = partial(warm_up, *settings, kinds=kinds, background=ahead)
+            if not await self._reader.run_unless_stopped(partial(run_abandonable, work)):
                 return
         self.schema, self.learner = schema, self._make(task=schema.task)
         recorder = await to_thread.run_sync(self._begin, self.learner, schema, saved)
@@ -374,9 +355,12 @@ class Pipeline:
             task = {"task": str(schema.task), "target": schema.target}
             state.begin(self._identity | task, self._settings, saved)
         if saved is not None:
-            restore_stages(learner, recorder, saved)
+            learner.restore_state(saved["learner"])
+            self.rejections.limit.restore_state(saved["limit"])
+            if recorder.ledger is not None:
+                recorder.ledger.restore_state(saved["ledger"])
         if self._prepare is not None:
-            recorder.add(check_sinks(self._prepare(learner, schema) or ()))
+            recorder.sinks += check_sinks(self._prepare(learner, schema) or ())
         if state is not None:
             state.remove_rolled_back(saved or {})
         open_outputs(recorder, saved)
@@ -402,9 +386,15 @@ class Pipeline:
         return None if self.state is None else self.state.emit(champion)
 
     def _champion(self, snapshot: Snapshot, more: dict[str, Any] | None = None) -> Champion:
-        about = describe_snapshot(snapshot, self._seed) | (more or {})
-        about["target"] = self.schema and self.schema.target
-        settings, serial, _ = snapshot.member
+        settings, serial, born = snapshot.member
+        about = {
+            "candidate": serial,
+            "born": born,
+            "samples": snapshot.number,
+            "seed": self._seed,
+            **(more or {}),
+            "target": self.schema and self.schema.target,
+        }
         return Champion(serial, settings, snapshot.number, about, snapshot)
 
     def _finish(self, learner: Learner) -> None:

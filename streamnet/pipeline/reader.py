@@ -224,14 +224,11 @@ class Reader:
             if self._glances:
                 await put(send, self._glances.popleft())
                 continue
-            left = inf if self._cadence is None else self._seconds_left(self._cadence)
-            with CancelScope(deadline=current_time() + left) as self._waiting:
+            left = inf if self._cadence is None else self._cadence.seconds_left(self.records)
+            with CancelScope(deadline=current_time() + max(left, 0.0)) as self._waiting:
                 return await self.source.receive()
             await self._cut_if_due(send)
         return None
-
-    def _seconds_left(self, cadence: Cadence) -> float:
-        return max(0.0, cadence.seconds_left(self.records))
 
     async def _cut_if_due(self, send: Send) -> None:
         number, cadence = self._splitter.number, self._cadence

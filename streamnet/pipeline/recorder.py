@@ -42,10 +42,6 @@ class Recorder:
         """The sinks that are part of checkpoints."""
         return (self.rejections, *(sink for sink in self.sinks if isinstance(sink, ResumableSink)))
 
-    def add(self, sinks: Sequence[Sink]) -> None:
-        """Add sinks."""
-        self.sinks += sinks
-
     @property
     def is_busy(self) -> bool:
         """Whether good samples cause work, too."""

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from streamnet.durability.files import DISK, FileSystem
+from streamnet.durability.files import DISK, FileSystem, OutputPath, check_output_paths
 from streamnet.durability.safe_file import AppendedFile
 from streamnet.errors import ConfigurationError, DataError, StateError, TooManyRejectedError
 from streamnet.features.columns.target import TOO_MANY_CLASSES
@@ -278,7 +278,7 @@ class RejectionLimit:
         """Resume from an exported state."""
         self._read = state["read"]
         self._recent = deque(state["recent"].tolist())
-        self._last = None if state["last"] is None else restore_dead_letter(state["last"])
+        self._last = None if state["last"] is None else DeadLetter(*state["last"])
 
     def _excess(self, samples: int, places: Sequence[int], recent: deque[int]) -> _Excess | None:
         """Find the record; adds the block's rejected records to ``recent``."""
@@ -339,12 +339,7 @@ def _check_share(share: float) -> None:
 
 def export_dead_letter(letter: DeadLetter) -> list[Any]:
     """A rejected record as plain values, in the order of its fields."""
-    return [getattr(letter, name) for name in letter.__dataclass_fields__]
-
-
-def restore_dead_letter(values: list[Any]) -> DeadLetter:
-    """The rejected record that `export_dead_letter` returned."""
-    return DeadLetter(*values)
+    return list(vars(letter).values())
 
 
 logger: logging.Logger = logging.getLogger("streamnet.pipeline")
@@ -389,7 +384,7 @@ class Rejections(ResumableSink):
         self._file: AppendedFile | None = None
         if self.path is not None:
             if files is DISK:  # of another file system the operating system knows nothing
-                _check_writable(self.path)
+                check_output_paths([OutputPath("dead_letters", self.path, replaced=False)])
             self._file = AppendedFile(self.path, "dead_letters", files=files)
 
     def begin(self) -> None:
@@ -410,7 +405,7 @@ class Rejections(ResumableSink):
     def _write(self, letter: DeadLetter) -> None:
         if self._file is None:
             return
-        values = dict(zip(letter.__dataclass_fields__, export_dead_letter(letter), strict=True))
+        values = dict(vars(letter))
         if letter.raw_base64 is None:
             del values["raw_base64"]
         line = msgspec.json.encode(values) + b"\n"
@@ -426,13 +421,11 @@ class Rejections(ResumableSink):
     def _leave_out(self, letter: DeadLetter) -> None:
         if not self.not_kept:
             logger.warning(
-                "%s has %s bytes, and may have %s: the record at %s of %s and those rejected after "
-                "it are counted, not kept",
+                "%s has %s bytes, and may have %s: records rejected from %s on are only counted",
                 self.path,
                 f"{self._bytes:,}",
                 f"{self._most_bytes:,}",
-                f"line {letter.line}" if letter.line else f"offset {letter.offset}",
-                letter.source,
+                letter.place,
             )
         self.not_kept += 1
 
@@ -441,10 +434,9 @@ class Rejections(ResumableSink):
         first = self.first
         if first is None:
             return DataError("the source holds no samples")
-        where = f"{first.source}, line {first.line}" if first.line else first.source
         return DataError(
             f"nothing could be learned: all {self.total} records were rejected. "
-            f"The first one, {where}: {first.detail}"
+            f"The first one, {first.place}: {first.detail}"
         )
 
     @property
@@ -468,7 +460,7 @@ class Rejections(ResumableSink):
         """Resume the counts and the file."""
         self.total = state["total"]
         self.reasons = Counter(state["reasons"])
-        self.first = None if state["first"] is None else restore_dead_letter(state["first"])
+        self.first = None if state["first"] is None else DeadLetter(*state["first"])
         self.not_kept = state["not_kept"]
         if state["length"] is None:
             if self._file is not None and state["path"] != self._name:
@@ -492,14 +484,3 @@ class Rejections(ResumableSink):
         """How many records were rejected, by reason."""
         reasons = dict(sorted(self.reasons.items()))
         return {"total": self.total, "reasons": reasons, "not_kept": self.not_kept}
-
-
-def _check_writable(path: Path) -> None:
-    """Find out before hours of learning, not at the first rejected record."""
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise ConfigurationError(f"dead_letters is {str(path)!r}, but its folder does not exist")
-    if path.is_dir():
-        raise ConfigurationError(f"dead_letters is {str(path)!r}, but that is a folder")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise ConfigurationError(f"dead_letters is {str(path)!r}, but may not be written")

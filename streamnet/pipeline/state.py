@@ -300,9 +300,6 @@ class State:
         self.emitted: int = 0  # models so far
         self.lineage: Any = ""
         self.identity: dict[str, Any] = identity or {}
-        self._files = files
-        self._numerics = numerics()
-        self._release = __version__
         self._about: StateDict = {}
         self._clock = clock
         self._waiting: deque[EmittedModel] = deque()
@@ -355,12 +352,12 @@ class State:
     ) -> None:
         """Set the identity of the run, and `check` it if it resumes."""
         identity = {**identity, **self.identity}
-        self._about = {"identity": identity, "settings": settings, "numerics": self._numerics}
+        self._about = {"identity": identity, "settings": settings, "numerics": numerics()}
         if saved is None:
             self.lineage = root_lineage(identity)
             return
         self.check(identity, saved)
-        for sentence in describe_version_differences(saved, self._about):
+        for sentence in describe_differences(saved["numerics"], self._about["numerics"]):
             logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
         self.lineage = saved["lineage"]
         self.emitted = saved["emitted"]
@@ -463,12 +460,7 @@ class State:
     def _save(self, barrier: Barrier) -> None:
         for output in barrier.outputs:
             output.sync()
-        tree = {
-            "streamnet": self._release,
-            "lineage": self.lineage,
-            **self._about,
-            **barrier.tree(),
-        }
+        tree = {"streamnet": __version__, "lineage": self.lineage, **self._about, **barrier.tree()}
         self._generation = self.folder.generations.save(tree)
         self._samples = barrier.number
         self._records = int(barrier.reading["records"])
@@ -500,8 +492,3 @@ class State:
             len(self._waiting),
             self._records,
         )
-
-
-def describe_version_differences(saved: StateDict, now: StateDict) -> list[str]:
-    """Phrases on versions that results depend on and that have changed since a state was saved."""
-    return describe_differences(saved["numerics"], now["numerics"])

@@ -76,9 +76,8 @@ def build_report(
     serving = learner.serving
     contenders = serving.contenders
     learned, seconds = learner.trainer.number, times.running
-    tracks = {
-        name: nan_to_none(contenders.measures(track)) for track, name in enumerate(contenders.names)
-    }
+    measures = contenders.scores.measures
+    tracks = {name: nan_to_none(measures(track)) for track, name in enumerate(contenders.names)}
     baselines = {name: tracks.pop(name) for name in _baseline_names(learner)}
     champion = serving.champion
     return Report(
@@ -191,7 +190,7 @@ def build_history(learner: Learner) -> History:
 def build_outcomes(learner: Learner) -> Confusion | Residuals:
     """What was served against the truth: of all samples, or for numbers of the last ones."""
     serving = learner.serving
-    evaluator = serving.contenders.scores.evaluator
+    evaluator = serving.contenders.scores
     if isinstance(evaluator, ClassificationEvaluator):
         counts = evaluator.confusion(serving.served_track)
         return build_confusion_matrix(counts, learner.encoder.labels)

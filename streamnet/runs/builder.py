@@ -106,6 +106,18 @@ def network_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     return {"start": Model.load(population.start)}
 
 
+def pipeline_arguments(settings: RunSettings, networks: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a `Pipeline` that determine what it learns, with those of its networks."""
+    return {
+        **settings.run.to_kwargs(),
+        **settings.evaluation.to_kwargs(),
+        **settings.selection.to_kwargs(),
+        **encoder_arguments(settings),
+        **networks,
+        "evolution": search_arguments(settings),
+    }
+
+
 def check_encoder_columns(settings: RunSettings, schema: Schema) -> None:
     """Reject encoder settings of columns that the source does not have."""
     names = [field.name for field in schema.fields]

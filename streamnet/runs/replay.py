@@ -16,6 +16,7 @@ from anyio.from_thread import start_blocking_portal
 
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.files import write_durably
+from streamnet.durability.provenance import describe_differences
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import (
     ConfigurationError,
@@ -30,7 +31,7 @@ from streamnet.page import build_view, render_single_file
 from streamnet.pipeline.outputs import Predictions, Sink
 from streamnet.pipeline.pipeline import Pipeline, Result
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.state import State, describe_version_differences
+from streamnet.pipeline.state import State
 from streamnet.reporting.report import Report
 from streamnet.runs.builder import (
     build_source,
@@ -38,11 +39,10 @@ from streamnet.runs.builder import (
     check_encoder_columns,
     check_files,
     dead_letters_path,
-    encoder_arguments,
     network_arguments,
-    search_arguments,
+    pipeline_arguments,
 )
-from streamnet.samples import Block, Position, Schema
+from streamnet.samples import Block, Schema
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import check_names, with_settings
@@ -58,6 +58,7 @@ from streamnet.settings.run import (
     load,
 )
 from streamnet.sources import Source
+from streamnet.sources.wrappers import SourceWrapper
 
 INLINE_SECONDS_ALONE = 0.005  # seconds for which the event loop may block: nothing else runs in it
 
@@ -108,12 +109,7 @@ class Replay:
             settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self.state,
             inline_seconds=INLINE_SECONDS_ALONE,
-            **settings.run.to_kwargs(),
-            **settings.evaluation.to_kwargs(),
-            **settings.selection.to_kwargs(),
-            **encoder_arguments(settings),
-            **networks,
-            evolution=search_arguments(settings),
+            **pipeline_arguments(settings, networks),
         )
 
     def _prepare(self, learner: Learner, schema: Schema) -> Sequence[Sink]:
@@ -318,7 +314,7 @@ async def verify(path: Path, generation: int | None = None) -> Verification:
         for name in _COMPARED
         for difference in _find_differences(kept[name], again[name], name)
     ]
-    versions = tuple(describe_version_differences(kept, again))
+    versions = tuple(describe_differences(kept["numerics"], again["numerics"]))
     return Verification(number, kept["reading"]["number"], tuple(found), versions)
 
 
@@ -333,12 +329,7 @@ async def _relearn(kept: StateDict) -> StateDict:
             source,
             rejections=Rejections(share=1.0, window=settings.source.rejected_window),
             state=state,
-            **settings.run.to_kwargs(),
-            **settings.evaluation.to_kwargs(),
-            **settings.selection.to_kwargs(),
-            **encoder_arguments(settings),
-            **networks,
-            evolution=search_arguments(settings),
+            **pipeline_arguments(settings, networks),
         )
         try:
             async with pipeline:
@@ -354,16 +345,13 @@ async def _relearn(kept: StateDict) -> StateDict:
 
 
 @final
-class _SourcePrefix(Source):
+class _SourcePrefix(SourceWrapper):
     """The first samples of a source, with what was rejected before and between them."""
 
     def __init__(self, source: Source, samples: int, records: int) -> None:
-        self._source = source
+        super().__init__(source)
         self._samples = samples
         self._records = records
-
-    async def open(self, after: Position | None = None) -> Schema:
-        return await self._source.open(after)
 
     async def receive(self) -> Block | None:
         if self._records <= 0:
@@ -377,25 +365,16 @@ class _SourcePrefix(Source):
         self._records -= len(block) + len(block.rejected)
         return block
 
-    async def aclose(self) -> None:
-        await self._source.aclose()
 
-
-def _find_differences(before: Any, now: Any, name: str) -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted({*before, *now})
-        return [
-            d
-            for key in keys
-            for d in _find_differences(before.get(key), now.get(key), f"{name}.{key}")
-        ]
+def _find_differences(before: Any, now: Any, name: str) -> Iterator[str]:
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        pairs = enumerate(zip(before, now, strict=True))
-        return [
-            d for i, (one, other) in pairs for d in _find_differences(one, other, f"{name}.{i}")
-        ]
-    if isinstance(before, np.ndarray) and isinstance(now, np.ndarray):
+        before, now = dict(enumerate(before)), dict(enumerate(now))
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            yield from _find_differences(before.get(key), now.get(key), f"{name}.{key}")
+    elif isinstance(before, np.ndarray) and isinstance(now, np.ndarray):
         same = before.dtype == now.dtype and before.shape == now.shape
-        return [] if same and before.tobytes() == now.tobytes() else [name]
-    # As text, so that NaN is like NaN, and -0.0 unlike 0.0.
-    return [] if repr(before) == repr(now) else [name]
+        if not same or before.tobytes() != now.tobytes():
+            yield name
+    elif repr(before) != repr(now):  # as text, so that NaN is like NaN, and -0.0 unlike 0.0
+        yield name

@@ -62,8 +62,8 @@ def test_each_is_scored_as_if_it_were_served(task: Task, candidates: Any) -> Non
                 for part in served
             ]
         expected = error_of(block, served, learner.encoder.labels)
-        assert contenders.measures(track)[measure] == pytest.approx(expected, rel=1e-12)
-        assert learner.serving.measures() == contenders.measures(track)
+        assert contenders.scores.measures(track)[measure] == pytest.approx(expected, rel=1e-12)
+        assert learner.serving.measures() == contenders.scores.measures(track)
     one, other = (learner.serving.contenders.export_state() for learner in learners)
     assert differences(one, other) == [], "whatever is served, all else is scored alike"
 
@@ -96,7 +96,7 @@ def test_what_is_served_is_hardly_ever_worse_than_the_best_candidate_in_hindsigh
     list(feed(learner, stream(task, 6000, seed=seed)))
     best = max(learner.evaluator.candidates.measures(slot)[measure] for slot in range(5))
     for track in (ENSEMBLE, MODEL):
-        assert learner.serving.contenders.measures(track)[measure] > best - 0.003
+        assert learner.serving.contenders.scores.measures(track)[measure] > best - 0.003
 
 
 @TASKS
@@ -109,7 +109,9 @@ def test_where_all_explode_the_ensemble_still_answers_by_targets_alone(task: Tas
         assert np.isfinite(answers).all()
         if task is Task.CLASSIFICATION:
             assert answers.sum(axis=1) == pytest.approx((known > 0) * 1.0, abs=1e-6)
-    measures = [learner.serving.contenders.measures(track) for track in (ENSEMBLE, *BASELINES)]
+    measures = [
+        learner.serving.contenders.scores.measures(track) for track in (ENSEMBLE, *BASELINES)
+    ]
     if task is Task.CLASSIFICATION:
         ours, *others = [found["accuracy"] for found in measures]
         assert ours > max(others) - 0.06

@@ -35,7 +35,7 @@ def accuracies(block: Block, candidates: tuple[CandidateSettings, ...]) -> list[
     """Of the ensemble, the model, and each candidate."""
     learner = learner_of(Task.CLASSIFICATION, candidates)
     list(feed(learner, block, (50,)))
-    tracks = [learner.serving.contenders.measures(track) for track in (ENSEMBLE, MODEL)]
+    tracks = [learner.serving.contenders.scores.measures(track) for track in (ENSEMBLE, MODEL)]
     scores = [learner.evaluator.candidates.measures(slot) for slot in range(len(candidates))]
     return [measures["accuracy"] for measures in (*tracks, *scores)]
 
@@ -56,7 +56,7 @@ def test_a_random_number_is_told_no_better_than_by_the_mean() -> None:
     learner = learner_of(Task.REGRESSION, SEEING)
     list(feed(learner, with_target(Task.REGRESSION, numbers)))
     for track in (ENSEMBLE, MODEL):
-        assert learner.serving.contenders.measures(track)["r2"] < 0.005
+        assert learner.serving.contenders.scores.measures(track)["r2"] < 0.005
     assert all(learner.evaluator.candidates.measures(slot)["r2"] < 0.005 for slot in range(2))
 
 
@@ -79,7 +79,7 @@ def test_what_only_the_last_numbers_tell_is_learned_by_those_who_see_them() -> N
     target = 100.0 + 5.0 * np.sin(phase)  # the next one follows from two, but not from one
     learner = learner_of(Task.REGRESSION, (*BLIND, SEEING[0]))
     list(feed(learner, with_target(Task.REGRESSION, target)))
-    found = [learner.serving.contenders.measures(track)["r2"] for track in (ENSEMBLE, MODEL)]
+    found = [learner.serving.contenders.scores.measures(track)["r2"] for track in (ENSEMBLE, MODEL)]
     assert found[0] > 0.7
     assert found[1] < 0.1
 

@@ -208,7 +208,7 @@ def test_what_can_be_learned_is_learned(task: Task) -> None:
     list(feed(learner, block))
     served = learner.serving.measures()
     if task is Task.CLASSIFICATION:
-        baselines = [learner.serving.contenders.measures(i)["accuracy"] for i in BASELINES]
+        baselines = [learner.serving.contenders.scores.measures(i)["accuracy"] for i in BASELINES]
         assert served["accuracy"] > max(baselines) + 0.2
     else:
         assert served["r2"] > 0.8

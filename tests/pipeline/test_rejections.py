@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
+from errno import EACCES
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from streamnet.durability import files
 from streamnet.errors import ConfigurationError, StateError, TooManyRejectedError
 from streamnet.pipeline import Rejections
 from streamnet.pipeline.rejections import RejectionLimit, locate_rejected
@@ -195,8 +196,11 @@ def test_a_file_that_could_not_be_made_is_refused_before_anything_is_read(
 def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
-    with pytest.raises(ConfigurationError, match="may not be written"):
+    def refuse(**_: Any) -> NoReturn:
+        raise PermissionError(EACCES, "Permission denied")
+
+    monkeypatch.setattr(files, "TemporaryFile", refuse)
+    with pytest.raises(ConfigurationError, match="can't be written: Permission denied"):
         Rejections(tmp_path / "bad.jsonl")
 
 

@@ -41,7 +41,6 @@ from streamnet.pipeline.rejections import (
     RejectionLimit,
     Rejections,
     export_dead_letter,
-    restore_dead_letter,
 )
 from streamnet.pipeline.state import State
 from streamnet.runs.builder import (
@@ -475,7 +474,7 @@ class _JournalOutput(ResumableSink):
         return {"letters": [export_dead_letter(letter) for letter in self.dead_letters]}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        self.dead_letters.extend(restore_dead_letter(values) for values in state["letters"])
+        self.dead_letters.extend(DeadLetter(*values) for values in state["letters"])
 
     def sync(self) -> None:
         self._journal.sync()

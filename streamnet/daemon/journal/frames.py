@@ -12,7 +12,7 @@ from zlib import crc32
 import msgspec
 
 from streamnet.errors import ConfigurationError, DataError, SampleError, StateError
-from streamnet.pipeline.rejections import export_dead_letter, restore_dead_letter
+from streamnet.pipeline.rejections import export_dead_letter
 from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict, schema_to_dict
 from streamnet.sources.base import Reason, Rejection
 from streamnet.sources.columns import ParseOptions
@@ -250,7 +250,7 @@ def build_file_frame(block: Block, state: dict[str, Any], limit: dict[str, Any])
 
 def decode_dead_letter(data: bytes, at: int) -> DeadLetter:
     """Decode the rejected record in the line at an offset."""
-    return restore_dead_letter(json.loads(data[at : data.index(b"\n", at)]))
+    return DeadLetter(*json.loads(data[at : data.index(b"\n", at)]))
 
 
 def _merge_records(block: Block) -> Iterator[tuple[bytes, bool]]:
