@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
 
+import msgspec
 from cyclopts import App, Parameter
 
+from streamnet.cli import STANDARD_INPUT
 from streamnet.cli.options import integer_option
-from streamnet.client.operations import OPERATIONS, Operation
+from streamnet.client.operations import FORMATS, OPERATIONS, Operation
+from streamnet.durability.files import OutputPath, check_output_paths, write_durably
+from streamnet.errors import ConfigurationError, DataError, OutputError, RefusedError
+from streamnet.settings.daemon import check_model_name
+from streamnet.settings.toml import parse_toml, read_text
+from streamnet.validation import check_extra
 
 if TYPE_CHECKING:
     from streamnet.client import Client
@@ -45,17 +53,7 @@ class Daemon:
 
     @contextmanager
     def connect(self, name: str | None = None) -> Iterator[Client]:
-        """Connect a client.
-
-        Args:
-            name: Name of the model that will be used.
-
-        Raises:
-            ConfigurationError: If the name is invalid, and would be part of another path.
-        """
-        from streamnet.settings.daemon import check_model_name
-        from streamnet.validation import check_extra
-
+        """Connect a client; raises ConfigurationError if the model's name is invalid."""
         if name is not None:
             check_model_name(name)
         check_extra("serve", "httpx")
@@ -94,7 +92,7 @@ def create(
 ) -> int:
     """Create a model."""
     with daemon.connect(name) as connected:
-        return _show(connected.create(name, _read_tables(settings)))
+        return _show(connected.create(name, parse_toml(read_text(settings), str(settings))))
 
 
 @client.command(usage="Usage: streamnet client upload [OPTIONS] NAME FILE [SETTINGS]")
@@ -114,7 +112,7 @@ def upload(
         suffix = _check_format(file)
         with _open_input(str(file)) as opened:
             data = opened.read()
-        tables = {} if settings is None else _read_tables(settings)
+        tables = {} if settings is None else parse_toml(read_text(settings), str(settings))
         return _show(connected.upload(name, data, suffix, tables))
 
 
@@ -184,8 +182,6 @@ def events(
     daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
     """Show events as they happen, one per line, until the daemon stops."""
-    import msgspec
-
     with daemon.connect(name) as connected:
         for event in connected.events(name, after):
             print(msgspec.json.encode(event).decode(), flush=True)
@@ -196,7 +192,7 @@ def events(
 def dead_letters(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
     """Download the rejected records of a model as JSON lines."""
     with daemon.connect(name) as connected:
-        _check_writable(to)
+        check_output_paths([OutputPath("file", to)])
         _write(to, connected.dead_letters(name))
     return 0
 
@@ -206,7 +202,7 @@ def download(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON) 
     """Download a model, in the format of the file's suffix: .safetensors or .json."""
     with daemon.connect(name) as connected:
         suffix = _check_format(to)
-        _check_writable(to)
+        check_output_paths([OutputPath("file", to)])
         _write(to, connected.download(name, suffix))
     return 0
 
@@ -215,15 +211,13 @@ def download(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON) 
 
 
 def _build_command(operation: Operation[..., Any, Any]) -> Callable[..., int]:
-    def call(daemon: Daemon, *names: str) -> int:
-        with daemon.connect(*names) as connected:
-            return _show(getattr(connected, operation.name)(*names))
-
     def call_model(name: Name, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
-        return call(daemon, name)
+        with daemon.connect(name) as connected:
+            return _show(getattr(connected, operation.name)(name))
 
     def call_daemon(*, daemon: Daemon = DEFAULT_DAEMON) -> int:
-        return call(daemon)
+        with daemon.connect() as connected:
+            return _show(getattr(connected, operation.name)())
 
     return call_model if operation.has_name else call_daemon
 
@@ -241,9 +235,6 @@ for _operation in OPERATIONS.values():
 
 def _check_format(path: Path) -> str:
     """Check the suffix of a model file, before a daemon is called."""
-    from streamnet.client.operations import FORMATS
-    from streamnet.errors import ConfigurationError
-
     suffix = path.suffix.removeprefix(".")
     if suffix not in FORMATS:
         rule = f"must end in {' or '.join(f'.{name}' for name in FORMATS)}"
@@ -251,32 +242,14 @@ def _check_format(path: Path) -> str:
     return suffix
 
 
-def _check_writable(to: Path) -> None:
-    """Refuse a file that can't be written, before a daemon is called."""
-    from streamnet.durability.files import OutputPath, check_output_paths
-
-    check_output_paths([OutputPath("file", to)])
-
-
 def _write(to: Path, data: bytes) -> None:
-    from streamnet.durability.files import write_durably
-    from streamnet.errors import OutputError
-
     try:
         write_durably(to, data)
     except OSError as error:  # its filename is that of a temporary file
         raise OutputError(f"{to} can't be written: {error.strerror}") from error
 
 
-def _read_tables(path: Path) -> dict[str, Any]:
-    from streamnet.settings.toml import parse_toml, read_text
-
-    return parse_toml(read_text(path), str(path))
-
-
 def _show(response: Any) -> int:
-    import msgspec
-
     if isinstance(response, bytes):
         print(response.decode(), end="")
     elif response is not None:
@@ -286,9 +259,6 @@ def _show(response: Any) -> int:
 
 @contextmanager
 def _open_input(file: str) -> Iterator[BinaryIO]:
-    from streamnet.cli import STANDARD_INPUT
-    from streamnet.errors import DataError
-
     if file in ("-", STANDARD_INPUT):
         yield sys.stdin.buffer
         return
@@ -300,10 +270,9 @@ def _open_input(file: str) -> Iterator[BinaryIO]:
         yield opened
 
 
-def _read_chunks(file: BinaryIO) -> Iterable[bytes]:
+def _read_chunks(file: BinaryIO) -> Iterator[bytes]:
     # `read1` returns what a pipe holds now; more may come late or never.
-    while chunk := file.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]
-        yield chunk
+    return iter(partial(file.read1, _CHUNK_BYTES), b"")  # type: ignore[attr-defined]
 
 
 class _Line(NamedTuple):
@@ -313,10 +282,6 @@ class _Line(NamedTuple):
 
 def _read_json_lines(file: str) -> list[_Line]:
     """Read the lines of a file that are not blank."""
-    import msgspec
-
-    from streamnet.errors import DataError
-
     decoder = msgspec.json.Decoder(dict[str, Any])
     decoded = []
     with _open_input(file) as lines:
@@ -331,8 +296,6 @@ def _read_json_lines(file: str) -> list[_Line]:
 
 
 def _pop_column(line: _Line, column: str, file: str) -> Any:
-    from streamnet.errors import DataError
-
     if column not in line.value:
         raise DataError(f"{file}, line {line.number} has no {column!r}")
     return line.value.pop(column)
@@ -341,8 +304,6 @@ def _pop_column(line: _Line, column: str, file: str) -> Any:
 @contextmanager
 def _map_line_numbers(file: str, numbers: Sequence[int]) -> Iterator[None]:
     """Report a refused item by its line instead of its number in the request."""
-    from streamnet.errors import DataError, RefusedError
-
     try:
         yield
     except RefusedError as error:

@@ -7,28 +7,50 @@ key, so a retry learns nothing twice.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from time import monotonic, sleep
-from types import TracebackType
-from typing import Any, Self, TypeVar, final
+from typing import Any, ClassVar, Generic, Self, TypeVar, final
 
 import anyio
 import httpx
 import msgspec
 
 from streamnet.client.operations import AsyncOperations, BlockingOperations, build_line_request
-from streamnet.client.schemas import Event, Problem, Receipt, Request, SplitRequest
+from streamnet.client.schemas import Content, Event, Problem, Receipt, Request
 from streamnet.errors import RefusedError
 
 T = TypeVar("T")
+HttpT = TypeVar("HttpT", httpx.Client, httpx.AsyncClient)
 _RETRY_STATUSES = frozenset({429, 503})
 _RETRY_SECONDS = 0.2  # after a connection failed
 _EVENT_DECODER = msgspec.json.Decoder(Event)
 _DATA_PREFIX = "data: "
 
 
+class _Connection(Generic[HttpT]):
+    _http_type: ClassVar[Any]
+    _http: HttpT
+
+    def __init__(
+        self,
+        url: str = "http://localhost:8000",
+        *,
+        token: str | None = None,
+        timeout: float = 30.0,
+        patience: float = 30.0,
+        verify: ssl.SSLContext | str | bool = True,
+    ) -> None:
+        self._http = self._http_type(
+            base_url=url if url.endswith("/") else f"{url}/",
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            timeout=timeout,
+            verify=verify,
+        )
+        self._patience = patience
+
+
 @final
-class Client(BlockingOperations):
+class Client(_Connection[httpx.Client], BlockingOperations):
     """Blocking client of a daemon; a context manager, or closed by `close`.
 
     Every method raises RefusedError if the daemon refuses the request or can't be reached.
@@ -43,27 +65,12 @@ class Client(BlockingOperations):
         verify: False or an SSL context, for a certificate of an unknown authority.
     """
 
-    def __init__(
-        self,
-        url: str = "http://localhost:8000",
-        *,
-        token: str | None = None,
-        timeout: float = 30.0,
-        patience: float = 30.0,
-        verify: ssl.SSLContext | str | bool = True,
-    ) -> None:
-        self._http = httpx.Client(**_build_options(url, token, timeout, verify))
-        self._patience = patience
+    _http_type = httpx.Client
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -83,7 +90,9 @@ class Client(BlockingOperations):
 
     def _stream(self, request: Request[Event]) -> Iterator[Event]:
         try:
-            with self._http.stream(**_build_arguments(request)) as response:
+            with self._http.stream(
+                **_build_arguments(request, next(request.content.parts()))
+            ) as response:
                 if not response.is_success:
                     response.read()
                     raise _build_error(response)
@@ -91,28 +100,21 @@ class Client(BlockingOperations):
                     if line.startswith(_DATA_PREFIX):
                         yield _EVENT_DECODER.decode(line.removeprefix(_DATA_PREFIX))
         except httpx.HTTPError as error:
-            raise _build_connection_error(self._http, error) from error
+            raise _build_connection_error(self._http.base_url, error) from error
 
-    def _send(self, request: Request[T] | SplitRequest[T]) -> T:
-        steps = _exchange(request, self._patience, self._http)
-        outcome: _Outcome = None
-        while True:
+    def _send(self, request: Request[T]) -> T:
+        exchange = _Exchange(request, self._patience, self._http.base_url)
+        for delay, arguments in exchange:
+            sleep(delay)
             try:
-                step = steps.send(outcome)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            if isinstance(step, float):
-                sleep(step)
-                outcome = None
-                continue
-            try:
-                outcome = self._http.request(**step)
+                exchange.outcome = self._http.request(**arguments)
             except httpx.HTTPError as error:
-                outcome = error
+                exchange.outcome = error
+        return exchange.reply
 
 
 @final
-class AsyncClient(AsyncOperations):
+class AsyncClient(_Connection[httpx.AsyncClient], AsyncOperations):
     """Client for asyncio and trio: the methods of `Client`, awaited.
 
     Args:
@@ -123,27 +125,12 @@ class AsyncClient(AsyncOperations):
         verify: False or an SSL context.
     """
 
-    def __init__(
-        self,
-        url: str = "http://localhost:8000",
-        *,
-        token: str | None = None,
-        timeout: float = 30.0,
-        patience: float = 30.0,
-        verify: ssl.SSLContext | str | bool = True,
-    ) -> None:
-        self._http = httpx.AsyncClient(**_build_options(url, token, timeout, verify))
-        self._patience = patience
+    _http_type = httpx.AsyncClient
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -163,7 +150,9 @@ class AsyncClient(AsyncOperations):
 
     async def _stream(self, request: Request[Event]) -> AsyncIterator[Event]:
         try:
-            async with self._http.stream(**_build_arguments(request)) as response:
+            async with self._http.stream(
+                **_build_arguments(request, next(request.content.parts()))
+            ) as response:
                 if not response.is_success:
                     await response.aread()
                     raise _build_error(response)
@@ -171,113 +160,100 @@ class AsyncClient(AsyncOperations):
                     if line.startswith(_DATA_PREFIX):
                         yield _EVENT_DECODER.decode(line.removeprefix(_DATA_PREFIX))
         except httpx.HTTPError as error:
-            raise _build_connection_error(self._http, error) from error
+            raise _build_connection_error(self._http.base_url, error) from error
 
-    async def _send(self, request: Request[T] | SplitRequest[T]) -> T:
-        steps = _exchange(request, self._patience, self._http)
-        outcome: _Outcome = None
-        while True:
+    async def _send(self, request: Request[T]) -> T:
+        exchange = _Exchange(request, self._patience, self._http.base_url)
+        for delay, arguments in exchange:
+            await anyio.sleep(delay)
             try:
-                step = steps.send(outcome)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            if isinstance(step, float):
-                await anyio.sleep(step)
-                outcome = None
-                continue
-            try:
-                outcome = await self._http.request(**step)
+                exchange.outcome = await self._http.request(**arguments)
             except httpx.HTTPError as error:
-                outcome = error
-
-
-def _build_options(url: str, token: str | None, timeout: float, verify: Any) -> dict[str, Any]:
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    base = url if url.endswith("/") else f"{url}/"
-    return {"base_url": base, "headers": headers, "timeout": timeout, "verify": verify}
+                exchange.outcome = error
+        return exchange.reply
 
 
 # ------------------------------------------------------------------------------ protocol
 
-_Outcome = httpx.Response | httpx.HTTPError | None
-# Yields arguments of a request, or seconds to sleep; is sent what came of it.
-_Exchange = Generator[dict[str, Any] | float, _Outcome, T]
 
+@final
+class _Exchange(Generic[T]):
+    """A call without input and output, which differ between the two clients.
 
-def _exchange(
-    request: Request[T] | SplitRequest[T], patience: float, http: httpx.Client | httpx.AsyncClient
-) -> _Exchange[T]:
-    """Run a call without input and output, which differ between the two clients."""
-    if not isinstance(request, SplitRequest):
-        return (yield from _exchange_one(request, patience, http))
-    requests = request.requests()
-    part = next(requests)
-    while True:
+    Iterating yields for each attempt the seconds to wait and the arguments of the request to send
+    then; what came of it is stored in `outcome` before the next step. `reply` is set at the end.
+    """
+
+    outcome: httpx.Response | httpx.HTTPError
+    reply: T
+
+    def __init__(self, request: Request[T], patience: float, url: httpx.URL) -> None:
+        self._request = request
+        self._patience = patience
+        self._url = url
+
+    def __iter__(self) -> Iterator[tuple[float, dict[str, Any]]]:
+        parts: Generator[Content, T, T] = self._request.content.parts()
         try:
-            response = yield from _exchange_one(part, patience, http)
-        except RefusedError as error:
-            part = requests.throw(error)
-            continue
-        try:
-            part = requests.send(response)
+            part = next(parts)
+            while True:
+                try:
+                    reply = yield from self._attempt(part)
+                except RefusedError as error:
+                    part = parts.throw(error)
+                else:
+                    part = parts.send(reply)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            self.reply = end.value
+
+    def _attempt(self, part: Content) -> Generator[tuple[float, dict[str, Any]], None, T]:
+        deadline = monotonic() + self._patience
+        delay: float | None = 0.0
+        while delay is not None:
+            yield delay, _build_arguments(self._request, part)
+            left = deadline - monotonic()
+            delay = compute_retry_delay(self._request, part, self.outcome, left)
+        if isinstance(self.outcome, httpx.HTTPError):
+            raise _build_connection_error(self._url, self.outcome) from self.outcome
+        return parse_response(self._request, self.outcome)
 
 
-def _exchange_one(
-    request: Request[T], patience: float, http: httpx.Client | httpx.AsyncClient
-) -> _Exchange[T]:
-    deadline = monotonic() + patience
-    while True:
-        outcome = yield _build_arguments(request)
-        assert outcome is not None
-        status, headers = 0, httpx.Headers()
-        if isinstance(outcome, httpx.Response):
-            status, headers = outcome.status_code, outcome.headers
-        delay = compute_retry_delay(request, status, headers, deadline - monotonic())
-        if delay is not None and not _is_permanent(outcome):
-            yield delay
-        elif isinstance(outcome, httpx.HTTPError):
-            raise _build_connection_error(http, outcome) from outcome
-        else:
-            return parse_response(request, outcome)
-
-
-def _build_arguments(request: Request[Any]) -> dict[str, Any]:
+def _build_arguments(request: Request[Any], part: Content) -> dict[str, Any]:
     return {
         "method": request.method,
         "url": request.path,
-        "params": request.params,
-        "headers": request.headers,
-        "content": request.content,
+        "content": part.body,
+        "headers": part.headers,
+        "params": part.params,
     }
 
 
 def compute_retry_delay(
-    request: Request[Any], status: int, headers: Mapping[str, str], left: float
+    request: Request[Any], part: Content, outcome: httpx.Response | httpx.HTTPError, left: float
 ) -> float | None:
-    """Seconds until a request may be retried; None if it may not, or no time is left.
+    """Seconds until a part may be sent again; None if it may not, or no time is left.
 
     Args:
         request: The request.
-        status: Status of the response; 0 if there was none.
-        headers: Headers of the response.
+        part: The part of its content that was sent.
+        outcome: What came of it.
         left: Seconds left for retries.
     """
-    if status == 0:
-        return _RETRY_SECONDS if request.idempotent and left > _RETRY_SECONDS else None
-    if status not in _RETRY_STATUSES or not isinstance(request.content, bytes | None):
+    if isinstance(outcome, httpx.HTTPError):
+        may = request.idempotent and left > _RETRY_SECONDS and not _is_permanent(outcome)
+        return _RETRY_SECONDS if may else None
+    if outcome.status_code not in _RETRY_STATUSES or not isinstance(part.body, bytes | None):
         return None
-    value = headers.get("retry-after", "1")
+    value = outcome.headers.get("retry-after", "1")
     delay = float(value) if value.isdecimal() else 1.0
     return delay if delay < left else None
 
 
-def _is_permanent(error: httpx.Response | httpx.HTTPError) -> bool:
+def _is_permanent(error: httpx.HTTPError) -> bool:
     """Whether the same request would fail again in the same way."""
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return True
-    cause: Any = error if isinstance(error, httpx.HTTPError) else None
+    cause: BaseException | None = error
     while cause is not None:
         # An unknown certificate, or a server without TLS; not a connection that was closed.
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
@@ -287,11 +263,7 @@ def _is_permanent(error: httpx.Response | httpx.HTTPError) -> bool:
 
 
 def parse_response(request: Request[T], response: httpx.Response) -> T:
-    """Decode a response.
-
-    Raises:
-        RefusedError: If it is an error, or doesn't match the operation's schema.
-    """
+    """Decode a response; raises RefusedError if it is an error or doesn't match the schema."""
     if not response.is_success:
         raise _build_error(response)
     reply: Any = request.reply
@@ -322,9 +294,7 @@ def _build_error(response: httpx.Response) -> RefusedError:
     )
 
 
-def _build_connection_error(
-    http: httpx.Client | httpx.AsyncClient, error: httpx.HTTPError
-) -> RefusedError:
-    url = str(http.base_url.copy_with(userinfo=b"")).removesuffix("/")
+def _build_connection_error(url: httpx.URL, error: httpx.HTTPError) -> RefusedError:
+    address = str(url.copy_with(userinfo=b"")).removesuffix("/")
     reason = str(error) or type(error).__name__
-    return RefusedError(f"the daemon at {url} can't be reached: {reason}")
+    return RefusedError(f"the daemon at {address} can't be reached: {reason}")

@@ -9,7 +9,6 @@ this table.
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -31,15 +30,12 @@ import msgspec
 from streamnet.client.schemas import (
     JSON,
     Champion,
-    Confusion,
     Content,
     CreateRequest,
     Event,
     Health,
-    History,
     LabelsReply,
     LabelsRequest,
-    LeaderBoardRow,
     LearnRequest,
     LineStream,
     ModelLine,
@@ -48,17 +44,15 @@ from streamnet.client.schemas import (
     Receipt,
     Rejected,
     Request,
-    Residuals,
     SplitContent,
-    SplitRequest,
     Status,
     encode_items,
     join_predictions,
     json_content,
-    measure_items,
 )
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
+from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Residuals
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -141,36 +135,16 @@ class Operation(Generic[P, BlockingT, AsyncT]):
         """Whether the path holds the name of a model."""
         return "{name}" in self.path
 
-    def call(self, *args: Any, **kwargs: Any) -> Request[Any] | SplitRequest[Any]:
+    def call(self, *args: Any, **kwargs: Any) -> Request[Any]:
         """Build the request of a call with these arguments.
 
         Raises:
             ConfigurationError: If arguments contradict each other.
         """
-        content = self.build(None, *args, **kwargs)
+        content = self.build(None, *args, **kwargs) or Content()
         name = (args[0] if args else kwargs["name"]) if self.has_name else ""
-        if isinstance(content, SplitContent):
-            return SplitRequest(
-                content.item,
-                content.sizes,
-                lambda part: self.build_request(name, content.build(part)),
-                content.join,
-            )
-        return self.build_request(name, content or Content())
-
-    def build_request(
-        self, name: str, content: Content, *, idempotent: bool | None = None
-    ) -> Request[Any]:
-        """Build the request for a model.
-
-        Args:
-            name: The model; ignored where the path holds no name.
-            content: Body, headers and query parameters.
-            idempotent: Overrides that of the operation.
-        """
         path = self.path.replace("{name}", quote(name, safe="")).removeprefix("/")
-        idempotent = self.idempotent if idempotent is None else idempotent
-        return Request(self.method, path, self.reply, *content, idempotent)
+        return Request(self.method, path, self.reply, content, self.idempotent)
 
     @cached_property
     def _method(self) -> Any:
@@ -266,13 +240,13 @@ class Operations:
         if ids is not None and len(ids) != len(samples):
             rule = f"must have {len(samples)}, one for each sample"
             raise ConfigurationError(f"ids has {len(ids)}, but {rule}")
-        texts = encode_items(samples)
+        texts, sizes = encode_items(samples)
 
         def build(part: slice) -> Content:
             part_ids = None if ids is None else ids[part]
             return json_content({"samples": texts[part], "ids": part_ids, "explain": explain})
 
-        return SplitContent("sample", measure_items(texts), build, join_predictions)
+        return SplitContent("sample", sizes, build, join_predictions)
 
     @operation(
         "POST",
@@ -321,10 +295,10 @@ class Operations:
         counts, as the outcomes show.
         """
         pairs = labels.items() if isinstance(labels, Mapping) else labels
-        texts = encode_items([{"id": identity, "label": label} for identity, label in pairs])
+        texts, sizes = encode_items([{"id": identity, "label": label} for identity, label in pairs])
         return SplitContent(
             "label",
-            measure_items(texts),
+            sizes,
             lambda part: json_content({"labels": texts[part]}, params=_ack(durable)),
             lambda replies: LabelsReply([one for reply in replies for one in reply.outcomes]),
         )
@@ -472,24 +446,12 @@ class Operations:
         return Content(headers={} if after is None else {"Last-Event-ID": str(after)})
 
 
-class BlockingOperations(Operations, ABC):
+class BlockingOperations(Operations):
     """Operations whose calls return the response."""
 
-    @abstractmethod
-    def _send(self, request: Request[T] | SplitRequest[T]) -> T: ...
 
-    @abstractmethod
-    def _stream(self, request: Request[Event]) -> Iterator[Event]: ...
-
-
-class AsyncOperations(Operations, ABC):
+class AsyncOperations(Operations):
     """Operations whose calls are awaited."""
-
-    @abstractmethod
-    async def _send(self, request: Request[T] | SplitRequest[T]) -> T: ...
-
-    @abstractmethod
-    def _stream(self, request: Request[Event]) -> AsyncIterator[Event]: ...
 
 
 OPERATIONS: dict[str, Operation[..., Any, Any]] = {
@@ -505,7 +467,7 @@ def build_line_request(
     headers = {"Content-Type": NDJSON} | ({} if key is None else {"Idempotency-Key": key})
     content = Content(lines, headers, _ack(durable))
     idempotent = isinstance(lines, bytes) and key is not None
-    return OPERATIONS["learn"].build_request(name, content, idempotent=idempotent)
+    return OPERATIONS["learn"].call(name, ())._replace(content=content, idempotent=idempotent)
 
 
 def _ack(durable: bool) -> dict[str, str]:

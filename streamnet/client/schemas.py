@@ -11,41 +11,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from streamnet.errors import RefusedError
-from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Mark, Residuals, Scores
+from streamnet.reporting.report import Scores
 from streamnet.samples import Task
-
-__all__ = (
-    "NAME_PATTERN",
-    "Champion",
-    "Confusion",
-    "CreateRequest",
-    "Event",
-    "Feed",
-    "FeedState",
-    "FieldLine",
-    "Health",
-    "History",
-    "LabelLine",
-    "LabelsReply",
-    "LabelsRequest",
-    "LeaderBoardRow",
-    "LearnRequest",
-    "Mark",
-    "ModelLine",
-    "ModelState",
-    "Outcome",
-    "PredictRequest",
-    "PredictionLine",
-    "Predictions",
-    "Problem",
-    "Receipt",
-    "Rejected",
-    "RejectedLine",
-    "Residuals",
-    "SampleProblem",
-    "Status",
-)
-
 
 # That of `streamnet.settings.daemon.MODEL_NAME`, which would import pydantic.
 NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -88,25 +55,28 @@ class _Reply(Struct):
 # ------------------------------------------------------------------------------ requests
 
 
-class LearnRequest(_Request):
+class _SamplesRequest(_Request):
+    sample: Sample | None = None
+    samples: list[Sample] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.sample is None) == (self.samples is None):
+            raise ValueError("exactly one of sample and samples must be given")
+
+    def rows(self) -> list[Sample]:
+        """The samples as a list."""
+        return [self.sample] if self.sample is not None else self.samples or []
+
+
+class LearnRequest(_SamplesRequest):
     """Samples to learn, with the label in the target column; exactly one of the two is given.
 
     >>> msgspec.json.decode(b'{"sample": {"x": 1, "label": "a"}}', type=LearnRequest).rows()
     [{'x': 1, 'label': 'a'}]
     """
 
-    sample: Sample | None = None
-    samples: list[Sample] | None = None
 
-    def __post_init__(self) -> None:
-        _require_exactly_one(self.sample, self.samples, "sample", "samples")
-
-    def rows(self) -> list[Sample]:
-        """The samples as a list."""
-        return _list_samples(self.sample, self.samples)
-
-
-class PredictRequest(_Request):
+class PredictRequest(_SamplesRequest):
     """Samples to predict: one with its ID, or many with theirs; labels are joined by ID.
 
     >>> request = msgspec.json.decode(b'{"samples": [{"x": 1}, {"x": 2}]}', type=PredictRequest)
@@ -114,22 +84,16 @@ class PredictRequest(_Request):
     ([{'x': 1}, {'x': 2}], None)
     """
 
-    sample: Sample | None = None
-    samples: list[Sample] | None = None
     id: Identity | None = None
     ids: list[Identity] | None = None
     explain: bool = False
 
     def __post_init__(self) -> None:
-        _require_exactly_one(self.sample, self.samples, "sample", "samples")
+        super().__post_init__()
         if self.id is not None and self.sample is None:
             raise ValueError("id is given, but belongs to a single sample; samples have ids")
         if self.ids is not None and (self.samples is None or len(self.ids) != len(self.samples)):
             raise ValueError("ids are given, but there must be one for each of the samples")
-
-    def rows(self) -> list[Sample]:
-        """The samples as a list."""
-        return _list_samples(self.sample, self.samples)
 
     def identities(self) -> list[str] | None:
         """The IDs as a list, or None."""
@@ -154,15 +118,6 @@ class CreateRequest(_Request):
 
     name: Name
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-def _require_exactly_one(one: object, many: object, name: str, names: str) -> None:
-    if (one is None) == (many is None):
-        raise ValueError(f"exactly one of {name} and {names} must be given")
-
-
-def _list_samples(one: Sample | None, many: list[Sample] | None) -> list[Sample]:
-    return [one] if one is not None else list(many or ())
 
 
 # ----------------------------------------------------------------------------- responses
@@ -378,38 +333,21 @@ class Content(NamedTuple):
     headers: dict[str, str] = {}  # noqa: RUF012 - never mutated
     params: dict[str, str] = {}  # noqa: RUF012 - never mutated
 
-
-class Request(NamedTuple, Generic[T]):
-    """A request and the type of its response."""
-
-    method: str
-    path: str
-    reply: type[T]
-    content: bytes | LineStream | None = None
-    headers: dict[str, str] = {}  # noqa: RUF012 - never mutated
-    params: dict[str, str] = {}  # noqa: RUF012 - never mutated
-    idempotent: bool = True  # whether it may be repeated when its outcome is unknown
+    def parts(self) -> Generator[Content, T, T]:
+        """Yield the only part, and return its response."""
+        return (yield self)
 
 
 class SplitContent(NamedTuple, Generic[T]):
-    """Independent items that may be sent in several requests."""
+    """Independent items that may be sent in several requests, in parts that the daemon accepts."""
 
     item: str  # name of one item in error messages
     sizes: Sequence[int]  # bytes of each item
     build: Callable[[slice], Content]
     join: Callable[[Sequence[T]], T]
 
-
-class SplitRequest(NamedTuple, Generic[T]):
-    """A request for many independent items, sent in parts that the daemon accepts."""
-
-    item: str
-    sizes: Sequence[int]
-    build: Callable[[slice], Request[T]]
-    join: Callable[[Sequence[T]], T]
-
-    def requests(self) -> Generator[Request[T], T, T]:
-        """Yield one request after the other; each is sent its response or thrown a RefusedError.
+    def parts(self) -> Generator[Content, T, T]:
+        """Yield one part after the other; each is sent its response or thrown a RefusedError.
 
         A part that is refused is halved, down to a single item, so that the error names the item.
 
@@ -448,6 +386,16 @@ class SplitRequest(NamedTuple, Generic[T]):
         detail = str(error) if error.detail is None else error.detail
         message = f"{self.item} {number}: {detail}"
         return RefusedError(message, error.status, number=number, detail=detail)
+
+
+class Request(NamedTuple, Generic[T]):
+    """A request and the type of its response."""
+
+    method: str
+    path: str
+    reply: type[T]
+    content: Content | SplitContent[T] = Content()
+    idempotent: bool = True  # whether it may be repeated when its outcome is unknown
 
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
@@ -499,11 +447,7 @@ def json_content(
     return Content(_ENCODER.encode(body), {"Content-Type": JSON, **(headers or {})}, params or {})
 
 
-def encode_items(values: Sequence[Any]) -> list[msgspec.Raw]:
-    """Encode items one by one, to be sent in any grouping."""
-    return [msgspec.Raw(_ENCODER.encode(value)) for value in values]
-
-
-def measure_items(texts: Sequence[msgspec.Raw]) -> list[int]:
-    """Sizes of encoded items in bytes."""
-    return [len(memoryview(text)) for text in texts]
+def encode_items(values: Sequence[Any]) -> tuple[list[msgspec.Raw], list[int]]:
+    """Encode items one by one, to be sent in any grouping; also returns their sizes in bytes."""
+    texts = [msgspec.Raw(_ENCODER.encode(value)) for value in values]
+    return texts, [len(memoryview(text)) for text in texts]

@@ -13,8 +13,8 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 from numpy.typing import NDArray
 
-from streamnet.client.schemas import Residuals
 from streamnet.errors import ConfigurationError
+from streamnet.reporting.report import Residuals
 from streamnet.samples import Sample
 
 

@@ -37,10 +37,8 @@ class Asset(NamedTuple):
 def load_assets() -> MappingProxyType[str, Asset]:
     """All files of the page by name, read once.
 
-    ``index.html`` asks for the others below ``page/`` and for the interface below ``v1/``, both
-    relative to its own address. Nothing in them needs more than this Content-Security-Policy:
-    ``default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';
-    img-src 'self' data:``.
+    ``index.html`` requests the others below ``page/`` and the API below ``v1/``, both relative to
+    its own address.
 
     >>> load_assets()["base.css"].media_type
     'text/css; charset=utf-8'
@@ -66,19 +64,16 @@ def _metrics_script() -> bytes:
 _STYLE = re.compile(r'<link rel="stylesheet" href="page/([^"]+)">')
 _SCRIPT = re.compile(r'<script src="page/([^"]+)"></script>')
 _FIRST_SCRIPT = '<script src="page/'
-# What could end the element that the data stands in, or begin a comment there. JSON reads the
-# escapes as the same characters.
+# Characters that could end the element holding the data, or start a comment there; JSON decodes the
+# escapes to the same characters.
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 def render_single_file(view: dict[str, Any]) -> bytes:
-    """The page of a view, see `view_of`, as an HTML file in UTF-8.
+    """Render the page of a view, see `build_view`, as one HTML file in UTF-8.
 
-    Its Content-Security-Policy names its own scripts and styles by hash (W3C, CSP Level 3, 2.3.1),
-    and allows nothing else: whatever labels or records hold, nothing runs and nothing is fetched.
-
-    Args:
-        view: What the page shows, as JSON can hold it.
+    Its Content-Security-Policy allows only its own scripts and styles, by hash (W3C, CSP Level 3,
+    2.3.1): whatever labels or records hold, nothing else runs and nothing is fetched.
 
     Raises:
         ValueError: If the view has a number that JSON doesn't have.
@@ -91,17 +86,12 @@ def render_single_file(view: dict[str, Any]) -> bytes:
     styles = [_read_asset(name) for name in _STYLE.findall(index)]
     scripts = [_read_asset(name) for name in _SCRIPT.findall(index)]
     data = json.dumps(view, allow_nan=False, separators=(",", ":")).translate(_ESCAPED)
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {' '.join(map(_csp_hash, scripts))}",
-            f"style-src {' '.join(map(_csp_hash, styles))}",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
+    policy = (
+        f"default-src 'none'; script-src {' '.join(map(_csp_hash, scripts))}; "
+        f"style-src {' '.join(map(_csp_hash, styles))}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    # First the places, then the texts: a text that looks like a place stays what it is.
+    # Placeholders are located before anything is inserted, so no inserted text is mistaken for one.
     index = index.replace(
         '<meta charset="utf-8">',
         f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">',

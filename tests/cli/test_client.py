@@ -154,7 +154,7 @@ def test_a_file_that_can_not_be_written_in_the_end_is_told_by_its_own_name(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", ".wine.json.12-34.part")
 
-    monkeypatch.setattr("streamnet.durability.files.write_durably", full)
+    monkeypatch.setattr("streamnet.cli.client.write_durably", full)
     outcome = cli("client", "download", "wine", "wine.json")
     assert outcome.code == 1
     assert outcome.err == "streamnet: wine.json can't be written: No space left on device\n"

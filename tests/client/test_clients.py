@@ -18,9 +18,10 @@ import pytest
 from streamnet.client import AsyncClient, Client
 from streamnet.client.clients import compute_retry_delay, parse_response
 from streamnet.client.operations import OPERATIONS, build_line_request
-from streamnet.client.schemas import Confusion, LabelsReply, Predictions, Receipt
+from streamnet.client.schemas import LabelsReply, Predictions, Receipt
 from streamnet.errors import ConfigurationError, RefusedError
 from streamnet.modelfiles import json_format, safetensors_format
+from streamnet.reporting.report import Confusion
 from tests.daemon.processes import Server, running
 from tests.daemon.stand_ins import learned_model
 
@@ -203,7 +204,7 @@ def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.Monkey
         client._http._transport = httpx.MockTransport(handler)
         client._http._mounts = {}
         assert client.learn("wine", SAMPLES).accepted == 1
-    assert pauses == [0.2, 0.0, 1.0]
+    assert pauses == [0.0, 0.2, 0.0, 1.0]
     assert len(set(keys)) == 1
 
 
@@ -257,7 +258,8 @@ def test_what_can_not_get_better_is_not_tried_again(
     ],
 )
 def test_only_what_does_no_harm_is_sent_again(ask, status, headers, left, wait) -> None:
-    assert compute_retry_delay(ask, status, headers, left) == wait
+    outcome = httpx.Response(status, headers=headers) if status else httpx.ConnectError("no route")
+    assert compute_retry_delay(ask, ask.content, outcome, left) == wait
 
 
 def test_help_tells_arguments_answer_and_what_a_call_does() -> None:

@@ -6,24 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.client.schemas import Request, SplitRequest
+from streamnet.client.schemas import Content, SplitContent
 from streamnet.errors import RefusedError
 
 
-def parts_of(sizes: list[int]) -> SplitRequest[list[int]]:
-    return SplitRequest(
+def parts_of(sizes: list[int]) -> SplitContent[list[int]]:
+    return SplitContent(
         "sample",
         sizes,
-        lambda part: Request("POST", "", list[int], params={"part": f"{part.start}:{part.stop}"}),
-        lambda answers: [number for answer in answers for number in answer],
+        lambda part: Content(params={"part": f"{part.start}:{part.stop}"}),
+        lambda replies: [number for reply in replies for number in reply],
     )
 
 
 def answered(
-    parts: SplitRequest[list[int]], refusal: RefusedError, most: int, wrong: int
+    content: SplitContent[list[int]], refusal: RefusedError, most: int, wrong: int
 ) -> list[range]:
     """The ranges that are asked for; more than so many things, and one of them, are refused."""
-    asks = parts.requests()
+    asks = content.parts()
     ask, asked = next(asks), []
     joined = None
     while joined is None:
@@ -34,7 +34,7 @@ def answered(
             ask = asks.throw(refusal) if refused else asks.send(list(asked[-1]))
         except StopIteration as end:
             joined = end.value
-    assert joined == list(range(len(parts.sizes)))
+    assert joined == list(range(len(content.sizes)))
     return asked
 
 

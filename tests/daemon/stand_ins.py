@@ -17,16 +17,11 @@ from msgspec.structs import replace
 
 from streamnet.client.schemas import (
     Champion,
-    Confusion,
-    History,
-    LeaderBoardRow,
-    Mark,
     ModelState,
     Outcome,
     Receipt,
     Rejected,
     RejectedLine,
-    Residuals,
     Status,
 )
 from streamnet.daemon.hosting.events import EventLog
@@ -35,6 +30,7 @@ from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, 
 from streamnet.errors import ConflictError
 from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier
+from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Mark, Residuals
 from streamnet.samples import Field, Task
 
 __all__ = ("StandIn", "StandInRegistry", "learned_model")

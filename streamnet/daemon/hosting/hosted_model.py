@@ -11,16 +11,12 @@ from msgspec.structs import asdict
 
 from streamnet.client.schemas import (
     Champion,
-    Confusion,
     Feed,
     FieldLine,
-    History,
-    LeaderBoardRow,
     Outcome,
     Receipt,
     Rejected,
     RejectedLine,
-    Residuals,
     Status,
 )
 from streamnet.daemon.hosting.model_run import ModelRun
@@ -42,6 +38,7 @@ from streamnet.reporting.builder import (
     build_outcomes,
     build_status,
 )
+from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Residuals
 from streamnet.samples import Block, DeadLetter, Field, Sample
 from streamnet.settings.daemon import ModelSettings
 

@@ -19,6 +19,7 @@ from streamnet.errors import ConfigurationError
 TOKEN_VARIABLE = "STREAMNET_TOKEN"  # noqa: S105 - a variable's name
 _MIN_TOKEN_LENGTH = 16  # characters; shorter ones could be guessed
 _BEARER = b"bearer "
+_ALL_SCOPES = frozenset(Scope)
 
 
 @final
@@ -28,16 +29,11 @@ class Access:
     Args:
         tokens: Scopes by token. None grants everything to everyone, which is for loopback only.
 
-    Raises:
-        ConfigurationError: If a token is too short or has no scope.
-
     >>> access = Access({"0123456789abcdef": {Scope.READ}})
-    >>> access.allows(b"Bearer 0123456789abcdef", Scope.READ)
-    True
-    >>> access.allows(b"Bearer 0123456789abcdef", Scope.LEARN)
-    False
-    >>> access.knows(b"Bearer wrong")
-    False
+    >>> access.find_scopes(b"Bearer 0123456789abcdef")
+    frozenset({<Scope.READ: 'read'>})
+    >>> access.find_scopes(b"Bearer wrong")
+    frozenset()
     """
 
     is_open: bool
@@ -52,7 +48,7 @@ class Access:
                 )
             if not scopes:
                 raise ConfigurationError("a token has no scope, but must have one or more")
-            every = frozenset(Scope) if Scope.ADMIN in scopes else frozenset(scopes)
+            every = _ALL_SCOPES if Scope.ADMIN in scopes else frozenset(scopes)
             self._scopes.append((_hash_token(token.encode()), every))
 
     @classmethod
@@ -62,12 +58,7 @@ class Access:
         A line of the file holds a token and its scopes, as in ``s3cr3t-s3cr3t-s3cr3t
         read,predict``; empty lines and lines that start with # are skipped. The variable's token
         has all scopes; without a file the variable is ``STREAMNET_TOKEN`` unless another one is
-        named.
-
-        Raises:
-            ConfigurationError: If the file can't be read, is readable by others, has an invalid
-                line, or gives a token other scopes than another line or the variable does; the
-                message shows no token.
+        named. No error message shows a token.
         """
         tokens = {} if path is None else _read_tokens(Path(path))
         # With a file the variable must be named: clients keep their own token in the default one.
@@ -86,15 +77,10 @@ class Access:
         """Accept the tokens of another instance from now on instead of the current ones."""
         self._scopes, self.is_open = other._scopes, other.is_open
 
-    def knows(self, authorization: bytes | None) -> bool:
-        """Whether the header's token is known."""
-        return self.is_open or bool(self._find_scopes(authorization))
-
-    def allows(self, authorization: bytes | None, scope: Scope) -> bool:
-        """Whether the header's token has a scope."""
-        return self.is_open or scope in self._find_scopes(authorization)
-
-    def _find_scopes(self, authorization: bytes | None) -> frozenset[Scope]:
+    def find_scopes(self, authorization: bytes | None) -> frozenset[Scope]:
+        """The scopes of the header's token; empty if it is unknown."""
+        if self.is_open:
+            return _ALL_SCOPES
         if authorization is None or authorization[: len(_BEARER)].lower() != _BEARER:
             return frozenset()
         sent = _hash_token(authorization[len(_BEARER) :].strip())
@@ -134,8 +120,7 @@ def _read_tokens(path: Path) -> dict[str, set[Scope]]:
         if before != scopes:
             raise ConfigurationError(
                 f"{path}:{number}: the token has {_format_scopes(scopes)}, but an earlier line "
-                f"gives it "
-                f"{_format_scopes(before)}"
+                f"gives it {_format_scopes(before)}"
             )
     if not tokens:
         raise ConfigurationError(f"token_file {path} contains no token")
@@ -144,8 +129,7 @@ def _read_tokens(path: Path) -> dict[str, set[Scope]]:
 
 def _parse_scopes(words: list[str], place: str) -> set[Scope]:
     names = [name for word in words for name in word.split(",") if name]
-    known = {str(scope) for scope in Scope}
-    if unknown := sorted(set(names) - known):
+    if unknown := sorted(set(names) - set(Scope)):
         raise ConfigurationError(
             f"{place}: scope is {unknown[0]!r}, but must be one of {_SCOPE_NAMES}"
         )
@@ -224,33 +208,26 @@ class Limits:
 
 @final
 class RateLimiter:
-    """A token bucket for each client address; the least recently seen ones are forgotten.
+    """A token bucket for each client address; all but the ``most`` recently seen are forgotten.
 
-    Args:
-        limits: Limits whose ``max_rate`` applies, also after it changes; or a fixed rate.
-        most: Client addresses to remember.
-        clock: Monotonic clock in seconds.
+    The limits' ``max_rate`` applies, also after it changes.
 
     >>> clock = iter([0.0, 0.0, 0.0, 0.5]).__next__
-    >>> rates = RateLimiter(2, clock=clock)
+    >>> rates = RateLimiter(Limits(max_rate=2), clock=clock)
     >>> [rates.take("a") for _ in range(4)]
     [0.0, 0.0, 0.5, 0.0]
     """
 
     def __init__(
-        self, limits: float | Limits, *, most: int = 10_000, clock: Callable[[], float] = monotonic
+        self, limits: Limits, *, most: int = 10_000, clock: Callable[[], float] = monotonic
     ) -> None:
-        self._limits = limits if isinstance(limits, Limits) else Limits(max_rate=limits)
+        self._limits = limits
         self._most = most
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str, cost: float = 1.0) -> float:
-        """Take ``cost`` from a client's bucket.
-
-        Returns:
-            Seconds to wait if the bucket holds too little, else 0.
-        """
+        """Take ``cost`` from a client's bucket; returns seconds to wait if it holds too little."""
         now = self._clock()
         rate = self._limits.max_rate
         level, since = self._buckets.pop(client, (rate, now))

@@ -35,11 +35,7 @@ _DISCARDABLE_BYTES = 1 << 16  # of a body that the server may read and discard
 
 
 def is_ndjson(request: Request) -> bool:
-    """Whether a body is JSON lines rather than one JSON document.
-
-    Raises:
-        HTTPException: 415 if its Content-Type is neither.
-    """
+    """Whether a body is JSON lines rather than one JSON document; raises 415 if it is neither."""
     media_type = _read_media_type(request)
     if media_type in _NDJSON_TYPES:
         return True
@@ -49,11 +45,7 @@ def is_ndjson(request: Request) -> bool:
 
 
 def require_json(request: Request) -> None:
-    """Refuse a body that is not declared as JSON.
-
-    Raises:
-        HTTPException: 415 if its Content-Type is another one.
-    """
+    """Raise 415 if a body is not declared as JSON."""
     media_type = _read_media_type(request)
     if media_type != JSON:
         raise http_error(415, f"Content-Type is {media_type!r}, but must be {JSON}")
@@ -80,11 +72,7 @@ def must_close_connection(scope: Scope) -> bool:
 
 
 def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode a JSON body.
-
-    Raises:
-        HTTPException: 400 if it is not JSON, 422 if it doesn't match the schema.
-    """
+    """Decode a JSON body; raises 400 if it is not JSON, 422 if it doesn't match the schema."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -96,12 +84,7 @@ def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 async def read_body(request: Request, limits: Limits, most: int | None = None) -> bytes:
-    """Read and decompress the whole body.
-
-    Args:
-        request: The request.
-        limits: Limits of time, and of size unless ``most`` is given.
-        most: Largest size in bytes, after decompression.
+    """Read and decompress the whole body, of at most ``most`` bytes after decompression.
 
     Raises:
         HTTPException: 400 if it is truncated or its compression is damaged, 408 if it is too slow,
@@ -109,7 +92,7 @@ async def read_body(request: Request, limits: Limits, most: int | None = None) -
     """
     most = limits.max_body if most is None else most
     parts, size = [], 0
-    async for piece in read_pieces(request, limits, most):
+    async for piece in _read_pieces(request, limits, most):
         parts.append(piece)
         size += len(piece)
         if size > most:
@@ -125,11 +108,10 @@ async def read_lines(
     Without a largest size it is a stream, which may take any time as long as it doesn't pause.
 
     Raises:
-        HTTPException: As for `read_body`; also 413 if a line is too long, after the lines before
-        it.
+        HTTPException: As for `read_body`; also 413 if a line is too long, after those before it.
     """
     rest, size, lines = b"", 0, 0
-    async for piece in read_pieces(request, limits, most):
+    async for piece in _read_pieces(request, limits, most):
         size += len(piece)
         if most is not None and size > most:
             raise _build_too_large(most)
@@ -162,7 +144,7 @@ def _find_overlong_line(text: bytes, longest: int) -> int | None:
     return None
 
 
-async def read_pieces(
+async def _read_pieces(
     request: Request, limits: Limits, most: int | None = None
 ) -> AsyncIterator[bytes]:
     """Read and decompress the body as it arrives; raises as `read_body`."""
@@ -292,17 +274,10 @@ class Prefetcher:
 async def prefetch(
     pieces: AsyncIterator[bytes], most: int, stop: tuple[anyio.Event, HTTPException] | None = None
 ) -> AsyncIterator[Prefetcher]:
-    """Read ``pieces`` ahead in a task that ends with the block.
+    """Read a body at most ``most`` pieces ahead in a task that ends with the block.
 
-    Args:
-        pieces: A body as it arrives.
-        most: Pieces to read ahead.
-        stop: Event that ends reading early, and the error to raise then.
-
-    Raises:
-        HTTPException: If reading or the block raised it; not in an exception group, as all others.
-        ClientDisconnect: If the client disconnected.
-        StreamnetError: If the block raised it.
+    ``stop`` is an event that ends reading early, and the error to raise then. HTTPException,
+    ClientDisconnect and StreamnetError are raised as they are, other errors in an exception group.
     """
     prefetcher = Prefetcher(pieces, most)
     failure: Exception | None = None
@@ -322,11 +297,9 @@ async def prefetch(
 
 
 async def split_lines(lines: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """Regroup lines into parts of about ``size`` bytes, however they arrived.
+    """Regroup pieces of whole lines into parts of about ``size`` bytes, however they arrived.
 
-    Args:
-        lines: Pieces of whole lines.
-        size: Bytes; a part exceeds it by less than a line, and the last part may be smaller.
+    A part exceeds ``size`` by less than a line; the last part may be smaller.
     """
     waiting = b""
     async for piece in lines:
@@ -341,11 +314,7 @@ async def split_lines(lines: AsyncIterator[bytes], size: int) -> AsyncIterator[b
 
 
 def decode_block(lines: bytes, fields: tuple[Field, ...]) -> Block | None:
-    r"""Decode lines into a block of numeric columns; None if this fast path doesn't apply.
-
-    Args:
-        lines: One JSON object per line.
-        fields: Columns that a model reads; other names are skipped.
+    r"""Decode JSON lines into a block of numeric columns; None if this fast path doesn't apply.
 
     >>> block = decode_block(b'{"x": 1}\n{"y": "a", "x": null}\n', (Field("x", Kind.NUMBER),))
     >>> block.numbers.tolist()

@@ -75,10 +75,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Start the timer of an unread body after its request was answered."""
+        """Start the timer of a body that is still unread after its response."""
         super().on_response_complete()
-        is_answered = self.cycle.response_complete  # it may be the next request's
-        if is_answered and self.cycle.more_body and not self.transport.is_closing():
+        is_complete = self.cycle.response_complete  # it may be the next request's
+        if is_complete and self.cycle.more_body and not self.transport.is_closing():
             self._start_timer()
 
     def on_message_complete(self) -> None:
@@ -102,15 +102,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_upgrade:
             behind = self._piece[upgrade.args[0] :]
             self._again = self._head_without_upgrade() + behind
-            self.parser: HttpRequestParser = (
-                self._new_parser()
-            )  # the old one drops a body that it thinks is not there
+            # The old parser drops a body that it thinks is not there.
+            self.parser: HttpRequestParser = HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
         self.logger.debug("a request for a protocol upgrade is handled as HTTP/1.1")
-
-    def _new_parser(self) -> HttpRequestParser:
-        parser = HttpRequestParser(self)
-        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-        return parser
 
     def _head_without_upgrade(self) -> bytes:
         line = (self.parser.get_method(), self.url, self.parser.get_http_version().encode())

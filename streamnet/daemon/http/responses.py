@@ -60,14 +60,7 @@ def problem_response(
     receipt: Receipt | None = None,
     sample: SampleProblem | None = None,
 ) -> Response:
-    """Build an error response.
-
-    Args:
-        status: HTTP status.
-        detail: Error message.
-        headers: Headers of the response.
-        receipt: What was accepted before the error.
-        sample: The sample that caused it, if one did.
+    """Build an error response, with what was accepted before and the sample that caused it, if any.
 
     >>> problem_response(404, "there is no model of that name").body
     b'{"title":"Not Found","status":404,"detail":"there is no model of that name"}'
@@ -84,18 +77,14 @@ def internal_error_response() -> Response:
 def error_response(
     error: HTTPException | StreamnetError, receipt: Receipt | None = None, suffix: str = ""
 ) -> Response:
-    """Build the response to an error.
-
-    Args:
-        error: The error.
-        receipt: What was accepted before it.
-        suffix: Text to append to its message.
-    """
+    """Build the response to an error, with what was accepted before it."""
     if isinstance(error, HTTPException):
         return problem_response(error.status_code, error.detail + suffix, error.headers, receipt)
     for kind, status in _STATUSES.items():
         if isinstance(error, kind):
-            headers, sample = _build_retry_headers(error, status), _describe_sample(error)
+            headers, sample = _build_retry_headers(error, status), None
+            if isinstance(error, SampleError):
+                sample = SampleProblem(error.number, error.detail)
             return problem_response(status, f"{error}{suffix}", headers, receipt, sample)
     _LOG.error("a request failed", exc_info=error)
     return internal_error_response()
@@ -113,12 +102,6 @@ async def handle_http_exception(_: Request, error: Exception) -> Response:
     return error_response(error)
 
 
-def _describe_sample(error: StreamnetError) -> SampleProblem | None:
-    if isinstance(error, SampleError):
-        return SampleProblem(error.number, error.detail)
-    return None
-
-
 def _build_retry_headers(error: StreamnetError, status: int) -> dict[str, str] | None:
     if isinstance(error, BusyError):
         return {"retry-after": str(max(ceil(error.retry_after), 1))}
@@ -134,10 +117,8 @@ _ENCODER = msgspec.json.Encoder()
 class EventStream(Response):
     """Server-sent events, until the client disconnects, the log closes or the daemon stops.
 
-    Args:
-        events: The events; cancelling the wait for the next one must lose nothing.
-        stopping: Set when the daemon stops.
-        heartbeat: Seconds between comments while there are no events.
+    Cancelling the wait for the next event must lose nothing. While there are no events, comments
+    are sent every ``heartbeat`` seconds.
     """
 
     media_type = "text/event-stream"

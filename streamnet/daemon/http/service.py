@@ -39,23 +39,14 @@ _ENCODER = msgspec.json.Encoder()
 @final
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """What endpoints work with.
-
-    Args:
-        registry: The models.
-        access: Tokens and their scopes.
-        limits: Limits of requests.
-        rates: Rate limiter, which invalid tokens draw from as well.
-        metrics: Request counters.
-        stopping: Set when the daemon stops; ends event streams.
-    """
+    """What endpoints work with."""
 
     registry: Registry
     access: Access
     limits: Limits
-    rates: RateLimiter
+    rates: RateLimiter  # invalid tokens draw from it as well
     metrics: Metrics
-    stopping: anyio.Event
+    stopping: anyio.Event  # set when the daemon stops; ends event streams
     # A single thread for large work: it competes with the event loop for the interpreter.
     worker: CapacityLimiter = field(init=False, default_factory=lambda: CapacityLimiter(1))
     batches: anyio.Semaphore = field(init=False)
@@ -64,11 +55,7 @@ class Service:
         object.__setattr__(self, "batches", anyio.Semaphore(self.limits.batches))
 
     def model(self, request: Request) -> HostedModel:
-        """Return the model named in the path.
-
-        Raises:
-            HTTPException: 404 if there is no such model.
-        """
+        """The model named in the path; raises 404 if there is none."""
         hosted = self.registry.models.get(request.path_params["name"])
         if hosted is None:
             raise http_error(404, "there is no model of that name")
@@ -76,11 +63,7 @@ class Service:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Hold one of the slots for large bodies.
-
-        Raises:
-            HTTPException: 503 if all slots are taken.
-        """
+        """Hold one of the slots for large bodies; raises 503 if all are taken."""
         try:
             self.batches.acquire_nowait()
         except anyio.WouldBlock as error:
@@ -97,18 +80,14 @@ class Service:
         return self.stopping, http_error(503, message, connection="close")
 
     def authorize(self, request: Request, scope: Scope) -> None:
-        """Check that the request's token has a scope.
-
-        Raises:
-            HTTPException: 401 without a known token, 403 without the scope.
-        """
+        """Raise 401 if the request has no known token, or 403 if that lacks the scope."""
         if self.access.is_open:
             return
         header = request.headers.get("authorization")
-        authorization = None if header is None else header.encode("latin-1")
-        if self.access.allows(authorization, scope):
+        scopes = self.access.find_scopes(None if header is None else header.encode("latin-1"))
+        if scope in scopes:
             return
-        if self.access.knows(authorization):
+        if scopes:
             raise http_error(403, f"the token does not have the scope {scope}")
         client = "" if request.client is None else request.client.host
         self.rates.take(client, self.limits.guess * self.limits.max_rate)
@@ -125,15 +104,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 def build_routes(endpoints: Mapping[str, Endpoint], service: Service) -> list[Route]:
-    """Build the routes of all operations, in their order; operations of one path share a route.
-
-    Args:
-        endpoints: Endpoint by name of operation.
-        service: What they work with.
-
-    Raises:
-        KeyError: If an operation has no endpoint.
-    """
+    """Build the routes of all operations, in their order; operations of one path share a route."""
     paths: dict[str, dict[str, ASGIApp]] = {}
     names: dict[str, str] = {}
     for operation in OPERATIONS.values():

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamnet.client.schemas import Confusion, Outcome, Receipt, Residuals, Status
+from streamnet.client.schemas import Outcome, Receipt, Status
 from streamnet.daemon.hosting.hosted_model import HostedModel, check_backpressure
 from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
 from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
+from streamnet.reporting.report import Confusion, Residuals
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
 from tests.daemon.app_client import client_beside

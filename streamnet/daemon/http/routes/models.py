@@ -20,7 +20,7 @@ from streamnet.daemon.http.bodies import decode_body, read_body
 from streamnet.daemon.http.responses import http_error
 from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.errors import ConflictError
-from streamnet.settings.daemon import ModelSettings, parse_model
+from streamnet.settings.daemon import parse_model
 
 _CHUNK_BYTES = 1 << 18
 _MAX_DEPTH = 8  # of tables within tables
@@ -49,7 +49,9 @@ async def _upload(request: Request, service: Service) -> Response:
         raise ConflictError(f"model {name} already exists")
     with service.batch():
         data = await read_body(request, service.limits, service.limits.max_model)
-        settings = await run_sync(_build_settings, data, suffix, tables, limiter=service.worker)
+        settings = await run_sync(
+            lambda: build_settings(tables, decode_model(data, suffix)), limiter=service.worker
+        )
         hosted = await registry.create(name, settings, (suffix, data))
     return _created_response(request, hosted)
 
@@ -70,10 +72,6 @@ def _read_suffix(request: Request) -> str:
         if media == media_type:
             return f".{suffix}"
     raise http_error(415, f"Content-Type must be {' or '.join(FORMATS.values())}")
-
-
-def _build_settings(data: bytes, suffix: str, tables: dict[str, Any]) -> ModelSettings:
-    return build_settings(tables, decode_model(data, suffix))
 
 
 def _check_depth(settings: dict[str, Any]) -> None:

@@ -66,19 +66,11 @@ ENDPOINTS: dict[str, Endpoint] = {
 _NO_CACHE = {"cache-control": "no-cache"}  # revalidate on each use
 
 
-async def _index(_: Request) -> Response:
-    return _serve_file("index.html")
-
-
-async def _asset(request: Request) -> Response:
-    return _serve_file(request.path_params["file"])
-
-
-def _serve_file(name: str) -> Response:
-    asset = load_assets().get(name)
+async def _serve_file(request: Request) -> Response:
+    asset = load_assets().get(request.path_params.get("file", "index.html"))
     if asset is None:
         return problem_response(404, "the dashboard has no such file")
     return Response(asset.data, headers=_NO_CACHE, media_type=asset.media_type)
 
 
-ROUTES = (Route("/", _index), Route("/page/{file}", _asset))
+ROUTES = (Route("/", _serve_file), Route("/page/{file}", _serve_file))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from typing import Any, final
@@ -168,7 +168,8 @@ def _predict_slice(hosted: HostedModel, lines: bytes, before: int) -> bytes:
     texts = []
     for start in range(0, count, rows):
         try:
-            part = _slice(samples, start, min(start + rows, count))
+            stop = min(start + rows, count)
+            part = samples.part(start, stop) if isinstance(samples, Block) else samples[start:stop]
             texts.append(_encode_predictions(hosted.predict(part)))
         except SampleError as error:
             line = before + _find_line(lines, start + error.number)
@@ -187,10 +188,6 @@ def _count_rows_at_once(hosted: HostedModel) -> int:
     return max(1, _MAX_PROBABILITIES // max(1, len(hosted.known_labels)))
 
 
-def _slice(samples: Block | Sequence[Sample], start: int, stop: int) -> Block | Sequence[Sample]:
-    return samples.part(start, stop) if isinstance(samples, Block) else samples[start:stop]
-
-
 def _encode_predictions(predictions: Predictions) -> bytes:
     values = predictions.values.tolist()
     if predictions.probabilities is None:
@@ -202,14 +199,9 @@ def _encode_predictions(predictions: Predictions) -> bytes:
 
 
 def _decode_samples(lines: bytes, before: int) -> list[dict[str, Any]]:
-    try:
+    with suppress(*_DECODE_ERRORS):
         return _SAMPLE_DECODER.decode_lines(lines)
-    except _DECODE_ERRORS:
-        return _decode_line_by_line(lines, before)  # which finds the line
-
-
-def _decode_line_by_line(lines: bytes, before: int) -> list[dict[str, Any]]:
-    samples = []
+    samples = []  # one by one, to find the wrong line
     for number, line in enumerate(lines.split(b"\n"), before + 1):
         try:
             samples += _SAMPLE_DECODER.decode_lines(line)

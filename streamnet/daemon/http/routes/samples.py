@@ -62,8 +62,8 @@ async def _learn_stream(
     if isinstance(failure, ClientDisconnect):
         raise failure
     if failure is not None:
-        return error_response(failure, intake.receipt(), intake.describe_resumption())
-    return json_response(intake.receipt(), 200 if durable else 202)
+        return error_response(failure, intake.receipt, intake.describe_resumption())
+    return json_response(intake.receipt, 200 if durable else 202)
 
 
 async def _take_parts(
@@ -73,11 +73,7 @@ async def _take_parts(
     *,
     joins: bool,
 ) -> _Failure | None:
-    """Read ahead while the disk is busy.
-
-    Returns:
-        What ended the stream early; everything read before that was taken.
-    """
+    """Take all parts, reading ahead while the disk is busy; returns what ended the stream early."""
     try:
         async with prefetch(parts, _PREFETCHED_PIECES, stop) as prefetcher:
             async for part in prefetcher:
@@ -95,21 +91,22 @@ class _StreamIntake:
         self._hosted = hosted
         self._key = key
         self._durable = durable
-        self._parts = self._accepted = self._rejected = self._duplicates = 0
+        self._parts = self._duplicates = 0
         self._lines = 0  # including blank ones
-        self._first: int | None = None
-        self._last: int | None = None
+        self.receipt = Receipt(0)  # of all parts so far
 
     async def take(self, part: bytes) -> None:
         key = None if self._key is None else build_part_key(self._key, self._parts)
         receipt = await self._take_with_retry(part, key)
         self._parts += 1
         self._lines += part.count(b"\n")
-        self._accepted += receipt.accepted
-        self._rejected += receipt.rejected
         self._duplicates += receipt.duplicate
-        self._first = receipt.first if self._first is None else self._first
-        self._last = self._last if receipt.last is None else receipt.last
+        total = self.receipt
+        total.accepted += receipt.accepted
+        total.rejected += receipt.rejected
+        total.duplicate = self._duplicates == self._parts
+        total.first = receipt.first if total.first is None else total.first
+        total.last = total.last if receipt.last is None else receipt.last
 
     async def _take_with_retry(self, part: bytes, key: str | None) -> Receipt:
         deadline = anyio.current_time() + _MAX_WAIT_SECONDS
@@ -121,16 +118,11 @@ class _StreamIntake:
                     raise
                 await anyio.sleep(min(max(error.retry_after, _MIN_RETRY_DELAY), 1.0))
 
-    def receipt(self) -> Receipt:
-        """The receipt of all parts so far."""
-        duplicate = 0 < self._duplicates == self._parts
-        return Receipt(self._accepted, self._rejected, duplicate, self._first, self._last)
-
     def describe_resumption(self) -> str:
         """Where to resume after the parts so far, in words."""
         if not self._lines:
             return ""
-        accepted = f"{self._accepted} samples before it were accepted"
+        accepted = f"{self.receipt.accepted} samples before it were accepted"
         return f"; {accepted}, resume at line {self._lines + 1}"
 
 
