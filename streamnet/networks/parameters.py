@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from threading import Lock
 from typing import Any, NamedTuple, final
@@ -41,20 +41,12 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     return raw[skip : skip + size]
 
 
-_MIN_BYTES = 1 << 17  # bytes of the smallest block that is kept
-_MAX_BYTES = 1 << 26  # bytes of all blocks that are kept
-
-
 @final
 class SpareMemory:
     """A pool of memory blocks; a block is reused once its array and all views of it are gone.
 
     Thread-safe. The smallest spare block that is large enough is used; if none is, the largest one
-    is freed and replaced.
-
-    Args:
-        least: Size in bytes of the smallest array whose memory is kept.
-        most: Largest total size in bytes of spare blocks.
+    is freed and replaced. Arrays below ``least`` bytes are not kept, nor more than ``most`` bytes.
 
     >>> memory = SpareMemory(least=8)
     >>> first = memory.empty((2, 3), np.float64)
@@ -67,7 +59,7 @@ class SpareMemory:
     ((10,), dtype('float32'), 0)
     """
 
-    def __init__(self, *, least: int = _MIN_BYTES, most: int = _MAX_BYTES) -> None:
+    def __init__(self, *, least: int = 1 << 17, most: int = 1 << 26) -> None:
         self._least = least
         self._most = most
         self._blocks: list[memoryview] = []  # their sizes are powers of 2
@@ -122,31 +114,9 @@ Parts = dict[str, list[NDArray[Any]]]
 """The same by the name of the section."""
 
 
-def view_matrices(
-    sections: Sequence[Section], weights: NDArray[Any], states: NDArray[Any]
-) -> Matrices:
-    """Views of one candidate's weights, shape=(size,), and of each optimizer state, by section."""
-    pools = (weights, *states.reshape(-1, len(weights))) if len(states) else (weights,)
-    return [
-        (
-            section,
-            [
-                pool[section.offset : section.offset + section.rows * section.width].reshape(
-                    section.rows, section.width
-                )
-                for pool in pools
-            ],
-        )
-        for section in sections
-    ]
-
-
 def view_parts(matrices: Matrices) -> Parts:
     """Views of the matrices by section name, without padding."""
-    return {
-        section.name: [array[:, : section.units] for array in arrays]
-        for section, arrays in matrices
-    }
+    return {s.name: [array[:, : s.units] for array in arrays] for s, arrays in matrices}
 
 
 class WeightsCopy(NamedTuple):
@@ -156,7 +126,7 @@ class WeightsCopy(NamedTuple):
     numbers: NDArray[Any]  # up to the last sparse row in use
     linear: bool  # whether the first section gives the scores
     rows: int  # sparse rows in use
-    outputs: int  # outputs in use
+    outputs: int | None  # outputs in use; None means all
 
     def weights(self) -> Weights:
         """The weights by section, cut to the rows and outputs in use."""
@@ -171,30 +141,6 @@ class WeightsCopy(NamedTuple):
                 matrix = matrix[:, : self.outputs]
             weights[section.name] = matrix.copy()
         return weights
-
-
-def copy_weights(
-    sections: tuple[Section, ...],
-    weights: NDArray[Any],
-    *,
-    linear: bool,
-    rows: int | None = None,
-    outputs: int | None = None,
-) -> WeightsCopy:
-    """Copy one candidate's weights.
-
-    Args:
-        sections: Sections of the weights, the sparse one last.
-        weights: Weights of the candidate, shape=(size,).
-        linear: Whether its first section gives the scores.
-        rows: Sparse rows in use; None means all.
-        outputs: Outputs in use; None means all.
-    """
-    last = sections[-1]
-    rows = last.rows if rows is None else min(rows, last.rows)
-    whole = max(section.rows if section.name == "output" else section.units for section in sections)
-    numbers = weights[: last.offset + rows * last.width].copy()
-    return WeightsCopy(sections, numbers, linear, rows, whole if outputs is None else outputs)
 
 
 def _rows_in_use(section: Section, rows: int) -> int:
@@ -238,33 +184,42 @@ def _pack_rows(
     return at
 
 
-def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
-    """Copy all weights and optimizer states, except rows of zeros.
+def _count_rows(candidates: Sequence[Matrices], rows: int) -> int:
+    """Rows in use of all weights and states, which is the number of bits in `Packed.occupied`."""
+    return sum(_rows_in_use(s, rows) * len(arrays) for each in candidates for s, arrays in each)
 
-    Args:
-        candidates: Matrices of each candidate.
-        rows: Sparse rows in use.
-        dtype: float32 or float64.
+
+def _iterate_matrices(
+    candidates: Sequence[Matrices], rows: int, occupied: NDArray[np.bool_]
+) -> Iterator[tuple[int, int, Section, NDArray[Any], NDArray[np.bool_]]]:
+    """All matrices in the order in which they are packed.
+
+    Yields:
+        Number of the candidate, pool (0 for weights, 1 for states), section, the matrix's rows in
+        use, and a view of their flags.
     """
-    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")  # unlike 0.0, -0.0 has a bit
-    sizes, count = [0, 0], 0
-    for matrices in candidates:
-        for section, arrays in matrices:
-            used = _rows_in_use(section, rows)
-            sizes[0] += used * section.width
-            sizes[1] += used * section.width * (len(arrays) - 1)
-            count += used * len(arrays)
-    pools, places = [SPARE_MEMORY.empty((size,), bits) for size in sizes], [0, 0]
-    occupied, row = np.empty(count, np.bool_), 0
-    for matrices in candidates:
+    row = 0
+    for candidate, matrices in enumerate(candidates):
         for number in range(len(matrices[0][1])):
-            pool = min(number, 1)
             for section, arrays in matrices:
                 used = _rows_in_use(section, rows)
-                flags = occupied[row : row + used]
-                matrix = arrays[number][:used].view(bits)
-                places[pool] = _pack_rows(matrix, section.units, flags, pools[pool], places[pool])
+                matrix, flags = arrays[number][:used], occupied[row : row + used]
+                yield candidate, min(number, 1), section, matrix, flags
                 row += used
+
+
+def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
+    """Copy all weights and optimizer states, except rows of zeros and unused sparse rows."""
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")  # unlike 0.0, -0.0 has a bit
+    occupied = np.empty(_count_rows(candidates, rows), np.bool_)
+    sizes, places = [0, 0], [0, 0]
+    for _, pool, _, matrix, _ in _iterate_matrices(candidates, rows, occupied):
+        sizes[pool] += matrix.size
+    pools = [SPARE_MEMORY.empty((size,), bits) for size in sizes]
+    for _, pool, section, matrix, flags in _iterate_matrices(candidates, rows, occupied):
+        places[pool] = _pack_rows(
+            matrix.view(bits), section.units, flags, pools[pool], places[pool]
+        )
     weights, states = (pool[:place].view(dtype) for pool, place in zip(pools, places, strict=True))
     return Packed(weights, states, np.packbits(occupied))
 
@@ -276,36 +231,21 @@ def unpack(candidates: Sequence[Matrices], rows: int, packed: Packed) -> list[Pa
         ValueError: If there are more or fewer numbers than these matrices need.
     """
     pools, places = packed[:2], [0, 0]
-    count = sum(
-        _rows_in_use(s, rows) * len(arrays) for matrices in candidates for s, arrays in matrices
-    )
+    count = _count_rows(candidates, rows)
     occupied = np.unpackbits(packed.occupied, count=count).view(np.bool_)
-    unpacked: list[Parts] = []
-    row = 0
-    for matrices in candidates:
-        parts: Parts = {section.name: [] for section, _ in matrices}
-        for number in range(len(matrices[0][1])):
-            pool = min(number, 1)
-            for section, _ in matrices:
-                used = _rows_in_use(section, rows)
-                flags = occupied[row : row + used]
-                start, size = places[pool], int(flags.sum()) * section.width
-                places[pool] += size
-                matrix = np.zeros((used, section.width), pools[pool].dtype)
-                taken = pools[pool][start : start + size]
-                if len(taken) == size:  # otherwise _check_sizes raises
-                    matrix[flags] = taken.reshape(-1, section.width)
-                parts[section.name].append(matrix)
-                row += used
-        unpacked.append(parts)
-    _check_sizes(pools, places)
+    unpacked: list[Parts] = [{section.name: [] for section, _ in each} for each in candidates]
+    for slot, pool, section, like, flags in _iterate_matrices(candidates, rows, occupied):
+        start, size = places[pool], int(flags.sum()) * section.width
+        places[pool] += size
+        matrix = np.zeros(like.shape, pools[pool].dtype)
+        taken = pools[pool][start : start + size]
+        if len(taken) == size:  # otherwise there are too few, see below
+            matrix[flags] = taken.reshape(-1, section.width)
+        unpacked[slot][section.name].append(matrix)
+    for name, numbers, place in zip(("weights", "states"), pools, places, strict=True):
+        if len(numbers) != place:
+            raise ValueError(f"there are {len(numbers)} {name}, but must be {place}")
     return unpacked
-
-
-def _check_sizes(pools: Sequence[NDArray[Any]], places: Sequence[int]) -> None:
-    for name, pool, place in zip(("weights", "states"), pools, places, strict=True):
-        if len(pool) != place:
-            raise ValueError(f"there are {len(pool)} {name}, but must be {place}")
 
 
 class CandidateLayout(NamedTuple):
@@ -349,13 +289,14 @@ class PopulationLayout(NamedTuple):
     states: int  # size of the array of states
     scratch: int  # size of working memory, enough for each candidate
 
-    def matrices(
-        self, slot: int, weights: NDArray[Any], states: NDArray[Any] | None = None
-    ) -> Matrices:
-        """Views of one candidate's part of both arrays, or of its weights alone."""
+    def matrices(self, slot: int, weights: NDArray[Any], states: NDArray[Any]) -> Matrices:
+        """Views of one candidate's part of both arrays."""
         own, theirs = self.places(slot)
-        state = weights[:0] if states is None else states[theirs]
-        return view_matrices(self.drafts[slot].sections, weights[own], state)
+        pools = weights[own], *states[theirs].reshape(-1, own.stop - own.start)
+        return [
+            (s, [pool[s.offset :][: s.rows * s.width].reshape(s.rows, s.width) for pool in pools])
+            for s in self.drafts[slot].sections
+        ]
 
     def places(self, slot: int) -> tuple[slice, slice]:
         """Where a candidate's weights are, and its states."""
@@ -378,25 +319,15 @@ class PopulationLayout(NamedTuple):
         shrinks to what it needs.
         """
         drafts = (*self.drafts[:slot], draft, *self.drafts[slot + 1 :])
-        if (np.array(draft.sizes) > self.rooms[:, slot]).any():
-            rooms, serials = self.rooms.copy(), self.plans[:, PLAN.serial].copy()
+        rooms, serials = self.rooms, self.plans[:, PLAN.serial].copy()
+        serials[slot] = serial
+        if (np.array(draft.sizes) > rooms[:, slot]).any():
+            rooms = rooms.copy()
             rooms[:, slot] = np.maximum(draft.sizes, rooms[:, slot])
             needed = np.array([each.sizes for each in drafts]).T
-            spared = (rooms.sum(axis=1) > 2 * needed.sum(axis=1)).any()
-            serials[slot] = serial
-            return build_layout(drafts, serials, needed if spared else rooms)
-        plans, factors = self.plans.copy(), self.factors.copy()
-        own, theirs = self.places(slot)
-        plans[slot] = draft.plan
-        plans[slot, WEIGHT_PLACES] += own.start
-        plans[slot, STATE_PLACES] += theirs.start
-        plans[slot, PLAN.serial] = serial
-        factors[slot] = draft.factors
-        order = heaviest_first([each.cost for each in drafts])
-        scratch = max(self.scratch, draft.scratch)
-        return self._replace(
-            drafts=drafts, plans=plans, factors=factors, order=order, scratch=scratch
-        )
+            if (rooms.sum(axis=1) > 2 * needed.sum(axis=1)).any():
+                rooms = needed
+        return build_layout(drafts, serials, rooms)
 
 
 def build_layout(
@@ -404,13 +335,7 @@ def build_layout(
     serials: Sequence[int] | NDArray[np.int64],
     rooms: NDArray[np.int64] | None = None,
 ) -> PopulationLayout:
-    """Lay out candidates in this order.
-
-    Args:
-        drafts: Layout of each candidate.
-        serials: Keys of their random numbers.
-        rooms: Sizes to reserve in both arrays, shape=(2, candidates); by default as many as needed.
-    """
+    """Lay out candidates in this order, by default without reserving more than they need."""
     plans = np.stack([draft.plan for draft in drafts])
     if rooms is None:
         rooms = np.array([draft.sizes for draft in drafts]).T

@@ -24,7 +24,6 @@ from streamnet.networks.parameters import (
     WeightsCopy,
     aligned_zeros,
     build_layout,
-    copy_weights,
     pack,
     plan_candidate,
     unpack,
@@ -427,14 +426,11 @@ class Population:
         self, slot: int, *, rows: int | None = None, outputs: int | None = None
     ) -> WeightsCopy:
         """Copy a candidate's weights, cut to the ``rows`` and ``outputs`` in use."""
-        own, _ = self.layout.places(slot)
-        return copy_weights(
-            self.layout.drafts[slot].sections,
-            self.weights[own],
-            linear=not self.members[slot].settings.hidden,
-            rows=rows,
-            outputs=outputs,
-        )
+        sections, (own, _) = self.layout.drafts[slot].sections, self.layout.places(slot)
+        last, linear = sections[-1], not self.members[slot].settings.hidden
+        rows = last.rows if rows is None else min(rows, last.rows)
+        numbers = self.weights[own][: last.offset + rows * last.width].copy()
+        return WeightsCopy(sections, numbers, linear, rows, outputs)
 
     def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:
         """A copy of a candidate's weights by section, cut to ``rows`` and ``outputs``."""

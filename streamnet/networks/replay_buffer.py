@@ -151,13 +151,7 @@ class ReplayBuffer:
     ) -> None:
         """Store a block whose first sample has number ``first``.
 
-        Args:
-            first: Number of the first sample.
-            inputs: Samples.
-            label: Classes, shape=(n,) or empty.
-            goal: Numeric targets, shape=(n * goals,) or empty.
-            log_goal: Transformed targets, shape=(n,) or empty.
-            rarity: Rarity of each class, shape=(n,) or empty.
+        Targets are of shape=(n,) or empty, ``goal`` of shape=(n * goals,) or empty.
         """
         given = inputs.dense, inputs.row, inputs.value, inputs.count
         new = *given, label, goal, inputs.splined, log_goal, rarity
@@ -170,12 +164,12 @@ class ReplayBuffer:
         while slots < self.reach + len(inputs.count):
             slots *= 2
         wanted = padded(inputs.dense.shape[1]), inputs.row.shape[1], inputs.splined.shape[1]
-        stride, width, splined = map(max, wanted, room)
-        self.ring = self._empty(slots, stride, width, splined)
+        self.ring = self._empty(slots, *map(max, wanted, room))
         numbers = np.arange(max(0, first - len(old.count)), first)
-        self._copy(old, numbers & (len(old.count) - 1), numbers & (slots - 1))
+        self._copy(old, numbers & (len(old.count) - 1), numbers)
 
-    def _copy(self, old: SampleRing, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
+    def _copy(self, old: SampleRing, source: NDArray[np.intp], numbers: NDArray[np.intp]) -> None:
+        target = numbers & (self.ring.count.size - 1)
         for before, now in zip(old, self.ring, strict=True):
             if before.ndim == 1:
                 now[target] = before[source]
@@ -197,12 +191,9 @@ class ReplayBuffer:
         """Continue from a state of `export_state`."""
         old = SampleRing(**{name: np.asarray(state[name]) for name in SampleRing._fields})
         old = old._replace(goal=old.goal.reshape(-1, self.goals))
-        slots = 1
-        while slots < max(self.reach, 1):
-            slots *= 2
+        slots = 1 << max(self.reach - 1, 0).bit_length()
         self.ring = self._empty(slots, old.dense.shape[1], old.row.shape[1], old.splined.shape[1])
-        numbers = np.arange(first - len(old.count), first)
-        self._copy(old, np.arange(len(old.count)), numbers & (slots - 1))
+        self._copy(old, np.arange(len(old.count)), np.arange(first - len(old.count), first))
 
     def _empty(self, slots: int, stride: int, width: int, splined: int) -> SampleRing:
         return SampleRing(

@@ -29,7 +29,6 @@ from streamnet.networks.plan import (
     FACTORS,
     LAYERS,
     PLAN,
-    PLAN_LAYER,
     PLAN_UPDATE,
     UPDATES,
     Plan,
@@ -41,7 +40,7 @@ from streamnet.networks.simd.vectors import LANES
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
 
-SPARSE_SECTIONS = ("splines", "sparse")  # sections of which a step touches a few rows
+SPARSE_SECTIONS = {"splines", "sparse"}  # sections of which a step touches a few rows
 
 
 class Capacity(NamedTuple):
@@ -121,29 +120,43 @@ def build_plan(settings: CandidateSettings, task: Task, capacity: Capacity) -> N
 
     Offsets are relative to its own first weight and state; `parameters` adds those, and the serial.
     """
-    sections = build_sections(settings, capacity)
-    at = {section.name: section.offset for section in sections}
-    facts = _plan_header(settings, task, capacity, sections, at)
+    at = {section.name: section.offset for section in build_sections(settings, capacity)}
+    header = _plan_header(settings, task, capacity, at)
+    values, deltas, _ = _scratch_places(settings, capacity)
+    units = settings.hidden or (capacity.outputs,)
+    activations = settings.activations or ("identity",)
+    bias = int(settings.bias)
+    layers, updates = [], []
+    # In a linear model the scores are the only layer.
+    for layer, (count, activation) in enumerate(zip(units, activations, strict=True)):
+        start, width = at[f"upper{layer}" if layer else "first"], padded(count)
+        code = ACTIVATION_CODES[activation]
+        layers.append(PlanLayer(start, count, width, code, values[layer], deltas[layer]))
+        below = units[layer - 1] if layer else capacity.dense
+        source = values[layer - 1] - 1 if layer else LANES - 1
+        skipped = 1 - bias  # without biases, their row is left out
+        start, source = start + skipped * width, source + skipped
+        updates.append(PlanUpdate(start, below + bias, width, source, deltas[layer], bias))
+    if settings.hidden:
+        gradient, width = header.gradient, header.output_width
+        updates += [
+            PlanUpdate(at["output"], ALL_OUTPUTS, padded(units[-1]), gradient, values[-1], 0),
+            PlanUpdate(at["output_bias"], bias, width, LANES - 1, gradient, bias),
+        ]
     plan = np.zeros(UPDATES + len(PLAN_UPDATE) * (LAYERS + 2), np.int64)
-    plan[: PLAN.layers] = facts[: PLAN.layers]
-    for layer, places in enumerate(_layer_columns(settings, capacity, at)):
-        column = PLAN.layers + len(PLAN_LAYER) * layer
-        plan[column : column + len(PLAN_LAYER)] = places
-    for number, move in enumerate(_update_columns(settings, capacity, facts, at)):
-        column = UPDATES + len(PLAN_UPDATE) * number
-        plan[column : column + len(PLAN_UPDATE)] = move
+    for start, rows in ((0, [header[: PLAN.layers]]), (PLAN.layers, layers), (UPDATES, updates)):
+        columns = np.ravel(rows)
+        plan[start : start + len(columns)] = columns
     return plan
 
 
 def _plan_header(
-    settings: CandidateSettings,
-    task: Task,
-    capacity: Capacity,
-    sections: Sequence[Section],
-    at: Mapping[str, int],
+    settings: CandidateSettings, task: Task, capacity: Capacity, at: Mapping[str, int]
 ) -> Plan:
     """A plan's columns before its layers; those that a linear model lacks are 0."""
-    size = sum(section.rows * section.width for section in sections)
+    sizes = {s.name: s.rows * s.width for s in build_sections(settings, capacity)}
+    size = sum(sizes.values())
+    hot_size = sum(sizes[name] for name in sizes.keys() - SPARSE_SECTIONS)
     values, deltas, end = _scratch_places(settings, capacity)
     width = padded(capacity.outputs)
     linear = not settings.hidden
@@ -178,58 +191,9 @@ def _plan_header(
         splines=at.get("splines", 0),
         early_rehearsal=settings.early_rehearsal,
         logarithmic=int(settings.target_transform == "log"),
-        hot_size=sum(s.rows * s.width for s in sections if s.name not in SPARSE_SECTIONS)
-        * (1 + count_states(settings)),
+        hot_size=hot_size * (1 + count_states(settings)),
         output_slope=ACTIVATION_CODES["identity" if cancels else output],
     )
-
-
-def _layer_columns(
-    settings: CandidateSettings, capacity: Capacity, at: Mapping[str, int]
-) -> list[PlanLayer]:
-    """Columns of each layer; in a linear model the scores are the only one."""
-    values, deltas, _ = _scratch_places(settings, capacity)
-    units = settings.hidden or (capacity.outputs,)
-    activations = settings.activations or ("identity",)
-    return [
-        PlanLayer(
-            weights=at["first"] if layer == 0 else at[f"upper{layer}"],
-            units=count,
-            width=padded(count),
-            activation=ACTIVATION_CODES[activation],
-            value=values[layer],
-            delta=deltas[layer],
-        )
-        for layer, (count, activation) in enumerate(zip(units, activations, strict=True))
-    ]
-
-
-def _update_columns(
-    settings: CandidateSettings, capacity: Capacity, facts: Plan, at: Mapping[str, int]
-) -> list[PlanUpdate]:
-    """The sections updated at every step, without the rows of biases if there are none."""
-    units = settings.hidden or (capacity.outputs,)
-    values, deltas, _ = _scratch_places(settings, capacity)
-    bias = int(settings.bias)
-    moves = []
-    for layer, count in enumerate(units):
-        width = padded(count)
-        below = capacity.dense if layer == 0 else units[layer - 1]
-        source = LANES - 1 if layer == 0 else values[layer - 1] - 1
-        start = at["first"] if layer == 0 else at[f"upper{layer}"]
-        skipped = 1 - bias
-        moves.append(
-            PlanUpdate(
-                start + skipped * width, below + bias, width, source + skipped, deltas[layer], bias
-            )
-        )
-    if settings.hidden:
-        gradient, width = facts.gradient, facts.output_width
-        moves += [
-            PlanUpdate(at["output"], ALL_OUTPUTS, padded(units[-1]), gradient, values[-1], 0),
-            PlanUpdate(at["output_bias"], bias, width, LANES - 1, gradient, bias),
-        ]
-    return moves
 
 
 def build_factors(settings: CandidateSettings, task: Task) -> NDArray[np.float64]:
@@ -263,12 +227,8 @@ def estimate_cost(settings: CandidateSettings, capacity: Capacity) -> float:
     """
     touched = 0
     for section in build_sections(settings, capacity):
-        rows = section.rows
-        if section.name == "sparse":
-            rows = min(rows, _ENTRIES)
-        elif section.name == "splines":
-            rows = 2 * capacity.dense
-        touched += rows * section.width
+        most = {"sparse": _ENTRIES, "splines": 2 * capacity.dense}.get(section.name, section.rows)
+        touched += min(section.rows, most) * section.width
     pace = (_FORWARD + OPTIMIZERS[settings.optimizer].cost) / 1000.0
     return (_STEP + pace * touched) * (1 + settings.rehearsal)
 
