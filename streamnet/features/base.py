@@ -6,15 +6,16 @@ Subclassing `Transformer` with the ``kinds`` of its columns registers it in `TRA
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import getitem
+from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from streamnet.features.statistics import NumberStatistics
+from streamnet.features.statistics import NumberStatistics, standardize
 from streamnet.samples import Block, Field, Kind
 from streamnet.settings.encoder import EncoderSettings
 
@@ -22,8 +23,6 @@ FIELD_BITS = 40  # a key is the number of its field << 40 | the code of its valu
 CODE_MASK = (1 << FIELD_BITS) - 1
 SPARSE_BASE = 1 << (FIELD_BITS + 22)  # keys of numbered inputs, beyond those of any field
 LAG_BASE = SPARSE_BASE + (1 << (FIELD_BITS + 21))  # keys of earlier targets, beyond both
-
-Data = TypeVar("Data")
 
 TRANSFORMERS: dict[Kind, type[Transformer]] = {}
 """Transformers by the kind of their columns."""
@@ -60,33 +59,17 @@ class LagEntries(NamedTuple):
 NO_LAGS = LagEntries(np.empty((0, 0), np.int64), np.empty((0, 0)), np.empty(0, np.int64))
 
 
-@final
-@dataclass(frozen=True)
-class ListPrefix:
-    """The first ``length`` entries of a list that is only ever appended to."""
-
-    entries: list[str]
-    length: int
-
-    @classmethod
-    def of(cls, entries: list[str]) -> ListPrefix:
-        """Take all present entries."""
-        return cls(entries, len(entries))
-
-    def materialize(self) -> list[str]:
-        """Copy the entries."""
-        return self.entries[: self.length]
+def defer_copy(entries: Any) -> Callable[[], Any]:
+    """Return a function that copies the present entries of a list that is only ever appended to."""
+    return partial(getitem, entries, slice(len(entries)))
 
 
 class Transformer(abc.ABC):
     """Turns all columns of some kinds into network inputs, learning online.
 
     Learning and transforming are one pass, since a sample is transformed by statistics that
-    include it; without ``learn`` nothing changes, and new values have no input.
-
-    Args:
-        settings: Settings of the encoder.
-        statistics: Statistics of all standardized inputs, which transformers share.
+    include it; without ``learn`` nothing changes, and new values have no input. The statistics of
+    standardized inputs are shared by all transformers.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ()
@@ -104,6 +87,15 @@ class Transformer(abc.ABC):
     def __init__(self, settings: EncoderSettings, statistics: NumberStatistics) -> None:
         self.settings = settings
         self.statistics = statistics
+        self._clip = float(settings.clip)
+
+    def _standardize(
+        self, values: NDArray[np.float64], plan: NDArray[np.int64], arrays: InputArrays, learn: bool
+    ) -> int:
+        known = self.statistics
+        tables = known.moments, known.tables, known.limit
+        written = arrays.dense, arrays.keys, arrays.splined
+        return int(standardize(values, plan, *tables, self._clip, learn, *written))
 
     @abc.abstractmethod
     def append(self, slot: FieldSlot) -> None:
@@ -111,16 +103,13 @@ class Transformer(abc.ABC):
 
     @abc.abstractmethod
     def plan(self, slots: Sequence[FieldSlot], sources: Mapping[str, int], first_key: int) -> int:
-        """Prepare for blocks of a schema.
+        """Prepare for blocks of a schema, and return the number of key columns used.
 
         Args:
             slots: All known fields.
             sources: Columns in ``Block.numbers`` or ``Block.words`` by name; missing fields have
                 none.
             first_key: First free column of `InputArrays.keys`.
-
-        Returns:
-            Number of key columns used.
         """
 
     @abc.abstractmethod
@@ -139,7 +128,10 @@ class Transformer(abc.ABC):
         return ()
 
     def export_state(self) -> dict[str, Any]:
-        """Export copies of what was learned, as plain values, arrays and `ListPrefix`."""
+        """Export copies of what was learned, as plain values and arrays, or functions of none.
+
+        Functions return later what was learned by now, see `defer_copy`.
+        """
         return {}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027  # may have no state
@@ -168,39 +160,36 @@ class Transformer(abc.ABC):
         active: NDArray[np.floating],
         codes: NDArray[np.int64],
     ) -> list[Any]:
-        """Decode the reconstruction of an auto-encoder.
+        """Decode an auto-encoder's reconstruction to a value per sample; empty if that cannot be.
 
         Args:
             slot: The column.
-            dense: Reconstructed dense inputs, shape=(n, dense inputs).
-            active: Scores of the rows of this column, shape=(n, rows); above 0 for likely ones.
+            dense: Its dense inputs, shape=(n, dense inputs).
+            active: Scores of its rows, shape=(n, rows); above 0 for likely ones.
             codes: Codes of these rows.
-
-        Returns:
-            A value for each sample; empty if values cannot be reconstructed.
         """
         return []
 
 
-class Prepared(NamedTuple, Generic[Data]):
+class Prepared(NamedTuple):
     """A block prepared by a `WeightedTransformer`."""
 
-    data: Data
+    data: Any  # for `WeightedTransformer.write`
     width: int  # key columns needed
     truncated: int  # entries left out, since a sample has too many
 
 
-class WeightedTransformer(Transformer, Generic[Data]):
+class WeightedTransformer(Transformer):
     """A transformer whose columns have any number of keys, each with a weight."""
 
     @abc.abstractmethod
-    def prepare(self, block: Block, *, learn: bool) -> Prepared[Data]:
+    def prepare(self, block: Block, *, learn: bool) -> Prepared:
         """Compute the keys of a block before the arrays for them are allocated."""
 
     @abc.abstractmethod
     def write(
         self,
-        data: Data,
+        data: Any,
         arrays: InputArrays,
         keys: NDArray[np.int64],
         weights: NDArray[np.float64],

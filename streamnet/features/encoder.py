@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features.autoencoder.network import AutoEncoderTransformer
-from streamnet.features.base import NO_LAGS, ListPrefix
+from streamnet.features.base import NO_LAGS, defer_copy
 from streamnet.features.columns.category import NumberedNames
 from streamnet.features.columns.target import (
     NO_TARGETS,
@@ -28,8 +28,8 @@ from streamnet.features.columns.target import (
     TargetUnits,
 )
 from streamnet.features.inputs import InputEncoder
-from streamnet.features.layout import ROWS, SHARED, TRUNCATED, KeyPrefix
-from streamnet.features.statistics import DistinctValues, as_float64
+from streamnet.features.layout import ROWS, SHARED, TRUNCATED
+from streamnet.features.statistics import as_float64
 from streamnet.samples import Block, Field, Inputs, Sample, Task
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import build_settings, list_settings, with_settings
@@ -53,9 +53,7 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
     log_goal: NDArray[np.float64]  # this and the next two: the same for the logarithm of the target
     log_center: NDArray[np.float64]
     log_spread: NDArray[np.float64]
-    outlier: NDArray[np.float64] = (
-        NO_SCORES  # shape=(n,), anomaly scores; empty without auto-encoder
-    )
+    outlier: NDArray[np.float64] = NO_SCORES  # shape=(n,); empty without auto-encoder
     raw: bool = False  # whether networks learn unscaled targets
 
     @property
@@ -72,22 +70,18 @@ class EncoderSnapshot:
     """What an encoder had learned at one moment, while it goes on learning.
 
     Small arrays and the weights of an auto-encoder are copies. Whatever is only ever appended to is
-    shared, together with its length, and copied when materialized.
+    shared, and copied as far as it went when materialized.
     """
 
     settings: dict[str, Any]
     fields: tuple[Field, ...]
+    classes: int
     parts: dict[str, Any]
 
     @property
     def rows(self) -> int:
         """Number of assigned rows."""
         return int(self.parts["counters"][ROWS])
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return int(self.parts["labels"].length)
 
     def materialize(self) -> dict[str, Any]:
         """Return the state that `Encoder.export_state` would have returned at that moment."""
@@ -101,8 +95,8 @@ class EncoderSnapshot:
 def _materialize(part: Any) -> Any:
     if isinstance(part, list):
         return [_materialize(one) for one in part]
-    if isinstance(part, ListPrefix | KeyPrefix | DistinctValues):
-        return part.materialize()
+    if callable(part):
+        part = part()
     return part.copy() if isinstance(part, np.ndarray) else part
 
 
@@ -217,20 +211,18 @@ class Encoder:
             SchemaError: If a field had another kind before.
         """
         self._inputs.turn_to(block.schema, learn=True)
+        target = self._targets(block)
         if self._regression:
-            target = np.full(len(block), np.nan) if block.target is None else block.target
             scaled = self._scaler.update(target)
             lagged = self._lags.numbers(as_float64(target), *scaled[1:3]) if self._lags else NO_LAGS
             inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
             return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier, self._raw)
-        target = np.full(len(block), None) if block.target is None else block.target
         numbered = self._labels.number(target)
         if numbered.refused:
             numbered, block = self._labels.drop_refused(numbered, block)
-        label, known = numbered.label, numbered.known
-        lagged = self._lags.classes(label) if self._lags else NO_LAGS
+        lagged = self._lags.classes(numbered.label) if self._lags else NO_LAGS
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
-        return Encoded(block, inputs, label, known, *NO_TARGETS, outlier)
+        return Encoded(block, inputs, numbered.label, numbered.known, *NO_TARGETS, outlier)
 
     def refused(self, block: Block) -> list[int]:
         """Samples that `encode` would reject; nothing is learned."""
@@ -240,12 +232,11 @@ class Encoder:
 
     def accepted(self, block: Block) -> Block:
         """Return the samples before the first one that `encode` would reject, which is rejected."""
-        if self._regression or block.target is None:
+        refused = self.refused(block)
+        if not refused:
             return block
-        good = self._labels.fitting(block.target)
-        if good == len(block):
-            return block
-        return replace(block.part(0, good), rejected=(self._labels.refusal(block, good),))
+        refusal = self._labels.refusal(block, refused[0])
+        return replace(block.part(0, refused[0]), rejected=(refusal,))
 
     def expect(self, block: Block) -> None:
         """Register the classes of a block before their first samples."""
@@ -284,13 +275,12 @@ class Encoder:
         Raises:
             SchemaError: If a field had another kind before.
         """
-        inputs, n = self.transform(block), len(block)
+        inputs, target = self.transform(block), self._targets(block)
         if self._regression:
-            target = np.full(n, np.nan) if block.target is None else block.target
             scaled = self._scaler.apply(target)
             return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, raw=self._raw)
-        label = self._labels.look_up(np.full(n, None) if block.target is None else block.target)
-        return Encoded(block, inputs, label, np.full(n, len(self.labels), np.int32), *NO_TARGETS)
+        known = np.full(len(block), len(self.labels), np.int32)
+        return Encoded(block, inputs, self._labels.look_up(target), known, *NO_TARGETS)
 
     def inverse(self, inputs: Inputs) -> list[Sample]:
         """Decode samples from inputs, as dicts.
@@ -367,7 +357,7 @@ class Encoder:
         """Take a snapshot, in time proportional to the number of fields."""
         parts = {
             **self._inputs.export_state(),
-            "labels": ListPrefix.of(self.labels),
+            "labels": defer_copy(self.labels),
             "inherited": [known.inherited for known in self._vocabularies],
             "target": self._scaler.moments.copy(),
             "last": self._lags.last.copy(),
@@ -375,7 +365,7 @@ class Encoder:
         if self._coding is not None:
             parts["autoencoder"] = self._coding.network.export_state()
         fields = tuple(slot.field for slot in self._inputs.layout.slots)
-        return EncoderSnapshot(self._settings, fields, parts)
+        return EncoderSnapshot(self._settings, fields, len(self.labels), parts)
 
     def export_state(self) -> dict[str, Any]:
         """Export what was learned, as arrays and plain values."""
@@ -402,14 +392,18 @@ class Encoder:
         self._scaler.restore_state(state["target"])
         self._lags.restore_state(state["last"])
         if self._coding is not None:
-            self._coding.network.restore_state(
-                state["autoencoder"], dense=inputs.layout.dense, rows=len(inputs.rows)
-            )
+            dense, rows = inputs.layout.dense, len(inputs.rows)
+            self._coding.network.restore_state(state["autoencoder"], dense=dense, rows=rows)
 
     @property
-    def _vocabularies(self) -> list[LabelEncoder | NumberedNames]:
+    def _vocabularies(self) -> list[NumberedNames]:
         """What learns words that another stream may spell otherwise: labels and categories."""
         return [self._labels, *self._inputs.vocabularies]
+
+    def _targets(self, block: Block) -> NDArray[Any]:
+        if block.target is None:
+            return np.full(len(block), np.nan if self._regression else None)
+        return block.target
 
     def _coded(self, inputs: Inputs) -> tuple[Inputs, NDArray[np.float64]]:
         """Add the code to the inputs and compute anomaly scores, learning the samples."""

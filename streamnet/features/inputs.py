@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,13 @@ from streamnet.features.base import (
 )
 from streamnet.features.columns.number import MAX_INPUT
 from streamnet.features.layout import NO_WEIGHTS, TRUNCATED, InputLayout, RowTable
-from streamnet.features.statistics import MAX_COUNT, MISSING, NumberStatistics, as_float64
+from streamnet.features.statistics import (
+    MAX_COUNT,
+    MISSING,
+    NumberStatistics,
+    as_float64,
+    restore_array,
+)
 from streamnet.jit import exact, flush_subnormal
 from streamnet.samples import Block, Field, Inputs, Kind, Sample, Schema, SparseRows, cache_small
 from streamnet.settings.encoder import EncoderSettings
@@ -140,27 +146,18 @@ class DuplicateFilter:
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Restore an exported state."""
+        misfit = "the encoder's comparisons do not fit its inputs"
+        inputs = len(state["dropped"])
+        if inputs > MAX_COMPARED:
+            raise ModelFileError(misfit)
         (self._count,) = np.array(state["compared"], np.int64).tolist()
-        self._means = np.array(state["compared_means"], np.float64)
-        self._products = np.array(state["compared_products"], np.float64)
-        self._dropped = np.array(state["dropped"], np.int64)
-        inputs = len(self._dropped)
-        if (
-            inputs > MAX_COMPARED
-            or self._products.shape != (inputs, inputs)
-            or len(self._means) != inputs
-        ):
-            raise ModelFileError("the encoder's comparisons do not fit its inputs")
+        self._means = restore_array(state["compared_means"], np.float64, (inputs,), misfit)
+        products = state["compared_products"]
+        self._products = restore_array(products, np.float64, (inputs, inputs), misfit)
+        self._dropped = restore_array(state["dropped"], np.int64, (inputs,), misfit)
 
 
 _DEFAULTS = EncoderSettings()
-
-
-class RowMeaning(NamedTuple):
-    """What a row stands for."""
-
-    field: str
-    value: str | float | None  # None is a missing value
 
 
 @final
@@ -194,7 +191,7 @@ class InputEncoder:
         self._fields: tuple[Field, ...] | None = None  # fields of the current plan
         self._key_columns = 0  # of transformers without weights
         self._plain: list[Transformer] = []  # those with columns
-        self._weighted: list[WeightedTransformer[Any]] = []
+        self._weighted: list[WeightedTransformer] = []
         self._plan(Schema(()))
 
     def append(self, field: Field) -> None:
@@ -224,7 +221,7 @@ class InputEncoder:
         """
         self.turn_to(block.schema, learn=learn)
         n, width, numbered = len(block), 0, 0
-        prepared: list[Prepared[Any]] = []
+        prepared: list[Prepared] = []
         has_weights = self._weighted or block.sparse is not None
         if has_weights:
             prepared = [transformer.prepare(block, learn=learn) for transformer in self._weighted]
@@ -260,7 +257,7 @@ class InputEncoder:
     def _write_weighted(
         self,
         block: Block,
-        prepared: list[Prepared[Any]],
+        prepared: list[Prepared],
         arrays: InputArrays,
         weights: NDArray[np.float64],
         learn: bool,
@@ -339,13 +336,21 @@ class InputEncoder:
             self.duplicates.restore_state(state)
         self.rows.restore_state(state)
 
-    def decode_rows(self) -> list[RowMeaning | None]:
-        """Decode what each row stands for; None for hashed values and parts of dates."""
+    def decode_rows(self) -> list[tuple[str, str | float | None] | None]:
+        """Decode the field and value (None: missing) of each row.
+
+        Hashed values, parts of dates and rows of no field are None.
+        """
         slots = self.layout.slots
-        found: list[RowMeaning | None] = []
+        found: list[tuple[str, str | float | None] | None] = []
         for key in self.rows.keys[: len(self.rows)].tolist():
             field, code = key >> FIELD_BITS, key & CODE_MASK
-            found.append(self._decode_key(slots[field], code) if field < len(slots) else None)
+            value, known = None, False
+            if field < len(slots):
+                if code != MISSING:
+                    value = self._transformer(slots[field]).decode_code(slots[field], code)
+                known = code == MISSING or value is not None
+            found.append((slots[field].field.name, value) if known else None)
         return found
 
     def inverse(self, encoded: Inputs) -> list[Sample]:
@@ -399,12 +404,6 @@ class InputEncoder:
 
     def _own(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[Any]:
         return dense[:, slot.dense : slot.dense + self._transformer(slot).dense_inputs]
-
-    def _decode_key(self, slot: FieldSlot, code: int) -> RowMeaning | None:
-        if code == MISSING:
-            return RowMeaning(slot.field.name, None)
-        value = self._transformer(slot).decode_code(slot, code)
-        return None if value is None else RowMeaning(slot.field.name, value)
 
     def _plan(self, schema: Schema) -> None:
         sources = {name: i for i, name in enumerate(schema.numbers)}

@@ -6,7 +6,8 @@ The row table assigns a row of the first layer to each active key, in order of f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
+from operator import getitem
 from typing import Any, final
 
 import numpy as np
@@ -169,19 +170,6 @@ NO_WEIGHTS = np.empty((0, 0), np.float64)
 
 
 @final
-@dataclass(frozen=True)
-class KeyPrefix:
-    """The first keys of a row table, which are only ever appended to."""
-
-    keys: NDArray[np.int64]
-    length: int
-
-    def materialize(self) -> NDArray[np.int64]:
-        """Copy the keys."""
-        return self.keys[: self.length].copy()
-
-
-@final
 class RowTable:
     """Assigns rows to keys in order of appearance; once none is free, new keys share rows by hash.
 
@@ -193,12 +181,9 @@ class RowTable:
 
     def __init__(self, *, max_rows: int) -> None:
         self.keys: NDArray[np.int64] = np.zeros(max_rows, np.int64)  # by row, append-only
-        self.counters: NDArray[np.int64] = np.zeros(
-            3, np.int64
-        )  # assigned rows, shared entries, truncated entries
-        self.squares: NDArray[np.float64] = np.zeros(
-            (0, 2), np.float64
-        )  # by row: count and sum of squared values
+        self.counters: NDArray[np.int64] = np.zeros(3, np.int64)  # by ROWS, SHARED, TRUNCATED
+        # Count and sum of squared values by row.
+        self.squares: NDArray[np.float64] = np.zeros((0, 2), np.float64)
         self._slots = np.zeros(1 << (2 * max_rows - 1).bit_length(), np.int32)
 
     def __len__(self) -> int:
@@ -215,22 +200,20 @@ class RowTable:
         lagged: LagEntries = NO_LAGS,
         learn: bool = True,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
-        """Convert the keys of samples to rows, values and counts.
+        """Convert the keys of samples to rows (n, longest), values (n, longest) and counts (n,).
+
+        Longest is at least 1. No row occurs twice in a sample, except that of a missing target for
+        lags without a row of their own.
 
         Args:
             keys: int64 (n, width), -1 for none.
             weights: float64 (n, weighted), values of the last ``weighted`` keys; others have 1.
             weighted: Number of last keys with a weight.
             scaled: Number of last keys whose weight is divided by the root mean square of the row's
-                weights so far.
+                weights so far, and clipped.
             clip: Bound of scaled values.
             lagged: Keys that come last, and always have an entry each.
             learn: Whether to assign rows to new keys and to learn scales.
-
-        Returns:
-            Arrays of shape (n, longest), (n, longest) and (n,), where longest is at least 1. No
-            row occurs twice in a sample, except that of a missing target for lags without a row of
-            their own.
         """
         n, width = keys.shape
         squares = self.squares
@@ -264,11 +247,10 @@ class RowTable:
         return row, value, count
 
     def export_state(self) -> dict[str, Any]:
-        """Export counters and scales as copies; keys are shared, see `KeyPrefix`."""
-        counters = self.counters.copy()
+        """Export counters and scales as copies; keys, which are only appended, are copied later."""
         return {
-            "row_keys": KeyPrefix(self.keys, counters.item(ROWS)),
-            "counters": counters,
+            "row_keys": partial(getitem, self.keys, slice(len(self))),
+            "counters": self.counters.copy(),
             "squares": self.squares[: len(self)].copy(),
         }
 
@@ -278,10 +260,11 @@ class RowTable:
         Raises:
             ModelFileError: If the state is inconsistent.
         """
-        keys, counters = state["row_keys"], state["counters"]
-        squares = state["squares"]
-        keys, counters = np.array(keys, np.int64), np.array(counters, np.int64)
-        squares = np.array(squares, np.float64)
+        keys, counters = (
+            np.array(state["row_keys"], np.int64),
+            np.array(state["counters"], np.int64),
+        )
+        squares = np.array(state["squares"], np.float64)
         if len(keys) > len(self.keys) or counters.shape != (3,) or counters[ROWS] != len(keys):
             raise ModelFileError("the encoder's row table exceeds its limit")
         if squares.shape not in ((0, 2), (len(keys), 2)):

@@ -7,7 +7,7 @@ one window, and from a million values on earlier ones fade.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -83,15 +83,13 @@ def _adopt_new_scale(moments: NDArray[np.float64], m: int) -> None:
         moments[m, column] = 0.0
 
 
-def restore_moments(moments: NDArray[np.float64], rows: int, what: str) -> NDArray[np.float64]:
-    """Restore exported moments.
-
-    Raises:
-        ModelFileError: If they do not have ``rows`` rows.
-    """
-    restored = np.array(moments, np.float64)
-    if restored.shape != (rows, MOMENT_COLUMNS):
-        raise ModelFileError(f"the moments of {what} do not fit")
+def restore_array(
+    values: Any, dtype: DTypeLike, shape: tuple[int, ...], misfit: str
+) -> NDArray[Any]:
+    """Copy an exported array; another shape is a ModelFileError with the message ``misfit``."""
+    restored = np.array(values, dtype)
+    if restored.shape != shape:
+        raise ModelFileError(misfit)
     return restored
 
 
@@ -100,10 +98,6 @@ class GrowingArray:
     """Rows of an array whose capacity doubles when it is exhausted.
 
     Reallocating for each row takes quadratic time: 20,000 columns took minutes.
-
-    Args:
-        shape: Shape of a row.
-        dtype: Type of the numbers.
 
     >>> pairs = GrowingArray((2,), np.float64)
     >>> pairs.append([1.0, 2.0])
@@ -252,29 +246,18 @@ def standardize(
     return written
 
 
-@final
-@dataclass(frozen=True)
-class DistinctValues:
-    """The first distinct values of each table, which are only ever appended to."""
-
-    tables: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-    def materialize(self) -> NDArray[np.float64]:
-        """Copy the values of all tables, one table after the other."""
-        values = [
-            self.tables[m, FIRST_VALUE : FIRST_VALUE + max(count, 0)].view(np.float64)
-            for m, count in enumerate(self.counts)
-        ]
-        return np.concatenate((np.empty(0), *values))
+def _distinct_values(tables: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Copy the first values of all tables, which only grow, one table after the other."""
+    values = [
+        table[FIRST_VALUE : FIRST_VALUE + max(count, 0)].view(np.float64)
+        for table, count in zip(tables, counts, strict=True)
+    ]
+    return np.concatenate((np.empty(0), *values))
 
 
 @final
 class NumberStatistics:
     """Running moments of every standardized input, and distinct values of those with categories.
-
-    Args:
-        category_limit: Distinct values up to which a number is also a category.
 
     >>> statistics = NumberStatistics(category_limit=64)
     >>> statistics.append(category=True, origin=0.0)
@@ -309,12 +292,12 @@ class NumberStatistics:
         self.moments[-1, ORIGIN] = origin
 
     def export_state(self) -> dict[str, Any]:
-        """Copy the moments; distinct values are shared with their number, and copied later."""
+        """Copy the moments; distinct values are copied later."""
         counts = self.tables[:, DISTINCT].copy()
         return {
             "moments": self.moments.copy(),
             "distinct_count": counts,
-            "distinct": DistinctValues(self.tables, counts),
+            "distinct": partial(_distinct_values, self.tables, counts),
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
@@ -323,11 +306,11 @@ class NumberStatistics:
         Raises:
             ModelFileError: If the state is inconsistent.
         """
-        distinct_count, distinct = state["distinct_count"], state["distinct"]
-        moments = restore_moments(state["moments"], len(self), "the encoder")
-        counts, distinct = np.array(distinct_count, np.int64), np.array(distinct, np.float64)
-        if counts.shape != (len(self),):
-            raise ModelFileError("the encoder's counts do not fit its fields")
+        misfit = "the moments of the encoder do not fit"
+        moments = restore_array(state["moments"], np.float64, self.moments.shape, misfit)
+        misfit = "the encoder's counts do not fit its fields"
+        counts = restore_array(state["distinct_count"], np.int64, (len(self),), misfit)
+        distinct = np.array(state["distinct"], np.float64)
         used = counts.clip(0)
         fits = distinct.shape == (used.sum(),) and used.max(initial=0) <= self.limit
         if not fits or not np.isfinite(distinct).all():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamnet.features import Encoder
-from streamnet.features.inputs import InputEncoder, RowMeaning
+from streamnet.features.inputs import InputEncoder
 from streamnet.samples import Kind, Task
 from streamnet.settings.encoder import EncoderSettings
 from tests.features.blocks import Columns, block_of, sparse_of
@@ -69,7 +69,7 @@ def test_rows_tell_what_they_stand_for() -> None:
     meanings = inputs.decode_rows()
     assert len(meanings) == len(inputs.rows)
     told = [meaning for meaning in meanings if meaning is not None]
-    expected = [RowMeaning("seen", None), *(RowMeaning("job", job) for job in ("a", None, "b"))]
+    expected = [("seen", None), *(("job", job) for job in ("a", None, "b"))]
     assert told == expected  # neither parts of a date, nor hashed categories, nor numbered inputs
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.columns.number import FieldScalers
+from streamnet.features.base import FieldSlot
+from streamnet.features.columns.number import NumberColumns
 from streamnet.features.statistics import (
     COUNT,
     FIRST_VALUE,
@@ -25,10 +26,12 @@ from streamnet.features.statistics import (
     GrowingArray,
     NumberStatistics,
     as_float64,
-    restore_moments,
+    restore_array,
     standardize,
     update_moments,
 )
+from streamnet.samples import Field, Kind
+from streamnet.settings.encoder import EncoderSettings, ScalingName
 from tests.features.naive import standard
 
 ANY_NUMBER = st.floats(allow_nan=True, allow_infinity=True)
@@ -266,8 +269,8 @@ def test_a_number_that_is_rarely_not_zero_keeps_its_scale() -> None:
 
 def test_moments_of_another_shape_are_refused() -> None:
     for shape in ((2, 8), (1, 4), (8,)):
-        with pytest.raises(ModelFileError, match="the moments of the encoder do not fit"):
-            restore_moments(np.zeros(shape), 1, "the encoder")
+        with pytest.raises(ModelFileError, match="the moments do not fit"):
+            restore_array(np.zeros(shape), np.float64, (1, 8), "the moments do not fit")
 
 
 @pytest.mark.parametrize("age", [MAX_COUNT, 1e10])
@@ -327,11 +330,12 @@ def _measures() -> tuple[Callable[[int], None], Callable[[], list[NDArray[np.gen
 
 
 def _scales(
-    scaling: str, *names: str
+    scaling: ScalingName, *names: str
 ) -> tuple[Callable[[int], None], Callable[[], list[NDArray[np.generic]]]]:
-    scales = FieldScalers(scaling=scaling, scalings={})
+    settings = EncoderSettings(scaling=scaling)
+    scales = NumberColumns(settings, NumberStatistics(category_limit=64))
     return (
-        lambda i: scales.append(str(i), statistic=i),
+        lambda i: scales.append(FieldSlot(Field(str(i), Kind.NUMBER), 0, i, i, i)),
         lambda: [getattr(scales, name).rows for name in names],
     )
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.base import FieldSlot, InputArrays, ListPrefix, Transformer
-from streamnet.features.statistics import MISSING, NumberStatistics
+from streamnet.features.base import FieldSlot, InputArrays, Transformer, defer_copy
+from streamnet.features.statistics import NumberStatistics
 from streamnet.samples import Block, Kind
 from streamnet.settings.encoder import EncoderSettings
 
@@ -40,10 +40,6 @@ def match_spelling(value: str, known: Container[str | None]) -> str:
 
     Writers spell truth values differently, and may write integers as floats.
 
-    Args:
-        value: A word as it was read.
-        known: Learned words.
-
     >>> match_spelling("true", {"False", "True"}), match_spelling("true", {"yes"})
     ('True', 'true')
     >>> [match_spelling(value, {"7", "8.0"}) for value in ("7.0", "8", "7.5")]
@@ -55,11 +51,7 @@ def match_spelling(value: str, known: Container[str | None]) -> str:
 
 
 def add_spellings(numbers: MutableMapping[str | None, int], names: Iterable[str]) -> None:
-    """Add the other spellings of words, with the numbers that `match_spelling` finds for them.
-
-    Args:
-        numbers: Numbers of known words, to which spellings are added.
-        names: Known words whose other spellings are added.
+    """Add the other spellings of ``names``, with the numbers that `match_spelling` finds for them.
 
     >>> numbers = {"True": 0, "7.0": 1}
     >>> add_spellings(numbers, ["True", "7.0"])
@@ -85,23 +77,18 @@ def _shorten_value(value: str) -> str:
 
 
 class NumberedNames(dict[str | None, int]):
-    """Numbers of distinct names in order of appearance, up to a limit; None has one of its own.
+    """Numbers of distinct names in order of appearance, up to a limit; ``missing`` is that of None.
 
-    Args:
-        first: Number of the first name.
-        missing: Number of None.
-        limit: Largest number of names.
-        what: What is named, for messages.
+    ``what`` says in messages what is named.
     """
 
     def __init__(self, *, first: int, missing: int, limit: int, what: str) -> None:
-        super().__init__()
+        super().__init__({None: missing})
         self._first = first
         self._limit = limit
         self._what = what
         self.names: list[str] = []  # append-only
         self.inherited: int = 0  # names learned from an earlier stream, known in each spelling
-        self[None] = missing
 
     @property
     def free(self) -> int:
@@ -127,11 +114,7 @@ class NumberedNames(dict[str | None, int]):
         add_spellings(self, self.names)
 
     def restore_state(self, names: Sequence[str], inherited: int = 0) -> None:
-        """Restore learned names.
-
-        Args:
-            names: In order of appearance.
-            inherited: How many of them an earlier stream contributed.
+        """Restore learned names, of which the first ``inherited`` came from an earlier stream.
 
         Raises:
             ModelFileError: If there are too many names, or one is there twice.
@@ -159,11 +142,7 @@ class Vocabulary(NumberedNames):
     Looking up a new value with ``vocabulary[value]`` appends it; beyond ``limit`` values, new ones
     share 256 hashed keys. `key` does not append, and identifies true with True and 7.0 with 7, see
     `match_spelling`; learning tells them apart, except for inherited values. None is the missing
-    value.
-
-    Args:
-        base: Key of the missing value.
-        limit: Largest number of values with keys of their own.
+    value, with the key ``base``.
 
     >>> jobs = Vocabulary(base=1 << 40, limit=1000)
     >>> [jobs[job] - (1 << 40) for job in ("cook", None, "smith", "cook")]
@@ -216,7 +195,7 @@ class CategoryColumns(Transformer, kinds=[Kind.CATEGORY]):
     def __init__(self, settings: EncoderSettings, statistics: NumberStatistics) -> None:
         super().__init__(settings, statistics)
         self._vocabularies: list[Vocabulary] = []
-        self._plan: list[tuple[int, int, Vocabulary, int]] = []  # source, key, vocabulary, missing
+        self._plan: list[tuple[int, int, Vocabulary]] = []  # source, key column, vocabulary
 
     @property
     def vocabularies(self) -> Sequence[Vocabulary]:
@@ -231,21 +210,16 @@ class CategoryColumns(Transformer, kinds=[Kind.CATEGORY]):
         """Plan a key column for each column."""
         own = [slot for slot in slots if slot.field.kind in self.kinds]
         self._plan = [
-            (
-                sources.get(slot.field.name, -1),
-                first_key + i,
-                self._vocabularies[slot.nth],
-                slot.base + MISSING,
-            )
+            (sources.get(slot.field.name, -1), first_key + i, self._vocabularies[slot.nth])
             for i, slot in enumerate(own)
         ]
         return len(own)
 
     def transform(self, block: Block, arrays: InputArrays, learn: bool) -> int:
         """Write the key of each category."""
-        for source, key, vocabulary, missing in self._plan:
+        for source, key, vocabulary in self._plan:
             if source < 0:
-                arrays.keys[:, key] = missing
+                arrays.keys[:, key] = vocabulary[None]
                 continue
             values = block.words[source].tolist()
             found = vocabulary.learn(values) if learn else vocabulary.look_up(values)
@@ -254,7 +228,7 @@ class CategoryColumns(Transformer, kinds=[Kind.CATEGORY]):
 
     def export_state(self) -> dict[str, Any]:
         """Export the values of all vocabularies."""
-        return {"vocabularies": [ListPrefix.of(one.names) for one in self._vocabularies]}
+        return {"vocabularies": [defer_copy(one.names) for one in self._vocabularies]}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Restore the values of all vocabularies."""

@@ -26,8 +26,8 @@ from streamnet.features.statistics import (
     SQUARES,
     GrowingArray,
     NumberStatistics,
+    restore_array,
     standard_deviation,
-    standardize,
 )
 from streamnet.jit import exact
 from streamnet.samples import NUMERIC, Block, Kind
@@ -262,37 +262,32 @@ def _values_at(
 
 
 @final
-class FieldScalers:
-    """Scales the fields whose scaling is not "standard".
+class NumberColumns(Transformer, kinds=[Kind.NUMBER]):
+    """Scales numbers; those of few distinct values and missing ones also activate a row.
 
-    Args:
-        scaling: Default scaling of number fields.
-        scalings: Scaling of single fields, by name.
-
-    >>> scales = FieldScalers(scaling="minmax", scalings={})
-    >>> scales.append("height", statistic=0)
-    >>> plan = scales.plan(np.array([[0, 0, 0, 0, 0]]))
-    >>> dense = np.empty((3, 1))
-    >>> scales.apply(np.array([[1.6], [2.0], [1.7]]), plan, clip=8.0, learn=True, dense=dense)
-    >>> dense[:, 0].round(6).tolist()
-    [0.0, 1.0, -0.5]
+    One kernel standardizes all columns of ``Block.numbers``, those of times included; another then
+    overwrites those with another scaling. Missing numbers are 0.
     """
 
-    def __init__(self, *, scaling: str, scalings: Mapping[str, str]) -> None:
-        self._scaling = Scaling(scaling)
-        self._scalings = {name: Scaling(value) for name, value in scalings.items()}
-        self._placed: dict[
-            int, tuple[int, int]
-        ] = {}  # by row of statistics: code and state of the scaling
-        self._extremes = GrowingArray((2,), np.float64)  # by min-max scaled field
-        self._summaries = GrowingArray(
-            (MAX_CELLS, SUMMARY_COLUMNS), np.float64
-        )  # by robust or rank scaled field
+    dense_inputs = 1
+    standardized = 1
+    overrides = "scalings"
+
+    def __init__(self, settings: EncoderSettings, statistics: NumberStatistics) -> None:
+        super().__init__(settings, statistics)
+        self._plan = np.empty((0, 5), np.int64)
+        self._scaled = self._plan  # the rows that are not standardized, with code and state
+        # Code and state of each scaling other than the standard one, by row of the statistics.
+        self._placed: dict[int, tuple[int, int]] = {}
+        self._extremes = GrowingArray((2,), np.float64)  # of min-max scaled fields
+        self._summaries = GrowingArray((MAX_CELLS, SUMMARY_COLUMNS), np.float64)  # of the others
         self._used = GrowingArray((), np.int64)  # number of cells of each summary
 
-    def append(self, name: str, *, statistic: int) -> None:
-        """Add a number field."""
-        code = CODES[self._scalings.get(name, self._scaling)]
+    def append(self, slot: FieldSlot) -> None:
+        """Add a number column."""
+        self.statistics.append(category=True, origin=0.0)
+        scalings = self.settings.scalings or {}
+        code = CODES[Scaling(scalings.get(slot.field.name, self.settings.scaling))]
         if code == STANDARD:
             return
         state = -1
@@ -303,52 +298,32 @@ class FieldScalers:
             state = len(self._summaries)
             self._summaries.append(0.0)
             self._used.append(0)
-        self._placed[statistic] = code, state
+        self._placed[slot.statistic] = code, state
 
-    def plan(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Select the rows of a plan that are scaled here, shape=(fields, 5)."""
+    def plan(self, slots: Sequence[FieldSlot], sources: Mapping[str, int], first_key: int) -> int:
+        """Plan all columns of ``Block.numbers``; each has a key column."""
+        numeric = [slot for slot in slots if slot.field.kind in NUMERIC]
         rows = [
-            (source, statistic, dense, *self._placed[statistic])
-            for source, statistic, dense, *_ in numbers.tolist()
-            if statistic in self._placed
+            (sources.get(slot.field.name, -1), slot.statistic, slot.dense, first_key + i, slot.base)
+            for i, slot in enumerate(numeric)
         ]
-        return np.array(rows, np.int64).reshape(-1, 5)
+        placed = self._placed
+        scaled = [(*row[:3], *placed[row[1]]) for row in rows if row[1] in placed]
+        self._plan = np.array(rows, np.int64).reshape(-1, 5)
+        self._scaled = np.array(scaled, np.int64).reshape(-1, 5)
+        return len(rows)
 
-    def apply(
-        self,
-        values: NDArray[np.float64],
-        plan: NDArray[np.int64],
-        *,
-        clip: float,
-        learn: bool,
-        dense: NDArray[np.floating],
-    ) -> None:
-        """Write the numbers of the planned fields to ``dense``, with ``learn`` learning each first.
-
-        Missing numbers are 0. Unscaled numbers are clipped only to the range of float32.
-        """
-        states = self._extremes.rows, self._summaries.rows, self._used.rows
-        _scale(values, plan, *states, clip, learn, dense)
-
-    def inverse(self, statistic: int, scaled: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Invert the scaling; None if the field is standardized."""
-        code, state = self._placed.get(statistic, (STANDARD, -1))
-        if code == STANDARD:
-            return None
-        if code == NONE:
-            return scaled
-        if code == MINMAX:
-            least, greatest = self._extremes.rows[state]
-            found: NDArray[np.float64] = least + 0.5 * (scaled + 1.0) * (greatest - least)
-            return found
-        summary, used = self._summaries.rows[state], int(self._used.rows[state])
-        if code == RANK:
-            return _values_at(scaled, summary, used)
-        median, unit = _median_and_unit(summary, used)
-        return median + scaled * unit
+    def transform(self, block: Block, arrays: InputArrays, learn: bool) -> int:
+        """Write standardized and scaled numbers, and keys of categories and missing values."""
+        values = arrays.numbers
+        active = self._standardize(values, self._plan, arrays, learn)
+        if len(self._scaled):
+            states = self._extremes.rows, self._summaries.rows, self._used.rows
+            _scale(values, self._scaled, *states, self._clip, learn, arrays.dense)
+        return active
 
     def export_state(self) -> dict[str, Any]:
-        """Export copies of all arrays; nothing if no field is scaled here."""
+        """Export the state of scalings other than the standard one, if there are any."""
         if not self._placed:
             return {}
         summaries, cells = self._summaries.rows, self._used.rows
@@ -360,13 +335,14 @@ class FieldScalers:
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Restore an exported state of as many fields."""
+        """Restore the state of scalings other than the standard one."""
         if not self._placed:
             return
-        extremes = np.array(state["extremes"], np.float64)
-        used, cells = np.array(state["summary_cells"], np.int64), np.array(state["summaries"])
-        if extremes.shape != self._extremes.rows.shape or used.shape != (len(self._used),):
-            raise ModelFileError("the encoder's scales do not fit its fields")
+        misfit = "the encoder's scales do not fit its fields"
+        shape = self._extremes.rows.shape
+        extremes = restore_array(state["extremes"], np.float64, shape, misfit)
+        used = restore_array(state["summary_cells"], np.int64, (len(self._used),), misfit)
+        cells = np.array(state["summaries"])
         ends = used.cumsum()
         fits = used.size == 0 or (used.min() >= 0 and used.max() <= MAX_CELLS)
         if not fits or cells.shape != (used.sum(), SUMMARY_COLUMNS) or not np.isfinite(cells).all():
@@ -378,78 +354,23 @@ class FieldScalers:
         self._extremes.rows[:] = extremes
         self._used.rows[:] = used
 
-
-@final
-class NumberColumns(Transformer, kinds=[Kind.NUMBER]):
-    """Scales numbers; those of few distinct values and missing ones also activate a row.
-
-    One kernel standardizes all columns of ``Block.numbers``, those of times included.
-    """
-
-    dense_inputs = 1
-    standardized = 1
-    overrides = "scalings"
-
-    def __init__(self, settings: EncoderSettings, statistics: NumberStatistics) -> None:
-        super().__init__(settings, statistics)
-        self._clip = float(settings.clip)
-        self._scalers = FieldScalers(scaling=settings.scaling, scalings=settings.scalings or {})
-        self._plan = np.empty((0, 5), np.int64)
-        self._scaled = self._plan
-
-    def append(self, slot: FieldSlot) -> None:
-        """Add a number column."""
-        self.statistics.append(category=True, origin=0.0)
-        self._scalers.append(slot.field.name, statistic=slot.statistic)
-
-    def plan(self, slots: Sequence[FieldSlot], sources: Mapping[str, int], first_key: int) -> int:
-        """Plan all columns of ``Block.numbers``; each has a key column."""
-        numeric = [slot for slot in slots if slot.field.kind in NUMERIC]
-        rows = [
-            (sources.get(slot.field.name, -1), slot.statistic, slot.dense, first_key + i, slot.base)
-            for i, slot in enumerate(numeric)
-        ]
-        self._plan = np.array(rows, np.int64).reshape(-1, 5)
-        self._scaled = self._scalers.plan(self._plan)
-        return len(rows)
-
-    def transform(self, block: Block, arrays: InputArrays, learn: bool) -> int:
-        """Write standardized and scaled numbers, and keys of categories and missing values."""
-        values = arrays.numbers
-        known = self.statistics
-        active = standardize(
-            values,
-            self._plan,
-            known.moments,
-            known.tables,
-            known.limit,
-            self._clip,
-            learn,
-            arrays.dense,
-            arrays.keys,
-            arrays.splined,
-        )
-        if len(self._scaled):
-            self._scalers.apply(
-                values, self._scaled, clip=self._clip, learn=learn, dense=arrays.dense
-            )
-        return active
-
-    def export_state(self) -> dict[str, Any]:
-        """Export the state of scalings other than the standard one."""
-        return self._scalers.export_state()
-
-    def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Restore the state of scalings other than the standard one."""
-        self._scalers.restore_state(state)
-
     def decode_dense(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[np.float64]:
         """Numbers in units of the column; NaN if none was ever learned."""
-        scaled = dense[:, 0].astype(np.float64)
-        if self.statistics.moments[slot.statistic, COUNT] == 0.0:
-            return np.full(len(scaled), np.nan)
-        inverse = self._scalers.inverse(slot.statistic, scaled)
-        return destandardize(self.statistics, slot, scaled) if inverse is None else inverse
+        scaled: NDArray[np.float64] = dense[:, 0].astype(np.float64)
+        code, state = self._placed.get(slot.statistic, (STANDARD, -1))
+        if code == STANDARD or self.statistics.moments[slot.statistic, COUNT] == 0.0:
+            return destandardize(self.statistics, slot, scaled)
+        if code == NONE:
+            return scaled
+        if code == MINMAX:
+            least, greatest = self._extremes.rows[state]
+            found: NDArray[np.float64] = least + 0.5 * (scaled + 1.0) * (greatest - least)
+            return found
+        summary, used = self._summaries.rows[state], int(self._used.rows[state])
+        if code == RANK:
+            return _values_at(scaled, summary, used)
+        median, unit = _median_and_unit(summary, used)
+        return median + scaled * unit
 
     def decode_code(self, slot: FieldSlot, code: int) -> float:
         """Return the distinct value of a code."""

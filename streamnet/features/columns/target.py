@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -22,7 +22,7 @@ from streamnet.features.statistics import (
     MOMENT_COLUMNS,
     SQUARES,
     as_float64,
-    restore_moments,
+    restore_array,
     standard_deviation,
     update_moments,
 )
@@ -38,9 +38,7 @@ class ScaledTargets(NamedTuple):
 
     goal: NDArray[np.float64]  # shape=(n,), with moments that include the sample; NaN if missing
     center: NDArray[np.float64]  # shape=(n,), mean before the sample
-    spread: NDArray[
-        np.float64
-    ]  # shape=(n,), standard deviation before the sample, see _scale_or_guess
+    spread: NDArray[np.float64]  # shape=(n,), before the sample, see _scale_or_guess
     log_goal: NDArray[np.float64]  # this and the next two: the same of the target's logarithm
     log_center: NDArray[np.float64]
     log_spread: NDArray[np.float64]
@@ -66,15 +64,10 @@ class TargetUnits(NamedTuple):
     def numbers(
         self, outputs: NDArray[np.floating], logarithmic: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """Convert outputs of networks to the target's own units.
+        """Convert outputs of networks, shape=(candidates, n), to the target's own units.
 
-        Args:
-            outputs: shape=(candidates, n), in standard units.
-            logarithmic: shape=(candidates,), whether outputs are logarithms; empty for none.
-
-        Returns:
-            shape=(candidates, n); inverted logarithms are clipped to 10 standard deviations from
-            the mean of the target.
+        Those of ``logarithmic`` candidates (empty: none) are logarithms; inverted, they are clipped
+        to 10 standard deviations from the mean of the target.
         """
         # Outputs of unavailable candidates may be anything.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -82,9 +75,8 @@ class TargetUnits(NamedTuple):
             numbers: NDArray[np.float64] = self.center + self.spread * scaled
             for k in np.flatnonzero(logarithmic).tolist():
                 powers = np.empty(scaled.shape[1])
-                _signed_expm1(
-                    np.ascontiguousarray(self.log_center + self.log_spread * scaled[k]), powers
-                )
+                logs = self.log_center + self.log_spread * scaled[k]
+                _signed_expm1(np.ascontiguousarray(logs), powers)
                 reach = MAX_DEVIATIONS * self.spread
                 numbers[k] = np.clip(powers, self.center - reach, self.center + reach)
         return numbers
@@ -150,9 +142,7 @@ def _scale(
 class TargetScaler:
     """Standardizes a target, and its logarithm ``sign(y) log(1 + |y|)``, by running moments.
 
-    Args:
-        clip: Bound of standardized targets.
-        raw: Whether goals and predictions are in the target's own units instead.
+    With ``raw`` goals and predictions are in the target's own units instead.
 
     >>> scaler = TargetScaler(clip=8.0)
     >>> scaled = scaler.update(np.array([10.0, 14.0, 12.0]))
@@ -173,11 +163,9 @@ class TargetScaler:
     @property
     def units(self) -> TargetUnits:
         """Units of the prediction of the next sample."""
-        return (
-            RAW_UNITS
-            if self._raw
-            else TargetUnits(*self._find_scale(PLAIN), *self._find_scale(LOG))
-        )
+        if self._raw:
+            return RAW_UNITS
+        return TargetUnits(*self._find_scale(PLAIN), *self._find_scale(LOG))
 
     def _find_scale(self, m: int) -> tuple[float, float]:
         count, mean, squares = self.moments[m, : SQUARES + 1].tolist()
@@ -207,7 +195,8 @@ class TargetScaler:
 
     def restore_state(self, moments: NDArray[np.float64]) -> None:
         """Restore exported moments."""
-        self.moments = restore_moments(moments, 2, "the target")
+        misfit = "the moments of the target do not fit"
+        self.moments = restore_array(moments, np.float64, (2, MOMENT_COLUMNS), misfit)
 
 
 def _log_targets(y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -237,11 +226,8 @@ class EncodedLabels(Struct, frozen=True, eq=False, gc=False):
 
 
 @final
-class LabelEncoder:
-    """Numbers the classes of a stream in order of appearance.
-
-    Args:
-        max_classes: Largest number of classes; samples of later ones are rejected.
+class LabelEncoder(NumberedNames):
+    """Numbers the classes of a stream in order of appearance; beyond the limit it rejects them.
 
     >>> labels = LabelEncoder(max_classes=1000)
     >>> numbered = labels.number(np.array(["ham", "spam", "ham", None], object))
@@ -250,57 +236,36 @@ class LabelEncoder:
     """
 
     def __init__(self, *, max_classes: int) -> None:
-        self._max_classes = max_classes
-        self._numbers = NumberedNames(
-            first=0, missing=-1, limit=max_classes, what="class labels of the model"
-        )
-
-    @property
-    def names(self) -> list[str]:
-        """Labels by class number; append-only."""
-        return self._numbers.names
-
-    @property
-    def inherited(self) -> int:
-        """Labels learned from an earlier stream, known in each spelling."""
-        return self._numbers.inherited
+        super().__init__(first=0, missing=-1, limit=max_classes, what="class labels of the model")
 
     def number(self, target: NDArray[Any]) -> EncodedLabels:
         """Number the labels of a block in order, learning new ones."""
-        n, numbers = len(target), self._numbers
+        n = len(target)
         try:
             if n == 1:  # fast path for single samples
-                label = constant_column(1, numbers[target.item()], np.int32)
+                label = constant_column(1, self[target.item()], np.int32)
             else:
-                label = np.fromiter(map(numbers.__getitem__, target.tolist()), np.int32, n)
+                label = np.fromiter(map(self.__getitem__, target.tolist()), np.int32, n)
         except KeyError:
             return self._number_new(target)
-        return EncodedLabels(label, constant_column(n, len(numbers.names), np.int32), ())
+        return EncodedLabels(label, constant_column(n, len(self.names), np.int32), ())
 
     def look_up(self, target: NDArray[Any]) -> NDArray[np.int32]:
         """Numbers of labels without learning: -1 for new ones, as without a target."""
         return np.array([self._known(label) for label in target.tolist()], np.int32)
 
-    def fitting(self, target: NDArray[Any]) -> int:
-        """Number of samples before the first one that would be rejected."""
-        refused = self.refused(target)
-        return refused[0] if refused else len(target)
-
     def refused(self, target: NDArray[Any]) -> list[int]:
         """Samples that `number` would reject; nothing is learned."""
-        free = self._numbers.free
+        free = self.free
         if len(target) <= free:
             return []
         labels = target.tolist()
-        if len(set(labels) - self._numbers.keys()) <= free:
+        if len(set(labels) - self.keys()) <= free:
             return []
         new: set[str] = set()
         refused = []
         for i, label in enumerate(labels):
-            if label in self._numbers:
-                continue
-            name = escape_surrogates(label)
-            if name in self._numbers or name in new:
+            if label in self or (name := escape_surrogates(label)) in self or name in new:
                 continue
             if len(new) < free:
                 new.add(name)
@@ -320,7 +285,7 @@ class LabelEncoder:
         """Build the rejected record of a sample whose label exceeds the limit."""
         label = block.target[i]  # type: ignore[index]  # it has one
         offset, _, line = block.marks[i].tolist()
-        rule = f"is new, but all {self._max_classes} classes (max_classes) are taken"
+        rule = f"is new, but all {self._limit} classes (max_classes) are taken"
         return DeadLetter(
             source=block.source,
             offset=offset,
@@ -330,25 +295,13 @@ class LabelEncoder:
             raw=label[:RAW_LENGTH],
         )
 
-    def inherit(self) -> None:
-        """Accept all labels so far in the spellings of another stream."""
-        self._numbers.inherit()
-
-    def restore_state(self, names: Sequence[str], inherited: int = 0) -> None:
-        """Restore labels, of which the first ``inherited`` came from an earlier stream.
-
-        Raises:
-            ModelFileError: If there are too many labels, or one is there twice.
-        """
-        self._numbers.restore_state(names, inherited)
-
     def _number_new(self, target: NDArray[Any]) -> EncodedLabels:
         label = np.empty(len(target), np.int32)
         known = np.empty(len(target), np.int32)
         refused = []
         for i, name in enumerate(target.tolist()):
-            known[i] = len(self._numbers.names)
-            number = self._numbers.get(name)
+            known[i] = len(self.names)
+            number = self.get(name)
             if number is None:
                 number = self._learn(name)
                 if number < 0:
@@ -357,16 +310,16 @@ class LabelEncoder:
         return EncodedLabels(label, known, tuple(refused))
 
     def _known(self, label: str | None) -> int:
-        found = self._numbers.get(label)
+        found = self.get(label)
         if found is None:
-            found = self._numbers.find(escape_surrogates(label or ""))
+            found = self.find(escape_surrogates(label or ""))
         return -1 if found is None else found
 
     def _learn(self, label: str) -> int:
         name = escape_surrogates(label)
-        if name in self._numbers:
-            return self._numbers[name]
-        return self._numbers.add(name) if self._numbers.free else -1
+        if name in self:
+            return self[name]
+        return self.add(name) if self.free else -1
 
 
 @jit
@@ -414,10 +367,6 @@ def _shift_numbers(
 class TargetLags:
     """Encodes the last targets before each sample; a sample without one changes nothing.
 
-    Args:
-        lags: How many targets.
-        clip: Bound of a number in standard units.
-
     >>> lags = TargetLags(lags=2, clip=8.0)
     >>> lagged = lags.classes(np.array([3, 1, -1], np.int32))
     >>> (lagged.keys - lagged.missing).tolist(), lags.last.tolist()
@@ -425,39 +374,33 @@ class TargetLags:
     """
 
     def __init__(self, *, lags: int, clip: float) -> None:
-        self.last: NDArray[np.float64] = np.full(
-            lags, np.nan
-        )  # class numbers or numbers, the latest first
+        # Class numbers or numbers, the latest first.
+        self.last: NDArray[np.float64] = np.full(lags, np.nan)
         self._missing = LAG_BASE + (np.arange(lags, dtype=np.int64) << FIELD_BITS)
         self._clip = clip
 
     def __len__(self) -> int:
         return len(self.last)
 
-    def classes(self, label: NDArray[np.int32]) -> LagEntries:
-        """Encode lags of samples with these classes (-1: none), learning them."""
-        lagged = self._empty(len(label))
+    def classes(self, label: NDArray[np.int32], n: int | None = None) -> LagEntries:
+        """Encode lags of n samples, the first of which have these classes (-1: none), learned."""
+        lagged = self._empty(len(label) if n is None else n)
         _shift_classes(label, self.last, self._missing, lagged.keys)
         return lagged
 
     def numbers(
         self, target: NDArray[np.float64], center: NDArray[np.float64], spread: NDArray[np.float64]
     ) -> LagEntries:
-        """Encode lags of samples with these targets, learning them, in the units before each."""
-        lagged = self._empty(len(target))
+        """Encode lags in the units before each sample, learning the targets of the first ones."""
+        lagged = self._empty(len(center))
         _shift_numbers(target, center, spread, self._clip, self.last, self._missing, *lagged[:2])
         return lagged
 
     def build_next(self, n: int, scale: tuple[float, float] | None) -> LagEntries:
         """Encode lags of n candidates for the next sample; ``scale`` is None for classes."""
-        lagged = self._empty(n)
         if scale is None:
-            _shift_classes(np.empty(0, np.int32), self.last, self._missing, lagged.keys)
-        else:
-            center, spread = (np.full(n, number) for number in scale)
-            none = np.empty(0)
-            _shift_numbers(none, center, spread, self._clip, self.last, self._missing, *lagged[:2])
-        return lagged
+            return self.classes(np.empty(0, np.int32), n)
+        return self.numbers(np.empty(0), *(np.full(n, number) for number in scale))
 
     def restore_state(self, last: Iterable[Any]) -> None:
         """Restore the exported last targets."""

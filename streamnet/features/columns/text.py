@@ -20,12 +20,12 @@ from streamnet.errors import ModelFileError
 from streamnet.features.base import (
     FieldSlot,
     InputArrays,
-    ListPrefix,
     Prepared,
     WeightedTransformer,
+    defer_copy,
 )
 from streamnet.features.columns.category import MAX_VALUE_LENGTH, Vocabulary, escape_surrogates
-from streamnet.features.statistics import NumberStatistics, standardize
+from streamnet.features.statistics import NumberStatistics
 from streamnet.samples import Block, Kind
 from streamnet.settings.encoder import AUTO, EncoderSettings, TextMode
 
@@ -277,7 +277,7 @@ Texts = list[list[HashedText]]  # by column and sample
 
 
 @final
-class TextColumns(WeightedTransformer[Texts], kinds=[Kind.TEXT]):
+class TextColumns(WeightedTransformer, kinds=[Kind.TEXT]):
     """Encodes texts as weighted rows, and their length and fraction of digits as numbers."""
 
     dense_inputs = 2
@@ -317,7 +317,7 @@ class TextColumns(WeightedTransformer[Texts], kinds=[Kind.TEXT]):
         self._plan = np.array(rows, np.int64).reshape(-1, 5)
         return 0
 
-    def prepare(self, block: Block, *, learn: bool) -> Prepared[Texts]:
+    def prepare(self, block: Block, *, learn: bool) -> Prepared:
         """Encode all texts of a block as codes."""
         texts = [
             column.hashed(block.words[source].tolist(), learn=learn)
@@ -343,19 +343,7 @@ class TextColumns(WeightedTransformer[Texts], kinds=[Kind.TEXT]):
             for sample in zip(*data, strict=True)
         ]
         values = np.array(rows, np.float64).reshape(len(rows), len(self._plan))
-        known = self.statistics
-        standardize(
-            values,
-            self._plan,
-            known.moments,
-            known.tables,
-            known.limit,
-            float(self.settings.clip),
-            learn,
-            arrays.dense,
-            arrays.keys,
-            arrays.splined,
-        )
+        self._standardize(values, self._plan, arrays, learn)
         first = 0
         for (_, _, base), texts in zip(self._planned, data, strict=True):
             own = slice(first, first := first + _count_keys(texts))
@@ -378,7 +366,7 @@ class TextColumns(WeightedTransformer[Texts], kinds=[Kind.TEXT]):
             return {}
         return {
             "texts": [column.export_state() for column in self._columns],
-            "text_vocabularies": [ListPrefix.of(one.vocabulary.names) for one in self._columns],
+            "text_vocabularies": [defer_copy(one.vocabulary.names) for one in self._columns],
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:

@@ -8,10 +8,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.errors import ModelFileError
 from streamnet.features.base import FieldSlot, InputArrays, Transformer
 from streamnet.features.columns.number import destandardize, reconstruct_numbers
-from streamnet.features.statistics import NumberStatistics
+from streamnet.features.statistics import NumberStatistics, restore_array
 from streamnet.jit import jit
 from streamnet.samples import TIMES, Block
 from streamnet.settings.encoder import EncoderSettings
@@ -134,10 +133,8 @@ class TimeColumns(Transformer, kinds=sorted(TIMES)):
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Restore which columns ever had a time of day."""
-        clocks = np.array(state["clocks"], np.int64)
-        if clocks.shape != self._clocks.shape:
-            raise ModelFileError("the encoder's clocks do not fit its time fields")
-        self._clocks = clocks
+        misfit = "the encoder's clocks do not fit its time fields"
+        self._clocks = restore_array(state["clocks"], np.int64, self._clocks.shape, misfit)
 
     def decode_dense(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[np.float64]:
         """Times in seconds; NaN if none was ever learned."""
