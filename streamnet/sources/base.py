@@ -105,44 +105,24 @@ MAX_SHOWN_CHARACTERS = 60
 
 
 class Reason(StrEnum):
-    """The codes in `DeadLetter.reason`.
+    """The codes in `DeadLetter.reason`."""
 
-    ================ ==========================================================================
-    arity            the record has more or fewer fields than the file has columns
-    number           a word where a number is expected
-    not-finite       NaN, infinity, or a number too large for 64 bits
-    time             neither a date or time nor seconds since 1970 where one is expected
-    quote            a quote that is never closed, or text right after a closing quote
-    json             not a JSON object
-    encoding         not UTF-8
-    target-missing   no target
-    target-number    the target of a regression is not a finite number
-    too-long         longer than ``max_record_bytes``
-    index            libSVM: an index that is not an integer >= 0, or not ascending
-    type             a value that can't be a feature, such as a list
-    new-column       a new feature where that is not allowed
-    missing-column   a known feature is absent where that is not allowed
-    gap              not a record: a followed file was cut or replaced, and data is lost
-    fields           a new feature where there is the maximum number already
-    ================ ==========================================================================
-    """
-
-    ARITY = "arity"
-    NUMBER = "number"
-    NOT_FINITE = "not-finite"
-    TIME = "time"
-    QUOTE = "quote"
-    JSON = "json"
-    ENCODING = "encoding"
+    ARITY = "arity"  # the record has more or fewer fields than the file has columns
+    NUMBER = "number"  # a word where a number is expected
+    NOT_FINITE = "not-finite"  # NaN, infinity, or a number too large for 64 bits
+    TIME = "time"  # neither a date or time nor seconds since 1970 where one is expected
+    QUOTE = "quote"  # a quote that is never closed, or text right after a closing quote
+    JSON = "json"  # not a JSON object
+    ENCODING = "encoding"  # not UTF-8
     TARGET_MISSING = "target-missing"
-    TARGET_NUMBER = "target-number"
-    TOO_LONG = "too-long"
-    INDEX = "index"
-    TYPE = "type"
-    FIELDS = "fields"
-    NEW_COLUMN = "new-column"
-    MISSING_COLUMN = "missing-column"
-    GAP = "gap"
+    TARGET_NUMBER = "target-number"  # the target of a regression is not a finite number
+    TOO_LONG = "too-long"  # longer than ``max_record_bytes``
+    INDEX = "index"  # libSVM: an index that is not an integer >= 0, or not ascending
+    TYPE = "type"  # a value that can't be a feature, such as a list
+    FIELDS = "fields"  # a new feature where there is the maximum number already
+    NEW_COLUMN = "new-column"  # a new feature where that is not allowed
+    MISSING_COLUMN = "missing-column"  # a known feature is absent where that is not allowed
+    GAP = "gap"  # not a record: a followed file was cut or replaced, and data is lost
 
 
 RULES = {

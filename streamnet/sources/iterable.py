@@ -46,19 +46,6 @@ class AsyncPrefetcher(Generic[T]):
 
     The task does not belong to a task group, because a source may be opened by one task and closed
     by another. `aclose` ends it, or else the event loop does.
-
-    >>> import anyio
-    >>> async def letters():
-    ...     yield "a"
-    ...     yield "b"
-    >>> async def main():
-    ...     prefetcher = AsyncPrefetcher(letters(), 10, str.upper)
-    ...     prefetcher.start()
-    ...     found = await prefetcher.take()
-    ...     await prefetcher.aclose()
-    ...     return found
-    >>> anyio.run(main)
-    ['A', 'B']
     """
 
     def __init__(self, iterable: AsyncIterable[T], most: int, keep: Callable[[T], T]) -> None:
@@ -147,18 +134,6 @@ class ThreadPrefetcher(Generic[T]):
     An iterator that waits, for example for a queue, can't be interrupted. Its thread is abandoned
     then; as a daemon thread it does not keep the interpreter from exiting. No other thread uses the
     iterator.
-
-    >>> import anyio
-    >>> async def main():
-    ...     prefetcher = ThreadPrefetcher(iter("ab"), 10)
-    ...     prefetcher.start()
-    ...     found = await prefetcher.take()
-    ...     while more := await prefetcher.take():
-    ...         found += more
-    ...     await prefetcher.aclose()
-    ...     return found
-    >>> anyio.run(main)
-    ['a', 'b']
     """
 
     def __init__(self, iterator: Iterator[T], most: int) -> None:
@@ -245,12 +220,7 @@ class ThreadPrefetcher(Generic[T]):
 
 @final
 class ListPrefetcher(Generic[T]):
-    """Takes the items of a list in batches; needs neither a task nor a thread.
-
-    >>> import anyio
-    >>> anyio.run(ListPrefetcher(iter("abc"), 2).take)
-    ['a', 'b']
-    """
+    """Takes the items of a list in batches; needs neither a task nor a thread."""
 
     def __init__(self, iterator: Iterator[T], most: int) -> None:
         self._iterator = iterator

@@ -19,10 +19,12 @@ from streamnet.samples import (
     NUMERIC,
     TIMES,
     Block,
+    DeadLetter,
     Field,
     Kind,
     Sample,
     Schema,
+    SparseRows,
     Task,
     make_marks,
     schema_from_dict,
@@ -124,12 +126,10 @@ class ColumnParser:
             found = self._replace_invalid(name, values, parsed, order, problems, None)
         return make_object_column(found)
 
-    def target(
-        self, schema: Schema, values: Sequence[Any], problems: Problems, order: int | None = None
-    ) -> NDArray[Any]:
+    def target(self, schema: Schema, values: Sequence[Any], problems: Problems) -> NDArray[Any]:
         """The targets, in the last column, shape=(n,): float64 for a regression, else objects."""
         name = str(schema.target)
-        order = len(schema.fields) if order is None else order
+        order = len(schema.fields)
         target: NDArray[Any]
         if schema.task is Task.REGRESSION:
             if set(map(type, values)) == {float} and all(map(math.isfinite, values)):
@@ -196,7 +196,23 @@ class ConvertedRows(NamedTuple):
     numbers: NDArray[np.float64]
     words: tuple[NDArray[np.object_], ...]
     target: NDArray[Any] | None
-    problems: dict[int, Rejection]
+    problems: Problems
+    sparse: SparseRows | None = None
+
+    def block(
+        self,
+        source: str,
+        marks: NDArray[np.int64],
+        raw: Callable[[int], str | bytes],
+        letters: Mapping[int, DeadLetter] | None = None,
+    ) -> Block:
+        """Make a block; rows with problems, and those in ``letters``, are rejected records."""
+        rejected = dict(letters or {})
+        for row, (_, problem) in self.problems.items():
+            if row not in rejected:
+                rejected[row] = problem.letter(source, marks[row], raw(row))
+        columns = self.numbers, self.words, self.target
+        return drop_rejected(Block(self.schema, source, *columns, marks, self.sparse), rejected)
 
 
 @final
@@ -226,10 +242,12 @@ class RowConverter:
     def convert(
         self, samples: Sequence[Sample], targets: Sequence[Any] | None = None
     ) -> ConvertedRows:
-        """Convert the first samples, up to the next one with a new feature; at least one.
+        """Convert the first samples, up to the next one with a new feature; at least one if any.
 
         ``targets`` has one target per sample; None takes them from the samples.
         """
+        if not samples:
+            return self._convert_columns((), None)
         if any(type(sample) is not dict for sample in samples):
             samples = [to_mapping(sample) for sample in samples]
         if targets is not None and self._schema.target is None:
@@ -240,10 +258,6 @@ class RowConverter:
         if start == 0:
             return self._grow(samples, targets)
         return self._convert_columns(samples[:start], None if targets is None else targets[:start])
-
-    def convert_none(self) -> ConvertedRows:
-        """Convert no samples."""
-        return self._convert_columns((), None)
 
     def word_array(self, text: str) -> NDArray[np.object_]:
         """Convert one text to a column."""
@@ -305,16 +319,10 @@ class RowConverter:
         """Like `convert` where the first sample has new features: they count if it is valid."""
         before = self.schema
         first = None if targets is None else targets[:1]
-        unknown = {k: v for k, v in samples[0].items() if k not in self._known}
-        try:
-            fields = [f for f in map(self._infer_field, unknown, unknown.values()) if f]
-        except TypeError as error:
+        fields = self._infer_new_fields(samples[0])
+        if isinstance(fields, Rejection):
             rows = self._convert_columns(samples[:1], first)
-            return rows._replace(problems={0: Rejection(Reason.TYPE, str(error))})
-        problem = self._check_new_fields(fields)
-        if problem is not None:
-            rows = self._convert_columns(samples[:1], first)
-            return rows._replace(problems={0: problem})
+            return rows._replace(problems={0: (-1, fields)})
         self.schema = before.extended(fields)
         rows = self._convert_columns(samples[:1], first)
         if rows.problems:
@@ -325,15 +333,20 @@ class RowConverter:
             return rows
         return self._convert_columns(samples[:stop], None if targets is None else targets[:stop])
 
-    def _check_new_fields(self, fields: Sequence[Field]) -> Rejection | None:
-        """Why a sample must not bring new features, None if it may."""
+    def _infer_new_fields(self, sample: Sample) -> list[Field] | Rejection:
+        """The new features of a sample, or why it must not bring them."""
+        unknown = {k: v for k, v in sample.items() if k not in self._known}
+        try:
+            fields = [f for f in map(self._infer_field, unknown, unknown.values()) if f]
+        except TypeError as error:
+            return Rejection(Reason.TYPE, str(error))
         most = self._columns.most_fields
         new = f"{fields[0].name!r} is a new feature"
         if self._columns.drift.new in ("reject", "stop") and self._schema.fields:
             return Rejection(Reason.NEW_COLUMN, f"{new}, but there must be none (drift.new)")
         if len(self._schema.fields) + len(fields) > most:
             return Rejection(Reason.FIELDS, f"{new}, but there may be {most} (most_fields)")
-        return None
+        return fields
 
     def _reject_absent(self, rows: Sequence[Any], problems: Problems) -> None:
         """Note samples without a feature, where an absent one is not a missing value."""
@@ -388,8 +401,7 @@ class RowConverter:
         if schema.target is not None:
             given = [s.get(schema.target) for s in rows] if targets is None else list(targets)
             target = self._parser.target(schema, given, problems)
-        found = {row: problem for row, (_, problem) in problems.items()}
-        return ConvertedRows(schema, len(rows), numbers, tuple(words), target, found)
+        return ConvertedRows(schema, len(rows), numbers, tuple(words), target, problems)
 
     def _present(self, rows: Sequence[Any]) -> Collection[str]:
         """Names to look up: those in the samples if they are few, else all known ones."""
@@ -488,12 +500,7 @@ class RowReader:
             self._prepare()
         marks = make_marks(self._records, rows.used)
         self._records += rows.used
-        block = Block(rows.schema, self._name, rows.numbers, rows.words, rows.target, marks)
-        letters = {
-            row: problem.letter(self._name, marks[row], _encode_sample(samples[row]))
-            for row, problem in rows.problems.items()
-        }
-        return drop_rejected(block, letters)
+        return rows.block(self._name, marks, lambda row: _encode_sample(samples[row]))
 
     def _prepare(self) -> None:
         """Set up the fast path for a single sample of finite numbers and texts."""

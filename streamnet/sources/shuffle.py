@@ -29,16 +29,6 @@ class ShuffledSource(SourceWrapper):
     among the last ones stays that of the source; at most ``buffer`` of them wait. A position counts
     the emitted samples; resuming reads the source again from its start. Samples of several files
     become one stream with the name of the first.
-
-    >>> import anyio
-    >>> from streamnet.sources.iterable import IterableSource
-    >>> async def shuffled(seed):
-    ...     rows = [{"x": float(number)} for number in range(5)]
-    ...     source = ShuffledSource(IterableSource(rows), 5, seed)
-    ...     await source.open()
-    ...     return (await source.receive()).numbers[:, 0].tolist()
-    >>> sorted(anyio.run(shuffled, 1)), anyio.run(shuffled, 1) == anyio.run(shuffled, 1)
-    ([0.0, 1.0, 2.0, 3.0, 4.0], True)
     """
 
     def __init__(self, source: Source, buffer: int, seed: int, *, epoch: int = 1) -> None:

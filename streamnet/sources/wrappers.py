@@ -66,15 +66,6 @@ class LimitedSource(SourceWrapper):
 
     Without a restored state, resuming reads the source again from its start, because a position
     does not say how many samples precede it.
-
-    >>> import anyio
-    >>> from streamnet.sources.iterable import IterableSource
-    >>> async def first(n):
-    ...     source = LimitedSource(IterableSource([{"x": 1.0}, {"x": 2.0}, {"x": 3.0}]), n)
-    ...     await source.open()
-    ...     return (await source.receive()).numbers[:, 0]
-    >>> anyio.run(first, 2)
-    array([1., 2.])
     """
 
     def __init__(self, source: Source, n: int) -> None:
@@ -147,15 +138,6 @@ class RepeatedSource(Source):
     prefix the file with the epoch. Fields that appear late in the first epoch are kept.
     ``make_source`` is given the epoch, from 1 on; its sources must have the same samples, in any
     order.
-
-    >>> import anyio
-    >>> from streamnet.sources.iterable import IterableSource
-    >>> async def scored():
-    ...     source = RepeatedSource(lambda epoch: IterableSource([{"x": 1.0}]), 2)
-    ...     await source.open()
-    ...     return [(await source.receive()).scored for _ in range(2)]
-    >>> anyio.run(scored)
-    [True, False]
     """
 
     def __init__(self, make_source: Callable[[int], Source], epochs: int) -> None:
@@ -245,15 +227,6 @@ class RetryingSource(SourceWrapper):
 
     Only temporary failures are retried, such as an I/O error or an unreachable network file system.
     More than ``tries`` failures within ``seconds`` are final.
-
-    >>> import anyio
-    >>> from streamnet.sources.iterable import IterableSource
-    >>> async def main():
-    ...     source = RetryingSource(lambda: IterableSource([{"x": 1.0}]))
-    ...     await source.open()
-    ...     return (await source.receive()).numbers
-    >>> anyio.run(main)
-    array([[1.]])
     """
 
     def __init__(
@@ -336,22 +309,7 @@ class RetryingSource(SourceWrapper):
 
 @final
 class GuardedSource(SourceWrapper):
-    """A source that ends with an error at the first record rejected for one of some reasons.
-
-    >>> import anyio
-    >>> from streamnet.sources.iterable import IterableSource
-    >>> async def main():
-    ...     rows = IterableSource([{"x": 1.0}, {"x": "a"}, {"x": 2.0}])
-    ...     source = GuardedSource(rows, ("number",))
-    ...     await source.open()
-    ...     first = await source.receive()
-    ...     try:
-    ...         await source.receive()
-    ...     except DataError as error:
-    ...         return len(first), str(error)
-    >>> anyio.run(main)
-    (1, "iterable, record at 1: column 'x' has 'a', which is not a number (source.drift says stop)")
-    """
+    """A source that ends with an error at the first record rejected for one of some reasons."""
 
     def __init__(self, source: Source, stops: tuple[str, ...]) -> None:
         super().__init__(source)

@@ -18,6 +18,7 @@ from streamnet.pipeline.concurrency import Worker
 from streamnet.samples import Block, Position, Schema, schema_from_dict, schema_to_dict
 from streamnet.sources.base import Source, make_rejection_block
 from streamnet.sources.columns import Columns
+from streamnet.sources.files.detection import TextOptions
 from streamnet.sources.files.jsonl import JsonLinesFormat
 from streamnet.sources.text.records import Chunk, Records, find_records
 
@@ -52,7 +53,7 @@ class JournalSource(Source):
         self._journal = journal
         self._wait_beyond = wait_beyond
         self._columns = columns
-        self._format = JsonLinesFormat(columns)
+        self._format = JsonLinesFormat(TextOptions(columns))
         self._schema = Schema((), columns.target, columns.task)
         self._window = _EMPTY_WINDOW
         self._offset = 0  # of the frame after the window

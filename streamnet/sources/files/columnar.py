@@ -28,7 +28,7 @@ from streamnet.samples import (
     schema_from_dict,
     schema_to_dict,
 )
-from streamnet.sources.base import MAX_BLOCK_ROWS, Reason, Rejection, Source, drop_rejected
+from streamnet.sources.base import MAX_BLOCK_ROWS, Reason, Rejection, Source
 from streamnet.sources.columns import Columns, check_same_columns
 from streamnet.sources.files.byte_stream import (
     FINGERPRINT_BYTES,
@@ -103,8 +103,7 @@ def convert_frame(frame: DataFrame, schema: Schema, columns: Columns) -> Convert
     if schema.target is not None:
         targets = _to_plain_types(frame[schema.target]).to_list()
         target = parser.target(schema, targets, problems)
-    rejected = {row: problem for row, (_, problem) in problems.items()}
-    return ConvertedRows(schema, frame.height, numbers, words, target, rejected)
+    return ConvertedRows(schema, frame.height, numbers, words, target, problems)
 
 
 def _convert_typed(
@@ -146,16 +145,6 @@ class ColumnarSource(Source):
     Types determine kinds: numbers and durations are numbers, dates and timestamps are times, and
     Booleans are the words true and false. The kind of texts is inferred from their first values.
     Both null and NaN are missing values; infinity is rejected.
-
-    >>> import anyio, pathlib, polars, tempfile
-    >>> path = str(pathlib.Path(tempfile.mkdtemp(), "f.parquet"))
-    >>> polars.DataFrame({"age": [39, None], "income": ["low", "high"]}).write_parquet(path)
-    >>> async def main():
-    ...     source = ColumnarSource([path], Columns(target="income"), kind="parquet")
-    ...     await source.open()
-    ...     return (await source.receive()).numbers[:, 0]
-    >>> anyio.run(main)
-    array([39., nan])
     """
 
     def __init__(
@@ -307,12 +296,7 @@ class ColumnarSource(Source):
         rows = convert_frame(frame, self._schema, self._columns)
         marks = make_marks(self._row, frame.height)
         self._row += frame.height
-        letters = {
-            row: problem.letter(path, marks[row], _encode_row(frame, row))
-            for row, problem in rows.problems.items()
-        }
-        block = Block(self._schema, path, rows.numbers, rows.words, rows.target, marks)
-        return drop_rejected(block, letters)
+        return rows.block(path, marks, partial(_encode_row, frame))
 
     def _scan(self, path: str) -> LazyFrame:
         import polars as pl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, final
 
@@ -24,16 +24,9 @@ from streamnet.sources.columns import (
 )
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
 from streamnet.sources.inference import infer_kind, infer_task, is_not_finite, is_number
-from streamnet.sources.rows import Problems, note_missing_targets, note_problem
-from streamnet.sources.text.fields import FieldReader, Fields, factorize, load_kernel
-from streamnet.sources.text.records import (
-    MAX_RECORD_BYTES,
-    Chunk,
-    Head,
-    RecordRules,
-    Records,
-    TextFormat,
-)
+from streamnet.sources.rows import ConvertedRows, Problems, note_missing_targets, note_problem
+from streamnet.sources.text.fields import FieldReader, Fields, factorize, load_kernels
+from streamnet.sources.text.records import Chunk, Head, RecordRules, Records, TextFormat
 from streamnet.sources.text.schema import (
     DELIMITERS,
     HeadTable,
@@ -101,7 +94,7 @@ class RecordParser:
         self._factorized = [kinds.get(name, Kind.CATEGORY) is Kind.CATEGORY for name in self._words]
         plan = np.full(len(names), -1, np.int64)
         for column, name in enumerate(self._numbers):
-            plan[self._order[name]] = FieldReader.number(column)
+            plan[self._order[name]] = column
         for column, name in enumerate(self._words):
             plan[self._order[name]] = FieldReader.word(column)
         markers = [text.encode() for text in columns.missing]
@@ -112,25 +105,20 @@ class RecordParser:
         """Parse the records of a chunk."""
         good = chunk.good()
         fields = self._reader.read(chunk.data, chunk.records, good)
-        problems: Problems = dict(self._find_bad_numbers(chunk, fields))
+        problems: Problems = {}
+        self._note_bad_numbers(chunk, fields, problems)
         words = [self._column(chunk, fields, at) for at in range(len(self._words))]
         schema = self._schema
         numbers = fields.numbers
         if len(self._numbers) != len(schema.numbers) or len(self._words) > len(schema.words):
             numbers = self._arrange_numbers(fields, words, good, problems)
         target = self._target(fields, words, good, problems)
-        found = {row: problem for row, (_, problem) in problems.items()}
         columns = tuple(words[: len(schema.words)])
-        return chunk.block(schema, numbers, columns, target, found)
+        return chunk.block(ConvertedRows(schema, len(chunk), numbers, columns, target, problems))
 
-    def _find_bad_numbers(
-        self, chunk: Chunk, fields: Fields
-    ) -> Iterator[tuple[int, tuple[int, Rejection]]]:
-        """The invalid numbers by row, those of earlier columns last, so that they win."""
-        order = self._order
-        names = self._numbers
-        for bad in sorted(fields.bad_numbers, key=lambda bad: -order[names[bad.column]]):
-            name = names[bad.column]
+    def _note_bad_numbers(self, chunk: Chunk, fields: Fields, problems: Problems) -> None:
+        for bad in fields.bad_numbers:
+            name = self._numbers[bad.column]
             text = chunk.data[bad.begin : bad.end].decode()
             reason = Reason.NUMBER
             if bad.huge or is_not_finite(text):
@@ -141,7 +129,7 @@ class RecordParser:
             if not bad.huge and is_number(text):  # such as 1.5 where decimals have commas
                 rule = "which is not a number with a decimal comma"
                 problem = Rejection(reason, f"column {name!r} has {shorten(text)}, {rule}")
-            yield bad.row, (order[name], problem)
+            note_problem(problems, bad.row, self._order[name], problem)
 
     def _column(self, chunk: Chunk, fields: Fields, column: int) -> Column:
         """Parse the words of a column; None where missing."""
@@ -230,12 +218,6 @@ def _index_names(names: Sequence[str]) -> dict[str, int]:
     return {name: index for index, name in enumerate(names)}
 
 
-def load_kernels() -> None:
-    """Compile or load the parsers, so that the first records do not wait for them."""
-    load_kernel()
-    factorize(b"", np.empty((0, 2), np.int64))
-
-
 MAX_HEADER_LINES = 3  # first records in which a misplaced header is looked for
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
@@ -251,21 +233,14 @@ class CsvFormat(TextFormat):
 
     >>> from streamnet.sources.text.records import Head
     >>> head = Head("f.csv", b"age;income\n39;low\n50;high\n", 0, True)
-    >>> CsvFormat(Columns(target="income")).infer_schema(head).fields
+    >>> CsvFormat(TextOptions(Columns(target="income"))).infer_schema(head).fields
     (Field(name='age', kind=<Kind.NUMBER: 'number'>),)
     """
 
     name = "csv"
 
-    def __init__(
-        self,
-        columns: Columns,
-        *,
-        delimiter: str | None = None,
-        header: bool | None = None,
-        quote: str | None = '"',
-        max_record_bytes: int = MAX_RECORD_BYTES,
-    ) -> None:
+    def __init__(self, options: TextOptions) -> None:
+        columns, delimiter, header, quote, longest = options
         for name, value in (("delimiter", delimiter), ("quote", quote)):
             if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n"):
                 raise ConfigurationError(f"{name} is {value!r}, but must be one ASCII character")
@@ -277,9 +252,7 @@ class CsvFormat(TextFormat):
         self._is_header_given = header is not None
         if header is not False:
             self.min_head_records = 2  # the header and a record
-        self._rules = RecordRules(
-            quote=-1 if quote is None else ord(quote), longest=max_record_bytes, fields=0
-        )
+        self._rules = RecordRules(quote=-1 if quote is None else ord(quote), longest=longest)
         self._decimal = "."
         self._parser: RecordParser
         self._names: tuple[str, ...] = ()
@@ -528,17 +501,10 @@ def _column_index(target: str, fields: int) -> int:
     return int(target) if target.isdecimal() and int(target) < fields else -1
 
 
-def _make_csv(options: TextOptions) -> CsvFormat:
-    columns, delimiter, header, quote, longest = options
-    return CsvFormat(
-        columns, delimiter=delimiter, header=header, quote=quote, max_record_bytes=longest
-    )
-
-
 def _make_tsv(options: TextOptions) -> CsvFormat:
-    return _make_csv(options._replace(delimiter=options.delimiter or "\t"))
+    return CsvFormat(options._replace(delimiter=options.delimiter or "\t"))
 
 
-CSV = TextFileFormat("csv", (".csv",), _make_csv)
+CSV = TextFileFormat("csv", (".csv",), CsvFormat)
 TSV = TextFileFormat("tsv", (".tsv",), _make_tsv)
 FORMATS = (CSV, TSV)

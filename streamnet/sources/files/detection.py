@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from streamnet.errors import DataError
 from streamnet.sources.base import Source
 from streamnet.sources.columns import Columns
-from streamnet.sources.text.records import TextFormat
+from streamnet.sources.text.records import MAX_RECORD_BYTES, TextFormat
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -30,10 +30,10 @@ class TextOptions(NamedTuple):
     """How files of text are read; see `open_files`."""
 
     columns: Columns
-    delimiter: str | None
-    header: bool | None
-    quote: str | None
-    max_record_bytes: int
+    delimiter: str | None = None
+    header: bool | None = None
+    quote: str | None = '"'
+    max_record_bytes: int = MAX_RECORD_BYTES
 
 
 class TextFileFormat(NamedTuple):
@@ -68,22 +68,18 @@ class Decompressor(Protocol):
 
     @property
     def eof(self) -> bool:
-        """Whether the member is complete."""
-        ...
+        """Whether the member is complete, checksum included."""
 
     @property
     def needs_input(self) -> bool:
         """Whether nothing more can be decompressed without further input."""
-        ...
 
     @property
     def unused_data(self) -> bytes:
         """The bytes after the member."""
-        ...
 
     def decompress(self, data: bytes, /, max_length: int) -> bytes:
         """Decompress at most ``max_length`` bytes."""
-        ...
 
 
 class _GzipDecompressor:
@@ -95,21 +91,17 @@ class _GzipDecompressor:
 
     @property
     def eof(self) -> bool:
-        """Whether the member is complete, checksum included."""
         return self._inner.eof
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing more can be decompressed without further input."""
         return not self._full and not self._inner.unconsumed_tail and not self._inner.eof
 
     @property
     def unused_data(self) -> bytes:
-        """The bytes after the member."""
         return self._inner.unused_data
 
     def decompress(self, data: bytes, /, max_length: int) -> bytes:
-        """Decompress at most ``max_length`` bytes."""
         before = self._inner.copy()
         given = before.unconsumed_tail + data
         try:

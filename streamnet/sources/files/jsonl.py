@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -13,18 +13,10 @@ from numpy.typing import NDArray
 from streamnet.errors import DataError, SchemaError
 from streamnet.samples import Block, Schema
 from streamnet.sources.base import Reason, Rejection, shorten
-from streamnet.sources.columns import Columns
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
 from streamnet.sources.inference import WHITESPACE, infer_kind, infer_task
-from streamnet.sources.rows import ConvertedRows, RowConverter
-from streamnet.sources.text.records import (
-    MAX_RECORD_BYTES,
-    Chunk,
-    Head,
-    RecordRules,
-    Records,
-    TextFormat,
-)
+from streamnet.sources.rows import ConvertedRows, Problems, RowConverter
+from streamnet.sources.text.records import Chunk, Head, RecordRules, Records, TextFormat
 from streamnet.sources.text.schema import warn_of_misread_columns
 
 MAX_RECORDS = 1 << 20  # more than a chunk has
@@ -42,16 +34,16 @@ class JsonLinesFormat(TextFormat):
     the schema was given, as for predictions of a model, unknown names are ignored.
 
     >>> head = Head("f.jsonl", b'{"age": 39, "income": "low"}', 0, True)
-    >>> JsonLinesFormat(Columns(target="income")).infer_schema(head).numbers
+    >>> JsonLinesFormat(TextOptions(Columns(target="income"))).infer_schema(head).numbers
     ('age',)
     """
 
     name = "jsonl"
 
-    def __init__(self, columns: Columns, *, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
-        self._columns = columns
-        self._options = columns.parse_options(typed=True)
-        self._rules = RecordRules(longest=max_record_bytes)
+    def __init__(self, options: TextOptions) -> None:
+        self._columns = options.columns
+        self._options = self._columns.parse_options(typed=True)
+        self._rules = RecordRules(longest=options.max_record_bytes)
         self._decode = Decoder().decode
         self._conversion: RowConverter
         self._most = MAX_RECORDS  # records decoded at once
@@ -102,7 +94,7 @@ class JsonLinesFormat(TextFormat):
         chunk = chunk.first(min(len(chunk), self._most))
         samples = []
         at = []  # their indices among the records
-        problems: dict[int, Rejection] = {}
+        problems: Problems = {}
         for row, good in enumerate(chunk.good().tolist()):
             if good:
                 found = self._decode_object(chunk.raw(row))
@@ -110,17 +102,14 @@ class JsonLinesFormat(TextFormat):
                     samples.append(found)
                     at.append(row)
                 else:
-                    problems[row] = found
-        if not samples:
-            return self._convert_none(chunk, problems), len(chunk)
+                    problems[row] = -1, found
         rows = self._conversion.convert(samples)
         used = len(chunk) if rows.used == len(samples) else at[rows.used]
         self._most = max(2 * used, MIN_RECORDS)
-        part = chunk.first(used)
         problems = {row: problem for row, problem in problems.items() if row < used}
         problems.update((at[row], problem) for row, problem in rows.problems.items())
-        rows = _spread(rows, np.array(at[: rows.used]), used)
-        return part.block(rows.schema, rows.numbers, rows.words, rows.target, problems), used
+        rows = _spread(rows, at[: rows.used], used)._replace(problems=problems)
+        return chunk.first(used).block(rows), used
 
     def _decode_object(self, line: bytes) -> dict[str, Any] | Rejection:
         try:
@@ -177,32 +166,25 @@ class JsonLinesFormat(TextFormat):
         warn_of_misread_columns(file, schema, found, self._columns.missing, typed=True)
         return schema
 
-    def _convert_none(self, chunk: Chunk, problems: dict[int, Rejection]) -> Block:
-        rows = _spread(self._conversion.convert_none(), np.empty(0, np.int64), len(chunk))
-        return chunk.block(rows.schema, rows.numbers, rows.words, rows.target, problems)
 
-
-def _spread(rows: ConvertedRows, at: NDArray[np.int64], count: int) -> ConvertedRows:
+def _spread(rows: ConvertedRows, at: Sequence[int], count: int) -> ConvertedRows:
     """Put the rows at these indices among ``count`` rows; the others are meaningless."""
     if len(at) == count:
         return rows
-    arrays = [rows.numbers, *rows.words, *([] if rows.target is None else [rows.target])]
-    spread = []
-    for array in arrays:
+
+    def spread(array: NDArray[Any]) -> NDArray[Any]:
         wide = np.zeros((count, *array.shape[1:]), array.dtype)
-        wide[at] = array
-        spread.append(wide)
-    target = None if rows.target is None else spread.pop()
-    return rows._replace(used=count, numbers=spread[0], words=tuple(spread[1:]), target=target)
+        wide[np.array(at, np.intp)] = array
+        return wide
 
-
-def _make(options: TextOptions) -> JsonLinesFormat:
-    return JsonLinesFormat(options.columns, max_record_bytes=options.max_record_bytes)
+    target = None if rows.target is None else spread(rows.target)
+    numbers, words = spread(rows.numbers), tuple(map(spread, rows.words))
+    return rows._replace(used=count, numbers=numbers, words=words, target=target)
 
 
 def _matches(line: bytes) -> bool:
     return line.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
 
 
-JSONL = TextFileFormat(JsonLinesFormat.name, (".jsonl", ".ndjson", ".json"), _make, _matches)
+JSONL = TextFileFormat("jsonl", (".jsonl", ".ndjson", ".json"), JsonLinesFormat, _matches)
 FORMATS = (JSONL,)

@@ -12,11 +12,11 @@ import numpy as np
 
 from streamnet.samples import Block, Kind, Schema, SparseRows
 from streamnet.sources.base import Reason, Rejection, shorten
-from streamnet.sources.columns import LAST_COLUMN, Columns
+from streamnet.sources.columns import LAST_COLUMN
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
 from streamnet.sources.inference import infer_task
-from streamnet.sources.rows import ColumnParser, Problems
-from streamnet.sources.text.records import MAX_RECORD_BYTES, Chunk, Head, RecordRules, TextFormat
+from streamnet.sources.rows import ColumnParser, ConvertedRows, Problems
+from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
 
 LABEL = "label"
 """Name of the target column."""
@@ -47,16 +47,17 @@ class LibsvmFormat(TextFormat):
     Comments (from ``#`` on), ``qid`` and values of zero are ignored. Samples have no fields but
     `Block.sparse`, whose indices are those of the file.
 
-    >>> LibsvmFormat(Columns()).infer_schema(Head("f.svm", b"1 3:0.5 7:1", 0, True)).target
+    >>> head = Head("f.svm", b"1 3:0.5 7:1", 0, True)
+    >>> LibsvmFormat(TextOptions(Columns())).infer_schema(head).target
     'label'
     """
 
     name = "libsvm"
 
-    def __init__(self, columns: Columns, *, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
-        self._columns = columns
-        self._parser = ColumnParser(columns, columns.parse_options())
-        self._rules = RecordRules(comment=COMMENT[0], longest=max_record_bytes)
+    def __init__(self, options: TextOptions) -> None:
+        self._columns = options.columns
+        self._parser = ColumnParser(self._columns, self._columns.parse_options())
+        self._rules = RecordRules(comment=COMMENT[0], longest=options.max_record_bytes)
         self._schema = Schema(())
 
     @property
@@ -109,15 +110,14 @@ class LibsvmFormat(TextFormat):
             if problem is not None:
                 problems[row] = -1, problem
             lines.append(line)
-        part = chunk.first(len(lines))
         target = None
         if self._schema.target is not None:
             labels = ["" if line.label is None else line.label.decode() for line in lines]
             target = self._parser.target(self._schema, labels, problems)
         numbers = np.empty((len(lines), 0), np.float64)
-        found = {row: problem for row, (_, problem) in problems.items()}
         sparse = _make_sparse_rows(lines)
-        return part.block(self._schema, numbers, (), target, found, sparse), len(lines)
+        rows = ConvertedRows(self._schema, len(lines), numbers, (), target, problems, sparse)
+        return chunk.first(len(lines)).block(rows), len(lines)
 
     def _parse(self, raw: bytes) -> _Line | Rejection:
         line = _parse_line(raw)
@@ -208,13 +208,9 @@ def _make_sparse_rows(lines: Sequence[_Line]) -> SparseRows:
     return SparseRows(index, value, count)
 
 
-def _make(options: TextOptions) -> LibsvmFormat:
-    return LibsvmFormat(options.columns, max_record_bytes=options.max_record_bytes)
-
-
 def _matches(line: bytes) -> bool:
     return _LINE.fullmatch(line) is not None
 
 
-LIBSVM = TextFileFormat(LibsvmFormat.name, (".libsvm", ".svm"), _make, _matches)
+LIBSVM = TextFileFormat("libsvm", (".libsvm", ".svm"), LibsvmFormat, _matches)
 FORMATS = (LIBSVM,)

@@ -264,10 +264,6 @@ class FileSequence:
             raise DataError(f"the position is in {path!r}, which is not among the files")
         return self.paths.index(path)
 
-    def fingerprint_before(self, path: str) -> list[Any]:
-        """The fingerprint of the names of the files before this one."""
-        return fingerprint_names(self.paths[: self.index(path)])
-
     def measure_sizes(self, must_exist: bool) -> None:
         """Get the sizes of the files; a followed one need not exist when a run resumes."""
         if must_exist and self.follows and not Path(self.paths[-1]).exists():
@@ -281,7 +277,7 @@ class FileSequence:
         if self.file is not None:
             self.file.stream.close()
         self._number, path = number, self.paths[number]
-        followed = self._is_followed(number)
+        followed = self.follows and number == len(self.paths) - 1 and is_regular_file(path)
         open_stream = partial(TailStream, mark=mark) if followed else ByteStream
         self.file = TextFile(path, open_stream(path, self._chunk_bytes))
         return self.file
@@ -322,10 +318,6 @@ class FileSequence:
         self._progress = max(self._progress, min(1.0, done / max(1, sum(sizes))))
         return self._progress
 
-    def _is_followed(self, number: int) -> bool:
-        last = self.follows and number == len(self.paths) - 1
-        return last and is_regular_file(self.paths[number])
-
 
 def check_distinct(paths: Sequence[str]) -> tuple[str, ...]:
     """Refuse paths that are given twice, since a position names its file by its path."""
@@ -347,28 +339,13 @@ MAX_HEAD_SECONDS = 1.0  # after which it is complete even if bytes keep coming
 
 @final
 class TextSource(Source):
-    r"""Samples of text files in order, read in worker threads.
+    """Samples of text files in order, read in worker threads.
 
     ``choose`` makes the format, given the first line of the first file, and the name of the format
     if it is known. Columns are inferred from the first ``head`` records of the first file. For a
     pipe, they are inferred from what arrives before a pause of 0.2 seconds, or within a second of
     the first record, so they may depend on timing unless ``choose`` makes a format that needs no
     inference. How many bytes are read at once does not affect the samples.
-
-    >>> import anyio, pathlib, tempfile
-    >>> from streamnet.sources.columns import Columns
-    >>> from streamnet.sources.files.csv import CsvFormat
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "f.csv")
-    >>> _ = path.write_text("age,income\n39,low\nold,high\n")
-    >>> async def main():
-    ...     columns = Columns(target="income", head=1)
-    ...     source = TextSource([str(path)], lambda *_: CsvFormat(columns), head=1)
-    ...     await source.open()
-    ...     block = await source.receive()
-    ...     await source.aclose()
-    ...     return block.numbers, block.rejected[0].line, block.rejected[0].detail
-    >>> anyio.run(main)
-    (array([[39.]]), 3, "column 'age' has 'old', which is not a number")
     """
 
     def __init__(
@@ -424,10 +401,10 @@ class TextSource(Source):
             "schema": schema_to_dict(self._schema),
             "format": {"name": self._format.name, **self._format.export_state()},
         }
-        if after is not None and after.source:
-            before = self._files.fingerprint_before(after.source)
-            return {**state, "before": before, "mark": self._window.fingerprint(after.offset)}
-        return {**state, "before": fingerprint_names(()), "mark": self._window.fingerprint(0)}
+        at = after if after is not None and after.source else Position()
+        before = self._files.paths[: self._files.index(at.source)] if at.source else ()
+        mark = self._window.fingerprint(at.offset)
+        return {**state, "before": fingerprint_names(before), "mark": mark}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Restore the schema and the format, so that nothing is inferred again."""
@@ -468,17 +445,14 @@ class TextSource(Source):
         deadline = None  # set when the first records are there
         complete = False
         while not await to_thread.run_sync(self._infer_schema, file, complete):
-            if deadline is None and file.stream.live and self._has_min_records(file):
-                deadline = current_time() + MAX_HEAD_SECONDS
+            form = self._format
+            if deadline is None and file.stream.live and form is not None:
+                started = _has_head(file, form, form.min_head_records)
+                deadline = current_time() + MAX_HEAD_SECONDS if started else None
             if deadline is None:
                 await _read_more(file)
             else:
                 complete = not await _read_more(file, min(QUIET_SECONDS, deadline - current_time()))
-
-    def _has_min_records(self, file: TextFile) -> bool:
-        return self._format is not None and _has_head(
-            file, self._format, self._format.min_head_records
-        )
 
     def _infer_schema(self, file: TextFile, complete: bool) -> bool:
         """Choose the format and infer the schema once enough of the first file was read."""
@@ -513,7 +487,9 @@ class TextSource(Source):
             window = file.window()
             block = self._find_block(file) if self._skip_top(file) else None
             if block is None and file.stream.gap is not None:
-                block = self._skip_gap(file)
+                check_gap(f"{file.name} {file.stream.gap}", self._on_gap)
+                block = file.take_gap(self._schema)
+                self._files.advance()
             if block is not None:
                 self._schema = block.schema
                 self._window = window if file.stream.gap is None else _NO_WINDOW
@@ -527,13 +503,6 @@ class TextSource(Source):
             else:
                 self._files.advance()
         return None
-
-    def _skip_gap(self, file: TextFile) -> Block:
-        """Continue after a gap with a rejected record for it, or stop with an error."""
-        check_gap(f"{file.name} {file.stream.gap}", self._on_gap)
-        block = file.take_gap(self._schema)
-        self._files.advance()
-        return block
 
     def _find_block(self, file: TextFile) -> Block | None:
         """The next block of the records in memory."""

@@ -49,9 +49,9 @@ class Fields(NamedTuple):
 class FieldReader:
     """Parses the fields of records by a plan: a number, a word or nothing for each field.
 
-    The plan, shape=(fields,), has entries of `number` and `word`; -1 skips a field. ``missing`` are
-    texts for a missing number, in any case. Unless the decimal separator is a dot, dots separate
-    thousands.
+    The plan, shape=(fields,), has the column of a number, `word` of the column of a word, or
+    `SKIPPED`. ``missing`` are texts for a missing number, in any case. Unless the decimal separator
+    is a dot, dots separate thousands.
     """
 
     def __init__(
@@ -75,11 +75,6 @@ class FieldReader:
         self._starts_missing = np.zeros(256, np.uint8)
         starts = [start for text in texts for start in (text[:1], text[:1].upper())]
         self._starts_missing[list(b"".join(starts))] = 1
-
-    @staticmethod
-    def number(column: int) -> int:
-        """The entry of a plan for a field that is column ``column`` of the numbers."""
-        return column
 
     @staticmethod
     def word(column: int) -> int:
@@ -121,11 +116,12 @@ class FieldReader:
         ]
 
 
-def load_kernel() -> None:
-    """Compile or load the kernel, so that the first records do not wait for it."""
+def load_kernels() -> None:
+    """Compile or load the kernels, so that the first records do not wait for them."""
     nothing = np.empty(0, np.int64)
     records = Records(nothing, nothing, nothing, nothing, nothing, 0, 0, False)
     FieldReader(nothing, 0, 0, ()).read(b"", records, np.empty(0, np.bool_))
+    factorize(b"", np.empty((0, 2), np.int64))
 
 
 @kernel

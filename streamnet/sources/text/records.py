@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from streamnet.errors import DataError
 from streamnet.jit import kernel
-from streamnet.samples import Block, DeadLetter, Schema, SparseRows
-from streamnet.sources.base import Rejection, drop_rejected
+from streamnet.samples import Block, DeadLetter, Schema
+from streamnet.sources.base import Rejection
+from streamnet.sources.rows import ConvertedRows
 
 MAX_RECORD_BYTES = 1 << 20  # default
 
@@ -328,21 +329,9 @@ class Chunk:
         """The dead letter of a record."""
         return problem.letter(self.source, self.marks[row], self.raw(row))
 
-    def block(
-        self,
-        schema: Schema,
-        numbers: NDArray[np.float64],
-        words: tuple[NDArray[np.object_], ...],
-        target: NDArray[Any] | None,
-        problems: dict[int, Rejection],
-        sparse: SparseRows | None = None,
-    ) -> Block:
-        """Make a block of all records except those in ``letters`` and ``problems``."""
-        letters = dict(self.letters)
-        for row, problem in problems.items():
-            letters.setdefault(row, self.letter(row, problem))
-        block = Block(schema, self.source, numbers, words, target, self.marks, sparse)
-        return drop_rejected(block, letters)
+    def block(self, rows: ConvertedRows) -> Block:
+        """Make a block of all records except those in ``letters`` or with problems."""
+        return rows.block(self.source, self.marks, self.raw, self.letters)
 
 
 class TextFormat(ABC):

@@ -29,7 +29,7 @@ from streamnet.sources.files.detection import (
     may_be_compressed,
 )
 from streamnet.sources.files.registry import FORMATS
-from streamnet.sources.rows import ColumnParser, Problems
+from streamnet.sources.rows import ColumnParser, ConvertedRows, Problems
 from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
 from tests.sources.harness import assert_resumes_everywhere, numbers, places, read, write
 
@@ -271,8 +271,9 @@ class TildeFormat(TextFormat):
         problems: Problems = {}
         column = parser.numbers("x", Kind.NUMBER, values, 0, problems)
         target = parser.target(self._schema, labels, problems)
-        found = {row: problem for row, (_, problem) in problems.items()}
-        return chunk.block(self._schema, np.array(column)[:, None], (), target, found), len(chunk)
+        numbers = np.array(column)[:, None]
+        rows = ConvertedRows(self._schema, len(chunk), numbers, (), target, problems)
+        return chunk.block(rows), len(chunk)
 
 
 @pytest.fixture

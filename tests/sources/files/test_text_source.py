@@ -22,6 +22,7 @@ from streamnet.samples import Block, Position
 from streamnet.sources import Columns, Source, TextSource, open_files
 from streamnet.sources.files.byte_stream import ByteStream, get_file_size
 from streamnet.sources.files.csv import CsvFormat
+from streamnet.sources.files.detection import TextOptions
 from tests.sources.harness import (
     assert_cuts_agree,
     content,
@@ -113,7 +114,7 @@ def test_any_text_is_cut_into_the_same_samples(
     columns = Columns(target="y", head=1)
 
     def make(chunk: int) -> TextSource:
-        form = CsvFormat(columns, delimiter=",", header=True, max_record_bytes=longest)
+        form = CsvFormat(TextOptions(columns, ",", True, max_record_bytes=longest))
         return TextSource([path], lambda *_: form, head=1, chunk_bytes=chunk)
 
     assert_cuts_agree(make, (1 << 20, size))
@@ -168,14 +169,14 @@ def test_a_position_in_an_unknown_or_shorter_file_is_refused(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("settings", [{"chunk_bytes": 0}, {"paths": []}, {"paths": ["a", "a"]}])
 def test_a_bad_setting_is_refused(settings: dict[str, Any]) -> None:
-    given: dict[str, Any] = {"paths": ["a"], "choose": lambda *_: CsvFormat(Columns())}
+    given: dict[str, Any] = {"paths": ["a"], "choose": lambda *_: CsvFormat(TextOptions(Columns()))}
     with pytest.raises(ConfigurationError, match="but "):
         TextSource(**(given | settings))
 
 
 def test_a_record_that_is_too_long_costs_no_memory(tmp_path: Path) -> None:
     path = write(tmp_path, "f.csv", "x,y\n1,a\n" + "9" * 300_000 + ",a\n2,b\n")
-    form = CsvFormat(Columns(target="y", head=1), max_record_bytes=100)
+    form = CsvFormat(TextOptions(Columns(target="y", head=1), max_record_bytes=100))
     source = TextSource([path], lambda *_: form, head=1, chunk_bytes=64)
     held = []
 
