@@ -163,7 +163,9 @@ class Rejection(NamedTuple):
         """The dead letter of the record that starts at ``mark`` (offset, record, line)."""
         line = int(mark[2]) or None
         text = decode_record(raw) if isinstance(raw, bytes) else raw[:MAX_RAW_CHARACTERS]
-        exact = _encode_base64(raw, text) if isinstance(raw, bytes) else None
+        exact = None
+        if isinstance(raw, bytes) and REPLACED in text and not raw.startswith(text.encode()):
+            exact = b64encode(raw[:MAX_RAW_BYTES]).decode()
         return DeadLetter(source, int(mark[0]), line, str(self.reason), self.detail, text, exact)
 
 
@@ -194,13 +196,6 @@ def to_text(value: object) -> str:
 def decode_record(raw: bytes) -> str:
     """Decode a record for display: replace what is not UTF-8, and cut the rest."""
     return raw[:MAX_RAW_BYTES].decode("utf-8", "replace")[:MAX_RAW_CHARACTERS]
-
-
-def _encode_base64(raw: bytes, text: str) -> str | None:
-    """Encode bytes as base64; None if ``text``, made by `decode_record`, has all of them."""
-    if REPLACED not in text or raw.startswith(text.encode()):
-        return None
-    return b64encode(raw[:MAX_RAW_BYTES]).decode()
 
 
 def make_rejection_block(schema: Schema, end: Position, letter: DeadLetter) -> Block:

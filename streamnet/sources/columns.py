@@ -69,7 +69,10 @@ def parse_number(value: object, options: ParseOptions) -> float | Reason:
     if options.is_missing(value):
         return math.nan
     if isinstance(value, str):
-        return _parse_number_text(value.strip(WHITESPACE), options)
+        text = value.strip(WHITESPACE)
+        if is_not_finite(text):
+            return Reason.NOT_FINITE
+        return Reason.NUMBER if options.typed or not is_number(text) else _to_finite(text)
     if is_numeric(value) and not isinstance(value, bool):
         return _to_finite(value)
     return Reason.NUMBER if isinstance(value, WORD_TYPES) else Reason.TYPE
@@ -141,14 +144,6 @@ def make_object_column(words: Sequence[object]) -> NDArray[np.object_]:
     column = np.empty(len(words), np.object_)
     column[:] = words
     return column
-
-
-def _parse_number_text(text: str, options: ParseOptions) -> float | Reason:
-    if is_not_finite(text):
-        return Reason.NOT_FINITE
-    if options.typed or not is_number(text):
-        return Reason.NUMBER
-    return _to_finite(text)
 
 
 def _parse_timestamp(value: object) -> float | Reason:

@@ -21,11 +21,8 @@ SamplesLike = Sequence[Sample] | ArrayLike
 MAX_NAMES_SHOWN = 10  # names in a message
 RAGGED = "X is neither a list of dicts nor a matrix, whose rows all have one length"
 DEFAULT_PARSE_OPTIONS = Columns().parse_options()
-_ROW_METHODS = (
-    ("to_dicts",),
-    ("to_dict", "records"),
-    ("to_pylist",),
-)  # of polars, pandas and pyarrow
+# Of polars, pandas and pyarrow.
+_ROW_METHODS = (("to_dicts",), ("to_dict", "records"), ("to_pylist",))
 
 
 def to_rows(

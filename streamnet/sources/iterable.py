@@ -204,18 +204,15 @@ class ThreadPrefetcher(Generic[T]):
                 self._items.append(item)
                 self._notify()
                 if len(self._items) >= self._most:
-                    self._wait_for_room()
+                    self._room.clear()
+                    if len(self._items) >= self._most and not self._closed:
+                        self._room.wait()
                 if self._closed:
                     break
         except BaseException as error:  # noqa: BLE001 - `take` raises it
             self._failure = error
         self._ended = True
         self._notify()
-
-    def _wait_for_room(self) -> None:
-        self._room.clear()
-        if len(self._items) >= self._most and not self._closed:
-            self._room.wait()
 
 
 @final

@@ -39,9 +39,8 @@ class ShuffledSource(SourceWrapper):
         self._key = derive_key(check_seed(seed), buffer, epoch)
         self._arrived: Block | None = None  # received, but not in the buffer yet
         self._waiting: Block | None = None
-        self._letters: deque[tuple[int, DeadLetter]] = (
-            deque()
-        )  # waiting, with the samples before each
+        # Waiting, with the number of samples before each.
+        self._letters: deque[tuple[int, DeadLetter]] = deque()
         self._came = 0
         self._left = 0
         self._rejected = 0  # rejected records returned so far

@@ -38,7 +38,7 @@ from streamnet.sources.files.byte_stream import (
     make_open_error,
 )
 from streamnet.sources.files.detection import ARROW_STREAM, ColumnarFileFormat
-from streamnet.sources.files.text_source import check_distinct
+from streamnet.sources.files.text_source import check_distinct, find_path
 from streamnet.sources.inference import WHITESPACE, infer_kind, infer_task
 from streamnet.sources.rows import ColumnParser, ConvertedRows, Problems, note_problem
 from streamnet.sources.text.schema import warn_of_misread_columns
@@ -55,31 +55,6 @@ _SYSTEM_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 Result = TypeVar("Result")
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
-
-
-def is_feature(column: Series) -> bool:
-    """Whether a column can be learned from: its type is neither nested nor binary."""
-    import polars as pl
-
-    return not column.dtype.is_nested() and column.dtype not in (pl.Binary, pl.Object)
-
-
-def infer_column_kind(head: Series, values: Callable[[], Sequence[Any]]) -> Kind:
-    """Infer the kind of a column from its type; for texts, from the first values."""
-    import polars as pl
-
-    if head.dtype.is_numeric() or head.dtype == pl.Duration:
-        return Kind.NUMBER
-    if head.dtype in (pl.Date, pl.Datetime):
-        return Kind.TIME
-    return infer_kind(values(), typed=True)
-
-
-def read_known_values(head: Series, columns: Columns) -> list[Any]:
-    """The values of a column that are not missing."""
-    options = columns.parse_options(typed=True)
-    values = [v for v in _to_plain_types(head).to_list() if not options.is_missing(v)]
-    return [v.strip(WHITESPACE) if isinstance(v, str) else v for v in values]
 
 
 def convert_frame(frame: DataFrame, schema: Schema, columns: Columns) -> ConvertedRows:
@@ -166,12 +141,8 @@ class ColumnarSource(Source):
         """Infer the schema from the first rows of the first file, then go to ``after``."""
         await to_thread.run_sync(self._infer_schema)
         if after is not None and after.source:
-            if after.source not in self._paths:
-                raise DataError(
-                    f"the position is in {after.source!r}, which is not among the files"
-                )
+            self._number = find_path(self._paths, after.source)
             await to_thread.run_sync(self._check_fingerprint, after.source)
-            self._number = self._paths.index(after.source)
             self._row = after.offset
             if self._row > self._heights[self._number]:
                 raise DataError(
@@ -218,10 +189,10 @@ class ColumnarSource(Source):
         import polars as pl
 
         for path in self._paths:
-            height = self._collect(path, self._scan(path).select(pl.len())).item()
-            self._heights.append(int(height))
+            count = self._guarded(path, self._scan(path).select(pl.len()).collect)
+            self._heights.append(int(count.item()))
         first = self._paths[0]
-        head = self._collect(first, self._scan(first).head(self._columns.head))
+        head = self._guarded(first, self._scan(first).head(self._columns.head).collect)
         if self._restored:
             self._schema = schema_from_dict(self._restored["schema"])
         elif not self._heights[0]:
@@ -252,22 +223,29 @@ class ColumnarSource(Source):
         import polars as pl
 
         columns = self._columns
+        options = columns.parse_options(typed=True)
         found: dict[str, list[str]] = {}
 
         def values(name: str) -> list[Any]:
-            """The values of a column; texts may cause warnings."""
-            known = read_known_values(head[name], columns)
+            """The values of a column that are not missing; texts may cause warnings."""
+            given = [v for v in _to_plain_types(head[name]).to_list() if not options.is_missing(v)]
+            known = [v.strip(WHITESPACE) if isinstance(v, str) else v for v in given]
             if head[name].dtype == pl.String:
                 found[name] = known
             return known
 
         def kind(name: str) -> Kind:
-            if not is_feature(head[name]):
+            """The kind of a column by its type; for texts, by the first values."""
+            dtype = head[name].dtype
+            if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
                 raise SchemaError(
-                    f"{file} has {head[name].dtype} in column {name!r}, which can't be learned "
-                    "from: drop it"
+                    f"{file} has {dtype} in column {name!r}, which can't be learned from: drop it"
                 )
-            return infer_column_kind(head[name], lambda: values(name))
+            if dtype.is_numeric() or dtype == pl.Duration:
+                return Kind.NUMBER
+            if dtype in (pl.Date, pl.Datetime):
+                return Kind.TIME
+            return infer_kind(values(name), typed=True)
 
         schema = columns.build_schema(
             file, head.columns, kind, lambda: infer_task(values(str(columns.target)), typed=True)
@@ -286,7 +264,7 @@ class ColumnarSource(Source):
         path = self._paths[self._number]
         rows = max(1024, min(8 * MAX_BLOCK_ROWS, CELLS_PER_READ // max(1, len(self._names))))
         lazy = self._scan(path).select(self._names).slice(self._row, rows)
-        frame = self._collect(path, lazy)
+        frame = self._guarded(path, lazy.collect)
         if not frame.height:
             raise DataError(f"{path} has no row {self._row}, but had it at the start")
         for start in range(0, frame.height, MAX_BLOCK_ROWS):
@@ -303,9 +281,6 @@ class ColumnarSource(Source):
 
         scan = pl.scan_parquet if self._kind == "parquet" else pl.scan_ipc
         return self._guarded(path, lambda: scan(path, glob=False))
-
-    def _collect(self, path: str, lazy: LazyFrame) -> DataFrame:
-        return self._guarded(path, lazy.collect)
 
     @staticmethod
     def _guarded(path: str, act: Callable[[], Result]) -> Result:

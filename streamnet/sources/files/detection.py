@@ -42,7 +42,7 @@ class TextFileFormat(NamedTuple):
     name: str  # in settings
     suffixes: tuple[str, ...]  # of file names, in lower case
     make: Callable[[TextOptions], TextFormat]
-    matches: Callable[[bytes], bool] | None = None  # whether a first line is of this format
+    matches: Callable[[bytes], object] | None = None  # whether a first line is of this format
 
 
 class ColumnarFileFormat(NamedTuple):

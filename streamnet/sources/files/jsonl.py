@@ -16,7 +16,7 @@ from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
 from streamnet.sources.inference import WHITESPACE, infer_kind, infer_task
 from streamnet.sources.rows import ConvertedRows, Problems, RowConverter
-from streamnet.sources.text.records import Chunk, Head, RecordRules, Records, TextFormat
+from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
 from streamnet.sources.text.schema import warn_of_misread_columns
 
 MAX_RECORDS = 1 << 20  # more than a chunk has
@@ -55,15 +55,14 @@ class JsonLinesFormat(TextFormat):
 
     def infer_schema(self, head: Head) -> Schema:
         """Infer names, kinds and the task from the head of the first file."""
-        records = head.records(self._rules, self._columns.head)
-        if not records.begin.size:
+        lines = head.lines(self._rules, self._columns.head)
+        if not lines:
             raise head.make_empty_error(self._rules)
         values: dict[str, list[Any]] = {}
-        for begin, end in zip(records.begin.tolist(), records.end.tolist(), strict=True):
-            sample = self._decode_object(head.data[begin:end])
+        for sample in map(self._decode_object, lines):
             if isinstance(sample, dict):
                 self._collect(sample, values)
-        first = head.data[records.begin[0] : records.end[0]].strip()
+        first = lines[0].strip()
         # An array on its own line among objects is just a bad record.
         if first.startswith(b"[") and not (values and self._decode_object(first) == NOT_AN_OBJECT):
             raise DataError(
@@ -71,7 +70,7 @@ class JsonLinesFormat(TextFormat):
                 " (jq -c '.[]' converts it)"
             )
         if not values:
-            raise self._make_no_object_error(head, records)
+            raise self._make_no_object_error(head, first)
         schema = self._build_schema(head.file, values)
         most = self._columns.most_fields
         if self._columns.grows and len(schema.fields) > most:
@@ -126,9 +125,8 @@ class JsonLinesFormat(TextFormat):
             return found
         return NOT_AN_OBJECT
 
-    def _make_no_object_error(self, head: Head, records: Records) -> DataError:
-        """The error for a file without an object in its first lines."""
-        line = head.data[records.begin[0] : records.end[0]].strip()
+    def _make_no_object_error(self, head: Head, line: bytes) -> DataError:
+        """The error for a file without an object in its first lines, such as this one."""
         if line.startswith(b"{") and not line.endswith(b"}"):
             return DataError(
                 f"{head.file} has JSON over several lines, but must have one object per line"
@@ -138,7 +136,7 @@ class JsonLinesFormat(TextFormat):
         why = found.detail if isinstance(found, Rejection) else "the object is empty"
         return DataError(
             f"{head.file} has no JSON object in its first lines: "
-            f"line {1 + int(records.line[0])} has {shorten(line)}: {why}"
+            f"line {1 + int(head.records(self._rules, 1).line[0])} has {shorten(line)}: {why}"
         )
 
     def _collect(self, sample: dict[str, Any], values: dict[str, list[Any]]) -> None:

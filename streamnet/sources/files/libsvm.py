@@ -67,16 +67,12 @@ class LibsvmFormat(TextFormat):
 
     def infer_schema(self, head: Head) -> Schema:
         """Infer the task from the labels in the head of the first file."""
-        records = head.records(self._rules, self._columns.head)
-        if not records.begin.size:
+        lines = head.lines(self._rules, self._columns.head)
+        if not lines:
             raise head.make_empty_error(self._rules)
-        lines = [
-            _parse_line(head.data[begin:end])
-            for begin, end in zip(records.begin.tolist(), records.end.tolist(), strict=True)
-        ]
         labels = [
             line.label.decode("utf-8", "replace")
-            for line in lines
+            for line in map(_parse_line, lines)
             if isinstance(line, _Line) and line.label is not None
         ]
         columns = self._columns
@@ -208,9 +204,5 @@ def _make_sparse_rows(lines: Sequence[_Line]) -> SparseRows:
     return SparseRows(index, value, count)
 
 
-def _matches(line: bytes) -> bool:
-    return _LINE.fullmatch(line) is not None
-
-
-LIBSVM = TextFileFormat("libsvm", (".libsvm", ".svm"), LibsvmFormat, _matches)
+LIBSVM = TextFileFormat("libsvm", (".libsvm", ".svm"), LibsvmFormat, _LINE.fullmatch)
 FORMATS = (LIBSVM,)

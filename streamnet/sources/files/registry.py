@@ -83,19 +83,12 @@ def open_files(
     if on_gap not in get_args(OnGap):
         raise ConfigurationError(f"on_gap is {on_gap!r}, but must be 'stop' or 'go_on'")
     columns = columns or Columns()
+    options = TextOptions(columns, delimiter, header, quote, max_record_bytes)
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     if follow and len(paths) == 1 and Path(paths[0]).is_dir():
-        open_file = partial(
-            open_files,
-            format=format,
-            columns=columns,
-            delimiter=delimiter,
-            header=header,
-            quote=quote,
-            max_record_bytes=max_record_bytes,
-            chunk_bytes=chunk_bytes,
-        )
+        settings = {"format": format, "chunk_bytes": chunk_bytes, **options._asdict()}
+        open_file = partial(open_files, **settings)
         return _guard(FolderSource(os.fspath(paths[0]), open_file, on_gap=on_gap), columns)
     names = _expand_patterns(paths, follow=follow)
     if follow and STANDARD_INPUT in names[-1:]:
@@ -108,7 +101,6 @@ def open_files(
         if STANDARD_INPUT in names:
             raise ConfigurationError(f"format is {known.name}, but that can't be standard input")
         return _guard(known.open(names, columns), columns)
-    options = TextOptions(columns, delimiter, header, quote, max_record_bytes)
     if known in (None, CSV, TSV):
         CSV.make(options)  # to refuse an invalid setting now rather than when the file is opened
     text = TextSource(

@@ -258,12 +258,6 @@ class FileSequence:
         self._sizes: list[int | None] = []  # None where unknown
         self._progress = 0.0  # the largest so far
 
-    def index(self, path: str) -> int:
-        """Index of the file with this name; a `DataError` if there is none."""
-        if path not in self.paths:
-            raise DataError(f"the position is in {path!r}, which is not among the files")
-        return self.paths.index(path)
-
     def measure_sizes(self, must_exist: bool) -> None:
         """Get the sizes of the files; a followed one need not exist when a run resumes."""
         if must_exist and self.follows and not Path(self.paths[-1]).exists():
@@ -329,6 +323,13 @@ def check_distinct(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(paths)
 
 
+def find_path(paths: Sequence[str], path: str) -> int:
+    """The index of the file of a position; a `DataError` if it is not among the files."""
+    if path not in paths:
+        raise DataError(f"the position is in {path!r}, which is not among the files")
+    return paths.index(path)
+
+
 FIRST_ROWS = 1024  # of the first block, so that learning starts early
 MIN_ROWS = 32
 HEAD_BYTES = 16 << 20
@@ -373,7 +374,7 @@ class TextSource(Source):
         """Infer the schema from the head of the first file, then go to ``after``."""
         await to_thread.run_sync(self._files.measure_sizes, not self._restored)
         after = after if after is not None and after.source else None
-        start = 0 if after is None else self._files.index(after.source)
+        start = 0 if after is None else find_path(self._files.paths, after.source)
         mark = self._restored.get("mark")
         if self._restored and after is not None:
             check_fingerprinted_names(
@@ -402,7 +403,8 @@ class TextSource(Source):
             "format": {"name": self._format.name, **self._format.export_state()},
         }
         at = after if after is not None and after.source else Position()
-        before = self._files.paths[: self._files.index(at.source)] if at.source else ()
+        paths = self._files.paths
+        before = paths[: find_path(paths, at.source)] if at.source else ()
         mark = self._window.fingerprint(at.offset)
         return {**state, "before": fingerprint_names(before), "mark": mark}
 

@@ -53,17 +53,9 @@ class Records(NamedTuple):
         """The first ``count`` of these records."""
         if count == len(self.begin):
             return self
+        begin, end, line, fields, state = (column[:count] for column in self[:5])
         behind, lines = int(self.begin[count]), int(self.line[count])
-        return Records(
-            self.begin[:count],
-            self.end[:count],
-            self.line[:count],
-            self.fields[:count],
-            self.state[:count],
-            behind,
-            lines,
-            False,
-        )
+        return Records(begin, end, line, fields, state, behind, lines, False)
 
 
 def find_records(data: bytes, start: int, final: bool, rules: RecordRules, most: int) -> Records:
@@ -239,7 +231,7 @@ def merge_multiline_records(
     if not quotes:
         return records
     count, behind = len(records.begin), 0
-    columns = np.array((records.begin, records.end, records.line, records.fields, records.state))
+    columns = np.array(records[:5])
     kept = np.ones(count, np.bool_)
     ends = records.behind, records.lines, records.overlong
     for row in quotes:
@@ -280,6 +272,12 @@ class Head(NamedTuple):
     def records(self, rules: RecordRules, most: int) -> Records:
         """The first complete records."""
         return find_records(self.data, self.start, self.final, rules, most)
+
+    def lines(self, rules: RecordRules, most: int) -> list[bytes]:
+        """The bytes of the first complete records."""
+        records = self.records(rules, most)
+        ends = records.end.tolist()
+        return [self.data[at:end] for at, end in zip(records.begin.tolist(), ends, strict=True)]
 
     def make_empty_error(self, rules: RecordRules) -> DataError:
         """The error for a file without a first record."""

@@ -66,7 +66,7 @@ def split_head(head: Head, rules: RecordRules, most: int) -> HeadTable:
     records = head.records(rules._replace(fields=0), most)
     quote = chr(rules.quote) if rules.quote >= 0 else None
     rows = [
-        _split(_decode(head.data[begin:end]), chr(rules.delimiter), quote)
+        _split(head.data[begin:end].decode("utf-8", "replace"), chr(rules.delimiter), quote)
         for begin, end, state in zip(
             records.begin.tolist(), records.end.tolist(), records.state.tolist(), strict=True
         )
@@ -170,10 +170,6 @@ def _unquoted(text: str, quote: str) -> tuple[str, str]:
     return text.replace(quote * 2, quote), ""
 
 
-def _decode(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
-
-
 # A short name may be a letter and a number; a question is recognized by its words.
 _NAME = re.compile(r"[^\W\d][\w .:/()%#\[\]-]*|.*[^\W\d_]{2}.*", re.DOTALL)
 DIGITS = 18  # of an integer that may start a run
@@ -206,7 +202,11 @@ def has_header(rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names) or not all(map(_is_name, names)):
         return False
-    return not any(name in values or _has_date_format(name, values) for name, values in pairs)
+    return not any(
+        # A date above dates is not a name.
+        name in values or (is_any_time(name) and any(map(is_any_time, values)))
+        for name, values in pairs
+    )
 
 
 def _numbers_columns(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
@@ -242,11 +242,6 @@ def _is_run(values: Sequence[str]) -> bool:
 
 def _is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and not _is_missing(text)
-
-
-def _has_date_format(name: str, values: Sequence[str]) -> bool:
-    """Whether a text that could be a name is another date above dates."""
-    return is_any_time(name) and any(map(is_any_time, values))
 
 
 def _are_numbers(values: Sequence[str]) -> bool:
