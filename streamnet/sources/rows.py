@@ -283,21 +283,18 @@ class RowConverter:
         value = first.get(self._schema.target) if isinstance(first, Mapping) else None
         if targets is not None:
             value = targets[0]
-        before = self.schema
-        if not self._options.is_missing(value):
-            number = not isinstance(parse_number(value, self._options), Reason)
-            real = number and isinstance(value, float | np.floating)
-            task = Task.REGRESSION if real else Task.CLASSIFICATION
-            self.schema = replace(before, task=task)
-            rows = self.convert(samples, targets)
-            if 0 in rows.problems:
-                self.schema = replace(rows.schema, task=None)
-                return rows._replace(schema=self.schema)
-            return rows
-        self.schema = replace(before, task=Task.CLASSIFICATION)
-        rows = self.convert(samples[:1], None if targets is None else targets[:1])
-        self.schema = replace(rows.schema, task=None)
-        return rows._replace(schema=self.schema)
+        missing = self._options.is_missing(value)
+        if missing:
+            samples, targets = samples[:1], None if targets is None else targets[:1]
+        number = not isinstance(parse_number(value, self._options), Reason)
+        real = not missing and number and isinstance(value, float | np.floating)
+        task = Task.REGRESSION if real else Task.CLASSIFICATION
+        self.schema = replace(self.schema, task=task)
+        rows = self.convert(samples, targets)
+        if missing or 0 in rows.problems:
+            self.schema = replace(rows.schema, task=None)
+            return rows._replace(schema=self.schema)
+        return rows
 
     def _find_new_field(self, samples: Sequence[Sample]) -> int:
         """Index of the first sample with a new feature; the number of samples if there is none."""

@@ -286,7 +286,7 @@ def followed(
 def after_a_stop(
     log: Path, accident: Callable[[], object], *, records: int, on_gap: str = "stop"
 ) -> tuple[list[float], list[Any]]:
-    """The same, where it happens while nobody reads."""
+    """The same for an accident between two runs."""
 
     async def main() -> tuple[list[float], list[Any]]:
         put(log, "x,y\n" + rows(1, 2, 3))

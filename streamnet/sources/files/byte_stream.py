@@ -207,7 +207,11 @@ class ByteStream(FileStream):
 
     async def wait(self) -> None:
         """Wait until reading would not block."""
-        if self.size is None and not self._has_pending:
+        decompressor = self._decompressor
+        pending = bool(self._head) or (
+            decompressor is not None and not decompressor.needs_input and not decompressor.eof
+        )
+        if self.size is None and not pending:
             try:
                 await wait_readable(self._file)
             except PermissionError:  # a device that epoll does not support, such as /dev/null
@@ -235,13 +239,6 @@ class ByteStream(FileStream):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    @property
-    def _has_pending(self) -> bool:
-        decompressor = self._decompressor
-        return bool(self._head) or (
-            decompressor is not None and not decompressor.needs_input and not decompressor.eof
-        )
 
     def _detect_compression(self) -> None:
         """Read until it is clear whether the file is compressed."""

@@ -33,6 +33,7 @@ class JsonLinesFormat(TextFormat):
     at that sample; if there are `Columns.most_fields` features already, the line is rejected. If
     the schema was given, as for predictions of a model, unknown names are ignored.
 
+    >>> from streamnet.sources.columns import Columns
     >>> head = Head("f.jsonl", b'{"age": 39, "income": "low"}', 0, True)
     >>> JsonLinesFormat(TextOptions(Columns(target="income"))).infer_schema(head).numbers
     ('age',)
@@ -121,9 +122,7 @@ class JsonLinesFormat(TextFormat):
             return Rejection(Reason.JSON, "the JSON is nested too deeply")
         except UnicodeDecodeError:
             return Rejection(Reason.JSON, "a text in the JSON is not Unicode")
-        if isinstance(found, dict):
-            return found
-        return NOT_AN_OBJECT
+        return found if isinstance(found, dict) else NOT_AN_OBJECT
 
     def _make_no_object_error(self, head: Head, line: bytes) -> DataError:
         """The error for a file without an object in its first lines, such as this one."""

@@ -47,6 +47,7 @@ class LibsvmFormat(TextFormat):
     Comments (from ``#`` on), ``qid`` and values of zero are ignored. Samples have no fields but
     `Block.sparse`, whose indices are those of the file.
 
+    >>> from streamnet.sources.columns import Columns
     >>> head = Head("f.svm", b"1 3:0.5 7:1", 0, True)
     >>> LibsvmFormat(TextOptions(Columns())).infer_schema(head).target
     'label'
@@ -179,10 +180,8 @@ def _parse_any_line(raw: bytes) -> _Line | Rejection:
 
 def _parse_value(name: bytes, text: bytes) -> float | Rejection:
     try:
-        number = float(text)
+        number = float(text.replace(b"_", b"?"))  # 1_000 is no number
     except ValueError:
-        return Rejection.for_value(Reason.NUMBER, name.decode(), text)
-    if b"_" in text:
         return Rejection.for_value(Reason.NUMBER, name.decode(), text)
     if number - number != 0.0:
         return Rejection.for_value(Reason.NOT_FINITE, name.decode(), text)

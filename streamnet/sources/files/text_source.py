@@ -13,7 +13,15 @@ from anyio import current_time, move_on_after, to_thread
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError, ReadError
-from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict, schema_to_dict
+from streamnet.samples import (
+    Block,
+    DeadLetter,
+    Position,
+    Schema,
+    make_marks,
+    schema_from_dict,
+    schema_to_dict,
+)
 from streamnet.sources.base import (
     MAX_BLOCK_ROWS,
     OnGap,
@@ -161,14 +169,9 @@ class TextFile:
         records = find_records(self.data, self._at, self.final, rules, most)
         records = merge_multiline_records(self.data, self.final, records, rules)
         count = len(records.begin)
-        marks = np.empty((count + 1, 3), np.int64)
-        marks[:count, 0] = records.begin
-        marks[count, 0] = records.behind
-        marks[:, 0] += self._begin
-        marks[:, 1] = np.arange(self._record, self._record + count + 1)
-        marks[:count, 2] = records.line
-        marks[count, 2] = records.lines
-        marks[:, 2] += self._line
+        marks = make_marks(self._record, count)
+        marks[:, 0] = np.append(records.begin, records.behind) + self._begin
+        marks[:, 2] = np.append(records.line, records.lines) + self._line
         if count == 0:
             self.use(marks[0])
             if records.overlong:

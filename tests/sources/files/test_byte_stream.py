@@ -430,7 +430,7 @@ def test_a_file_that_lost_something_stops_the_run(
 
 @pytest.mark.parametrize("accident", ACCIDENTS)
 @EITHER
-def test_or_the_gap_is_recorded_and_the_file_is_read_from_its_start(
+def test_a_gap_may_be_recorded_instead_and_the_file_read_from_its_start(
     read: Any, log: Path, accident: Callable[[Path], None]
 ) -> None:
     def happen() -> None:

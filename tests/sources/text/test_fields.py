@@ -25,7 +25,7 @@ def fields_of(data: bytes, plan: list[int], missing: tuple[str, ...] = MISSING) 
 
 
 def number_of(text: str, missing: tuple[str, ...] = MISSING) -> float | None:
-    """The number that stands in a field; None if it is none."""
+    """The number in a field; None if there is none."""
     fields = fields_of(b"x," + text.encode() + b"\n", [-1, 0], missing)
     return None if fields.bad_numbers else float(fields.numbers[0, 0])
 
