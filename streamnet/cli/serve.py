@@ -37,21 +37,14 @@ def serve(
 
     check_extra("serve", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
     from streamnet.daemon.hosting.registry import Registry
-    from streamnet.daemon.http.access import Limits
-    from streamnet.daemon.server import (
-        Address,
-        ConfigReloader,
-        build_from_section,
-        log_as_json,
-        read_access,
-    )
+    from streamnet.daemon.http.access import Access
+    from streamnet.daemon.server import ConfigReloader, build_limits, log_as_json
     from streamnet.daemon.server import serve as serve_models
     from streamnet.settings.daemon import load
 
     settings = load(config)
-    access = read_access(settings.serve)
-    address = build_from_section(Address, settings.serve)
-    limits = build_from_section(Limits, settings.serve)
+    access = Access.read(settings.serve.token_file, settings.serve.token_env)
+    limits = build_limits(settings.serve)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     log_as_json(log_level)
     registry = Registry(Path(settings.serve.dir), settings.model)
@@ -59,7 +52,7 @@ def serve(
     async def main() -> int:
         return await serve_models(
             registry,
-            address,
+            settings.serve,
             access=access,
             limits=limits,
             reload=ConfigReloader(config, settings, registry, access, limits),

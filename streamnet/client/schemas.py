@@ -36,12 +36,12 @@ class Outcome(StrEnum):
     CONTRADICTORY = "contradictory"  # another label came before, which counts
 
 
-def _counter(description: str) -> Meta:
-    return Meta(description=description, extra={"metric": "counter"})
+def _counter(description: str, label: str | None = None) -> Meta:
+    return Meta(description=description, extra={"kind": "counter", "label": label})
 
 
-def _gauge(description: str) -> Meta:
-    return Meta(description=description, extra={"metric": "gauge"})
+def _gauge(description: str, label: str | None = None) -> Meta:
+    return Meta(description=description, extra={"kind": "gauge", "label": label})
 
 
 class _Request(Struct, forbid_unknown_fields=True):
@@ -203,11 +203,15 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     max_queued: Annotated[int | None, _gauge("Limit of samples accepted and not yet learned.")] = (
         None
     )
-    rejected: dict[str, int] = msgspec.field(default_factory=dict)
+    rejected: Annotated[dict[str, int], _counter("Records rejected, by reason.", "reason")] = (
+        msgspec.field(default_factory=dict)
+    )
     duplicates: Annotated[int, _counter("Requests with a known idempotency key.")] = 0
     predicted: Annotated[int, _counter("Samples predicted.")] = 0
     pending: Annotated[int, _gauge("Predictions waiting for their labels.")] = 0
-    outcomes: dict[str, int] = msgspec.field(default_factory=dict)
+    outcomes: Annotated[dict[str, int], _counter("Labels received, by outcome.", "outcome")] = (
+        msgspec.field(default_factory=dict)
+    )
     learned_per_second: Annotated[float | None, _gauge("Samples learned per second, recently.")] = (
         None
     )
@@ -221,7 +225,9 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     switches: Annotated[int, _counter("Changes of the champion.")] = 0
     drifts: Annotated[int, _counter("Concept drifts detected.")] = 0
     quarantined: Annotated[int, _counter("Candidates quarantined.")] = 0
-    baselines: Scores = msgspec.field(default_factory=dict)
+    baselines: Annotated[Scores, _gauge("Prequential scores of the baselines.", "baseline")] = (
+        msgspec.field(default_factory=dict)
+    )
     delivered: Scores | None = None
     feed: Feed | None = None
 

@@ -73,11 +73,6 @@ def explain_by_occlusion(
     category by none. Columns are occluded one at a time, so information that two columns share
     counts for neither.
 
-    Args:
-        predict: Predicts samples.
-        samples: The samples to explain.
-        predictions: Their predictions.
-
     Returns:
         The loss by column, for each sample.
 
@@ -125,8 +120,7 @@ _MIN_RESIDUALS = 30
 def compute_interval(residuals: Residuals) -> tuple[float, float] | None:
     """Offsets from a prediction to the ends of its interval; None with too few residuals.
 
-    Args:
-        residuals: Histogram of prediction minus truth.
+    Residuals are predictions minus truths.
 
     >>> compute_interval(Residuals(edges=[-1.0, 0.0, 1.0, 2.0], counts=[0, 100, 0]))
     (-0.95, -0.05)
@@ -142,11 +136,7 @@ def compute_interval(residuals: Residuals) -> tuple[float, float] | None:
 
 @final
 class MicroBatcher:
-    """Joins concurrent calls into one call of a model.
-
-    Args:
-        predict: Predicts samples; raises ConfigurationError if one of them can't be read.
-    """
+    """Joins concurrent calls of ``predict`` into one."""
 
     def __init__(self, predict: Callable[[Sequence[Sample]], Predictions]) -> None:
         self._predict = predict

@@ -1,14 +1,14 @@
 """Prometheus metrics of the hosted models, collected at each scrape, and of the requests.
 
-The only labels are model and operation names, states, reasons and outcomes, so the number of
-series is bounded.
+They follow from the marks of `Status` and the registry of metrics. The only labels are model and
+operation names, states, reasons, outcomes and baselines, so the number of series is bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from math import nan
-from typing import Any, final, get_args
+from typing import Any, NamedTuple, final, get_args
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -18,6 +18,8 @@ from prometheus_client.registry import Collector
 
 from streamnet.client.schemas import ModelState, Status
 from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.metrics import METRICS
+from streamnet.samples import Task
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
@@ -26,9 +28,6 @@ _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5
 @final
 class Metrics:
     """All metrics of a daemon, in a registry of their own.
-
-    Args:
-        models: Returns the models by name, at each scrape.
 
     >>> metrics = Metrics(dict)
     >>> metrics.observer("predict")(200, 0.003)
@@ -81,15 +80,26 @@ class Metrics:
         return generate_latest(self._registry).decode()
 
 
-def _list_fields(metric: str) -> dict[str, str]:
-    """Fields of `Status` that are declared as a kind of metric, with their descriptions."""
-    described = {}
+_Family = CounterMetricFamily | GaugeMetricFamily
+_FAMILIES: dict[str, type[_Family]] = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
+
+
+class _Field(NamedTuple):
+    """A field of `Status` that is declared as a metric, perhaps of numbers by ``label``."""
+
+    kind: str
+    label: str | None
+    description: str
+
+
+def _list_fields() -> dict[str, _Field]:
+    found = {}
     for field in msgspec.inspect.type_info(Status).fields:  # type: ignore[attr-defined]
         kind = field.type
-        if isinstance(kind, msgspec.inspect.Metadata) and kind.extra == {"metric": metric}:
+        if isinstance(kind, msgspec.inspect.Metadata) and kind.extra is not None:
             assert kind.extra_json_schema is not None
-            described[field.name] = kind.extra_json_schema["description"]
-    return described
+            found[field.name] = _Field(**kind.extra, **kind.extra_json_schema)
+    return found
 
 
 @final
@@ -104,54 +114,43 @@ class _ModelCollector(Collector):
         """Yield the metric families, each with a sample for every model."""
         models = self._models().items()
         statuses = {name: (hosted.status(), hosted.unknown_counts) for name, hosted in models}
-        for key, description in _list_fields("counter").items():
-            counter = CounterMetricFamily(f"streamnet_{key}", description, labels=("model",))
+        for key, (kind, label, description) in _list_fields().items():
+            values: dict[Any, float | None] = {}
             for name, (status, unknown) in statuses.items():
-                # A 0 for what is not known now would make its return look like growth.
-                if key not in unknown:
-                    counter.add_metric((name,), getattr(status, key))
-            yield counter
-        for key, description in _list_fields("gauge").items():
-            gauge = GaugeMetricFamily(f"streamnet_{key}", description, labels=("model",))
-            for name, (status, unknown) in statuses.items():
-                value = None if key in unknown else getattr(status, key)
-                gauge.add_metric((name,), _to_float(value))
-            yield gauge
-        known = {name: status for name, (status, _) in statuses.items()}
-        yield _count_by(known, "rejected", "reason", "Records rejected, by reason.")
-        yield _count_by(known, "outcomes", "outcome", "Labels received, by outcome.")
-        yield _build_baselines(known)
-        yield _build_states(known)
+                value = getattr(status, key)
+                if label is not None:
+                    values |= {(name, part): number for part, number in value.items()}
+                elif key not in unknown:
+                    values[name,] = value
+                elif kind == "gauge":
+                    # A counter's return after a 0 would look like growth.
+                    values[name,] = None
+            title = label if label is not None and kind == "gauge" else key
+            yield _build_family(kind, title, description, values, label)
+        states = {
+            (name, state): float(status.state == state)
+            for name, (status, _) in statuses.items()
+            for state in get_args(ModelState)
+        }
+        description = "1 for the state of the model, 0 for the others."
+        yield _build_family("gauge", "state", description, states, "state")
+        served = {name: hosted.measures() for name, hosted in models}
+        for key, metric in {**METRICS[Task.CLASSIFICATION], **METRICS[Task.REGRESSION]}.items():
+            if metric.scope != "batch":
+                values = {(name,): found[key] for name, found in served.items() if key in found}
+                description = f"Prequential {metric.title} of what was served."
+                yield _build_family("gauge", f"served_{key}", description, values)
 
 
-def _count_by(
-    statuses: Mapping[str, Status], key: str, label: str, description: str
-) -> CounterMetricFamily:
-    counter = CounterMetricFamily(f"streamnet_{key}", description, labels=("model", label))
-    for name, status in statuses.items():
-        counts: Mapping[str, Any] = getattr(status, key)
-        for value, count in counts.items():
-            counter.add_metric((name, value), count)
-    return counter
-
-
-def _build_baselines(statuses: Mapping[str, Status]) -> GaugeMetricFamily:
-    description = "Prequential scores of the baselines."
-    gauge = GaugeMetricFamily("streamnet_baseline", description, labels=("model", "baseline"))
-    for name, status in statuses.items():
-        for baseline, score in status.baselines.items():
-            gauge.add_metric((name, baseline), _to_float(score))
-    return gauge
-
-
-def _build_states(statuses: Mapping[str, Status]) -> GaugeMetricFamily:
-    description = "1 for the state of the model, 0 for the others."
-    gauge = GaugeMetricFamily("streamnet_state", description, labels=("model", "state"))
-    for name, status in statuses.items():
-        for state in get_args(ModelState):
-            gauge.add_metric((name, state), float(status.state == state))
-    return gauge
-
-
-def _to_float(value: float | None) -> float:
-    return nan if value is None else float(value)
+def _build_family(
+    kind: str,
+    key: str,
+    description: str,
+    values: Mapping[Any, float | None],
+    label: str | None = None,
+) -> Metric:
+    labels = ("model",) if label is None else ("model", label)
+    family = _FAMILIES[kind](f"streamnet_{key}", description, labels=labels)
+    for names, value in values.items():
+        family.add_metric(names, nan if value is None else float(value))
+    return family

@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from errno import EADDRINUSE
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic_ns
-from typing import Any, TextIO, TypeVar, final
+from typing import Any, TextIO, final
 
 import anyio
 import msgspec
@@ -65,55 +65,26 @@ def watchdog_seconds() -> float | None:
 _LOG = logging.getLogger("streamnet.daemon")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _POLL_SECONDS = 0.05  # between checks of states that have no event
+_SAVE_SECONDS = 30.0  # that models have to save their state once requests have ended
 _STANDARD_PORTS = {"http": 80, "https": 443}
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where the daemon listens; fields are named as in the run file's ``[serve]``.
+    """Where the daemon listens, and by which names clients may call it.
 
-    Args:
-        host: Name or address of an interface.
-        port: Port from 0 to 65535; 0 takes a free one.
-        hosts: Names by which clients may call the daemon, besides that of the interface and, on
-            loopback, localhost. A name without a port stands for the daemon's port and the standard
-            ports, which a proxy in front may use.
-        origins: Origins of other pages that may send requests, as in ``https://example.org``.
-        tls_certificate: PEM file; with one, the daemon uses TLS.
-        tls_key: PEM file of its private key.
-        drain_seconds: Time that active requests have after SIGTERM, > 0.
-        save_seconds: Time that models have after that, > 0.
-
-    Raises:
-        ConfigurationError: If a value is out of range.
-
-    >>> sorted(Address(port=8000).names(8000))
+    >>> sorted(Address(ServeSection(port=8000)).names(8000))
     ['127.0.0.1:8000', '[::1]:8000', 'localhost:8000']
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    hosts: Collection[str] = ()
-    origins: Collection[str] = ()
-    tls_certificate: str | Path | None = None
-    tls_key: str | Path | None = None
-    drain_seconds: float = 5.0
-    save_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port < 1 << 16:
-            raise ConfigurationError(f"port is {self.port}, but must be from 0 to 65535")
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ConfigurationError("tls_certificate and tls_key must be given together")
-        for name in ("drain_seconds", "save_seconds"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}, but must be > 0")
+    def __init__(self, settings: ServeSection) -> None:
+        self.settings = settings
+        self.host = settings.host
 
     @property
     def scheme(self) -> str:
         """The URL scheme, http or https."""
-        return "http" if self.tls_certificate is None else "https"
+        return "http" if self.settings.tls_certificate is None else "https"
 
     @property
     def is_loopback(self) -> bool:
@@ -124,14 +95,18 @@ class Address:
             return self.host == "localhost"
 
     def names(self, port: int) -> set[str]:
-        """Allowed Host headers."""
+        """Allowed Host headers: names of the interface and those given.
+
+        A given name without a port stands for the daemon's port and the standard ports, which a
+        proxy in front may use.
+        """
         own = set(_LOOPBACK if self.is_loopback else ())
         if self.host not in ("", "0.0.0.0", "::"):  # noqa: S104 - not bound, only compared
             own.add(_format_host(self.host).lower())
         names = {f"{host}:{port}" for host in own}
         if port == _STANDARD_PORTS[self.scheme]:
             names |= own
-        for host in map(str.lower, self.hosts):
+        for host in map(str.lower, self.settings.hosts):
             bare, _, named = host.rpartition(":") if _has_port(host) else (host, "", str(port))
             names.add(f"{bare}:{named}")
             # Clients omit a standard port. The name is what prevents DNS rebinding.
@@ -145,27 +120,24 @@ class Address:
         Raises:
             ConfigurationError: If the files can't be read, don't match, or need a passphrase.
         """
-        if self.tls_certificate is None:
+        certificate, key = self.settings.tls_certificate, self.settings.tls_key
+        if certificate is None:
             return
         try:
-            context.load_cert_chain(self.tls_certificate, self.tls_key, self._reject_passphrase)
+            context.load_cert_chain(certificate, key, self._reject_passphrase)
         except OSError as error:  # including SSLError
-            files = f"{self.tls_certificate} and {self.tls_key}"
+            files = f"{certificate} and {key}"
             reason = error.strerror or error
             raise ConfigurationError(f"tls_certificate and tls_key {files}: {reason}") from error
 
     def _reject_passphrase(self) -> str:
         """Called for an encrypted key; the default would prompt on a terminal."""
         raise ConfigurationError(
-            f"{self.tls_key} is encrypted, but must be a key without passphrase"
+            f"{self.settings.tls_key} is encrypted, but must be a key without passphrase"
         )
 
     def check_certificate(self) -> None:
-        """Check that the certificate can be loaded.
-
-        Raises:
-            ConfigurationError: As for `load_certificate`.
-        """
+        """Check that `load_certificate` would succeed."""
         self.load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
     def listen(self) -> socket.socket:
@@ -177,11 +149,13 @@ class Address:
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            listener = socket.create_server((self.host, self.port), family=family, backlog=2048)
+            listener = socket.create_server(
+                (self.host, self.settings.port), family=family, backlog=2048
+            )
         except OSError as error:
             # Python repeats the address in brackets.
             reason = str(error.strerror or error).partition(" (while ")[0]
-            message = f"can't listen on {_format_host(self.host)}:{self.port}: {reason}"
+            message = f"can't listen on {_format_host(self.host)}:{self.settings.port}: {reason}"
             if error.errno == EADDRINUSE:
                 raise StreamnetError(message) from error
             raise ConfigurationError(message) from error
@@ -197,7 +171,7 @@ def _has_port(host: str) -> bool:
 
 async def serve(
     registry: Registry,
-    address: Address | None = None,
+    settings: ServeSection,
     *,
     access: Access | None = None,
     limits: Limits | None = None,
@@ -211,9 +185,9 @@ async def serve(
 
     Args:
         registry: The models.
-        address: Where to listen.
+        settings: Where to listen.
         access: Tokens; None grants everything to everyone, and is allowed on loopback only.
-        limits: Limits of requests.
+        limits: Limits of requests; by default those of the settings.
         reload: Reloads what may change, and describes what did.
         say: Called with the address, once the daemon listens.
 
@@ -225,14 +199,15 @@ async def serve(
         StateError: If the models' folder can't be read, holds invalid settings, or is used by
             another daemon.
     """
-    address = Address() if address is None else address
+    address = Address(settings)
+    limits = build_limits(settings) if limits is None else limits
     access = Access() if access is None else access
     if access.is_open and not address.is_loopback:
         reason = f"host is {address.host!r}, which others can reach"
         raise ConfigurationError(f"{reason}, but then token_file or token_env must be given")
     address.check_certificate()
     with registry.locked(), address.listen() as listener:
-        daemon = _Daemon(registry, address, access, limits or Limits(), listener, reload, say)
+        daemon = _Daemon(registry, address, access, limits, listener, reload, say)
         try:
             await daemon.run()
         except BaseExceptionGroup as group:
@@ -294,16 +269,17 @@ class _Daemon:
                 models.start_soon(self._announce, server)
                 await self._serve(server)
                 self.registry.stop()
-                models.cancel_scope.deadline = anyio.current_time() + self.address.save_seconds
+                models.cancel_scope.deadline = anyio.current_time() + _SAVE_SECONDS
             group.cancel_scope.cancel()
 
     def _build_config(self) -> uvicorn.Config:
+        settings = self.address.settings
         app = create_app(
             self.registry,
             access=self.access,
             limits=self.limits,
             hosts=self.address.names(self.port),
-            origins=self.address.origins,
+            origins=settings.origins,
             stopping=self.stopping,
             metrics=self.metrics,
         )
@@ -316,9 +292,9 @@ class _Daemon:
             access_log=False,
             server_header=False,
             timeout_keep_alive=60,
-            timeout_graceful_shutdown=self.address.drain_seconds,  # type: ignore[arg-type]
-            ssl_certfile=self.address.tls_certificate,
-            ssl_keyfile=self.address.tls_key,
+            timeout_graceful_shutdown=settings.drain_seconds,  # type: ignore[arg-type]
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
         )
 
     async def _serve(self, server: _Server) -> None:
@@ -423,12 +399,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
-    """Log records of streamnet and the server as JSON lines.
-
-    Args:
-        level: Lowest level to log.
-        out: Output; standard error by default.
-    """
+    """Log records of streamnet and the server as JSON lines, on standard error by default."""
     handler = logging.StreamHandler(sys.stderr if out is None else out)
     handler.setFormatter(JsonFormatter())
     handler.addFilter(_is_relevant)
@@ -448,26 +419,10 @@ def _is_relevant(record: logging.LogRecord) -> bool:
     return not (cancelled and record.name.startswith("uvicorn"))
 
 
-_Section = TypeVar("_Section", Address, Limits)
-
-
-def build_from_section(kind: type[_Section], section: ServeSection) -> _Section:
-    """Build an address or limits from the fields of the same names.
-
-    Raises:
-        ConfigurationError: If fields contradict each other.
-    """
-    values = {field.name: getattr(section, field.name, None) for field in fields(kind)}
-    return kind(**{name: value for name, value in values.items() if value is not None})
-
-
-def read_access(section: ServeSection) -> Access:
-    """Read the tokens.
-
-    Raises:
-        ConfigurationError: If they can't be read.
-    """
-    return Access.read(section.token_file, section.token_env)
+def build_limits(settings: ServeSection) -> Limits:
+    """Build limits of requests from the fields of the same names."""
+    names = {field.name for field in fields(Limits)}
+    return Limits(**{name: value for name, value in settings if name in names})
 
 
 # Keys of [serve] that apply at the start only. The server reloads the files of the certificate.
@@ -484,30 +439,15 @@ _RESTART_KEYS = (
 
 
 @final
+@dataclass(frozen=True)
 class ConfigReloader:
-    """Applies tokens, limits and new models of a changed run file, all or nothing.
+    """Applies tokens, limits and new models of a changed run file, all or nothing."""
 
-    Args:
-        config: The run file.
-        settings: Its content when the daemon started.
-        registry: The models.
-        access: The tokens.
-        limits: Limits of requests.
-    """
-
-    def __init__(
-        self,
-        config: Path,
-        settings: DaemonSettings,
-        registry: Registry,
-        access: Access,
-        limits: Limits,
-    ) -> None:
-        self._config = config
-        self._settings = settings
-        self._registry = registry
-        self._access = access
-        self._limits = limits
+    config: Path
+    settings: DaemonSettings  # its content when the daemon started
+    registry: Registry
+    access: Access
+    limits: Limits
 
     def __call__(self) -> str:
         """Reload the run file; return what has changed and what has not, in words.
@@ -516,38 +456,38 @@ class ConfigReloader:
             ConfigurationError: If it has an error; then nothing changes.
             ConflictError: If a model of a new one's name is being created or deleted; likewise.
         """
-        fresh = load(self._config)
-        access, limits = read_access(fresh.serve), build_from_section(Limits, fresh.serve)
-        build_from_section(Address, fresh.serve)
-        if access.is_open and not self._access.is_open:
+        fresh = load(self.config)
+        access = Access.read(fresh.serve.token_file, fresh.serve.token_env)
+        limits = build_limits(fresh.serve)
+        if access.is_open and not self.access.is_open:
             raise ConfigurationError(
-                f"{self._config}: all tokens were removed, which needs a restart"
+                f"{self.config}: all tokens were removed, which needs a restart"
             )
         for name in self._new_models(fresh):
-            self._registry.check_new(name)
+            self.registry.check_new(name)
         # From here on nothing can fail.
-        self._access.replace_with(access)
-        self._limits.replace_with(limits)
-        changes = [f"{self._config} and its tokens were reloaded", *self._start_new(fresh)]
+        self.access.replace_with(access)
+        self.limits.replace_with(limits)
+        changes = [f"{self.config} and its tokens were reloaded", *self._start_new(fresh)]
         return "; ".join([*changes, *self._describe_unchanged(fresh)])
 
     def _start_new(self, fresh: DaemonSettings) -> Iterator[str]:
         """Start the new models."""
         for name in self._new_models(fresh):
-            self._registry.add(name, fresh.model[name])
+            self.registry.add(name, fresh.model[name])
             yield f"model.{name} is new and starts"
 
     def _new_models(self, fresh: DaemonSettings) -> list[str]:
-        return [name for name in fresh.model if name not in self._registry.models]
+        return [name for name in fresh.model if name not in self.registry.models]
 
     def _describe_unchanged(self, fresh: DaemonSettings) -> Iterator[str]:
         """Describe what differs from the run file until a restart."""
         restart = "which needs a restart"
         for key in _RESTART_KEYS:
-            old, new = getattr(self._settings.serve, key), getattr(fresh.serve, key)
+            old, new = getattr(self.settings.serve, key), getattr(fresh.serve, key)
             if old != new:
                 yield f"serve.{key} stays {old!r} instead of {new!r}, {restart}"
-        fixed = self._registry.fixed
+        fixed = self.registry.fixed
         for name, settings in fresh.model.items():
             if name not in fixed:
                 yield f"model.{name} stays the one that was created over HTTP, {restart}"

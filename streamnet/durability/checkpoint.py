@@ -88,7 +88,7 @@ class _Packer:
             return self._mapping(value)
         if isinstance(value, int | str):
             # A member of an enumeration comes back as its plain value.
-            return _to_builtin(value)
+            return str.__str__(value) if isinstance(value, str) else int(value)
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
         if isinstance(value, np.generic):
@@ -115,10 +115,6 @@ class _Packer:
         little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
         self.arrays.append(little)
         return {_ARRAY: [little.dtype.str, list(value.shape)]}
-
-
-def _to_builtin(value: Any) -> Any:
-    return str.__str__(value) if isinstance(value, str) else int(value)
 
 
 @final
@@ -177,11 +173,7 @@ def encode(tree: StateDict) -> bytes:
 
 
 def encode_parts(tree: StateDict) -> list[bytes | memoryview]:
-    """`encode` in parts, without copying large arrays.
-
-    Raises:
-        TypeError: If it has a value that is neither plain nor a numeric array.
-    """
+    """`encode` in parts, without copying large arrays."""
     header, arrays = flatten(tree)
     parts: list[bytes | memoryview] = [b"", header]
     for array in arrays:

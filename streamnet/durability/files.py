@@ -1,7 +1,7 @@
 """File system calls behind one interface, atomic durable writes, and checks of output paths.
 
-Everything streamnet persists goes through `FileSystem`, so tests can substitute a disk that fails,
-tears writes, or loses data at any call.
+Everything streamnet persists goes through `FileSystem`, in whose place tests put a disk that
+fails, tears writes, or loses data at any call.
 """
 
 from __future__ import annotations
@@ -9,98 +9,26 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from glob import glob, has_magic
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NamedTuple, final
+from typing import NamedTuple
 
 from streamnet.errors import ConfigurationError
 
 
-class FileSystem(ABC):
-    """Calls to a file system; each raises OSError if it fails."""
+class FileSystem:
+    """Calls to the file system; each raises OSError if it fails."""
 
-    @abstractmethod
     def open_new(self, path: Path) -> int:
         """Create a file, or empty it, and open it for writing."""
-
-    @abstractmethod
-    def open_truncated_at(self, path: Path, length: int) -> int:
-        """Open a file for writing, truncated to its first ``length`` bytes."""
-
-    @abstractmethod
-    def write(self, handle: int, data: bytes) -> int:
-        """Write some of ``data``, at least a byte; returns how many bytes."""
-
-    @abstractmethod
-    def fsync(self, handle: int) -> None:
-        """Sync a file's content to disk."""
-
-    @abstractmethod
-    def close(self, handle: int) -> None:
-        """Close a file."""
-
-    @abstractmethod
-    def rename(self, old: Path, new: Path) -> None:
-        """Rename a file, replacing the one of that name."""
-
-    @abstractmethod
-    def fsync_dir(self, folder: Path) -> None:
-        """Sync a folder's entries to disk: without it a crash may undo a rename."""
-
-    @abstractmethod
-    def unlink(self, path: Path) -> None:
-        """Remove a file."""
-
-    @abstractmethod
-    def make_dir(self, folder: Path) -> None:
-        """Create a folder, if it is absent."""
-
-    @abstractmethod
-    def names(self, folder: Path) -> list[str]:
-        """Sorted names in a folder; none if it does not exist."""
-
-    @abstractmethod
-    def size(self, path: Path) -> int:
-        """Length of a file in bytes."""
-
-    @abstractmethod
-    def read(self, path: Path) -> bytes:
-        """The content of a file."""
-
-    @abstractmethod
-    def read_part(self, path: Path, offset: int, size: int) -> bytes:
-        """``size`` bytes of a file from ``offset`` on; fewer only at its end."""
-
-    @abstractmethod
-    def lock(self, path: Path) -> int | None:
-        """Open and lock a file, created if absent; None if it is locked already."""
-
-    @abstractmethod
-    def is_same_file(self, handle: int, path: Path) -> bool:
-        """Whether an open file is the one at ``path``; an error if there is none."""
-
-
-@final
-class LocalFileSystem(FileSystem):
-    """The real file system.
-
-    >>> import tempfile
-    >>> files, folder = LocalFileSystem(), Path(tempfile.mkdtemp())
-    >>> handle = files.open_new(folder / "a")
-    >>> files.write(handle, b"text"), files.names(folder)
-    (4, ['a'])
-    >>> files.close(handle)
-    """
-
-    def open_new(self, path: Path) -> int:  # noqa: D102
         return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o666)
 
-    def open_truncated_at(self, path: Path, length: int) -> int:  # noqa: D102
+    def open_truncated_at(self, path: Path, length: int) -> int:
+        """Open a file for writing, truncated to its first ``length`` bytes."""
         handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(handle, length)
@@ -110,43 +38,54 @@ class LocalFileSystem(FileSystem):
             raise
         return handle
 
-    def write(self, handle: int, data: bytes) -> int:  # noqa: D102
+    def write(self, handle: int, data: bytes) -> int:
+        """Write some of ``data``, at least a byte; returns how many bytes."""
         return os.write(handle, data)
 
-    def fsync(self, handle: int) -> None:  # noqa: D102
+    def fsync(self, handle: int) -> None:
+        """Sync a file's content to disk."""
         os.fsync(handle)
 
-    def close(self, handle: int) -> None:  # noqa: D102
+    def close(self, handle: int) -> None:
+        """Close a file."""
         os.close(handle)
 
-    def rename(self, old: Path, new: Path) -> None:  # noqa: D102
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename a file, replacing the one of that name."""
         old.replace(new)
 
-    def fsync_dir(self, folder: Path) -> None:  # noqa: D102
+    def fsync_dir(self, folder: Path) -> None:
+        """Sync a folder's entries to disk: without it a crash may undo a rename."""
         handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
 
-    def unlink(self, path: Path) -> None:  # noqa: D102
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
         path.unlink()
 
-    def make_dir(self, folder: Path) -> None:  # noqa: D102
+    def make_dir(self, folder: Path) -> None:
+        """Create a folder, if it is absent."""
         folder.mkdir(parents=True, exist_ok=True)
 
-    def names(self, folder: Path) -> list[str]:  # noqa: D102
+    def names(self, folder: Path) -> list[str]:
+        """Sorted names in a folder; none if it does not exist."""
         with suppress(FileNotFoundError):
             return sorted(os.listdir(folder))  # noqa: PTH208 - names, not paths
         return []
 
-    def size(self, path: Path) -> int:  # noqa: D102
+    def size(self, path: Path) -> int:
+        """Length of a file in bytes."""
         return path.stat().st_size
 
-    def read(self, path: Path) -> bytes:  # noqa: D102
+    def read(self, path: Path) -> bytes:
+        """The content of a file."""
         return path.read_bytes()
 
-    def read_part(self, path: Path, offset: int, size: int) -> bytes:  # noqa: D102
+    def read_part(self, path: Path, offset: int, size: int) -> bytes:
+        """``size`` bytes of a file from ``offset`` on; fewer only at its end."""
         with path.open("rb", buffering=0) as file:
             parts = []
             while size > 0 and (part := os.pread(file.fileno(), size, offset)):
@@ -154,7 +93,8 @@ class LocalFileSystem(FileSystem):
                 offset, size = offset + len(part), size - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def lock(self, path: Path) -> int | None:  # noqa: D102
+    def lock(self, path: Path) -> int | None:
+        """Open and lock a file, created if absent; None if it is locked already."""
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,20 +106,16 @@ class LocalFileSystem(FileSystem):
             raise
         return handle
 
-    def is_same_file(self, handle: int, path: Path) -> bool:  # noqa: D102
+    def is_same_file(self, handle: int, path: Path) -> bool:
+        """Whether an open file is the one at ``path``; an error if there is none."""
         return os.path.samestat(os.fstat(handle), path.stat())
 
 
-DISK = LocalFileSystem()
-"""The real file system."""
+DISK = FileSystem()
 
 
 def write_all(files: FileSystem, handle: int, data: bytes | memoryview) -> None:
-    """Write all of ``data``, in as many calls as necessary.
-
-    Raises:
-        OSError: If a call fails; some of the data may have been written.
-    """
+    """Write all of ``data``; after an OSError some of it may have been written."""
     rest = memoryview(data)
     while rest:
         taken = files.write(handle, rest)  # type: ignore[arg-type]
@@ -199,14 +135,6 @@ def write_durably(
     A reader finds the old content or the new one at any moment. On return, the new one is durable.
     On failure, either may be there, but nothing else. A file whose fsync failed is never used,
     since its content is unknown.
-
-    Args:
-        path: The file.
-        data: Parts of the new content.
-        files: The file system.
-
-    Raises:
-        OSError: If the file can't be written.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "number.txt")
@@ -237,9 +165,6 @@ def remove_partial_files(folder: Path, *, files: FileSystem = DISK) -> None:
     """Remove incomplete files that a crash left in a folder; only its writer may do so.
 
     Files that can't be removed stay, which does no harm.
-
-    Raises:
-        OSError: If the folder can't be read.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())

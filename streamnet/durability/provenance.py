@@ -74,10 +74,7 @@ def root_lineage(identity: dict[str, Any]) -> str:
 def branch_lineage(parent: str, generation: int, made: int) -> str:
     """The lineage of a run that resumes from a generation other than the newest.
 
-    Args:
-        parent: Lineage of that generation.
-        generation: Number of that generation.
-        made: Number of the generation that starts the new lineage.
+    It starts with generation ``made``, and ``parent`` is the lineage it branches off.
     """
     return _hash_parts("branch", parent, str(generation), str(made))
 
@@ -117,13 +114,9 @@ class Ledger:
     def add_samples(
         self, first: int, source: str, marks: NDArray[np.int64], serials: NDArray[np.int64]
     ) -> None:
-        """Add consecutive samples.
+        """Add consecutive samples, the first of which has number ``first``.
 
-        Args:
-            first: Number of the first one.
-            source: Name of the file or stream.
-            marks: Where each sample starts, shape (n, 3).
-            serials: The candidate that served each sample, shape (n,).
+        ``marks`` (n, 3) are where each sample starts, ``serials`` (n,) the candidates that served.
         """
         if source != self._source or first != self._next:
             self.add_event("samples", first, source)

@@ -19,7 +19,7 @@ class SafeFile:
     """A file that is appended to; one thread appends, one syncs, any may read.
 
     What was written since the last `sync` is kept in memory, because after a failed fsync the
-    content of a file is unknown: it is written again.
+    content of a file is unknown: it is written again. Methods raise OSError if the disk fails.
 
     Args:
         path: Path of the file.
@@ -29,10 +29,6 @@ class SafeFile:
         max_unsynced: Bytes to keep in memory; with more, a failed fsync can't be repaired. None
             keeps everything.
         must_keep_name: Fail `sync` if another file has taken the path.
-
-    Attributes:
-        length: Bytes in the file.
-        synced: Bytes that are known to be on the disk.
 
     >>> import tempfile
     >>> from streamnet.durability.files import DISK
@@ -48,7 +44,7 @@ class SafeFile:
     """
 
     length: int
-    synced: int
+    synced: int  # bytes that are known to be on the disk
 
     def __init__(
         self,
@@ -78,11 +74,7 @@ class SafeFile:
         return self.length - self.synced
 
     def append(self, data: bytes) -> None:
-        """Write all of ``data`` or nothing.
-
-        Raises:
-            OSError: If that fails.
-        """
+        """Write all of ``data`` or nothing."""
         if self._is_lost or self._has_torn_tail:
             self.repair()
         with self._lock:
@@ -93,11 +85,7 @@ class SafeFile:
             self._remember(data)
 
     def write_some(self, data: bytes) -> int:
-        """Write some of ``data``, at least a byte; return how many bytes.
-
-        Raises:
-            OSError: If that fails.
-        """
+        """Write some of ``data``, at least a byte; return how many bytes."""
         with self._lock:
             assert self._handle is not None
             written = self._files.write(self._handle, data)
@@ -112,11 +100,7 @@ class SafeFile:
                 self._unsynced = None
 
     def probe(self, size: int) -> None:
-        """Check that ``size`` bytes could be appended, by writing zeros and cutting them off.
-
-        Raises:
-            OSError: If they could not.
-        """
+        """Check that ``size`` bytes could be appended, by writing zeros and cutting them off."""
         with self._syncing, self._lock:
             self._repair()
             if self._handle is not None:
@@ -125,11 +109,7 @@ class SafeFile:
                 self._repair()
 
     def sync(self) -> None:
-        """Put on the disk what was written before.
-
-        Raises:
-            OSError: If that fails, or an earlier failure can't be repaired.
-        """
+        """Put on the disk what was written before, after repairing an earlier failure."""
         with self._syncing:
             with self._lock:
                 self._repair()
@@ -150,11 +130,7 @@ class SafeFile:
                 self.synced = length
 
     def repair(self) -> None:
-        """Undo a failed write, and write again what a failed fsync may have lost.
-
-        Raises:
-            OSError: If that fails.
-        """
+        """Undo a failed write, and write again what a failed fsync may have lost."""
         with self._syncing, self._lock:
             self._repair()
 
@@ -184,11 +160,7 @@ class SafeFile:
         self._files.close(old)
 
     def _check_name(self) -> None:
-        """Check that whoever opens the path would find this file.
-
-        Raises:
-            OSError: If it was removed or replaced.
-        """
+        """Check that the file was neither removed nor replaced at its path."""
         assert self._handle is not None
         if self._must_keep_name and not self._files.is_same_file(self._handle, self.path):
             raise OSError(ESTALE, f"{self.path.name} was replaced")
@@ -197,9 +169,6 @@ class SafeFile:
         """Read up to ``size`` bytes; those that are not synced come from memory.
 
         The file is read only as far as it is synced, since a failed fsync may damage the rest.
-
-        Raises:
-            OSError: If the file can't be read.
         """
         with self._lock:
             synced, unsynced = self.synced, self._unsynced
@@ -209,11 +178,7 @@ class SafeFile:
         return self._files.read_part(self.path, offset, min(size, synced - offset))
 
     def read_all(self) -> bytes:
-        """Read everything that was written.
-
-        Raises:
-            OSError: If the file can't be read.
-        """
+        """Read everything that was written."""
         with self._lock:
             assert self._unsynced is not None
             synced, rest = self.synced, bytes(self._unsynced)
@@ -239,16 +204,8 @@ class AppendedFile:
     r"""A text file that grows at its end.
 
     Write to ``text``. While the file can't be written, as on a full disk, up to 16 MiB wait in
-    memory; up to 16 MiB that are not synced can be written again after a failed fsync.
-
-    Args:
-        path: Path of the file.
-        what: Name of the output in error messages.
-        files: The file system.
-
-    Attributes:
-        text: Buffer to write to.
-        failure: Why nothing can be written now; None if nothing failed.
+    memory; up to 16 MiB that are not synced can be written again after a failed fsync. ``what``
+    names the output in error messages.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "rows.txt")
@@ -268,7 +225,7 @@ class AppendedFile:
         self.path = path
         self.what = what
         self.text: StringIO = StringIO(newline="")
-        self.failure: OSError | None = None
+        self.failure: OSError | None = None  # why nothing can be written now
         self._files = files
         self._file: SafeFile | None = None
         self._tail = b""
@@ -325,11 +282,7 @@ class AppendedFile:
             )
 
     def export_state(self) -> dict[str, Any]:
-        """Flush the file; return its length and a digest of its end.
-
-        Raises:
-            OSError: If it can't be written; what was not written waits.
-        """
+        """Flush the file; return its length and a digest of its end."""
         return {"length": self.flush(), "end": hashlib.sha256(self._tail).hexdigest()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -404,11 +357,7 @@ class AppendedFile:
         return file.length
 
     def sync(self) -> None:
-        """Put on the disk what was flushed.
-
-        Raises:
-            OSError: If that fails.
-        """
+        """Put on the disk what was flushed."""
         if self._file is None:
             return
         self._file.sync()

@@ -24,15 +24,10 @@ from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 
 @final
 class WriterLock:
-    """Holds the lock of a folder until `release`, or until the process dies.
+    """Holds the lock of a folder until `close`, or until the process dies.
 
     It is a lock of the kernel, which releases it when a process is killed. The file names the
     holder for people; nothing relies on that.
-
-    Args:
-        folder: An existing folder.
-        name: Name of the lock file.
-        files: The file system.
 
     Raises:
         StateError: If the lock is held already.
@@ -44,8 +39,8 @@ class WriterLock:
     >>> WriterLock(folder)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     streamnet.errors.StateError: ... is in use by process ...: only one may write there
-    >>> lock.release()
-    >>> WriterLock(folder).release()
+    >>> lock.close()
+    >>> WriterLock(folder).close()
     """
 
     NAME = "lock"
@@ -94,8 +89,8 @@ class WriterLock:
                 "does no more"
             )
 
-    def release(self) -> None:
-        """Release the lock. Releasing twice is allowed."""
+    def close(self) -> None:
+        """Release the lock. Closing twice is allowed."""
         handle, self._handle = self._handle, None
         if handle is not None:
             self._files.close(handle)
@@ -119,14 +114,6 @@ class Generations:
 
     A new one is durable before an old one is removed. Damaged ones are neither removed nor counted
     among those to keep.
-
-    Args:
-        folder: The folder; it must exist when a checkpoint is saved.
-        keep: Number of checkpoints to keep, at least 3.
-        files: The file system.
-
-    Raises:
-        ConfigurationError: If ``keep`` is below 3.
 
     >>> import tempfile
     >>> generations = Generations(Path(tempfile.mkdtemp()))
@@ -154,8 +141,7 @@ class Generations:
     def save(self, tree: StateDict) -> int:
         """Write the next generation and remove those that are too old; returns its number.
 
-        Raises:
-            OSError: If it could not be made durable; all earlier ones still exist.
+        After an OSError all earlier ones still exist.
         """
         numbers = self.numbers()
         number = numbers[-1] + 1 if numbers else 0
@@ -186,11 +172,7 @@ class Generations:
             raise DamagedStateError(f"{self._path(number)}: {error}") from error
 
     def forget(self, after: int, before: int) -> None:
-        """Remove the generations between two others.
-
-        Raises:
-            OSError: If one could not be removed durably.
-        """
+        """Remove the generations between two others, durably."""
         between = [number for number in self.numbers() if after < number < before]
         for number in between:
             self._files.unlink(self._path(number))
@@ -198,11 +180,7 @@ class Generations:
             self._files.fsync_dir(self.folder)
 
     def size(self, number: int) -> int:
-        """Size of a generation in bytes.
-
-        Raises:
-            OSError: If it does not exist.
-        """
+        """Size of a generation in bytes."""
         return self._files.size(self._path(number))
 
     def newest(self) -> LoadedCheckpoint | None:
@@ -225,16 +203,11 @@ class Generations:
             )
         return None
 
-    def clean_up(self) -> None:
-        """Remove incomplete files that a crash left; only the writer may do so."""
-        remove_partial_files(self.folder, files=self._files)
-
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:012d}.checkpoint"
 
 
 POINTER = "current.json"
-_MAX_ATTEMPTS = 100
 _MODEL_NAME = re.compile(r"([0-9]{12})-([0-9a-f]{16})\.safetensors")
 
 
@@ -254,14 +227,6 @@ class ModelPublisher:
 
     The last ``keep`` models are kept, and always the one that the pointer names. A model that is
     written again, as after a crash, has the same name and content.
-
-    Args:
-        folder: The folder; it must exist when a model is published.
-        keep: Number of models to keep.
-        files: The file system.
-
-    Raises:
-        ConfigurationError: If ``keep`` is below 1.
 
     >>> import tempfile
     >>> publisher = ModelPublisher(Path(tempfile.mkdtemp()), keep=2)
@@ -297,17 +262,10 @@ class ModelPublisher:
         *,
         point: bool = True,
     ) -> None:
-        """Write a model and move the pointer to it.
+        """Write a model, and move the pointer to it unless another model follows at once.
 
-        Args:
-            data: Content of its file, whole or in parts.
-            generation: Number of the emitted model in its run, from 1.
-            lineage: Lineage of the run.
-            samples: Number of samples learned before it.
-            point: Whether to move the pointer; not necessary if another model follows at once.
-
-        Raises:
-            OSError: If that fails; the pointer still names a complete model.
+        After an OSError the pointer still names a complete model. The numbers are those of
+        `PublishedModel`.
         """
         parts = (data,) if isinstance(data, bytes) else data
         name = self.file_name(generation, lineage)
@@ -320,17 +278,9 @@ class ModelPublisher:
             self._remove_old(name)
 
     def point(self, published: PublishedModel | None) -> None:
-        """Move the pointer to an existing model, or to none.
-
-        Raises:
-            OSError: If that fails.
-        """
+        """Move the pointer to an existing model, or to none."""
         text = json.dumps(None if published is None else published._asdict(), indent=1) + "\n"
         write_durably(self.folder / POINTER, text.encode(), files=self._files)
-
-    def clean_up(self) -> None:
-        """Remove incomplete files that a crash left; only the writer may do so."""
-        remove_partial_files(self.folder, files=self._files)
 
     def _remove_old(self, newest: str) -> None:
         """Remove the oldest models, first those of lineages that were rolled back.
@@ -361,28 +311,6 @@ def read_pointer(folder: Path, *, files: FileSystem = DISK) -> PublishedModel | 
         raise StateError(f"{folder / POINTER} can't be read: {error}") from error
 
 
-def read_published_model(
-    folder: Path, *, files: FileSystem = DISK
-) -> tuple[PublishedModel, bytes] | None:
-    """The newest model and its content; None if nothing was published yet.
-
-    Raises:
-        StateError: If the pointer or the model is damaged.
-    """
-    for _ in range(_MAX_ATTEMPTS):
-        published = read_pointer(folder, files=files)
-        if published is None:
-            return None
-        try:
-            data = files.read(folder / published.file)
-        except FileNotFoundError:
-            continue  # removed meanwhile, so the pointer names a newer one now
-        if hashlib.sha256(data).hexdigest() != published.checksum:
-            raise StateError(f"{folder / published.file} is damaged")
-        return published, data
-    raise StateError(f"{folder / POINTER} names a model that is not there")
-
-
 @final
 class StateDirectory:
     """A state directory.
@@ -393,14 +321,8 @@ class StateDirectory:
         models/        the last emitted champions, and current.json, which names the newest
         lock           held while a process writes here
 
-    Args:
-        path: The directory; it need not exist.
-        generations: Number of checkpoints to keep, at least 3.
-        models: Number of models to keep.
-        files: The file system.
-
     Raises:
-        ConfigurationError: If a number is out of range.
+        ConfigurationError: If fewer than 3 checkpoints or no models are to be kept.
 
     >>> import tempfile
     >>> folder = StateDirectory(Path(tempfile.mkdtemp()))
@@ -442,8 +364,8 @@ class StateDirectory:
         except OSError as error:
             self.close()
             raise StateError(f"state {self.path}: {error.strerror}") from error
-        self.generations.clean_up()
-        self.publisher.clean_up()
+        for folder in (self.generations.folder, self.publisher.folder):
+            remove_partial_files(folder, files=self.files)
 
     def check(self) -> None:
         """Check that this process still is the only writer.
@@ -458,5 +380,5 @@ class StateDirectory:
     def close(self) -> None:
         """Unlock the directory. Closing twice is allowed."""
         if self._lock is not None:
-            self._lock.release()
+            self._lock.close()
             self._lock = None

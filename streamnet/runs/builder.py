@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ def search_arguments(settings: RunSettings | ModelSettings) -> SearchKeywords:
     return SearchKeywords(**{**default, **given})
 
 
+def learner_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
+    """How a learner encodes, evaluates, selects and searches."""
+    return {
+        "evolution": search_arguments(settings),
+        **settings.evaluation.to_kwargs(),
+        **settings.selection.to_kwargs(),
+        **encoder_arguments(settings),
+    }
+
+
 def network_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     """The networks as arguments of `Pipeline`: candidates and their dtype, or a start.
 
@@ -106,16 +117,11 @@ def network_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     return {"start": Model.load(population.start)}
 
 
-def pipeline_arguments(settings: RunSettings, networks: dict[str, Any]) -> dict[str, Any]:
+def pipeline_arguments(
+    settings: RunSettings | ModelSettings, networks: Mapping[str, Any]
+) -> dict[str, Any]:
     """Arguments of a `Pipeline` that determine what it learns, with those of its networks."""
-    return {
-        **settings.run.to_kwargs(),
-        **settings.evaluation.to_kwargs(),
-        **settings.selection.to_kwargs(),
-        **encoder_arguments(settings),
-        **networks,
-        "evolution": search_arguments(settings),
-    }
+    return {**settings.run.to_kwargs(), **learner_arguments(settings), **networks}
 
 
 def check_encoder_columns(settings: RunSettings, schema: Schema) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from streamnet.client.operations import Scope
 from streamnet.daemon.hosting.registry import Registry
-from streamnet.daemon.http.access import Limits
-from streamnet.daemon.server import Address, ConfigReloader, build_from_section, read_access
+from streamnet.daemon.http.access import Access, Limits
+from streamnet.daemon.server import Address, ConfigReloader, build_limits
 from streamnet.errors import ConfigurationError
 from streamnet.settings.daemon import ServeSection, load
 from tests.cli.invocation import Cli, write
@@ -18,14 +18,8 @@ from tests.cli.invocation import Cli, write
 
 def test_the_example_says_the_defaults(repository: Path) -> None:
     given = load(repository / "config" / "serve.toml").serve
-    assert (
-        build_from_section(Address, given)
-        == build_from_section(Address, ServeSection())
-        == Address()
-    )
-    assert (
-        build_from_section(Limits, given) == build_from_section(Limits, ServeSection()) == Limits()
-    )
+    assert given == ServeSection()
+    assert build_limits(given) == Limits()
 
 
 def test_what_is_given_is_used() -> None:
@@ -38,10 +32,10 @@ def test_what_is_given_is_used() -> None:
         max_rate=5,
         drain_seconds=1.0,
     )
-    address = build_from_section(Address, given)
-    assert (address.port, address.scheme, address.tls_key) == (1, "https", "k.pem")
+    address = Address(given)
+    assert address.scheme == "https"
     assert "a.example:1" in address.names(1)
-    limits = build_from_section(Limits, given)
+    limits = build_limits(given)
     assert (limits.max_body, limits.max_rate) == (10, 5)
 
 
@@ -50,7 +44,7 @@ def test_tokens_are_read_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     write("tokens", "first-first-first read").chmod(0o600)
     config = write("serve.toml", "[serve]\ntoken_file = 'tokens'\n")
     settings = load(config)
-    access = read_access(settings.serve)
+    access = Access.read(settings.serve.token_file, settings.serve.token_env)
     reload = ConfigReloader(config, settings, Registry(Path("models")), access, Limits())
     write("tokens", "second-second-second learn")
     assert reload() == "serve.toml and its tokens were reloaded"

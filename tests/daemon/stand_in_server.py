@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 
 from streamnet.daemon.http.access import Access, Limits
-from streamnet.daemon.server import Address, log_as_json, serve
+from streamnet.daemon.server import log_as_json, serve
+from streamnet.settings.daemon import ServeSection
 from tests.daemon.stand_ins import StandInRegistry
 
 
@@ -30,7 +31,7 @@ async def main(options: dict[str, Any]) -> None:
     registry.models["wine"].state = options.get("state", "learning")
     await serve(
         registry,  # type: ignore[arg-type]
-        Address(**{"port": 0, **address}),
+        ServeSection(**{"port": 0, **address}),
         access=access,
         limits=Limits(**options.get("limits", {})),
         reload=reload,

@@ -31,7 +31,7 @@ from streamnet.errors import ConflictError
 from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier
 from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Mark, Residuals
-from streamnet.samples import Field, Task
+from streamnet.samples import Task
 
 __all__ = ("StandIn", "StandInRegistry", "learned_model")
 
@@ -88,13 +88,11 @@ class StandIn:
         names = np.array(model.labels, object)[np.argmax(shares, axis=1)] if len(shares) else []
         return Predictions(np.array(names, object), shares, model.labels, 7)
 
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        return learned_model().fields
+    def published_model(self) -> Model:
+        return learned_model()
 
-    @property
-    def known_labels(self) -> tuple[str, ...]:
-        return learned_model().labels
+    def measures(self) -> dict[str, float]:
+        return {"accuracy": 0.9}
 
     async def remember(
         self, ids: Sequence[str], samples: Sequence[Any], predictions: Predictions

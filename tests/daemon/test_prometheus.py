@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 from streamnet.client.schemas import Status
 from streamnet.daemon.prometheus import Metrics
+from streamnet.metrics import METRICS
 
 
 def scrape(status: Status, *unknown: str) -> str:
-    model = SimpleNamespace(status=lambda: status, unknown_counts=frozenset(unknown))
+    model = SimpleNamespace(
+        status=lambda: status,
+        unknown_counts=frozenset(unknown),
+        measures=lambda: {"accuracy": 0.75, "log_loss": 0.5},
+    )
     return Metrics(lambda: {"wine": model}).text()  # type: ignore[dict-item]
 
 
@@ -28,3 +34,28 @@ def test_numbers_of_the_status_are_metrics_with_their_descriptions() -> None:
     assert 'streamnet_learned_total{model="wine"} 7.0' in text
     assert 'streamnet_served{model="wine"} 0.5' in text
     assert 'streamnet_state{model="wine",state="learning"} 1.0' in text
+
+
+def test_dictionaries_of_the_status_are_metrics_with_a_label() -> None:
+    status = Status(
+        name="wine",
+        state="learning",
+        rejected={"json": 2},
+        outcomes={"joined": 3},
+        baselines={"majority": 0.5, "no_change": None},
+    )
+    text = scrape(status)
+    assert 'streamnet_rejected_total{model="wine",reason="json"} 2.0' in text
+    assert 'streamnet_outcomes_total{model="wine",outcome="joined"} 3.0' in text
+    assert 'streamnet_baseline{baseline="majority",model="wine"} 0.5' in text
+    assert 'streamnet_baseline{baseline="no_change",model="wine"} NaN' in text
+
+
+def test_every_registered_metric_of_streams_is_exported() -> None:
+    text = scrape(Status(name="wine", state="learning"))
+    assert 'streamnet_served_accuracy{model="wine"} 0.75' in text
+    assert 'streamnet_served_log_loss{model="wine"} 0.5' in text
+    assert "streamnet_served_mae{" not in text
+    exported = set(re.findall("^# TYPE streamnet_served_(.*) gauge$", text, re.MULTILINE))
+    everywhere = [metric for metrics in METRICS.values() for metric in metrics.values()]
+    assert exported == {metric.name for metric in everywhere if metric.scope != "batch"}

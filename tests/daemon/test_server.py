@@ -22,6 +22,8 @@ import pytest
 
 from streamnet.daemon.server import Address, log_as_json, notify, serve, watchdog_seconds
 from streamnet.errors import ConfigurationError, StreamnetError
+from streamnet.settings.daemon import DaemonSettings, ServeSection
+from streamnet.settings.run import validate_settings
 from tests.daemon.processes import Server, connected, running, said
 from tests.daemon.stand_ins import StandInRegistry
 
@@ -219,9 +221,9 @@ def made_certificate(folder: Path, *more: str) -> tuple[Path, Path]:
 
 def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
     certificate, key = made_certificate(tmp_path, "-passout", "pass:secret")
-    address = Address(tls_certificate=certificate, tls_key=key)
+    settings = ServeSection(tls_certificate=str(certificate), tls_key=str(key))
     with pytest.raises(ConfigurationError, match=r"key\.pem is encrypted, but must be a key with"):
-        address.check_certificate()
+        Address(settings).check_certificate()
 
 
 def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
 
 def test_others_are_not_let_in_without_a_token() -> None:
     async def main() -> None:
-        await serve(StandInRegistry(), Address(host="0.0.0.0", port=0))  # type: ignore[arg-type]
+        await serve(StandInRegistry(), ServeSection(host="0.0.0.0", port=0))  # type: ignore[arg-type]
 
     with pytest.raises(
         ConfigurationError, match=r"host is '0\.0\.0\.0'.*token_file or token_env must be given"
@@ -244,17 +246,17 @@ def test_others_are_not_let_in_without_a_token() -> None:
 
 
 def test_a_port_that_is_taken_is_told_as_what_may_pass() -> None:
-    with Address(port=0).listen() as taken:
+    with Address(ServeSection(port=0)).listen() as taken:
         port = taken.getsockname()[1]
         told = f"^can't listen on 127.0.0.1:{port}: Address already in use$"
         with pytest.raises(StreamnetError, match=told) as caught:
-            Address(port=port).listen()
+            Address(ServeSection(port=port)).listen()
     assert not isinstance(caught.value, ConfigurationError)  # after which no service is restarted
 
 
 def test_an_address_of_somebody_else_is_told_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        Address(host="8.8.8.8", port=18412).listen()
+        Address(ServeSection(host="8.8.8.8", port=18412)).listen()
     told = "can't listen on 8.8.8.8:18412: Cannot assign requested address"
     assert str(caught.value) == told
 
@@ -280,8 +282,10 @@ def test_who_asks_for_a_websocket_fills_no_log_with_advice() -> None:
 )
 def test_names_are_those_of_the_interface_and_those_given(address: dict, names: set[str]) -> None:
     bare = {name.removesuffix(":80") for name in names if name.endswith(":80")}
-    assert Address(**address).names(80) == names | bare
-    assert Address(**address).names(8080) == {name.replace(":80", ":8080") for name in names}
+    assert Address(ServeSection(**address)).names(80) == names | bare
+    assert Address(ServeSection(**address)).names(8080) == {
+        name.replace(":80", ":8080") for name in names
+    }
 
 
 @pytest.mark.parametrize(
@@ -296,23 +300,17 @@ def test_names_are_those_of_the_interface_and_those_given(address: dict, names: 
     ],
 )
 def test_a_proxy_on_a_standard_port_may_stand_in_front(host: str, names: set[str]) -> None:
-    own = Address(port=18412).names(18412)
+    own = Address(ServeSection(port=18412)).names(18412)
     assert "localhost" not in own  # a name that nobody gave has the daemon's port
-    assert Address(port=18412, hosts=[host]).names(18412) == names | own
+    assert Address(ServeSection(port=18412, hosts=(host,))).names(18412) == names | own
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        {"port": 70_000},
-        {"tls_certificate": Path("a")},
-        {"drain_seconds": 0.0},
-        {"save_seconds": -1.0},
-    ],
+    "wrong", [{"port": 70_000}, {"tls_certificate": "a"}, {"drain_seconds": 0.0}]
 )
 def test_an_address_that_makes_no_sense_is_refused(wrong: dict) -> None:
     with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))}"):
-        Address(**wrong)
+        validate_settings(DaemonSettings, {"serve": wrong})
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from typing import Any
 
 import anyio
 
-from streamnet.durability.files import LocalFileSystem
+from streamnet.durability.files import FileSystem
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.learning.warmup import warm_up
 from streamnet.runs.replay import Replay
@@ -108,7 +108,7 @@ def die_at_call(number: int) -> None:
         return call
 
     for name in DURABLE:
-        setattr(LocalFileSystem, name, dying(getattr(LocalFileSystem, name), name))
+        setattr(FileSystem, name, dying(getattr(FileSystem, name), name))
 
 
 class Killer:

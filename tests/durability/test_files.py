@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
-from streamnet.durability.files import OutputPath, check_output_paths, write_durably
+from streamnet.durability.files import FileSystem, OutputPath, check_output_paths, write_durably
 from streamnet.errors import ConfigurationError
+from tests.durability.disks import Faulty, Memory
+
+
+@pytest.mark.parametrize("disk", [Memory, Faulty])
+def test_a_simulated_disk_passes_no_call_to_the_real_one(disk: type[FileSystem]) -> None:
+    assert {name for name in vars(FileSystem) if not name.startswith("_")} <= set(vars(disk))
 
 
 def test_what_was_there_is_replaced(tmp_path: Path) -> None:

@@ -16,7 +16,12 @@ import pytest
 
 from streamnet.durability import state_directory as module
 from streamnet.durability.checkpoint import encode
-from streamnet.durability.files import PARTIAL_SUFFIX, FileSystem, write_durably
+from streamnet.durability.files import (
+    PARTIAL_SUFFIX,
+    FileSystem,
+    remove_partial_files,
+    write_durably,
+)
 from streamnet.durability.state_directory import (
     POINTER,
     Generations,
@@ -24,12 +29,12 @@ from streamnet.durability.state_directory import (
     StateDirectory,
     WriterLock,
     read_pointer,
-    read_published_model,
 )
 from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 from tests.conftest import Counted
 from tests.durability.disks import FAULTS, Faulty, Killed, Memory, Power, disk_after
 from tests.durability.histories import FOLDER, Writer, found, tree_of
+from tests.durability.published_models import read_published_model
 
 HOLD = """
 import sys, time
@@ -67,7 +72,7 @@ def test_of_many_at_once_exactly_one_wins_and_a_killed_one_is_no_obstacle(tmp_pa
             WriterLock(tmp_path)
         winner.send_signal(signal.SIGKILL)
         winner.wait()
-        WriterLock(tmp_path).release()
+        WriterLock(tmp_path).close()
     finally:
         for child in children:
             if child.returncode is None:
@@ -85,7 +90,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Pat
 
 
 def test_a_full_disk_does_not_keep_a_run_from_its_lock() -> None:
-    WriterLock(Path("/state"), files=Faulty(Memory(), 0, "ENOSPC", times=99)).release()
+    WriterLock(Path("/state"), files=Faulty(Memory(), 0, "ENOSPC", times=99)).close()
 
 
 def test_a_lock_whose_folder_was_replaced_is_held_no_more(tmp_path: Path) -> None:
@@ -101,8 +106,8 @@ def test_a_lock_whose_folder_was_replaced_is_held_no_more(tmp_path: Path) -> Non
     with pytest.raises(StateError, match=r"state/lock was replaced: another process may write"):
         lock.check()
     other.check()
-    other.release()
-    lock.release()
+    other.close()
+    lock.close()
     lock.check()
 
 
@@ -153,7 +158,7 @@ def crash_cases() -> int:
             # Whatever happened, the next process goes on.
             after = disk_after(disk)
             following = Writer(after, first=step + 1)
-            following.generations.clean_up()
+            remove_partial_files(FOLDER, files=after)
             following.save()
             assert found(disk_after(after)) == step + 1
             assert not [name for name in after.names(FOLDER) if name.endswith(PARTIAL_SUFFIX)]
@@ -441,7 +446,7 @@ def test_every_call_may_fail_in_every_way() -> None:
                 last = 0
             after = disk_after(disk)
             assert whole(after) >= last
-            ModelPublisher(MODELS, files=after).clean_up()
+            remove_partial_files(MODELS, files=after)
             assert publish(after, range(1, 7)) == whole(after) == 6
             assert len(ModelPublisher(MODELS, files=after).names()) <= 2
 
@@ -527,14 +532,3 @@ def test_a_pointer_that_makes_no_sense_is_an_error(tmp_path: Path, content: str)
 def test_at_least_one_model_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="models is 0, but must be >= 1"):
         ModelPublisher(tmp_path, keep=0)
-
-
-def test_a_model_that_is_damaged_or_gone_is_an_error(tmp_path: Path) -> None:
-    ModelPublisher(tmp_path).publish(model(1), 1, LINEAGE, 10)
-    file = tmp_path / f"000000000001-{LINEAGE}.safetensors"
-    file.write_bytes(b"half")
-    with pytest.raises(StateError, match="is damaged"):
-        read_published_model(tmp_path)
-    file.unlink()
-    with pytest.raises(StateError, match="a model that is not there"):
-        read_published_model(tmp_path)

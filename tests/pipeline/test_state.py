@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from streamnet.durability.state_directory import Generations, StateDirectory, read_published_model
+from streamnet.durability.state_directory import Generations, StateDirectory
 from streamnet.errors import ConfigurationError, DamagedStateError, OutputError, StateError
 from streamnet.learning.serving import Served
 from streamnet.modelfiles import Model
@@ -20,6 +20,7 @@ from streamnet.pipeline.state import Cadence, State
 from streamnet.samples import Task
 from tests.conftest import Runner
 from tests.durability.disks import Faulty, Memory
+from tests.durability.published_models import read_published_model
 from tests.learning.streams import stream
 from tests.pipeline.block_sources import Playing
 from tests.pipeline.interrupted_runs import crashed, finished, go, left, made

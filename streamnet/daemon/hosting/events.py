@@ -13,7 +13,7 @@ from anyio import sleep
 from streamnet.client.schemas import Event
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.delayed_labels import now
-from streamnet.errors import ConfigurationError, OutputError
+from streamnet.errors import OutputError
 from streamnet.learning.learner import Learner
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.state import State, StateStatistics
@@ -25,13 +25,6 @@ class EventLog:
 
     A reader that is too slow gets an event of kind "gap" in place of all it missed. IDs start at a
     number that increases with time, so that those from before a restart are lower.
-
-    Args:
-        most: Events to keep.
-        clock: Clock in seconds since 1970.
-
-    Raises:
-        ConfigurationError: If ``most`` is below 1.
 
     >>> import anyio
     >>> log = EventLog(2, clock=lambda: 0.0)
@@ -45,8 +38,6 @@ class EventLog:
     """
 
     def __init__(self, most: int = 1000, *, clock: Callable[[], float] = time) -> None:
-        if most < 1:
-            raise ConfigurationError(f"events is {most}, but must be >= 1")
         self._kept: deque[Event] = deque(maxlen=most)
         self._clock = clock
         self._newest = self._first = int(clock() * 1e6)
@@ -109,12 +100,6 @@ _HALF_LIFE = 5.0  # seconds after which growth counts half
 class Rate:
     """Growth of a count per second, exponentially weighted, however often it is updated.
 
-    Args:
-        clock: Monotonic clock in seconds.
-
-    Attributes:
-        value: The rate at the last update; 0 before the first.
-
     >>> clock = iter([0.0, 1.0, 6.0]).__next__
     >>> rate = Rate(clock=clock)
     >>> rate.update(100)
@@ -152,20 +137,8 @@ POLL_SECONDS = 0.25
 class Monitor:
     """Watches a pipeline: logs events, measures rates, trims the journal, expires predictions.
 
-    Args:
-        pipeline: The pipeline.
-        state: Its checkpoints.
-        committer: Committer of its journal.
-        events: Log for events.
-        predicted: Returns the number of samples predicted so far.
-        queued: Returns the number of samples waiting to be learned.
-        clock: Monotonic clock in seconds.
-
-    Attributes:
-        learning: Samples learned per second, recently.
-        predicting: Samples predicted per second, recently.
-        pace: Samples learned per second, recently, while some waited; 0 before that is known.
-        checkpoint: Time of the last checkpoint by the clock; None before the first.
+    ``predicted`` and ``queued`` return the numbers of samples predicted so far, and waiting to be
+    learned.
     """
 
     def __init__(
@@ -181,8 +154,8 @@ class Monitor:
     ) -> None:
         self.learning: Rate = Rate(clock=clock)
         self.predicting: Rate = Rate(clock=clock)
-        self.pace: Rate = Rate(clock=clock)
-        self.checkpoint: float | None = None
+        self.pace: Rate = Rate(clock=clock)  # of learning while samples waited; 0 before that
+        self.checkpoint: float | None = None  # time of the last one by the clock
         self._pipeline = pipeline
         self._state = state
         self._committer = committer

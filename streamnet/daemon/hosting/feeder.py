@@ -32,19 +32,16 @@ class Feeder:
 
     Position and samples reach the disk together or not at all, so that the next feeder resumes
     after them. It uses half of the queue and waits for space in it; senders have the other half.
-    What makes it fail, such as a changed file, does not stop the model.
+    What makes it fail, such as a changed file, does not stop the model; after `resume` the source
+    and the limit of rejected records are built again.
 
     Args:
-        build_source: Builds the source; called again by `resume`.
+        build_source: Builds the source.
         committer: Committer of the journal.
-        limit: Builds the limit of rejected records, as it is at the start.
+        limit: Builds the limit of rejected records.
         queued: Returns the number of samples waiting to be learned.
         most: Limit of waiting samples.
         events: Log for events.
-
-    Attributes:
-        state: Reading, also while it waits, ended or failed.
-        failure: Why it failed, in words.
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class Feeder:
         most: int,
         events: EventLog,
     ) -> None:
-        self.state: FeedState = "reading"
+        self.state: FeedState = "reading"  # also while it waits
         self.failure: str | None = None
         self._build_source = build_source
         self._committer = committer

@@ -39,7 +39,7 @@ from streamnet.reporting.builder import (
     build_status,
 )
 from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Residuals
-from streamnet.samples import Block, DeadLetter, Field, Sample
+from streamnet.samples import Block, Sample
 from streamnet.settings.daemon import ModelSettings
 
 LEARNED_COUNTS = frozenset({"learned", "switches", "drifts", "quarantined"})
@@ -89,19 +89,6 @@ def describe_champion(model: Model, generation: int) -> Champion:
     )
 
 
-def summarize_rejected(run: ModelRun | None) -> Rejected:
-    """Summarize the rejected records; none without a run."""
-    if run is None:
-        return Rejected(0, {}, [])
-    reasons = _count_rejected(run)
-    letters = [_describe_dead_letter(letter) for letter in list(run.journal_output.dead_letters)]
-    return Rejected(sum(reasons.values()), reasons, letters)
-
-
-def _describe_dead_letter(letter: DeadLetter) -> RejectedLine:
-    return RejectedLine(letter.source, letter.line, letter.reason, letter.detail, letter.raw)
-
-
 def _count_rejected(run: ModelRun) -> dict[str, int]:
     reasons = dict(run.pipeline.rejections.reasons)
     return {str(reason): count for reason, count in sorted(reasons.items()) if count}
@@ -129,13 +116,7 @@ _BATCH_SIZE = 1000  # labels or predictions taken before others have their turn
 
 
 def check_backpressure(name: str, *, queued: int, most: int, pace: float) -> None:
-    """Refuse more samples while the queue is full.
-
-    Args:
-        name: Name of the model.
-        queued: Samples waiting to be learned.
-        most: Limit of waiting samples.
-        pace: Samples learned per second, recently; 0 if unknown.
+    """Refuse more samples while the queue is full; ``pace`` a second are learned, or 0 if unknown.
 
     Raises:
         BusyError: If the queue is full, with the seconds until a tenth of it should be free.
@@ -157,19 +138,8 @@ class HostedModel(Supervisor):
     """A supervised model that learns from samples sent to it, predicts and reports.
 
     Whatever was acknowledged as durable is learned exactly once, even if the process is killed. All
-    methods but `predict` and `encode_model` belong to the event loop.
-
-    Args:
-        name: Name of the model.
-        settings: Settings of the model.
-        folder: Folder of its files; created if absent.
-        files: The file system.
-
-    Attributes:
-        max_queued: Limit of samples accepted and not yet learned.
-        predicted: Samples predicted since the start of the process.
-        duplicates: Repeated requests since the start of the process.
-        microbatcher: Joins concurrent calls of `predict`.
+    methods but `predict` and `encode_model` belong to the event loop. The folder is created if
+    absent.
 
     >>> import anyio, tempfile
     >>> from streamnet.settings.daemon import parse_model
@@ -194,8 +164,8 @@ class HostedModel(Supervisor):
     ) -> None:
         super().__init__(name, settings, folder, files=files)
         self.max_queued: int = settings.intake.max_queued
-        self.predicted: int = 0
-        self.duplicates: int = 0
+        self.predicted: int = 0  # samples, since the start of the process
+        self.duplicates: int = 0  # repeated requests, likewise
         self.microbatcher: MicroBatcher = MicroBatcher(self.predict)
         self._started = monotonic()
         self._worker = Worker()
@@ -210,12 +180,9 @@ class HostedModel(Supervisor):
         """Accept samples with their target: dicts, or JSON lines as they arrived.
 
         Samples without a target, and lines that are not samples, are rejected when they are read;
-        the receipt counts those among dicts.
-
-        Args:
-            samples: Samples, learned in this order.
-            key: Idempotency key: a repeated request with the same key is accepted once.
-            durable: Wait until they are on the disk, not only until they would survive the process.
+        the receipt counts those among dicts. A repeated request with the same key is accepted once.
+        If ``durable``, it waits until they are on the disk, not only until they would survive the
+        process.
 
         Raises:
             NotReadyError: If the model is starting, has failed or stopped.
@@ -244,9 +211,7 @@ class HostedModel(Supervisor):
     ) -> Predictions:
         """Predict with the published model, immediately and in any thread.
 
-        Args:
-            samples: One sample or many.
-            counts: Count them as predicted, as all but those that explain others.
+        All ``counts`` as predicted but samples that explain others.
 
         Raises:
             NotReadyError: If no model is published yet.
@@ -355,23 +320,17 @@ class HostedModel(Supervisor):
         is_known = self._learner is not None or self.model_run.publisher.restored.is_set()
         return frozenset() if is_known else LEARNED_COUNTS
 
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """Columns that the published model reads.
+    def published_model(self) -> Model:
+        """The published model.
 
         Raises:
-            NotReadyError: If no model is published yet.
+            NotReadyError: If there is none yet.
         """
-        return self.current_run().publisher.newest().model.fields
+        return self.current_run().publisher.newest().model
 
-    @property
-    def known_labels(self) -> tuple[str, ...]:
-        """Labels of the published model; none if it predicts numbers.
-
-        Raises:
-            NotReadyError: If no model is published yet.
-        """
-        return self.current_run().publisher.newest().model.labels
+    def measures(self) -> dict[str, float]:
+        """All prequential metrics of what was served, by name; empty before the first sample."""
+        return {} if self._learner is None else self._learner.serving.measures()
 
     @property
     def _learner(self) -> Learner | None:
@@ -398,11 +357,7 @@ class HostedModel(Supervisor):
         return None if self._learner is None else build_outcomes(self._learner)
 
     def interval(self, generation: int) -> tuple[float, float] | None:
-        """Offsets of the prediction interval, computed once per published model.
-
-        Args:
-            generation: Generation of the model that predicted.
-        """
+        """Offsets of the prediction interval, computed once per published model."""
         model = (self.run_count, generation)  # after a reset, generations start again
         if self._interval is None or self._interval[0] != model:
             outcomes = self.outcomes()
@@ -412,7 +367,15 @@ class HostedModel(Supervisor):
 
     def rejected(self) -> Rejected:
         """How many records were rejected, why, and the latest of them."""
-        return summarize_rejected(self.model_run)
+        run = self.model_run
+        if run is None:
+            return Rejected(0, {}, [])
+        reasons = _count_rejected(run)
+        letters = [
+            RejectedLine(letter.source, letter.line, letter.reason, letter.detail, letter.raw)
+            for letter in list(run.journal_output.dead_letters)
+        ]
+        return Rejected(sum(reasons.values()), reasons, letters)
 
     @property
     def dead_letters(self) -> Path:
@@ -420,20 +383,16 @@ class HostedModel(Supervisor):
         return self.folder / "state" / STATE_DEAD_LETTERS
 
     def encode_model(self, suffix: str) -> bytes:
-        """Encode the published model as a file.
-
-        Args:
-            suffix: Suffix of the format, ``.json`` or ``.safetensors``.
+        """Encode the published model as a file of a format given by its suffix.
 
         Raises:
             NotReadyError: If no model is published yet.
-            ConfigurationError: If the suffix is another one.
+            ConfigurationError: If there is no such format.
         """
         if suffix not in SUFFIXES:
             rule = f"must be one of {', '.join(SUFFIXES)}"
             raise ConfigurationError(f"format is {suffix!r}, but {rule}")
-        model = self.current_run().publisher.newest().model
-        return SUFFIXES[suffix].encode(model.document())
+        return SUFFIXES[suffix].encode(self.published_model().document())
 
 
 def _slice_batches(count: int) -> list[slice]:

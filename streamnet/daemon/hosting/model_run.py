@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -49,7 +50,8 @@ from streamnet.runs.builder import (
     build_source,
     check_source,
     encoder_arguments,
-    search_arguments,
+    learner_arguments,
+    pipeline_arguments,
 )
 from streamnet.samples import Block, DeadLetter, Sample, Task, are_compatible
 from streamnet.settings.daemon import FILE_KEYS, ModelSettings, parse_model
@@ -61,11 +63,7 @@ _PROVIDED_BY_MODEL = ("population", "encoder")
 
 
 def decode_model(data: bytes, suffix: str) -> Model:
-    """Decode a model file.
-
-    Args:
-        data: Content of the file.
-        suffix: Suffix of its format, ``.safetensors`` or ``.json``.
+    """Decode a model file of a format given by its suffix.
 
     Raises:
         ModelFileError: If it is not a model file, damaged or of another version.
@@ -81,9 +79,7 @@ def decode_model(data: bytes, suffix: str) -> Model:
 def build_settings(values: Mapping[str, Any], model: Model) -> ModelSettings:
     """Build the settings of a model that continues from another one.
 
-    Args:
-        values: Tables of a run file; target and task default to those of the model.
-        model: The model to continue from.
+    Target and task in ``values``, tables of a run file, default to those of the model.
 
     Raises:
         ConfigurationError: If keys are invalid, or determined by the model.
@@ -110,16 +106,9 @@ def _check_start(settings: ModelSettings, model: Model) -> None:
             f"source.target is {settings.source.target!r}, but that is an input of the model in "
             "the file"
         )
-    given = {**settings.evaluation.to_kwargs(), **settings.selection.to_kwargs()}
     try:
         with np.errstate(invalid="raise", over="raise"):
-            Learner(
-                task=task,
-                start=model,
-                evolution=search_arguments(settings),
-                **given,
-                **encoder_arguments(settings),
-            )
+            Learner(task=task, start=model, **learner_arguments(settings))
             model.outputs([{}])
     except StreamnetError:
         raise
@@ -150,7 +139,6 @@ def apply_start(settings: ModelSettings, start: Model | None) -> ModelSettings:
     return settings.model_copy(update={"source": source.model_copy(update=update)})
 
 
-PUBLISH_SECONDS = 1.0
 _POLL_SECONDS = 0.05  # between checks for a first model
 _KEPT_DEAD_LETTERS = 100
 
@@ -165,45 +153,23 @@ class PublishedModel(NamedTuple):
 
 @final
 class Publisher:
-    """Publishes the current model of a running pipeline while it learns.
+    """Publishes the current model of a running pipeline every few seconds while it learns.
 
-    Args:
-        publish_seconds: Seconds between two publications.
-        start: Model that predicts until something is learned.
-
-    Attributes:
-        published: The published model; None before the first one.
-        predicted: Samples predicted.
-        first: Set once a model is published, or none will be.
-        restored: Set once the model of earlier runs is published, or there is none.
-
-    >>> Publisher().published is None
-    True
+    Before anything is learned, the start predicts.
     """
 
-    def __init__(
-        self, publish_seconds: float = PUBLISH_SECONDS, *, start: Model | None = None
-    ) -> None:
+    def __init__(self, publish_seconds: float, start: Model | None) -> None:
         self.published: PublishedModel | None = None
-        self.predicted: int = 0
-        self.first: Event = Event()
-        self.restored: Event = Event()
+        self.predicted: int = 0  # samples
+        self.first: Event = Event()  # set once a model is published, or none will be
+        self.restored: Event = Event()  # set once that of earlier runs is, or there is none
         self._publish_seconds = publish_seconds
         self._start = start
 
     def predict(
         self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
     ) -> Predictions:
-        """Predict with the published model.
-
-        Args:
-            samples: One sample or many.
-            counts: Count them as predicted.
-
-        Raises:
-            NotReadyError: If no model is published yet.
-            ConfigurationError: If a sample can't be read.
-        """
+        """Predict with the published model; see `HostedModel.predict`."""
         published = self.newest()
         model = published.model
         outputs = model.outputs(samples)
@@ -267,12 +233,7 @@ class ModelRun:
         lock       held while a process uses the folder
         paused     exists while learning is paused
 
-    Args:
-        folder: The model's folder; created if absent.
-        settings: Settings of the model.
-        networks: Arguments of the networks; see `network_arguments`.
-        events: Log for events.
-        files: The file system.
+    The folder is created if absent; ``networks`` come from `network_arguments`.
 
     Raises:
         ConfigurationError: If settings contradict each other.
@@ -297,13 +258,7 @@ class ModelRun:
         self._tasks = tuple(Task) if source.task is None else (source.task,)
         self.max_queued: int = limits.max_queued
         journal = Journal(folder / "journal", files=files, segment_bytes=limits.segment_bytes)
-        build_intake = partial(
-            Intake,
-            target=str(source.target),
-            max_pending=limits.max_pending,
-            max_age=limits.max_age,
-            max_keys=limits.max_keys,
-        )
+        build_intake = partial(Intake, str(source.target), limits)
         self.committer: Committer = Committer(journal, build_intake)
         columns = build_columns(settings, start)
         self.source: JournalSource = JournalSource(journal, self.committer.wait_beyond, columns)
@@ -319,7 +274,7 @@ class ModelRun:
             **settings.state.to_kwargs(),
         )
         self.pipeline: Pipeline = self._build_pipeline(settings, networks)
-        self.publisher: Publisher = Publisher(limits.publish_seconds, start=start)
+        self.publisher: Publisher = Publisher(limits.publish_seconds, start)
         self.monitor: Monitor = Monitor(
             self.pipeline,
             self._state,
@@ -346,12 +301,7 @@ class ModelRun:
             sinks=(self.journal_output,),
             settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self._state,
-            **settings.run.to_kwargs(),
-            **settings.evaluation.to_kwargs(),
-            **settings.selection.to_kwargs(),
-            **encoder_arguments(settings),
-            evolution=search_arguments(settings),
-            **networks,
+            **pipeline_arguments(settings, networks),
         )
 
     def _build_feeder(
@@ -384,14 +334,13 @@ class ModelRun:
     async def run(
         self, opened: Callable[[], None], restored: Callable[[], None], stop: Event
     ) -> None:
-        """Learn until stopped.
+        """Learn until ``stop``; then what was read is learned, what was accepted in the journal.
 
         Args:
             opened: Called once samples are accepted.
             restored: Called once the model of earlier runs, or a start, predicts; not called if
                 there is neither.
-            stop: Set it to end the run: what was read is learned, what was accepted is in the
-                journal.
+            stop: Set it to end the run.
 
         Raises:
             StreamnetError: If the state or the journal can't be resumed, or another process uses
@@ -400,7 +349,7 @@ class ModelRun:
         """
         self._files.make_dir(self._folder / "journal")
         lock = WriterLock(self._folder, files=self._files)
-        try:
+        with closing(lock), closing(self.committer.journal):
             await self.committer.open()
             if not await to_thread.run_sync(self._has_history):
                 self.publisher.restored.set()
@@ -416,9 +365,6 @@ class ModelRun:
                     self.committer.stop()
             if failure is not None:
                 raise failure
-        finally:
-            self.committer.journal.close()
-            lock.release()
 
     def _has_history(self) -> bool:
         return self._has_start or bool(self._state.folder.generations.numbers())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import time
@@ -28,17 +28,13 @@ from streamnet.errors import (
     StateError,
 )
 from streamnet.learning.learner import Learner
-from streamnet.runs.builder import encoder_arguments, network_arguments, search_arguments
+from streamnet.runs.builder import learner_arguments, network_arguments
 from streamnet.samples import Task
 from streamnet.settings.daemon import MODEL_NAME, ModelSettings, check_model_name, parse_model
 
 
 def check_settings(settings: ModelSettings, folder: Path) -> None:
-    """Check that a model could learn with some settings.
-
-    Args:
-        settings: Settings of the model.
-        folder: An empty temporary folder.
+    """Check that a model could learn with some settings, in an empty temporary folder.
 
     Raises:
         ConfigurationError: If they contradict each other, fit no task, or don't fit into memory.
@@ -68,14 +64,7 @@ def _check_tasks(
     errors = []
     for task in tasks:
         try:
-            Learner(
-                task=task,
-                evolution=search_arguments(settings),
-                **settings.evaluation.to_kwargs(),
-                **settings.selection.to_kwargs(),
-                **encoder_arguments(settings),
-                **networks,
-            )
+            Learner(task=task, **learner_arguments(settings), **networks)
         except ConfigurationError as error:
             errors.append(error)
     if len(errors) == len(tasks):
@@ -94,19 +83,8 @@ class Registry:
     """Runs models side by side; a failure of one does not affect the others.
 
     Each model has a folder of its name. A model created over HTTP has its settings there, too, and
-    is started again with the daemon.
-
-    Args:
-        folder: Folder of the models' folders; created if absent.
-        fixed: Settings of the models in the run file, which can't be deleted.
-        files: The file system.
-
-    Attributes:
-        models: The running models by name.
-        fixed: Settings of the models in the run file.
-
-    Raises:
-        ConfigurationError: If a name is invalid.
+    is started again with the daemon. The ``fixed`` models are those of the run file, which can't be
+    deleted.
 
     >>> import anyio, tempfile
     >>> async def main():
@@ -146,16 +124,13 @@ class Registry:
         Raises:
             StateError: If another daemon uses it.
         """
-        lock = None
-        # `run` reports what is wrong. Models have their own locks, and wait for a disk to recover.
-        with suppress(OSError):
-            self._files.make_dir(self.folder)
-            lock = WriterLock(self.folder, name=LOCK_FILE, files=self._files)
-        try:
+        with ExitStack() as stack:
+            # `run` reports what is wrong. Models have their own locks, and wait for a disk.
+            with suppress(OSError):
+                self._files.make_dir(self.folder)
+                lock = WriterLock(self.folder, name=LOCK_FILE, files=self._files)
+                stack.callback(lock.close)
             yield
-        finally:
-            if lock is not None:
-                lock.release()
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Start all models, and run them until `stop`.
@@ -182,13 +157,7 @@ class Registry:
                 hosted.stop()
 
     def add(self, name: str, settings: ModelSettings) -> None:
-        """Start a model that was added to the run file.
-
-        Raises:
-            ConfigurationError: If the name is invalid.
-            ConflictError: If a model of that name exists.
-            NotReadyError: If the daemon is not running.
-        """
+        """Start a model that was added to the run file; raises as `check_new` does."""
         self.check_new(name)
         self.fixed[name] = settings
         self._start(name, settings)
@@ -253,10 +222,7 @@ class Registry:
     ) -> HostedModel:
         """Create a model, which is started again with the daemon.
 
-        Args:
-            name: Name of the model.
-            settings: Settings of the model.
-            start: Suffix and content of a model file to continue from, stored in the folder.
+        The start is the suffix and content of a model file to continue from.
 
         Raises:
             ConfigurationError: If the name is invalid, or no model could learn with the settings.
@@ -342,13 +308,11 @@ class Registry:
             lock = WriterLock(folder, files=self._files)  # another process may use it
         except FileNotFoundError:
             return  # it was removed by hand
-        try:
+        with closing(lock):
             # Without it, the rest is not a model for the next start.
             with suppress(FileNotFoundError):
                 self._files.unlink(folder / SETTINGS_FILE)
             shutil.rmtree(folder)
-        finally:
-            lock.release()
 
 
 def _parse_settings(path: Path, data: bytes) -> ModelSettings:

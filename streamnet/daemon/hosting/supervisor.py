@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -38,12 +39,7 @@ _ARCHIVE_NAME = re.compile(r"old-[0-9]{6}")
 def archive_state(folder: Path, *, keep: bool) -> None:
     """Move the state and the journal to an archive; the state first, since it needs the journal.
 
-    Args:
-        folder: Folder of a model that doesn't run.
-        keep: Keep the archive, as the newest of the last three, instead of deleting it.
-
-    Raises:
-        OSError: If they can't be moved; then they stay where they were.
+    If an OSError prevents it, they stay where they were.
     """
     names = [name for name in ("state", "journal") if (folder / name).exists()]
     if not names:
@@ -66,11 +62,7 @@ def archive_state(folder: Path, *, keep: bool) -> None:
 
 
 def finish_archiving(folder: Path) -> None:
-    """Finish an `archive_state` that a crash interrupted: a journal can't start without its state.
-
-    Raises:
-        OSError: If it can't be finished.
-    """
+    """Finish an interrupted `archive_state`: a journal can't start without its state."""
     archive = max(_list_archives(folder), default=folder)
     is_unfinished = (archive / "state").exists() and not (archive / "journal").exists()
     if is_unfinished and not (folder / "state").exists() and (folder / "journal").exists():
@@ -122,18 +114,6 @@ class Supervisor:
     starts another run. After a failure of the disk a new run starts by itself, at first after a
     second, in the end every minute.
 
-    Args:
-        name: Name of the model.
-        settings: Settings of the model.
-        folder: Folder of its files.
-        files: The file system.
-
-    Attributes:
-        events: Events of the model.
-        failure: Why the last run failed, in words; None if it did not.
-        model_run: The current run; None before the start, after a failure and at the end.
-        run_count: Runs started so far; each may number its published models from 1 again.
-
     >>> from streamnet.settings.daemon import parse_model
     >>> settings = parse_model({"source": {"target": "y"}})
     >>> supervisor = Supervisor("spam", settings, Path("spam"))
@@ -148,9 +128,9 @@ class Supervisor:
         self.settings = settings
         self.folder = folder
         self.events: EventLog = EventLog()
-        self.failure: str | None = None
-        self.model_run: ModelRun | None = None
-        self.run_count: int = 0
+        self.failure: str | None = None  # of the last run, in words
+        self.model_run: ModelRun | None = None  # None before a start, after a failure, at the end
+        self.run_count: int = 0  # each run may number its published models from 1 again
         self._files = files
         self._state: ModelState = "starting"
         self._paused = PAUSED_FILE in files.names(folder)
@@ -305,7 +285,7 @@ class Supervisor:
     async def pause(self) -> None:
         """Pause learning, also across restarts; samples are accepted until the queue is full.
 
-        Pausing twice is allowed.
+        Pausing twice is allowed, and so is resuming. Both raise:
 
         Raises:
             NotReadyError: If the model has stopped.
@@ -320,12 +300,6 @@ class Supervisor:
         """Resume learning, also after a failure of the model or of its files.
 
         After a failure it waits until samples are accepted again, or the next run has failed.
-        Resuming twice is allowed.
-
-        Raises:
-            NotReadyError: If the model has stopped.
-            OutputError: If it can't be recorded for the next start.
-            StateError: If another process uses the folder, and the model was paused.
         """
         await self._record_pause(paused=False)
         if self.model_run is not None:
@@ -362,26 +336,19 @@ class Supervisor:
     def _write_pause(self, path: Path, paused: bool) -> None:
         self._files.make_dir(self.folder)
         # A run that failed holds no lock, perhaps since another process uses the folder.
-        lock = WriterLock(self.folder, files=self._files) if self.model_run is None else None
-        try:
+        with closing(self._lock()) if self.model_run is None else nullcontext():
             if paused:
                 write_durably(path, b"", files=self._files)
             else:
                 self._files.unlink(path)
                 self._files.fsync_dir(self.folder)
-        finally:
-            if lock is not None:
-                lock.release()
 
     # ------------------------------------------------------------------------- reset
 
     async def reset(self, *, keep_old: bool = True) -> None:
         """Reset the model to its start; the old state is archived.
 
-        Concurrent resets are done once, and archive if any of them does.
-
-        Args:
-            keep_old: Archive the old state instead of deleting it.
+        Concurrent resets are done once, and archive unless all have ``keep_old=False``.
 
         Raises:
             NotReadyError: If the model has stopped.
@@ -415,8 +382,8 @@ class Supervisor:
 
     def _archive(self, keep: bool) -> None:
         # As in `_write_pause`: the folder may be another process's.
-        lock = WriterLock(self.folder, files=self._files)
-        try:
+        with closing(self._lock()):
             archive_state(self.folder, keep=keep)
-        finally:
-            lock.release()
+
+    def _lock(self) -> WriterLock:
+        return WriterLock(self.folder, files=self._files)

@@ -42,19 +42,11 @@ class Committer:
     The intake changes before its frames are written. If writing fails, all senders whose frames are
     not written get an error, and the intake is rebuilt from the journal.
 
-    Args:
-        journal: The journal; opened here.
-        build_intake: Builds an empty intake.
-
-    Attributes:
-        intake: The state that all frames lead to, including those not written yet.
-        failure: Why nothing is accepted now.
-
     >>> import anyio, tempfile
     >>> from pathlib import Path
     >>> async def main():
     ...     journal = Journal(Path(tempfile.mkdtemp()))
-    ...     committer = Committer(journal, lambda: Intake(target="y"))
+    ...     committer = Committer(journal, lambda: Intake("y"))
     ...     await committer.open()
     ...     async with anyio.create_task_group() as group:
     ...         group.start_soon(committer.run)
@@ -69,8 +61,8 @@ class Committer:
 
     def __init__(self, journal: Journal, build_intake: Callable[[], Intake]) -> None:
         self.journal = journal
-        self.intake: Intake = build_intake()
-        self.failure: OSError | None = None
+        self.intake: Intake = build_intake()  # what all frames lead to, written or not
+        self.failure: OSError | None = None  # why nothing is accepted now
         self._build_intake = build_intake
         self._frames: list[Frame] = []  # accepted, not written
         self._taken = self._written = self._synced = 0  # frames so far
@@ -129,9 +121,7 @@ class Committer:
     async def commit(self, frame: Frame | None, *, durable: bool) -> None:
         """Commit a frame that the intake has just returned, with no await in between.
 
-        Args:
-            frame: The next frame; None waits for all earlier ones.
-            durable: Wait until it is on the disk, not only until it is written.
+        Waits until it, or with None every earlier one, is written, or ``durable`` on the disk.
 
         Raises:
             OutputError: If it can't be written; if it can't be synced, it may still be there.

@@ -1,12 +1,8 @@
-"""Predictions that wait for their labels, and the score of those whose labels arrived.
-
-Ages are measured by a clock that is immune to changes of the system time.
-"""
+"""Predictions that wait for their labels, and the score of those whose labels arrived."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from time import monotonic, time
 from typing import Any, NamedTuple, final
 
@@ -14,7 +10,6 @@ import numpy as np
 
 from streamnet.client.schemas import Outcome
 from streamnet.daemon.predictions import Prediction
-from streamnet.errors import ConfigurationError
 from streamnet.features.columns.category import match_spelling
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 
@@ -34,16 +29,6 @@ class PendingPredictions:
     Predictions older than ``max_age`` expire, and so does the oldest of too many. The labels of as
     many IDs as may be pending are remembered.
 
-    Args:
-        max_pending: Largest number of pending predictions.
-        max_age: Seconds until a prediction expires.
-
-    Attributes:
-        expired: Predictions that expired.
-
-    Raises:
-        ConfigurationError: If a bound is not > 0.
-
     >>> table = PendingPredictions(max_pending=2, max_age=60.0)
     >>> for number in range(3):
     ...     table.add(str(number), PendingPrediction("{}", Prediction("a", None, 1), time=number))
@@ -61,15 +46,7 @@ class PendingPredictions:
         self.limit(max_pending, max_age)
 
     def limit(self, max_pending: int, max_age: float) -> None:
-        """Apply other bounds from now on; what is too old for them expires later.
-
-        Raises:
-            ConfigurationError: If a bound is not > 0.
-        """
-        if max_pending < 1:
-            raise ConfigurationError(f"max_pending is {max_pending}, but must be >= 1")
-        if not max_age > 0:
-            raise ConfigurationError(f"max_age is {max_age}, but must be > 0")
+        """Apply other bounds from now on; what is too old for them expires later."""
         self._max_pending = max_pending
         self._max_age = max_age
         while len(self._waiting) > max_pending:
@@ -102,15 +79,7 @@ class PendingPredictions:
             self._expire_one(next(iter(self._waiting)))
 
     def join(self, identity: str, label: Any) -> tuple[Outcome, PendingPrediction | None]:
-        """Join a label with its prediction.
-
-        Args:
-            identity: ID of the prediction.
-            label: The label, as it is compared with another one.
-
-        Returns:
-            The outcome, and the prediction if the label is joined.
-        """
+        """Join a label with its prediction, which is returned if that is the outcome."""
         settled = self._settled.get(identity)
         if settled is not None:
             if not settled:
@@ -189,8 +158,11 @@ class DelayedLabelScore:
         """Score a prediction: a number if ``truth`` is one, else a label."""
         if isinstance(truth, str):
             self._add_label(prediction, truth)
-        else:
-            self._add_number(prediction, truth)
+            return
+        if not isinstance(self._evaluator, RegressionEvaluator):
+            self._evaluator = RegressionEvaluator(1)
+        value = np.nan if prediction.value is None else float(prediction.value)
+        self._evaluator.update([[value]], [truth])
 
     def _add_label(self, prediction: Prediction, truth: str) -> None:
         if not isinstance(self._evaluator, ClassificationEvaluator):
@@ -213,12 +185,6 @@ class DelayedLabelScore:
             return -1
         return self._labels.setdefault(label, len(self._labels))
 
-    def _add_number(self, prediction: Prediction, truth: float) -> None:
-        if not isinstance(self._evaluator, RegressionEvaluator):
-            self._evaluator = RegressionEvaluator(1)
-        value = np.nan if prediction.value is None else float(prediction.value)
-        self._evaluator.update([[value]], [truth])
-
     def measures(self) -> dict[str, float]:
         """All metrics by name; empty before the first label."""
         return {} if self._evaluator is None else self._evaluator.measures(0)
@@ -237,32 +203,13 @@ class DelayedLabelScore:
             self._evaluator = kind.restore_state(state["evaluator"])
 
 
-@final
-class Clock:
-    """Seconds since 1970, advanced by a monotonic clock.
+_START = time() - monotonic()
+
+
+def now() -> float:
+    """Seconds since 1970, by the monotonic clock.
 
     The system time may be changed while a process runs, even by years. Predictions would then
     expire at once, or not for years.
-
-    Args:
-        wall: Clock in seconds since 1970, read once.
-        steady: Monotonic clock in seconds.
-
-    >>> clock = Clock(wall=lambda: 1e9, steady=iter([5.0, 7.5]).__next__)
-    >>> clock()
-    1000000002.5
     """
-
-    def __init__(
-        self, *, wall: Callable[[], float] = time, steady: Callable[[], float] = monotonic
-    ) -> None:
-        self._steady = steady
-        self._start = wall() - steady()
-
-    def __call__(self) -> float:
-        """Seconds since 1970; never decreases."""
-        return self._start + self._steady()
-
-
-now: Clock = Clock()
-"""The clock of this process."""
+    return _START + monotonic()

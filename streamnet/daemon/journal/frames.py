@@ -53,7 +53,7 @@ class Frame(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Size in bytes."""
+        """In bytes."""
         return HEADER_BYTES + len(self.head) + len(self.body)
 
     @property
@@ -158,10 +158,7 @@ def encode_samples(samples: Sequence[Any], target: str) -> SampleLines:
 def encode_sample(number: int, sample: Any, target: str) -> str:
     """Encode a sample without its target as JSON, without line end.
 
-    Args:
-        number: Number of the sample in its request, for errors.
-        sample: The sample.
-        target: Name of the target.
+    Its number in the request is for errors.
 
     Raises:
         SampleError: If it can't be encoded as JSON, or is too long.
@@ -191,10 +188,7 @@ _MAX_RAW_CHARS = 4096  # kept of a sample that is too long
 
 @final
 class FileFrameHead(NamedTuple):
-    """Head of a frame of samples from a file.
-
-    It is encoded by the standard library's `json`, which allows a file name that is not UTF-8.
-    """
+    """Head of a frame of samples from a file."""
 
     position: Position  # in the files, after the last line
     state: dict[str, Any]  # of the source at that position
@@ -204,7 +198,7 @@ class FileFrameHead(NamedTuple):
     scored: bool  # False: learned only, since it is a repeated epoch
 
     def encode(self) -> bytes:
-        """Encode the head."""
+        """Encode by the standard library's `json`, which allows a file name that is not UTF-8."""
         values = self._asdict() | {"schema": schema_to_dict(self.schema)}
         return json.dumps(values, separators=(",", ":")).encode()
 
@@ -223,12 +217,7 @@ class FileFrameHead(NamedTuple):
 
 
 def build_file_frame(block: Block, state: dict[str, Any], limit: dict[str, Any]) -> Frame:
-    """Build a frame from a block of a file.
-
-    Args:
-        block: Samples and rejected records, in the order of the file.
-        state: State of the source after the block.
-        limit: State of the `RejectionLimit` after the block.
+    """Build a frame from a block of a file, with the states of source and limit after it.
 
     Raises:
         DataError: If the inputs have no names, as in libSVM.
@@ -291,11 +280,7 @@ _SEPARATOR = "\n"  # in no sender's key, whose characters are all visible
 
 
 def build_part_key(key: str, number: int) -> str:
-    r"""Build the key of a part of a stream that was sent with a key.
-
-    >>> build_part_key("monday", 0)
-    'monday\n0'
-    """
+    """Build the key of a part of a stream that was sent with a key."""
     return f"{key}{_SEPARATOR}{number}"
 
 

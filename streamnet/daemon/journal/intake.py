@@ -23,11 +23,16 @@ from streamnet.daemon.predictions import Prediction
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
 from streamnet.errors import ConfigurationError, ConflictError
+from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.base import Reason
 from streamnet.sources.columns import ParseOptions, parse_number, parse_word
 from streamnet.sources.inference import MISSING
 
 _OPTIONS = ParseOptions(frozenset(MISSING), typed=True)
+
+
+_DEFAULTS = IntakeSection()
+_COUNTERS = ("samples", "remembered", "generation", "time", "file_records")
 
 
 class Bounds(NamedTuple):
@@ -45,62 +50,30 @@ class Intake:
     Each method that changes the state returns a frame that records the change, and changes the
     state as `apply` does with that frame: replaying the frames of a journal gives the same state.
 
-    Args:
-        target: Name of the target in the samples.
-        max_pending: Largest number of predictions waiting for their labels.
-        max_age: Seconds until a prediction expires.
-        max_keys: Idempotency keys to remember.
-
-    Attributes:
-        samples: Samples accepted.
-        remembered: Predictions remembered.
-        generation: Generation of the last published model.
-        outcomes: Labels by outcome.
-        delayed_score: Score of the remembered predictions.
-        file_head: Head of the last frame from a file; None before the first one.
-        file_records: Records of files, including rejected ones.
-        time: Time of the last frame that has one; never decreases.
-
-    Raises:
-        ConfigurationError: If a bound is not > 0.
-
-    >>> intake = Intake(target="y")
+    >>> intake = Intake("y")
     >>> receipt, frame = intake.take(b'{"x": 1, "y": "a"}', 1, key="monday")
     >>> receipt, intake.take(b'{"x": 1, "y": "a"}', 1, key="monday")[0].duplicate
     (Receipt(accepted=1, rejected=0, duplicate=False, first=0, last=0), True)
     """
 
-    def __init__(
-        self,
-        *,
-        target: str,
-        max_pending: int = 100_000,
-        max_age: float = 7 * 24 * 3600.0,
-        max_keys: int = 100_000,
-    ) -> None:
+    def __init__(self, target: str, settings: IntakeSection = _DEFAULTS) -> None:
         self.target = target
+        self.bounds = Bounds(settings.max_pending, settings.max_age, settings.max_keys)
         self.pending: PendingPredictions = PendingPredictions(
-            max_pending=max_pending, max_age=max_age
+            max_pending=settings.max_pending, max_age=settings.max_age
         )
         self.delayed_score: DelayedLabelScore = DelayedLabelScore()
-        self.samples: int = 0
-        self.remembered: int = 0
-        self.generation: int = 0
+        self.samples: int = 0  # accepted
+        self.remembered: int = 0  # predictions
+        self.generation: int = 0  # of the last published model
         self.outcomes: Counter[str] = Counter()
-        self.file_head: FileFrameHead | None = None
-        self.file_records: int = 0
-        self.time: float = 0.0
+        self.file_head: FileFrameHead | None = None  # of the last frame from a file
+        self.file_records: int = 0  # including rejected ones
+        self.time: float = 0.0  # of the last frame that has one; never decreases
         self._keys: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
-        self.limit(Bounds(max_pending, max_age, max_keys))
 
     def limit(self, bounds: Bounds) -> None:
-        """Apply other bounds from now on.
-
-        Raises:
-            ConfigurationError: If a bound is not > 0.
-        """
-        if bounds.max_keys < 1:
-            raise ConfigurationError(f"max_keys is {bounds.max_keys}, but must be >= 1")
+        """Apply other bounds from now on."""
         self.pending.limit(bounds.max_pending, bounds.max_age)
         self.bounds = bounds
         while len(self._keys) > bounds.max_keys:
@@ -111,13 +84,7 @@ class Intake:
     def take(
         self, lines: bytes, samples: int, *, rejected: int = 0, key: str | None = None
     ) -> tuple[Receipt, Frame | None]:
-        """Accept samples as JSON lines.
-
-        Args:
-            lines: Lines with their ends.
-            samples: Number of samples.
-            rejected: Number of samples without a target, for the receipt.
-            key: Idempotency key.
+        """Accept samples as JSON lines, ``rejected`` of which have no target.
 
         Returns:
             The receipt, and a frame unless the key shows that they were accepted before.
@@ -170,13 +137,7 @@ class Intake:
         predictions: Sequence[Prediction],
         now: float,
     ) -> tuple[list[Prediction], Frame | None]:
-        """Remember predictions by ID.
-
-        Args:
-            ids: IDs of the samples.
-            lines: The samples as JSON, without target and line end.
-            predictions: Their predictions.
-            now: Seconds since 1970.
+        """Remember predictions by ID; ``lines`` are samples without target and line end.
 
         Returns:
             The predictions as they are remembered, those of known IDs as they were made then; and a
@@ -317,6 +278,7 @@ class Intake:
 
     def export_state(self) -> StateDict:
         """Export the state; later changes don't affect the export."""
+        head = self.file_head
         # The long lists are one array: a tree of so many parts would take seconds.
         keys = [
             (key, digest, msgspec.structs.astuple(receipt))
@@ -327,14 +289,8 @@ class Intake:
             "lists": np.frombuffer(json.encode(lists), np.uint8),
             "delayed_score": self.delayed_score.export_state(),
             "bounds": self.bounds._asdict(),
-            "samples": self.samples,
-            "remembered": self.remembered,
-            "generation": self.generation,
-            "time": self.time,
-            "file_head": None
-            if self.file_head is None
-            else np.frombuffer(self.file_head.encode(), np.uint8),
-            "file_records": self.file_records,
+            "file_head": None if head is None else np.frombuffer(head.encode(), np.uint8),
+            **{name: getattr(self, name) for name in _COUNTERS},
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -347,10 +303,7 @@ class Intake:
         )
         self.outcomes = Counter(lists["outcomes"])
         self.delayed_score.restore_state(state["delayed_score"])
-        self.samples = state["samples"]
-        self.remembered = state["remembered"]
-        self.generation = state["generation"]
-        self.time = state["time"]
         head = state["file_head"]
         self.file_head = None if head is None else FileFrameHead.decode(head.tobytes())
-        self.file_records = state["file_records"]
+        for name in _COUNTERS:
+            setattr(self, name, state[name])

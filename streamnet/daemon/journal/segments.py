@@ -20,12 +20,11 @@ from streamnet.daemon.journal.frames import (
 )
 from streamnet.durability.files import DISK, FileSystem, remove_partial_files, write_durably
 from streamnet.durability.safe_file import SafeFile
-from streamnet.errors import ConfigurationError, DamagedStateError, StateError
+from streamnet.errors import DamagedStateError, StateError
+from streamnet.settings.daemon import IntakeSection
 
 _LOG = logging.getLogger("streamnet.daemon")
 
-SEGMENT_BYTES = 64 << 20
-_MIN_SEGMENT_BYTES = 1 << 10
 _MAX_UNSYNCED_BYTES = 16 << 20
 _SEARCH_BYTES = 1 << 20  # read at once to find a frame
 _SEGMENT_NAME = re.compile(r"([0-9]{16})-([0-9]{16})\.segment")
@@ -49,18 +48,7 @@ class Journal:
 
     Offsets count bytes since the journal began, across segments. What is written can be read at
     once; it survives the process, and after `sync` a power cut. One thread appends, one syncs, any
-    may read.
-
-    Args:
-        folder: Folder of the segments; it must exist.
-        segment_bytes: Size at which another segment begins.
-        files: The file system.
-
-    Attributes:
-        samples: Samples in the journal.
-
-    Raises:
-        ConfigurationError: If ``segment_bytes`` is below 1,024.
+    may read. Methods raise OSError if the disk fails.
 
     >>> import tempfile
     >>> journal = Journal(Path(tempfile.mkdtemp()))
@@ -75,12 +63,12 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, files: FileSystem = DISK
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = IntakeSection().segment_bytes,
+        files: FileSystem = DISK,
     ) -> None:
-        if segment_bytes < _MIN_SEGMENT_BYTES:
-            raise ConfigurationError(
-                f"segment_bytes is {segment_bytes}, but must be >= {_MIN_SEGMENT_BYTES}"
-            )
         self.folder = folder
         self.samples: int = 0
         self._segment_bytes = segment_bytes
@@ -112,7 +100,6 @@ class Journal:
 
         Raises:
             DamagedStateError: If segments are missing or damaged.
-            OSError: If the files can't be read or written.
         """
         remove_partial_files(self.folder, files=self._files)
         self._segments = self._list_segments()
@@ -185,41 +172,22 @@ class Journal:
         return self._file.unsynced_bytes >= _MAX_UNSYNCED_BYTES
 
     def append(self, frames: Sequence[Frame]) -> None:
-        """Write all frames or none.
-
-        Raises:
-            OSError: If that fails.
-        """
+        """Write all frames or none."""
         self._finish_roll()
         self._file.append(b"".join(map(encode_frame, frames)))
         self.samples += sum(frame.samples for frame in frames)
 
     def probe(self, size: int) -> None:
-        """Check that ``size`` bytes could be appended.
-
-        Raises:
-            OSError: If they could not.
-        """
+        """Check that ``size`` bytes could be appended."""
         self._finish_roll()
         self._file.probe(size)
 
     def sync(self) -> None:
-        """Put on the disk what was appended before.
-
-        Raises:
-            OSError: If that fails, or an earlier failure can't be repaired.
-        """
+        """Put on the disk what was appended before."""
         self._file.sync()
 
     def roll(self, snapshot: bytes) -> None:
-        """Begin another segment.
-
-        Args:
-            snapshot: The state that all frames so far lead to.
-
-        Raises:
-            OSError: If that fails; it is retried before anything else is appended.
-        """
+        """Begin another segment; if that fails, it is retried before anything else is appended."""
         self.sync()
         self._next = Segment(self.end, self.samples), snapshot
         self._finish_roll()
@@ -256,23 +224,14 @@ class Journal:
         return self._segments[0].samples
 
     def read_since_snapshot(self) -> Iterator[Frame]:
-        """Read the newest snapshot and the frames after it.
-
-        Raises:
-            OSError: If they can't be read.
-        """
+        """Read the newest snapshot and the frames after it."""
         return (frame for _, frame in decode_frames(self._file.read_all()))
 
     def read(self, offset: int, most: int) -> list[tuple[int, Frame]]:
-        """Read frames with their offsets: at least one, if there is one.
-
-        Args:
-            offset: Offset of a frame.
-            most: Bytes to read; the first frame may be larger.
+        """Read frames with their offsets: ``most`` bytes, but at least one, if there is one.
 
         Raises:
-            StateError: If there is no whole frame, or its segment was removed.
-            OSError: If the journal can't be read.
+            StateError: If there is no whole frame at ``offset``, or its segment was removed.
         """
         segments, newest = self._segments, self._newest
         assert newest is not None
@@ -300,7 +259,6 @@ class Journal:
 
         Raises:
             StateError: If the byte is in no segment that is kept.
-            OSError: If the journal can't be read.
         """
         if offset >= self.end:
             return self.end

@@ -36,20 +36,12 @@ class JournalSource(Source):
     A feature gets its kind from its first value, or from the file it comes from. If no task is
     configured, the first target determines it: a float means regression, anything else a label. So
     what is learned depends on the samples alone, never on when they arrived.
-
-    Args:
-        journal: The open journal.
-        wait_beyond: Waits until the journal extends beyond an offset.
-        columns: Columns to use, and their kinds.
-
-    Attributes:
-        consumed: Samples that were read, or skipped since they were read by an earlier run.
     """
 
     def __init__(
         self, journal: Journal, wait_beyond: Callable[[int], Awaitable[None]], columns: Columns
     ) -> None:
-        self.consumed: int = 0
+        self.consumed: int = 0  # samples read in this run and by earlier ones
         self._journal = journal
         self._wait_beyond = wait_beyond
         self._columns = columns
@@ -98,7 +90,7 @@ class JournalSource(Source):
         schema = self._schema
         self._format.restore_state({}, self._schema)
         while (task := self._schema.task) is None:
-            await self._next_block()
+            await self.receive()
         self._window, self._offset, self.consumed = window, offset, consumed
         self._schema = schema
         return task
@@ -112,10 +104,6 @@ class JournalSource(Source):
         """Restore the schema."""
         self._schema = schema_from_dict(state["schema"])
 
-    async def receive(self) -> Block | None:
-        """Wait for samples and return the next block; the stream never ends."""
-        return await self._next_block()
-
     def pause(self) -> None:
         """Return nothing until `resume`."""
         if self._running.is_set():
@@ -125,7 +113,8 @@ class JournalSource(Source):
         """Return samples again."""
         self._running.set()
 
-    async def _next_block(self) -> Block:
+    async def receive(self) -> Block:
+        """Wait for samples and return the next block; the stream never ends."""
         while True:
             await self._running.wait()
             left = self._window.left or self._journal.end - self._offset
@@ -166,27 +155,20 @@ class JournalSource(Source):
         """Read the next frames into the window; a frame from a file comes alone."""
         if not self._prefetched or self._prefetched[0][0] != self._offset:
             self._prefetched = deque(self._journal.read(self._offset, READ_BYTES))
-        frames = [self._pop_frame()] if self._prefetched else []
-        while (
-            frames
-            and not frames[0][1].is_from_file
-            and self._prefetched
-            and not self._prefetched[0][1].is_from_file
-        ):
+        head = None
+        frames: list[tuple[int, Frame]] = []
+        while self._prefetched and not (frames and self._prefetched[0][1].is_from_file):
             frames.append(self._pop_frame())
+            if frames[-1][1].is_from_file:
+                head = FileFrameHead.decode(frames[-1][1].head)
+                self._extend_schema(head)
+                break
         bodies, starts, length = [], [], 0
         for offset, frame in frames:
             if frame.samples:
                 starts.append((length, offset + HEADER_BYTES + len(frame.head)))
                 bodies.append(frame.body)
                 length += len(frame.body)
-        head = (
-            FileFrameHead.decode(frames[0][1].head)
-            if frames and frames[0][1].is_from_file
-            else None
-        )
-        if head is not None:
-            self._extend_schema(head)
         self._window = _Window(b"".join(bodies), np.array(starts, np.int64).reshape(-1, 2), 0, head)
 
     def _pop_frame(self) -> tuple[int, Frame]:
@@ -256,13 +238,7 @@ class _Window:
         return self.after(self._data.index(b"\n", self._letters[count - 1]) + 1)
 
     def chunk(self, form: JsonLinesFormat, rows: int, record: int) -> Chunk:
-        """The next samples, up to a rejected record.
-
-        Args:
-            form: Format of the lines.
-            rows: Largest number of samples.
-            record: Number of the first one.
-        """
+        """The next samples, up to a rejected record; the first has number ``record``."""
         records = find_records(self._data, self._at, True, form.rules, rows)
         if self._letters:
             records = records.first(int(np.searchsorted(records.begin, self._letters[0])))

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from streamnet.client.schemas import Event
 from streamnet.daemon.hosting.events import EventLog, Monitor, Rate
 from streamnet.daemon.hosting.hosted_model import HostedModel
-from streamnet.errors import ConfigurationError
 from tests.conftest import Runner
 from tests.daemon.hosted_models import hosting, last_events, learned, settings_of, until
 
@@ -76,11 +75,6 @@ def test_a_new_reader_gets_what_is_still_to_come(run: Runner) -> None:
 
     assert run(main) == [3, 4]
     assert [event.data["number"] for event in log._kept][-2:] == [3, 4]
-
-
-def test_a_log_keeps_at_least_one() -> None:
-    with pytest.raises(ConfigurationError, match="events is 0, but must be >= 1"):
-        EventLog(0)
 
 
 def test_steady_growth_is_told_right_from_the_first_look_on() -> None:

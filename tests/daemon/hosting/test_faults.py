@@ -16,7 +16,7 @@ import pytest
 from streamnet.daemon.hosting import supervisor
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.registry import Registry
-from streamnet.durability.files import FileSystem, LocalFileSystem
+from streamnet.durability.files import FileSystem
 from streamnet.errors import OutputError, StateError
 from tests.conftest import Runner
 from tests.daemon.app_client import client_beside
@@ -145,7 +145,7 @@ class Filling(Faulty):
 
 def test_a_full_disk_refuses_samples_and_nothing_else(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
-        files = Filling(LocalFileSystem())
+        files = Filling(FileSystem())
         async with hosting(tmp_path, files=files) as hosted:
             await hosted.learn(rows(100), key="a")
             await learned(hosted, 100)
@@ -176,7 +176,7 @@ def test_a_model_that_starts_on_a_full_disk_names_it_and_starts_by_itself_when_t
     monkeypatch.setattr(supervisor, "_MIN_RETRY_DELAY", 0.05)
 
     async def main() -> None:
-        files = Filling(LocalFileSystem())
+        files = Filling(FileSystem())
         files.full = True
         async with hosting(tmp_path, files=files) as hosted:
             assert hosted.state == "failed"
@@ -196,7 +196,7 @@ def test_readiness_tells_of_a_disk_that_takes_nothing_as_long_as_it_does(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "_MIN_RETRY_DELAY", 0.05)
-    files = Filling(LocalFileSystem())
+    files = Filling(FileSystem())
     registry = Registry(tmp_path, {"spam": settings_of()}, files=files)
 
     async def ready(http: httpx2.AsyncClient) -> tuple[int, str]:

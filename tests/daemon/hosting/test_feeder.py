@@ -11,7 +11,7 @@ import pytest
 
 from streamnet.client.schemas import Feed
 from streamnet.daemon.hosting.hosted_model import HostedModel
-from streamnet.durability.files import LocalFileSystem
+from streamnet.durability.files import FileSystem
 from streamnet.errors import BusyError, ConfigurationError
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
@@ -33,7 +33,7 @@ class FullForAWhile(Faulty):
     """The real disk, which refuses some writes to the journal and then takes them."""
 
     def __init__(self) -> None:
-        super().__init__(LocalFileSystem(), -1, "ENOSPC")
+        super().__init__(FileSystem(), -1, "ENOSPC")
         self.written = self.refused = 0
 
     def write(self, handle: int, data: bytes) -> int:
@@ -93,7 +93,7 @@ def test_a_file_is_learned_to_its_end_as_it_would_be_by_itself(run: Runner, tmp_
             await until(lambda: hosted.status().scored == hosted.status().learned)
             status, feed, rejected = hosted.status(), feed_of(hosted), hosted.rejected()
             history = hosted.history()
-            fields = hosted.fields
+            fields = hosted.published_model().fields
         assert feed.state == "ended"
         assert (feed.records, feed.file) == (1500, str(tmp_path / "a.csv"))
 

@@ -45,7 +45,7 @@ class Moody(Memory):
 
 
 def make() -> Intake:
-    return Intake(target="y")
+    return Intake("y")
 
 
 async def send(committer: Committer, number: int, outcomes: dict[int, Any], **how: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import pytest
@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 import streamnet.daemon
 from streamnet.client.schemas import Outcome, Receipt
-from streamnet.daemon.journal.delayed_labels import Clock, now
+from streamnet.daemon.journal import delayed_labels
+from streamnet.daemon.journal.delayed_labels import now
 from streamnet.daemon.journal.frames import (
     Frame,
     FrameKind,
@@ -27,6 +28,7 @@ from streamnet.daemon.journal.frames import (
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.predictions import Prediction
 from streamnet.errors import ConfigurationError, ConflictError
+from streamnet.settings.daemon import IntakeSection, parse_model
 
 MOST, AGE, KEYS = 4, 10.0, 3
 IDS = st.sampled_from("abcdefgh")
@@ -35,7 +37,8 @@ ANSWERS = st.sampled_from([Prediction("u", {"u": 0.75, "v": 0.25}, 1), Predictio
 
 
 def make() -> Intake:
-    return Intake(target="y", max_pending=MOST, max_age=AGE, max_keys=KEYS)
+    settings = IntakeSection(max_pending=MOST, max_age=AGE, max_keys=KEYS)
+    return Intake("y", settings)
 
 
 def again(frames: list[Frame]) -> Intake:
@@ -261,7 +264,7 @@ def test_a_label_that_a_model_spells_otherwise_is_scored_as_the_same(known: str,
 
 
 def test_labels_beyond_the_most_are_not_scored() -> None:
-    intake = Intake(target="y", max_pending=5000)
+    intake = Intake("y")
     ids = [str(number) for number in range(1100)]
     answers = [Prediction(one, {one: 1.0}, 1) for one in ids]
     intake.remember(ids, ["{}"] * len(ids), answers, 0.0)
@@ -276,7 +279,7 @@ def test_bounds_of_a_snapshot_hold_for_what_follows_it_until_there_are_others() 
         intake.take(b"{}\n", 1, key=str(number))
         intake.remember([str(number)], ["{}"], [Prediction("u", {}, 1)], 0.0)
     intake.label([("0", "u")], 0.0)
-    small = Intake(target="y", max_pending=1, max_keys=1)
+    small = Intake("y", IntakeSection(max_pending=1, max_keys=1))
     wanted = small.bounds
     small.apply(Frame(FrameKind.SNAPSHOT, intake.snapshot()))
     assert small.bounds == intake.bounds
@@ -294,11 +297,12 @@ def test_bounds_of_a_snapshot_hold_for_what_follows_it_until_there_are_others() 
         ({"max_pending": 0}, "max_pending is 0, but must be >= 1"),
         ({"max_age": 0.0}, "max_age is 0.0, but must be > 0"),
         ({"max_keys": 0}, "max_keys is 0, but must be >= 1"),
+        ({"segment_bytes": 1023}, "segment_bytes is 1023, but must be >= 1024"),
     ],
 )
 def test_bounds_have_rules(bound: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        Intake(target="y", **bound)
+        parse_model({"source": {"target": "y"}, "intake": bound})
 
 
 def test_samples_without_target_are_told_by_the_receipt_and_counted_by_who_rejects_them() -> None:
@@ -340,14 +344,15 @@ def test_the_clock_of_the_process_tells_the_time() -> None:
 
 @pytest.mark.parametrize("jump", [YEARS, -YEARS])
 def test_what_waits_for_its_label_ages_as_before_when_the_machine_s_time_is_set(
-    jump: float,
+    jump: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wall, steady = [1e9], [0.0]
-    clock = Clock(wall=lambda: wall[0], steady=lambda: steady[0])
-    intake = Intake(target="y", max_age=100.0)
-    intake.remember(["monday"], ['{"x": 1}'], [Prediction("a", None, 0)], clock())
+    wall, steady = [time()], [monotonic()]
+    monkeypatch.setattr(delayed_labels, "time", lambda: wall[0])
+    monkeypatch.setattr(delayed_labels, "monotonic", lambda: steady[0])
+    intake = Intake("y", IntakeSection(max_age=100.0))
+    intake.remember(["monday"], ['{"x": 1}'], [Prediction("a", None, 0)], now())
     wall[0] += jump
     steady[0] += 99.0
-    assert intake.tick(clock()) is None
+    assert intake.tick(now()) is None
     steady[0] += 2.0
-    assert intake.tick(clock()) is not None
+    assert intake.tick(now()) is not None

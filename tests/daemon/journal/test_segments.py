@@ -18,7 +18,7 @@ from streamnet.daemon.journal.frames import (
 )
 from streamnet.daemon.journal.segments import Journal
 from streamnet.durability.files import PARTIAL_SUFFIX, FileSystem
-from streamnet.errors import ConfigurationError, DamagedStateError, StateError
+from streamnet.errors import DamagedStateError, StateError
 from tests.durability.disks import FAULTS, Faulty, Killed, Memory, disk_after
 
 FOLDER = Path("/journal")
@@ -231,11 +231,6 @@ def test_what_is_tried_out_leaves_nothing_wherever_it_goes_wrong() -> None:
                 journal.sync()
                 assert numbers(journal) == [0, 1]
             assert numbers(opened(disk)) == ([0] if files.dead else [0, 1])
-
-
-def test_a_segment_has_a_least_size() -> None:
-    with pytest.raises(ConfigurationError, match="segment_bytes is 1023, but must be >= 1024"):
-        Journal(FOLDER, segment_bytes=1023)
 
 
 # ------------------------------------------------------------------------------- faults

@@ -163,7 +163,7 @@ class _SlotResponse(Response):
 
 def _predict_slice(hosted: HostedModel, lines: bytes, before: int) -> bytes:
     """Predict some lines, which ``before`` others precede."""
-    samples = decode_block(lines, hosted.fields) or _decode_samples(lines, before)
+    samples = decode_block(lines, hosted.published_model().fields) or _decode_samples(lines, before)
     count, rows = len(samples), _count_rows_at_once(hosted)
     texts = []
     for start in range(0, count, rows):
@@ -185,7 +185,7 @@ def _find_line(lines: bytes, number: int) -> int:
 
 def _count_rows_at_once(hosted: HostedModel) -> int:
     """Number of samples whose probabilities may be held at a time."""
-    return max(1, _MAX_PROBABILITIES // max(1, len(hosted.known_labels)))
+    return max(1, _MAX_PROBABILITIES // max(1, len(hosted.published_model().labels)))
 
 
 def _encode_predictions(predictions: Predictions) -> bytes:
