@@ -16,13 +16,13 @@ from streamnet.settings.daemon import ServeSection, load
 from tests.cli.invocation import Cli, write
 
 
-def test_the_example_says_the_defaults(repository: Path) -> None:
+def test_the_example_has_the_defaults(repository: Path) -> None:
     given = load(repository / "config" / "serve.toml").serve
     assert given == ServeSection()
     assert build_limits(given) == Limits()
 
 
-def test_what_is_given_is_used() -> None:
+def test_configured_values_are_used() -> None:
     given = ServeSection(
         port=1,
         hosts="a.example",  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def test_what_is_given_is_used() -> None:
     assert (limits.max_body, limits.max_rate) == (10, 5)
 
 
-def test_tokens_are_read_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_reloaded(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STREAMNET_TOKEN", raising=False)
     write("tokens", "first-first-first read").chmod(0o600)
     config = write("serve.toml", "[serve]\ntoken_file = 'tokens'\n")
@@ -84,7 +84,7 @@ def test_a_run_file_that_cannot_be_served_is_one_line(
         ("models/x/model.json", 78, "models/x/model.json: "),
     ],
 )
-def test_what_models_can_not_begin_with_is_one_line_and_no_other_start_helps(
+def test_a_folder_that_models_cannot_start_from_is_one_line_and_prevents_restarts(
     cli: Cli,
     repository: Path,
     monkeypatch: pytest.MonkeyPatch,

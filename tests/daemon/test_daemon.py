@@ -72,7 +72,7 @@ def until_learned(client: Client, count: int) -> Status:
     return status
 
 
-def test_a_daemon_learns_answers_and_goes_on_after_a_stop(run_file: Path, tmp_path: Path) -> None:
+def test_a_daemon_learns_predicts_and_resumes_after_a_stop(run_file: Path, tmp_path: Path) -> None:
     with daemon(run_file) as server, Client(server.url) as client:
         assert client.learn("lamp", samples(2000)).last == 1999
         status = until_learned(client, 2000)
@@ -156,13 +156,13 @@ def test_a_second_daemon_on_the_same_folder_is_refused_before_it_listens(run_fil
         assert client.status("lamp").state == "learning"
 
 
-def test_a_run_file_with_faults_is_told(run_file: Path) -> None:
+def test_errors_of_a_run_file_are_reported(run_file: Path) -> None:
     run_file.write_text("[serve]\nprt = 1\n[model.lamp]\nsource.targt = 'x'\n")
     with pytest.raises(AssertionError, match=r"serve\.prt(.|\n)*targt"):
         Server([sys.executable, "-m", "streamnet", "serve", str(run_file)])
 
 
-def test_what_a_daemon_has_learned_can_not_be_verified(tmp_path: Path) -> None:
+def test_the_state_of_a_daemon_cannot_be_verified(tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             await hosted.learn(rows(100))

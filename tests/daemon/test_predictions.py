@@ -38,7 +38,7 @@ async def ask(together: MicroBatcher, found: dict[int, Any], number: int, count:
         found[number] = "refused"
 
 
-def test_what_comes_at_once_is_one_call() -> None:
+def test_concurrent_predictions_are_one_call() -> None:
     model, found = Doubling(), {}  # type: ignore[var-annotated]
 
     async def main() -> None:
@@ -53,7 +53,7 @@ def test_what_comes_at_once_is_one_call() -> None:
     assert found == {number: [2.0 * number] * number for number in range(1, 6)} | {9: [18.0]}
 
 
-def test_who_sends_a_wrong_sample_spoils_nobody_elses_answer() -> None:
+def test_a_wrong_sample_does_not_affect_other_callers() -> None:
     async def main() -> dict[str, Any]:
         together, found = MicroBatcher(Doubling()), {}
 
@@ -72,7 +72,7 @@ def test_who_sends_a_wrong_sample_spoils_nobody_elses_answer() -> None:
     assert anyio.run(main) == {"good": [2.0], "bad": "x is absent", "fine": [6.0]}
 
 
-def test_an_error_that_is_nobodys_fault_reaches_all() -> None:
+def test_an_internal_error_reaches_all_callers() -> None:
     def broken(samples: Sequence[Any]) -> Predictions:
         raise RuntimeError("broken")
 
@@ -83,7 +83,7 @@ def test_an_error_that_is_nobodys_fault_reaches_all() -> None:
     anyio.run(main)
 
 
-def test_others_get_their_answers_when_the_first_is_cancelled_by_asyncio_itself() -> None:
+def test_others_get_predictions_when_asyncio_cancels_the_first_caller() -> None:
     async def main() -> None:
         together, found = MicroBatcher(Doubling()), {}  # type: ignore[var-annotated]
         first = asyncio.create_task(ask(together, found, 1, 1))

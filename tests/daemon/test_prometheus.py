@@ -19,7 +19,7 @@ def scrape(status: Status, *unknown: str) -> str:
     return Metrics(lambda: {"wine": model}).text()  # type: ignore[dict-item]
 
 
-def test_an_unknown_counter_is_left_out_since_its_return_would_look_like_growth() -> None:
+def test_an_unknown_counter_is_omitted_since_its_return_would_look_like_growth() -> None:
     text = scrape(Status(name="wine", state="failed", predicted=3), "accepted", "in_flight")
     assert 'streamnet_predicted_total{model="wine"} 3.0' in text
     assert 'streamnet_accepted_total{model="wine"}' not in text

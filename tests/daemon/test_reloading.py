@@ -83,7 +83,7 @@ def samples(count: int, start: int) -> list[dict[str, object]]:
     ]
 
 
-def test_a_hang_up_before_a_daemon_has_begun_waits_until_it_has(tmp_path: Path) -> None:
+def test_a_hangup_before_the_daemon_listens_is_delayed(tmp_path: Path) -> None:
     path = tmp_path / "serve.toml"
     write(path, "lamp")
     text = path.read_text()
@@ -104,7 +104,7 @@ def test_a_hang_up_before_a_daemon_has_begun_waits_until_it_has(tmp_path: Path) 
         process.kill()
 
 
-def test_a_run_file_is_read_again_while_samples_come(tmp_path: Path) -> None:
+def test_a_run_file_is_reloaded_while_samples_arrive(tmp_path: Path) -> None:
     path = tmp_path / "serve.toml"
     write(path, "lamp")
     with daemon(path) as (server, lines), Client(server.url) as client:
@@ -161,7 +161,7 @@ def test_a_run_file_is_read_again_while_samples_come(tmp_path: Path) -> None:
         assert client.learn("lamp", samples(1, 0)).first == 10 * len(sent)
 
 
-def test_a_model_made_over_http_keeps_its_name(tmp_path: Path) -> None:
+def test_a_model_created_over_http_keeps_its_name(tmp_path: Path) -> None:
     path = tmp_path / "serve.toml"
     write(path)
     with daemon(path) as (server, lines), Client(server.url) as client:
@@ -171,7 +171,7 @@ def test_a_model_made_over_http_keeps_its_name(tmp_path: Path) -> None:
         assert client.status("mine").target == "z"
 
 
-def test_a_model_that_is_being_deleted_holds_up_the_whole_run_file(
+def test_a_model_being_deleted_keeps_the_whole_run_file_from_being_reloaded(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "serve.toml"
@@ -226,7 +226,7 @@ def shown(server: Server) -> str:
         return sha256(secure.getpeercert(binary_form=True) or b"").hexdigest()
 
 
-def test_a_new_certificate_is_shown_to_new_connections(tmp_path: Path) -> None:
+def test_new_connections_get_a_new_certificate(tmp_path: Path) -> None:
     path = tmp_path / "serve.toml"
     files = f"tls_certificate = '{tmp_path}/cert.pem'\ntls_key = '{tmp_path}/key.pem'\n"
     certify(tmp_path, "first")
@@ -243,7 +243,7 @@ def test_a_new_certificate_is_shown_to_new_connections(tmp_path: Path) -> None:
         assert shown(server) == second
 
 
-def test_a_certificate_that_can_not_be_shown_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_certificate_that_cannot_be_loaded_is_reported_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "serve.toml"
     files = f"tls_certificate = '{tmp_path}/cert.pem'\ntls_key = '{tmp_path}/key.pem'\n"
     write(path, serve=files)

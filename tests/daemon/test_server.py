@@ -42,14 +42,14 @@ def head(server: Server, *lines: str) -> bytes:
     return "\r\n".join((*start, "Content-Type: application/json", *lines, "", "")).encode()
 
 
-def test_who_sends_no_headers_is_sent_away(strict: Server) -> None:
+def test_a_connection_without_headers_is_closed(strict: Server) -> None:
     with connected(strict) as connection:
         begun = monotonic()
         assert said(connection).startswith(b"HTTP/1.1 408 ")
         assert monotonic() - begun < 3
 
 
-def test_who_sends_headers_drop_by_drop_is_sent_away(strict: Server) -> None:
+def test_headers_that_are_too_slow_are_refused(strict: Server) -> None:
     with connected(strict) as connection:
         begun = monotonic()
         connection.settimeout(0.1)
@@ -64,7 +64,7 @@ def test_who_sends_headers_drop_by_drop_is_sent_away(strict: Server) -> None:
         assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_second_request_has_its_own_time(strict: Server) -> None:
+def test_a_second_request_has_its_own_deadline(strict: Server) -> None:
     with connected(strict) as connection:
         get = f"GET /healthz HTTP/1.1\r\nHost: {strict.host}:{strict.port}\r\n"
         connection.sendall(f"{get}\r\n".encode())
@@ -73,7 +73,7 @@ def test_a_second_request_has_its_own_time(strict: Server) -> None:
         assert b"HTTP/1.1 408 " in said(connection)
 
 
-def test_who_sends_a_body_too_slowly_is_sent_away(strict: Server) -> None:
+def test_a_body_that_is_too_slow_is_refused(strict: Server) -> None:
     with connected(strict) as connection:
         connection.sendall(head(strict, "Content-Length: 100") + b"{")
         answer = said(connection)
@@ -96,13 +96,15 @@ def test_one_connection_too_many_is_refused(strict: Server) -> None:
             connection.close()
 
 
-def test_a_length_that_is_too_much_is_refused_before_it_comes(strict: Server) -> None:
+def test_a_body_that_declares_too_great_a_length_is_refused_before_it_arrives(
+    strict: Server,
+) -> None:
     with connected(strict) as connection:
         connection.sendall(head(strict, "Content-Length: 99999999999"))
         assert said(connection).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_server_ends_in_time_and_tells_those_who_follow(tmp_path: Path) -> None:
+def test_a_server_stops_in_time_and_ends_event_streams(tmp_path: Path) -> None:
     with (
         running() as server,
         httpx2.Client(base_url=server.url) as http,
@@ -120,7 +122,7 @@ def test_a_server_ends_in_time_and_tells_those_who_follow(tmp_path: Path) -> Non
     assert messages == ["ready", "stopping"]
 
 
-def test_a_server_whose_models_are_still_starting_ends_as_well() -> None:
+def test_a_server_whose_models_are_starting_can_be_stopped() -> None:
     with running({"state": "starting"}) as server:
         code, logged = server.end(signal.SIGTERM)
     assert (code, [json.loads(line)["message"] for line in logged.splitlines()]) == (
@@ -129,7 +131,7 @@ def test_a_server_whose_models_are_still_starting_ends_as_well() -> None:
     )
 
 
-def test_what_is_at_work_is_answered_before_the_end() -> None:
+def test_active_requests_are_answered_before_the_stop() -> None:
     with running() as server, connected(server) as connection:
         body = b'{"sample": {"x": 1}}'
         connection.sendall(head(server, f"Content-Length: {len(body)}") + body[:5])
@@ -140,7 +142,7 @@ def test_what_is_at_work_is_answered_before_the_end() -> None:
         assert server.end()[0] == 0
 
 
-def test_who_never_finishes_holds_up_no_end() -> None:
+def test_a_request_that_never_finishes_does_not_delay_the_stop() -> None:
     with running({"address": {"drain_seconds": 0.5}}) as server, connected(server) as connection:
         connection.sendall(head(server, "Content-Length: 100") + b"{")
         begun = monotonic()
@@ -161,7 +163,7 @@ def test_a_second_signal_ends_at_once() -> None:
         assert monotonic() - begun < 15
 
 
-def test_tokens_are_read_again_at_sighup(tmp_path: Path) -> None:
+def test_sighup_reloads_tokens(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("first-first-first read\n")
     tokens.chmod(0o600)
@@ -187,7 +189,7 @@ def test_tokens_are_read_again_at_sighup(tmp_path: Path) -> None:
         assert status("second-second-second") == 200
 
 
-def test_a_service_manager_is_told(tmp_path: Path) -> None:
+def test_a_service_manager_is_notified(tmp_path: Path) -> None:
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
@@ -219,14 +221,14 @@ def made_certificate(folder: Path, *more: str) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
-def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+def test_a_key_with_a_passphrase_is_refused_without_a_prompt(tmp_path: Path) -> None:
     certificate, key = made_certificate(tmp_path, "-passout", "pass:secret")
     settings = ServeSection(tls_certificate=str(certificate), tls_key=str(key))
     with pytest.raises(ConfigurationError, match=r"key\.pem is encrypted, but must be a key with"):
         Address(settings).check_certificate()
 
 
-def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
+def test_tls_is_used_if_there_is_a_certificate(tmp_path: Path) -> None:
     certificate, key = made_certificate(tmp_path, "-nodes")
     address = {"tls_certificate": str(certificate), "tls_key": str(key)}
     trust = ssl.create_default_context(cafile=certificate)
@@ -235,7 +237,7 @@ def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
         assert http.get(f"{server.url}/healthz").json() == {"status": "ok"}
 
 
-def test_others_are_not_let_in_without_a_token() -> None:
+def test_other_machines_need_a_token() -> None:
     async def main() -> None:
         await serve(StandInRegistry(), ServeSection(host="0.0.0.0", port=0))  # type: ignore[arg-type]
 
@@ -245,7 +247,7 @@ def test_others_are_not_let_in_without_a_token() -> None:
         anyio.run(main)
 
 
-def test_a_port_that_is_taken_is_told_as_what_may_pass() -> None:
+def test_a_port_in_use_is_reported_as_temporary() -> None:
     with Address(ServeSection(port=0)).listen() as taken:
         port = taken.getsockname()[1]
         told = f"^can't listen on 127.0.0.1:{port}: Address already in use$"
@@ -254,14 +256,14 @@ def test_a_port_that_is_taken_is_told_as_what_may_pass() -> None:
     assert not isinstance(caught.value, ConfigurationError)  # after which no service is restarted
 
 
-def test_an_address_of_somebody_else_is_told_once() -> None:
+def test_an_address_of_another_machine_is_reported_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Address(ServeSection(host="8.8.8.8", port=18412)).listen()
     told = "can't listen on 8.8.8.8:18412: Cannot assign requested address"
     assert str(caught.value) == told
 
 
-def test_who_asks_for_a_websocket_fills_no_log_with_advice() -> None:
+def test_websocket_requests_log_no_warnings() -> None:
     wish = b"GET /healthz HTTP/1.1\r\nhost: %s\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
     with running() as server:
         with connected(server) as connection:
@@ -280,7 +282,9 @@ def test_who_asks_for_a_websocket_fills_no_log_with_advice() -> None:
         ({"host": "fd00::7"}, {"[fd00::7]:80"}),
     ],
 )
-def test_names_are_those_of_the_interface_and_those_given(address: dict, names: set[str]) -> None:
+def test_names_are_those_of_the_interface_and_configured_ones(
+    address: dict, names: set[str]
+) -> None:
     bare = {name.removesuffix(":80") for name in names if name.endswith(":80")}
     assert Address(ServeSection(**address)).names(80) == names | bare
     assert Address(ServeSection(**address)).names(8080) == {
@@ -299,7 +303,7 @@ def test_names_are_those_of_the_interface_and_those_given(address: dict, names: 
         ("[fd00::7]:443", {"[fd00::7]", "[fd00::7]:443"}),
     ],
 )
-def test_a_proxy_on_a_standard_port_may_stand_in_front(host: str, names: set[str]) -> None:
+def test_a_proxy_may_use_a_standard_port(host: str, names: set[str]) -> None:
     own = Address(ServeSection(port=18412)).names(18412)
     assert "localhost" not in own  # a name that nobody gave has the daemon's port
     assert Address(ServeSection(port=18412, hosts=(host,))).names(18412) == names | own
@@ -308,7 +312,7 @@ def test_a_proxy_on_a_standard_port_may_stand_in_front(host: str, names: set[str
 @pytest.mark.parametrize(
     "wrong", [{"port": 70_000}, {"tls_certificate": "a"}, {"drain_seconds": 0.0}]
 )
-def test_an_address_that_makes_no_sense_is_refused(wrong: dict) -> None:
+def test_an_invalid_address_is_refused(wrong: dict) -> None:
     with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))}"):
         validate_settings(DaemonSettings, {"serve": wrong})
 
@@ -339,7 +343,7 @@ def test_each_record_is_a_line_of_json(restored: None) -> None:
     assert "ValueError: broken" in second["traceback"]
 
 
-def test_requests_that_are_given_up_at_the_end_leave_no_tracebacks(restored: None) -> None:
+def test_requests_cancelled_at_the_end_leave_no_tracebacks(restored: None) -> None:
     out = io.StringIO()
     log_as_json("info", out)
     logger = logging.getLogger("uvicorn.error")
@@ -362,7 +366,9 @@ def test_a_state_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstra
 
 
 @pytest.mark.parametrize("address", ["", "relative", "/absent/socket"])
-def test_nobody_there_is_no_error(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_a_missing_service_manager_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     assert not notify("READY=1")
 
@@ -371,7 +377,7 @@ def test_nobody_there_is_no_error(monkeypatch: pytest.MonkeyPatch, address: str)
     ("given", "process", "seconds"),
     [("3000000", None, 3.0), ("3000000", "1", None), ("", None, None), ("0", None, None)],
 )
-def test_a_watchdog_is_of_this_process_alone(
+def test_a_watchdog_applies_to_this_process_only(
     monkeypatch: pytest.MonkeyPatch, given: str, process: str | None, seconds: float | None
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", given)

@@ -15,7 +15,7 @@ from tests.durability.disks import Faulty, Memory
 PATH = Path("/out/rows.csv")
 
 
-def test_it_goes_on_behind_any_length(tmp_path: Path) -> None:
+def test_it_resumes_after_any_length(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     for length in (*range(11), 4095, 4096, 4097, 10_000):
         text = "".join(str(i % 7) for i in range(length))
@@ -36,7 +36,7 @@ def test_it_goes_on_behind_any_length(tmp_path: Path) -> None:
         file.close()
 
 
-def test_another_file_is_an_error_that_says_so_and_is_left_as_it_is(tmp_path: Path) -> None:
+def test_another_file_is_an_error_and_stays_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     file = AppendedFile(path, "rows")
     file.start()
@@ -68,7 +68,7 @@ def test_only_a_file_that_holds_something_is_not_empty(tmp_path: Path) -> None:
         AppendedFile(path / "rows.csv", "rows").check_empty()
 
 
-def test_what_a_full_disk_does_not_take_waits_and_comes_in_order(
+def test_data_waits_for_a_full_disk_and_is_written_in_order(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     disk = Memory()
@@ -109,7 +109,7 @@ def test_more_than_can_wait_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
     assert not file.is_open
 
 
-def test_little_is_not_written_before_it_is_worth_a_call() -> None:
+def test_small_writes_are_buffered() -> None:
     disk = Memory()
     file = AppendedFile(PATH, "rows", files=disk)
     file.start()
@@ -144,7 +144,7 @@ class Forgetful(Memory):
         return super().open_truncated_at(path, length)
 
 
-def test_what_an_fsync_that_failed_has_lost_is_written_again() -> None:
+def test_data_lost_by_a_failed_fsync_is_written_again() -> None:
     disk = Forgetful({2, 5, 6})
     file = AppendedFile(PATH, "rows", files=disk)
     file.start()
@@ -162,7 +162,7 @@ def test_what_an_fsync_that_failed_has_lost_is_written_again() -> None:
     assert synced == 60
 
 
-def test_too_much_to_be_written_again_is_an_error_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_much_to_be_written_again_is_a_permanent_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(safe_file, "_MAX_BUFFERED_BYTES", 100)
     file = AppendedFile(PATH, "rows", files=Forgetful({0}))
     file.start()

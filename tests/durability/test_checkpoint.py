@@ -61,7 +61,7 @@ def test_large_arrays_are_written_as_they_are_and_small_ones_together() -> None:
     assert len(encode_parts({"a": np.arange(3), "b": np.arange(5)})) == 1
 
 
-def test_every_flipped_bit_and_every_cut_is_noticed(counted: Counted) -> None:
+def test_every_flipped_bit_and_every_truncation_is_detected(counted: Counted) -> None:
     data = encode(TREE)
     for place in range(8 * len(data)):
         wrong = bytearray(data)
@@ -92,7 +92,7 @@ def sealed(data: bytes) -> bytes:
         (struct.pack("<8sIIQ", b"PNG", 1, 2, 0) + b"{}", "not a checkpoint"),
     ],
 )
-def test_a_file_that_was_made_wrong_on_purpose_is_refused(frame: bytes, why: str) -> None:
+def test_a_maliciously_crafted_file_is_refused(frame: bytes, why: str) -> None:
     with pytest.raises(CorruptCheckpointError, match=why):
         decode(sealed(frame))
 
@@ -127,7 +127,7 @@ def there_and_back(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(st.dictionaries(st.text(), TREES, max_size=4))
-def test_every_tree_comes_back_to_the_bit(tree: dict[str, Any]) -> None:
+def test_every_tree_is_restored_bit_for_bit(tree: dict[str, Any]) -> None:
     assert differences(there_and_back(tree), tree) == []
 
 
@@ -137,7 +137,7 @@ def test_numbers_of_numpy_tuples_and_keys_of_any_kind_come_back_as_plain_values(
 
 
 @pytest.mark.parametrize("value", [b"bytes", object(), np.array(["text"], object), {"a": 1j}])
-def test_what_is_not_plain_is_refused(value: Any) -> None:
+def test_values_that_are_not_plain_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="can't be kept"):
         flatten({"value": value})
 
@@ -155,6 +155,6 @@ def test_what_is_not_plain_is_refused(value: Any) -> None:
         b'{"a":' * 100_000,
     ],
 )
-def test_a_header_that_makes_no_sense_is_an_error_and_nothing_worse(text: bytes) -> None:
+def test_a_meaningless_header_is_an_error_and_nothing_worse(text: bytes) -> None:
     with pytest.raises(ValueError, match="header"):
         unflatten(text, memoryview(bytes(8)))

@@ -19,7 +19,7 @@ def test_a_simulated_disk_passes_no_call_to_the_real_one(disk: type[FileSystem])
     assert {name for name in vars(FileSystem) if not name.startswith("_")} <= set(vars(disk))
 
 
-def test_what_was_there_is_replaced(tmp_path: Path) -> None:
+def test_existing_content_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a longer old content")
     write_durably(path, b"new")
@@ -110,7 +110,7 @@ def report(path: str, *, replaced: bool = True) -> OutputPath:
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-def test_an_output_that_can_be_written_is_neither_made_nor_changed(replaced: bool) -> None:
+def test_a_writable_output_is_neither_created_nor_changed(replaced: bool) -> None:
     Path("old.json").write_text("old")
     before = Path("old.json").stat()
     check_output_paths(
@@ -121,7 +121,7 @@ def test_an_output_that_can_be_written_is_neither_made_nor_changed(replaced: boo
     assert Path("old.json").stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_a_folder_and_a_folder_that_is_not_there_are_refused() -> None:
+def test_a_folder_and_a_path_in_a_missing_folder_are_refused() -> None:
     Path("folder.json").mkdir()
     assert refusal(report("folder.json")) == "report is 'folder.json', but that is a folder"
     assert refusal(report("no/r.json")) == "report is 'no/r.json', but its folder does not exist"
@@ -136,21 +136,21 @@ def test_an_input_is_not_overwritten_whatever_it_is_called(given: str) -> None:
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
-def test_an_input_is_not_overwritten_by_way_of_a_link(link: object) -> None:
+def test_an_input_is_not_overwritten_through_a_link(link: object) -> None:
     Path("data.json").write_text("data")
     assert callable(link)
     link("data.json", "other.json")
     assert WHAT in refusal(report("other.json"), **{"data.json": WHAT})
 
 
-def test_a_name_that_looks_like_a_pattern_but_exists_stands_for_itself() -> None:
+def test_an_existing_name_that_looks_like_a_pattern_stands_for_itself() -> None:
     for name in ("a[1].json", "a1.json"):
         Path(name).write_text("data")
     check_output_paths([report("a1.json")], {"a[1].json": WHAT})
     assert WHAT in refusal(report("a[1].json"), **{"a[1].json": WHAT})
 
 
-def test_standard_input_is_no_file_that_could_be_overwritten() -> None:
+def test_standard_input_cannot_be_overwritten() -> None:
     check_output_paths([OutputPath("dead_letters", "-")], {"-": WHAT})
 
 
@@ -165,7 +165,7 @@ def test_a_device_may_be_written() -> None:
     check_output_paths([OutputPath("dead_letters", os.devnull, replaced=False)])
 
 
-def test_a_pipe_is_not_waited_for() -> None:
+def test_a_pipe_does_not_block_the_check() -> None:
     os.mkfifo("pipe")
     check_output_paths([OutputPath("dead_letters", "pipe", replaced=False)])
 
@@ -177,7 +177,7 @@ def test_a_folder_that_takes_no_file_is_refused_even_where_permissions_allow_it(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_what_permissions_forbid_is_refused() -> None:
+def test_files_without_permission_are_refused() -> None:
     Path("locked").mkdir(mode=0o700)
     for name in ("locked/old.json", "old.json"):
         Path(name).write_text("old")

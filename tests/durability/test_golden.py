@@ -18,7 +18,7 @@ from tests.durability.killed_runs import write_stream
 RELEASES = sorted(path.name for path in FOLDER.glob("release-*"))
 
 
-def test_there_is_a_golden_state() -> None:
+def test_a_golden_state_exists() -> None:
     assert "release-0.1.0" in RELEASES
 
 

@@ -24,9 +24,7 @@ def test_the_page_shows_the_stored_figures() -> None:
     assert shown(PAGE.read_text("utf-8")) == table(load())
 
 
-def test_every_stored_figure_is_of_a_test_that_is_there_and_of_a_proof_that_is_told(
-    repository: Path,
-) -> None:
+def test_every_stored_figure_belongs_to_a_test_and_a_documented_proof(repository: Path) -> None:
     figures = load()
     assert {figure.proof for figure in figures.values()} == set(PROOFS)
     for name in figures:
@@ -42,7 +40,7 @@ def report(when: str, outcome: Any, *, long: bool = False) -> pytest.TestReport:
     )  # fmt: skip
 
 
-def test_only_what_a_test_that_passed_has_counted_is_kept() -> None:
+def test_only_counts_of_passed_tests_are_kept() -> None:
     collector = Collector()
     for when, outcome in (("setup", "passed"), ("call", "failed"), ("call", "skipped")):
         collector.pytest_runtest_logreport(report(when, outcome))
@@ -51,7 +49,7 @@ def test_only_what_a_test_that_passed_has_counted_is_kept() -> None:
     assert collector.figures == {"tests/a.py::test": Figure("kills", 7, [2], True, 1.3)}
 
 
-def test_the_table_adds_up_what_short_and_long_tests_have_counted() -> None:
+def test_the_table_adds_up_counts_of_short_and_long_tests() -> None:
     figures = {
         "a": Figure("kills", 1500, [1], False, 4.4),
         "b": Figure("kills", 30, [2], False, 5.2),
@@ -64,7 +62,7 @@ def test_the_table_adds_up_what_short_and_long_tests_have_counted() -> None:
     assert lines[3] == f"| {PROOFS['calls']} | 5 in 0 s |  |  |"
 
 
-def test_a_page_without_a_place_for_the_table_is_told() -> None:
+def test_a_page_without_a_place_for_the_table_is_an_error() -> None:
     assert shown(f"a\n{BEGIN}\n| b |\n\n{END}c") == "| b |\n"
     with pytest.raises(ValueError, match="figures: begin"):
         shown("nothing")

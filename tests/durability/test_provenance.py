@@ -50,7 +50,7 @@ def test_a_lost_doubled_or_swapped_sample_shows(i: int, j: int, fault: str) -> N
     assert (ledger_of(order, [64]).value() == WHOLE) == (fault == "swap" and i == j)
 
 
-def test_another_source_candidate_number_or_event_shows() -> None:
+def test_another_source_candidate_number_or_event_changes_the_hash() -> None:
     found = set()
     for source, serial, first in (("a", 0, 0), ("b", 0, 0), ("a", 1, 0), ("a", 0, 1)):
         ledger = Ledger()

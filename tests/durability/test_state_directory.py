@@ -55,7 +55,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_of_many_at_once_exactly_one_wins_and_a_killed_one_is_no_obstacle(tmp_path: Path) -> None:
+def test_exactly_one_of_many_writers_wins_and_a_killed_one_is_no_obstacle(tmp_path: Path) -> None:
     children = [start(tmp_path) for _ in range(6)]
     try:
         codes: list[int] = []
@@ -93,7 +93,7 @@ def test_a_full_disk_does_not_keep_a_run_from_its_lock() -> None:
     WriterLock(Path("/state"), files=Faulty(Memory(), 0, "ENOSPC", times=99)).close()
 
 
-def test_a_lock_whose_folder_was_replaced_is_held_no_more(tmp_path: Path) -> None:
+def test_a_lock_is_lost_when_its_folder_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
     lock = WriterLock(folder)
@@ -111,7 +111,7 @@ def test_a_lock_whose_folder_was_replaced_is_held_no_more(tmp_path: Path) -> Non
     lock.check()
 
 
-def test_what_a_crash_left_incomplete_is_removed(tmp_path: Path) -> None:
+def test_incomplete_files_of_a_crash_are_removed(tmp_path: Path) -> None:
     folder = StateDirectory(tmp_path)
     folder.open()
     folder.close()
@@ -267,7 +267,7 @@ def test_all_damaged_is_an_error_that_names_each(tmp_path: Path) -> None:
         Generations(tmp_path).newest()
 
 
-def test_one_that_is_not_there_is_an_error_that_tells_what_is(tmp_path: Path) -> None:
+def test_a_missing_generation_is_an_error_that_lists_the_existing_ones(tmp_path: Path) -> None:
     generations = Generations(tmp_path)
     with pytest.raises(StateError, match="no generation 4; there is none"):
         generations.load(4)
@@ -281,7 +281,7 @@ def test_fewer_than_three_are_refused(tmp_path: Path) -> None:
         Generations(tmp_path, keep=2)
 
 
-def test_an_old_one_that_cannot_be_removed_is_no_failure_and_goes_later() -> None:
+def test_an_old_generation_that_cannot_be_removed_is_removed_later() -> None:
     disk = Memory()
     for_unlink = Faulty(disk, 20, "EIO")  # the sixth call of the fourth save
     writer = Writer(for_unlink)
@@ -337,7 +337,7 @@ def power_cuts() -> int:
     ],
     ids=lambda fault: fault.__name__,
 )
-def test_a_wrong_way_of_writing_is_noticed(
+def test_an_unsafe_way_of_writing_is_detected(
     monkeypatch: pytest.MonkeyPatch,
     counted: Counted,
     fault: Callable[..., None],
@@ -349,7 +349,7 @@ def test_a_wrong_way_of_writing_is_noticed(
     counted("mutants", 1)
 
 
-def test_removing_the_old_before_the_new_is_durable_is_noticed(
+def test_removing_the_old_before_the_new_is_durable_is_detected(
     monkeypatch: pytest.MonkeyPatch, counted: Counted
 ) -> None:
     write = write_durably
@@ -366,7 +366,7 @@ def test_removing_the_old_before_the_new_is_durable_is_noticed(
     counted("mutants", 1)
 
 
-def test_keeping_one_generation_only_is_noticed(
+def test_keeping_only_one_generation_is_detected(
     monkeypatch: pytest.MonkeyPatch, counted: Counted
 ) -> None:
     monkeypatch.setattr(module, "MIN_GENERATIONS", 1)
@@ -378,7 +378,7 @@ def test_keeping_one_generation_only_is_noticed(
     counted("mutants", 1)
 
 
-def test_a_reader_that_trusts_content_is_noticed(
+def test_a_reader_that_trusts_content_is_detected(
     monkeypatch: pytest.MonkeyPatch, counted: Counted
 ) -> None:
     def trusting(data: bytes):
@@ -509,7 +509,7 @@ def test_the_pointer_can_name_an_earlier_one_or_none(tmp_path: Path) -> None:
     assert read_pointer(tmp_path) is None
 
 
-def test_models_of_before_a_rollback_go_first_whatever_their_numbers(tmp_path: Path) -> None:
+def test_models_of_a_rolled_back_lineage_are_removed_first(tmp_path: Path) -> None:
     publisher, rolled_back = ModelPublisher(tmp_path, keep=3), "fedcba9876543210"
     for generation in range(5, 9):
         publisher.publish(model(generation), generation, LINEAGE, 10 * generation)
@@ -523,7 +523,7 @@ def test_models_of_before_a_rollback_go_first_whatever_their_numbers(tmp_path: P
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"file": 1}'])
-def test_a_pointer_that_makes_no_sense_is_an_error(tmp_path: Path, content: str) -> None:
+def test_a_damaged_pointer_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / POINTER).write_text(content)
     with pytest.raises(StateError, match=r"current\.json can't be read"):
         read_pointer(tmp_path)

@@ -51,12 +51,12 @@ def prove(memory_folder: Path, shim: Path, counted: Counted) -> Proof:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_system_call_in_four_goes_wrong(prove: Proof, fault: str) -> None:
+def test_every_fourth_system_call_fails(prove: Proof, fault: str) -> None:
     prove(fault, 4)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_system_call_goes_wrong(prove: Proof, fault: str) -> None:
+def test_every_system_call_fails(prove: Proof, fault: str) -> None:
     prove(fault, 1)

@@ -34,9 +34,7 @@ async def all_after(log: EventLog, after: int | None) -> list[Event]:
 
 
 @given(st.integers(0, 30), st.integers(0, 40), st.integers(1, 12))
-def test_what_a_reader_gets_is_whole_or_says_what_is_missing(
-    count: int, seen: int, most: int
-) -> None:
+def test_a_reader_gets_every_event_or_a_gap(count: int, seen: int, most: int) -> None:
     found = anyio.run(all_after, log_of(count, most), BEGIN + seen)
     wanted = list(range(min(seen, count), count))
     missed = max(0, len(wanted) - most)
@@ -47,14 +45,14 @@ def test_what_a_reader_gets_is_whole_or_says_what_is_missing(
     assert [event.id for event in found] == sorted({event.id for event in found})
 
 
-def test_a_reader_from_before_a_restart_is_told_that_there_is_a_gap(run: Runner) -> None:
+def test_a_reader_from_before_a_restart_gets_a_gap(run: Runner) -> None:
     for count in (0, 3):
         gap, *rest = run(all_after, log_of(count), BEGIN - 100)
         assert (gap.kind, gap.data, gap.id) == ("gap", {"missed": None}, BEGIN)
         assert len(rest) == count
 
 
-def test_a_new_reader_gets_what_is_still_to_come(run: Runner) -> None:
+def test_a_new_reader_gets_future_events(run: Runner) -> None:
     log = log_of(3)
 
     async def main() -> list[int]:
@@ -77,7 +75,7 @@ def test_a_new_reader_gets_what_is_still_to_come(run: Runner) -> None:
     assert [event.data["number"] for event in log._kept][-2:] == [3, 4]
 
 
-def test_steady_growth_is_told_right_from_the_first_look_on() -> None:
+def test_steady_growth_is_measured_correctly_from_the_start() -> None:
     for steps in (1, 7, 100):
         clock = iter([0.0, *(number / steps for number in range(1, steps + 1))]).__next__
         rate = Rate(clock=clock)
@@ -86,7 +84,7 @@ def test_steady_growth_is_told_right_from_the_first_look_on() -> None:
         assert rate.value == pytest.approx(600, rel=0.01)
 
 
-def test_what_is_left_out_counts_neither_as_growth_nor_as_time() -> None:
+def test_a_restart_counts_neither_as_growth_nor_as_time() -> None:
     rate = Rate(clock=iter([0.0, 1.0, 100.0, 101.0]).__next__)
     rate.update(50)
     rate.restart(7000)
@@ -110,7 +108,9 @@ def kinds(hosted: HostedModel) -> Counter[str]:
     return Counter(event.kind for event in last_events(hosted, 1000))
 
 
-def test_champions_drifts_quarantines_and_rejections_are_told(run: Runner, tmp_path: Path) -> None:
+def test_champions_drifts_quarantines_and_rejections_are_events(
+    run: Runner, tmp_path: Path
+) -> None:
     async def main() -> None:
         async with hosting(tmp_path, SETTINGS) as hosted:
             await hosted.learn(drifting(10))
@@ -141,7 +141,7 @@ def test_champions_drifts_quarantines_and_rejections_are_told(run: Runner, tmp_p
     run(main)
 
 
-def test_how_many_are_answered_a_second_is_told(run: Runner, tmp_path: Path) -> None:
+def test_predictions_per_second_are_reported(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             assert not hosted.status().predicted_per_second
@@ -153,7 +153,7 @@ def test_how_many_are_answered_a_second_is_told(run: Runner, tmp_path: Path) -> 
     run(main)
 
 
-def test_the_pace_is_measured_while_samples_wait_and_a_rest_changes_nothing() -> None:
+def test_the_pace_is_measured_while_samples_wait_and_idle_time_changes_nothing() -> None:
     waiting = iter([0, 500, 200, 0, 0, 0])
     watch = Monitor(
         *(None, None, None, EventLog()),  # type: ignore[arg-type]
@@ -168,7 +168,7 @@ def test_the_pace_is_measured_while_samples_wait_and_a_rest_changes_nothing() ->
     assert paces == [0.0, 0.0, pytest.approx(300 / 3), *[pytest.approx(100.0)] * 3]
 
 
-def test_a_journal_of_predictions_alone_is_trimmed_though_nothing_is_learned(
+def test_a_journal_of_predictions_is_trimmed_though_nothing_is_learned(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
@@ -204,7 +204,7 @@ def test_a_journal_of_predictions_alone_is_trimmed_though_nothing_is_learned(
     run(main)
 
 
-def test_a_journal_of_rejected_lines_alone_is_trimmed_though_some_always_wait(
+def test_a_journal_of_rejected_lines_is_trimmed_though_some_always_wait(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:

@@ -46,7 +46,7 @@ KILLS = [4, pytest.param(50, marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("kills", KILLS)
-def test_a_file_that_is_read_over_kills_leaves_the_same_bits(kills: int, tmp_path: Path) -> None:
+def test_a_file_read_across_kills_leaves_the_same_bits(kills: int, tmp_path: Path) -> None:
     found = found_by(PROGRAM, kills, 5, tmp_path)
     assert found["fed"][-1] > 0
     assert found["killed"] == found["whole"]
@@ -55,7 +55,7 @@ def test_a_file_that_is_read_over_kills_leaves_the_same_bits(kills: int, tmp_pat
 
 
 @pytest.mark.parametrize("kills", KILLS)
-def test_what_is_sent_besides_is_learned_once_as_well(kills: int, tmp_path: Path) -> None:
+def test_samples_sent_meanwhile_are_learned_once(kills: int, tmp_path: Path) -> None:
     """In which order they came is chance, so the bits are not compared."""
     found = found_by(PROGRAM, kills, 6, tmp_path, "sending")
     del found["killed"]["bits"], found["whole"]["bits"]
@@ -170,7 +170,7 @@ def test_a_full_disk_refuses_samples_and_nothing_else(run: Runner, tmp_path: Pat
     run(main)
 
 
-def test_a_model_that_starts_on_a_full_disk_names_it_and_starts_by_itself_when_there_is_room(
+def test_a_model_that_starts_on_a_full_disk_says_so_and_starts_once_there_is_space(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "_MIN_RETRY_DELAY", 0.05)
@@ -192,7 +192,7 @@ def test_a_model_that_starts_on_a_full_disk_names_it_and_starts_by_itself_when_t
     run(main)
 
 
-def test_readiness_tells_of_a_disk_that_takes_nothing_as_long_as_it_does(
+def test_readiness_reports_a_full_disk_until_it_recovers(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "_MIN_RETRY_DELAY", 0.05)
@@ -227,7 +227,7 @@ def test_readiness_tells_of_a_disk_that_takes_nothing_as_long_as_it_does(
     run(main)
 
 
-def test_tries_after_the_disk_failed_grow_rarer_and_other_failures_wait_for_somebody(
+def test_retries_after_a_disk_failure_grow_rarer_and_other_failures_wait_for_an_operator(
     tmp_path: Path,
 ) -> None:
     waiting = supervisor.Supervisor("spam", settings_of(), tmp_path)

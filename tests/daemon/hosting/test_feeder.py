@@ -81,7 +81,7 @@ async def ended(hosted: HostedModel) -> None:
     await until(lambda: feed_of(hosted).state != "reading" and not hosted.queued)
 
 
-def test_a_file_is_learned_to_its_end_as_it_would_be_by_itself(run: Runner, tmp_path: Path) -> None:
+def test_a_file_is_learned_to_its_end_as_by_a_replay(run: Runner, tmp_path: Path) -> None:
     """Against a pipeline that reads the file itself: all scores and all rejected records agree."""
 
     async def main() -> None:
@@ -121,7 +121,7 @@ def test_a_file_is_learned_to_its_end_as_it_would_be_by_itself(run: Runner, tmp_
     run(main)
 
 
-def test_who_sends_samples_gets_in_while_a_file_is_read(run: Runner, tmp_path: Path) -> None:
+def test_senders_have_space_while_a_file_is_read(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "a.csv").write_text(text(3000, bad=False))
         settings = fed(tmp_path / "a.csv", intake={"max_queued": 64})
@@ -142,7 +142,7 @@ def test_who_sends_samples_gets_in_while_a_file_is_read(run: Runner, tmp_path: P
     run(main)
 
 
-def test_a_file_waits_for_half_of_the_room(run: Runner, tmp_path: Path) -> None:
+def test_a_file_uses_half_of_the_queue(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "a.csv").write_text(text(500, bad=False))
         settings = fed(tmp_path / "a.csv", intake={"max_queued": 100})
@@ -162,7 +162,7 @@ def test_a_file_waits_for_half_of_the_room(run: Runner, tmp_path: Path) -> None:
     run(main)
 
 
-def test_a_followed_file_is_read_on_over_a_stop(run: Runner, tmp_path: Path) -> None:
+def test_a_followed_file_is_resumed_after_a_stop(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         path = tmp_path / "live.csv"
         path.write_text(text(300))
@@ -181,7 +181,7 @@ def test_a_followed_file_is_read_on_over_a_stop(run: Runner, tmp_path: Path) -> 
     run(main)
 
 
-def test_what_stops_a_file_stops_no_model(run: Runner, tmp_path: Path) -> None:
+def test_a_failing_file_does_not_stop_the_model(run: Runner, tmp_path: Path) -> None:
     """A followed file that is cut: the same message as elsewhere, and senders are served."""
 
     async def main() -> None:
@@ -200,7 +200,7 @@ def test_what_stops_a_file_stops_no_model(run: Runner, tmp_path: Path) -> None:
     run(main)
 
 
-def test_a_file_that_comes_late_is_read_when_the_model_is_resumed(
+def test_a_file_that_appears_late_is_read_when_the_model_is_resumed(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
@@ -241,9 +241,7 @@ def test_too_many_rejected_records_stop_the_file_and_none_is_lost(
 @pytest.mark.parametrize(
     "more", [{"epochs": 3}, {"limit": 700}, {"shuffle_buffer": 50}, {"epochs": 2, "limit": 300}]
 )
-def test_a_stop_in_between_changes_no_bit(
-    run: Runner, tmp_path: Path, more: dict[str, int]
-) -> None:
+def test_a_restart_changes_no_bit(run: Runner, tmp_path: Path, more: dict[str, int]) -> None:
     async def main() -> None:
         (tmp_path / "a.csv").write_text(text(1000))
         settings = fed(tmp_path / "a.csv", source=more, intake={"max_queued": 200})
@@ -309,6 +307,6 @@ def test_only_a_run_file_may_name_files() -> None:
         ("follow = true", "there are no source.files"),
     ],
 )
-def test_what_a_daemon_can_not_read_is_told_at_once(keys: str, message: str) -> None:
+def test_sources_that_a_daemon_cannot_use_are_refused(keys: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         parse(f"[model.a.source]\ntarget = 'y'\n{keys}\n")

@@ -41,7 +41,7 @@ def there(value: T | None) -> T:
     return value
 
 
-def test_what_comes_in_pieces_is_learned_like_a_replay(run: Runner, tmp_path: Path) -> None:
+def test_samples_sent_in_pieces_are_learned_as_by_a_replay(run: Runner, tmp_path: Path) -> None:
     stream = rows(500)
 
     async def main() -> tuple[Any, Status]:
@@ -67,7 +67,7 @@ def test_what_comes_in_pieces_is_learned_like_a_replay(run: Runner, tmp_path: Pa
     np.testing.assert_array_equal(outputs, run(pipeline.run).model.outputs(stream))
 
 
-def test_a_model_that_was_stopped_goes_on_to_the_bit(run: Runner, tmp_path: Path) -> None:
+def test_a_stopped_model_resumes_bit_for_bit(run: Runner, tmp_path: Path) -> None:
     async def main(folder: Path, stops: list[int]) -> None:
         for start, stop in zip([0, *stops], [*stops, 600], strict=True):
             async with hosting(folder) as hosted:
@@ -82,7 +82,7 @@ def test_a_model_that_was_stopped_goes_on_to_the_bit(run: Runner, tmp_path: Path
     assert stopped[1] == whole[1]
 
 
-def test_it_answers_as_soon_as_something_is_learned(run: Runner, tmp_path: Path) -> None:
+def test_it_predicts_as_soon_as_something_is_learned(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             with pytest.raises(NotReadyError, match="nothing was learned"):
@@ -109,7 +109,7 @@ def test_it_answers_as_soon_as_something_is_learned(run: Runner, tmp_path: Path)
     run(main)
 
 
-def test_a_key_is_taken_once(run: Runner, tmp_path: Path) -> None:
+def test_a_key_is_accepted_once(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             receipt = await hosted.learn(rows(10), key="k")
@@ -159,7 +159,7 @@ def test_labels_join_late_and_out_of_order_and_after_a_restart(run: Runner, tmp_
     run(main)
 
 
-def test_many_at_once_are_taken_in_pieces(run: Runner, tmp_path: Path) -> None:
+def test_large_batches_are_accepted_in_pieces(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             await hosted.learn(rows(20))
@@ -177,7 +177,7 @@ def test_many_at_once_are_taken_in_pieces(run: Runner, tmp_path: Path) -> None:
     run(main)
 
 
-def test_a_prediction_without_label_is_given_up(run: Runner, tmp_path: Path) -> None:
+def test_a_prediction_without_a_label_expires(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         settings = settings_of(intake={"max_age": 0.3, "publish_seconds": 0.05})
         async with hosting(tmp_path, settings) as hosted:
@@ -190,7 +190,7 @@ def test_a_prediction_without_label_is_given_up(run: Runner, tmp_path: Path) -> 
     run(main)
 
 
-def test_what_can_not_be_learned_is_counted_and_kept(run: Runner, tmp_path: Path) -> None:
+def test_rejected_samples_are_counted_and_kept(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             strange: list[Any] = [{"x": 1}, *rows(5), 7, {"x": 1, "y": None}]
@@ -216,7 +216,7 @@ def test_what_can_not_be_learned_is_counted_and_kept(run: Runner, tmp_path: Path
     run(main)
 
 
-def test_too_many_that_wait_are_refused_and_pausing_keeps_the_others(
+def test_samples_beyond_the_queue_are_refused_and_pausing_keeps_the_others(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
@@ -250,9 +250,7 @@ def test_too_many_that_wait_are_refused_and_pausing_keeps_the_others(
     run(main)
 
 
-def test_what_a_model_that_never_began_has_learned_is_nothing_not_unknown(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_a_new_model_has_learned_nothing_rather_than_an_unknown_number(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             status = hosted.status()
@@ -265,9 +263,7 @@ def test_what_a_model_that_never_began_has_learned_is_nothing_not_unknown(
     run(main)
 
 
-def test_who_comes_before_the_pace_is_known_is_asked_to_come_again_soon(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_a_sender_should_retry_soon_if_the_pace_is_unknown(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path, settings_of(intake={"max_queued": 100})) as hosted:
             await hosted.pause()
@@ -279,9 +275,7 @@ def test_who_comes_before_the_pace_is_known_is_asked_to_come_again_soon(
     run(main)
 
 
-def test_settings_that_contradict_each_other_are_told_each_time(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_contradictory_settings_are_reported_each_time(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path, settings_of(source={"drop": ["y"]})) as hosted:
             for _ in range(2):
@@ -294,7 +288,7 @@ def test_settings_that_contradict_each_other_are_told_each_time(
     run(main)
 
 
-def test_what_there_is_to_be_seen(run: Runner, tmp_path: Path) -> None:
+def test_status_champion_leaders_and_history_are_reported(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             assert hosted.history() is None
@@ -330,7 +324,7 @@ def test_what_there_is_to_be_seen(run: Runner, tmp_path: Path) -> None:
     run(main)
 
 
-def test_what_explains_an_answer_is_not_counted_as_one(run: Runner, tmp_path: Path) -> None:
+def test_explanations_are_not_counted_as_predictions(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting_all(tmp_path) as models, client_beside(models) as http:
             spam = await models.create("spam", settings_of())
@@ -403,7 +397,7 @@ def test_an_interval_is_computed_again_in_each_run_of_a_model(
     assert later[1] > 100 * first[1]
 
 
-def test_what_is_sent_again_is_answered_though_the_queue_is_full(
+def test_repeated_requests_are_answered_though_the_queue_is_full(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
@@ -435,7 +429,7 @@ def test_what_is_sent_again_is_answered_though_the_queue_is_full(
     ("queued", "pace", "seconds"),
     [(100, 20.0, 0.5), (190, 20.0, 5.0), (100, 0.0, 1.0), (100, 1e9, 0.1), (100, 1e-9, 60.0)],
 )
-def test_a_sender_is_to_come_again_when_a_tenth_of_the_room_is_free(
+def test_a_sender_should_retry_when_a_tenth_of_the_queue_is_free(
     queued: int, pace: float, seconds: float
 ) -> None:
     check_backpressure("spam", queued=99, most=100, pace=pace)
@@ -444,9 +438,7 @@ def test_a_sender_is_to_come_again_when_a_tenth_of_the_room_is_free(
     assert caught.value.retry_after == pytest.approx(seconds)
 
 
-def test_rejected_records_are_kept_on_the_disk_each_once_over_stops(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_rejected_records_are_stored_once_across_restarts(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         for life in range(3):
             async with hosting(tmp_path) as hosted:
@@ -465,7 +457,7 @@ def test_rejected_records_are_kept_on_the_disk_each_once_over_stops(
     run(main)
 
 
-def test_the_last_rejected_records_are_shown_each_once_over_stops(
+def test_the_last_rejected_records_are_shown_once_across_restarts(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:

@@ -71,7 +71,7 @@ def test_models_come_back_unless_they_were_deleted(run: Runner, tmp_path: Path) 
     run(main)
 
 
-def test_a_model_that_fails_leaves_the_others_alone(
+def test_a_failed_model_does_not_affect_others(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from streamnet.daemon.hosting.model_run import ModelRun
@@ -99,7 +99,7 @@ def test_a_model_that_fails_leaves_the_others_alone(
     run(main)
 
 
-def test_settings_that_make_no_sense_are_named(run: Runner, tmp_path: Path) -> None:
+def test_invalid_settings_are_named(run: Runner, tmp_path: Path) -> None:
     folder = tmp_path / "spam"
     folder.mkdir()
     for text, message in (("{", "spam/model.json: "), ("{}", "target is not given")):
@@ -108,7 +108,7 @@ def test_settings_that_make_no_sense_are_named(run: Runner, tmp_path: Path) -> N
             run(Registry(tmp_path).run)
 
 
-def test_trials_of_a_killed_process_are_removed_and_those_of_one_that_runs_are_not(
+def test_trials_of_a_killed_process_are_removed_and_those_of_a_running_one_are_not(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -137,7 +137,7 @@ def test_trials_of_a_killed_process_are_removed_and_those_of_one_that_runs_are_n
     assert {path.name for path in tmp_path.iterdir()} == {"spam", *young}
 
 
-def test_what_is_no_model_is_left_alone(run: Runner, tmp_path: Path) -> None:
+def test_folders_that_are_not_models_are_left_alone(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "README.txt").write_text("models of the cellar")
     (tmp_path / "notes").write_text("a file with the name of a model")
     (tmp_path / "empty").mkdir()
@@ -151,20 +151,20 @@ def test_what_is_no_model_is_left_alone(run: Runner, tmp_path: Path) -> None:
     run(main)
 
 
-def test_settings_that_can_not_be_read_are_named(run: Runner, tmp_path: Path) -> None:
+def test_unreadable_settings_are_named(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "spam" / "model.json").mkdir(parents=True)
     with pytest.raises(StateError, match=r"spam/model\.json: Is a directory"):
         run(Registry(tmp_path).run)
 
 
 @pytest.mark.parametrize("name", ["file", "file/models"])
-def test_a_folder_that_can_not_be_one_is_named(run: Runner, tmp_path: Path, name: str) -> None:
+def test_a_path_that_is_not_a_folder_is_named(run: Runner, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=f"dir is '.*{name}', but that is not a folder"):
         run(Registry(tmp_path / name).run)
 
 
-def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
+def test_a_model_created_while_the_daemon_stops_starts_with_the_next_one(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
@@ -186,9 +186,7 @@ def test_a_model_that_is_made_while_the_daemon_stops_begins_with_the_next_one(
     with_limit(run, main)
 
 
-def test_a_name_is_free_again_when_making_its_model_was_cancelled(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_a_name_is_free_again_when_its_creation_was_cancelled(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting_all(tmp_path / "all") as registry:
             with anyio.CancelScope() as scope:
@@ -208,7 +206,7 @@ def with_limit(run: Runner, main: Callable[[], Awaitable[None]]) -> None:
     run(limited)
 
 
-def test_deleting_is_finished_also_when_who_asked_is_cancelled(run: Runner, tmp_path: Path) -> None:
+def test_deletion_is_finished_even_if_its_request_is_cancelled(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting_all(tmp_path / "all") as registry:
             await (await registry.create("spam", settings_of())).opened()
@@ -222,7 +220,7 @@ def test_deleting_is_finished_also_when_who_asked_is_cancelled(run: Runner, tmp_
 
 
 @pytest.mark.parametrize("removed", ["", "model.json"])
-def test_a_model_is_deleted_though_somebody_removed_its_files(
+def test_a_model_whose_files_were_removed_can_be_deleted(
     run: Runner, tmp_path: Path, removed: str
 ) -> None:
     async def main() -> None:
@@ -237,9 +235,7 @@ def test_a_model_is_deleted_though_somebody_removed_its_files(
     with_limit(run, main)
 
 
-def test_a_new_model_takes_over_nothing_that_is_left_of_another(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_a_new_model_inherits_nothing_from_a_deleted_one(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "all/spam/journal").mkdir(parents=True)
 
     async def main() -> None:
@@ -250,7 +246,7 @@ def test_a_new_model_takes_over_nothing_that_is_left_of_another(
     with_limit(run, main)
 
 
-def test_one_daemon_at_a_time_is_at_a_folder_and_one_that_cannot_be_locked_is_no_obstacle(
+def test_one_daemon_at_a_time_uses_a_folder_and_an_unlockable_folder_is_no_obstacle(
     tmp_path: Path,
 ) -> None:
     folder, file = tmp_path / "all", tmp_path / "file"
@@ -263,7 +259,7 @@ def test_one_daemon_at_a_time_is_at_a_folder_and_one_that_cannot_be_locked_is_no
         assert file.read_bytes() == b""
 
 
-def test_what_another_daemon_is_at_is_neither_reset_nor_deleted(
+def test_a_model_of_another_daemon_is_neither_reset_nor_deleted(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
@@ -310,7 +306,7 @@ def with_target(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("tables", "message"), REFUSED)
-def test_settings_that_can_never_run_make_no_model(
+def test_settings_that_can_never_run_create_no_model(
     run: Runner, tmp_path: Path, tables: dict[str, Any], message: str
 ) -> None:
     async def main() -> None:
@@ -325,7 +321,7 @@ def test_settings_that_can_never_run_make_no_model(
 
 
 @pytest.mark.parametrize(("tables", "message"), REFUSED_BESIDE_A_START)
-def test_settings_that_do_not_fit_a_start_make_no_model(
+def test_settings_that_do_not_fit_a_start_create_no_model(
     run: Runner, tmp_path: Path, tables: dict[str, Any], message: str
 ) -> None:
     async def main() -> None:
@@ -341,7 +337,7 @@ def test_settings_that_do_not_fit_a_start_make_no_model(
     run(main)
 
 
-def test_settings_need_to_fit_one_task_where_none_is_told(tmp_path: Path) -> None:
+def test_settings_need_to_fit_one_task_if_none_is_configured(tmp_path: Path) -> None:
     """A target that is not known yet tells the task: it may be the one that they fit."""
     check_settings(parse_model(with_target({"selection": {"criterion": "mae"}})), tmp_path)
 

@@ -32,7 +32,9 @@ from tests.daemon.hosted_models import hosting, hosting_all, learned, left, rows
 from tests.daemon.stand_ins import learned_model
 
 
-def test_a_reset_begins_anew_and_keeps_or_deletes_the_old(run: Runner, tmp_path: Path) -> None:
+def test_a_reset_starts_over_and_archives_or_deletes_the_old_state(
+    run: Runner, tmp_path: Path
+) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             await hosted.learn(rows(100), key="k")
@@ -51,9 +53,7 @@ def test_a_reset_begins_anew_and_keeps_or_deletes_the_old(run: Runner, tmp_path:
     assert left(tmp_path / "old-000001")[0] == 100
 
 
-def test_resets_at_once_are_one_that_deletes_only_what_nobody_wants_to_keep(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_concurrent_resets_are_one_that_archives_if_any_does(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             await hosted.learn(rows(100))
@@ -69,7 +69,7 @@ def test_resets_at_once_are_one_that_deletes_only_what_nobody_wants_to_keep(
     assert [path.name for path in tmp_path.glob("old*")] == ["old-000001"]
 
 
-def test_a_reset_that_fails_is_told_and_the_model_lives_on_and_can_be_stopped_or_reset_again(
+def test_a_failed_reset_is_reported_and_the_model_can_be_stopped_or_reset_again(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clear = archive_state
@@ -105,9 +105,7 @@ def test_a_reset_that_fails_is_told_and_the_model_lives_on_and_can_be_stopped_or
     run(main)
 
 
-def test_who_waits_for_a_first_model_is_told_when_none_will_come(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_waiting_for_a_first_model_ends_when_none_will_come(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         with anyio.fail_after(20):
             await stopped_while_one_waits()
@@ -129,7 +127,7 @@ def test_who_waits_for_a_first_model_is_told_when_none_will_come(
     run(main)
 
 
-def test_settings_that_change_nothing_learned_may_be_others_after_a_restart(
+def test_settings_that_do_not_affect_learning_may_change_at_a_restart(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
@@ -144,7 +142,9 @@ def test_settings_that_change_nothing_learned_may_be_others_after_a_restart(
     run(main)
 
 
-def test_a_failure_is_told_and_others_settings_are_refused(run: Runner, tmp_path: Path) -> None:
+def test_a_failure_is_reported_and_settings_of_others_are_refused(
+    run: Runner, tmp_path: Path
+) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             await hosted.learn(rows(100))
@@ -185,9 +185,7 @@ def test_a_model_that_does_not_fit_into_memory_says_so(
     assert "Traceback" not in caplog.text
 
 
-def test_a_model_that_another_process_is_at_is_not_paused_for_it(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_a_model_of_another_process_is_not_paused(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting_all(tmp_path) as owners:
             await owners.create("spam", settings_of())
@@ -205,9 +203,7 @@ def test_a_model_that_another_process_is_at_is_not_paused_for_it(
     run(main)
 
 
-def test_a_model_that_failed_for_itself_is_paused_when_it_learns_again(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_a_failed_model_can_be_paused_for_its_next_start(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "journal").touch()
         async with hosting(tmp_path) as hosted:
@@ -221,7 +217,7 @@ def test_a_model_that_failed_for_itself_is_paused_when_it_learns_again(
     run(main)
 
 
-def test_who_resumes_a_failed_model_is_told_what_came_of_it_however_many_do(
+def test_concurrent_resumes_of_a_failed_model_wait_for_its_next_run(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
@@ -246,7 +242,7 @@ def test_who_resumes_a_failed_model_is_told_what_came_of_it_however_many_do(
     run(main)
 
 
-def test_senders_of_a_model_that_fails_are_told_and_none_waits(
+def test_senders_of_a_failing_model_get_an_error_and_none_waits(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is slow, so that many wait for it when the pipeline fails."""
@@ -310,7 +306,7 @@ def test_outcomes_stay_what_they_were_under_other_bounds(run: Runner, tmp_path: 
 
 
 @pytest.mark.parametrize("start", [False, True], ids=["state", "start"])
-def test_a_model_is_ready_when_what_there_was_answers_and_takes_samples_before(
+def test_a_model_is_ready_once_its_old_state_predicts_and_accepts_samples_before(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: bool
 ) -> None:
     may_go_on = threading.Event()
@@ -359,7 +355,7 @@ def test_a_model_is_ready_when_what_there_was_answers_and_takes_samples_before(
     run(restored)
 
 
-def test_a_paused_model_answers_again_after_a_new_start(run: Runner, tmp_path: Path) -> None:
+def test_a_paused_model_predicts_after_a_restart(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             await hosted.learn(rows(40))
@@ -386,7 +382,7 @@ def test_pausing_and_resuming_twice_at_once_is_allowed(run: Runner, tmp_path: Pa
     run(main)
 
 
-def test_a_deleted_model_that_was_to_be_paused_leaves_nothing_to_the_next_of_its_name(
+def test_pausing_a_deleted_model_does_not_affect_the_next_one_of_its_name(
     run: Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
@@ -405,7 +401,7 @@ def test_a_deleted_model_that_was_to_be_paused_leaves_nothing_to_the_next_of_its
     run(main)
 
 
-def test_a_model_ends_when_its_pause_is_noted(
+def test_a_model_may_stop_while_its_pause_is_recorded(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noting, noted = threading.Event(), threading.Event()
@@ -430,7 +426,7 @@ def test_a_model_ends_when_its_pause_is_noted(
     run(main)
 
 
-def test_a_reset_that_a_crash_broke_off_is_finished(run: Runner, tmp_path: Path) -> None:
+def test_a_reset_interrupted_by_a_crash_is_finished(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             await hosted.learn(rows(100))
@@ -445,9 +441,7 @@ def test_a_reset_that_a_crash_broke_off_is_finished(run: Runner, tmp_path: Path)
     run(main)
 
 
-def test_resets_leave_the_last_three_states_and_what_was_given_another_name(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_resets_keep_the_last_three_archives_and_renamed_ones(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "old-000001-to-keep/state").mkdir(parents=True)
 
     async def main() -> None:
@@ -467,7 +461,7 @@ def test_resets_leave_the_last_three_states_and_what_was_given_another_name(
     assert left(tmp_path)[0] == 6
 
 
-def test_resets_of_what_holds_nothing_push_nothing_out(tmp_path: Path) -> None:
+def test_resets_of_an_empty_model_remove_no_archive(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     archive_state(tmp_path, keep=True)
     (tmp_path / "old-000002").mkdir()  # as a crash leaves it
@@ -482,7 +476,7 @@ def test_resets_of_what_holds_nothing_push_nothing_out(tmp_path: Path) -> None:
     assert kept == ["1", "3", "4"]
 
 
-def test_what_can_not_be_moved_as_a_whole_stays_where_it_was(
+def test_a_state_that_cannot_be_archived_stays_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("state", "journal"):
@@ -500,7 +494,7 @@ def test_what_can_not_be_moved_as_a_whole_stays_where_it_was(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "state"]
 
 
-def test_an_old_state_that_can_not_be_removed_holds_up_no_reset(
+def test_an_old_state_that_cannot_be_removed_does_not_prevent_a_reset(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1, 4):
@@ -521,7 +515,7 @@ def test_an_old_state_that_can_not_be_removed_holds_up_no_reset(
     assert [path.name[-1] for path in sorted(tmp_path.glob("old-*"))] == ["3", "4", "5"]
 
 
-def test_removing_that_a_crash_broke_off_takes_nothing_that_came_later(
+def test_an_interrupted_removal_removes_nothing_newer(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The journal of the life behind it must not be taken for one that was left to be moved."""

@@ -57,7 +57,7 @@ def put(http: TestClient, data: bytes, suffix: str, name: str = "lamp", **more: 
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_it_answers_before_it_learned_anything_and_over_restarts(
+def test_it_predicts_before_it_learned_anything_and_across_restarts(
     run: Runner, tmp_path: Path, suffix: str
 ) -> None:
     """Against the model of the file itself: the same answers, to the bit."""
@@ -85,7 +85,7 @@ def test_it_answers_before_it_learned_anything_and_over_restarts(
     run(main)
 
 
-def test_it_learns_on_with_the_networks_of_the_file(run: Runner, tmp_path: Path) -> None:
+def test_it_continues_with_the_networks_of_the_file(run: Runner, tmp_path: Path) -> None:
     """What is learned first is answered by what the file knows, not by a beginner."""
 
     async def main() -> None:
@@ -115,7 +115,7 @@ def test_it_learns_on_with_the_networks_of_the_file(run: Runner, tmp_path: Path)
     run(main)
 
 
-def test_a_file_without_settings_is_no_model(run: Runner, tmp_path: Path) -> None:
+def test_a_folder_without_settings_is_no_model(run: Runner, tmp_path: Path) -> None:
     """As a power cut leaves it, before the settings were written: the next model is a new one."""
     (tmp_path / "lamp").mkdir()
     (tmp_path / "lamp" / "start.json").write_bytes(b"{}")
@@ -141,7 +141,7 @@ def test_a_file_without_settings_is_no_model(run: Runner, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_file_makes_a_model_once(suffix: str) -> None:
+def test_a_file_creates_a_model_once(suffix: str) -> None:
     registry = StandInRegistry("wine")
     http = client(registry)
     made = put(http, file_of(suffix), suffix)
@@ -190,7 +190,7 @@ def test_settings_that_do_not_fit_the_file_are_refused(given: str, message: str)
     assert is_problem(put(http, file_of(".json"), ".json", settings=given), 422, message)
 
 
-def test_what_is_no_file_of_ours_is_refused() -> None:
+def test_foreign_files_are_refused() -> None:
     http = client(StandInRegistry(), limits=Limits(max_model=2_000_000))
     good = file_of(".json")
     assert is_problem(put(http, b"", ".json"), 422, "damaged")
@@ -325,7 +325,7 @@ def check(sent: tuple[str, bytes]) -> None:
 
 @given(files())
 @settings(max_examples=150, deadline=None)
-def test_a_mutated_file_is_taken_or_refused(sent: tuple[str, bytes]) -> None:
+def test_a_mutated_file_is_read_or_refused(sent: tuple[str, bytes]) -> None:
     check(sent)
 
 
@@ -333,5 +333,5 @@ def test_a_mutated_file_is_taken_or_refused(sent: tuple[str, bytes]) -> None:
 @pytest.mark.timeout(7200)
 @given(files())
 @settings(max_examples=100_000, deadline=None)
-def test_a_hundred_thousand_mutated_files_are(sent: tuple[str, bytes]) -> None:
+def test_a_hundred_thousand_mutated_files_are_read_or_refused(sent: tuple[str, bytes]) -> None:
     check(sent)

@@ -133,7 +133,7 @@ def test_a_full_disk_refuses_and_recovers_by_itself(
     assert "nothing is accepted until it can be written" in caplog.text
 
 
-def test_a_disk_refuses_until_it_takes_what_it_did_not_and_nobody_has_to_try(
+def test_a_failed_disk_is_retried_without_a_request(
     run: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(committer, "_RETRY_SECONDS", 0.002)
@@ -181,7 +181,7 @@ def test_a_failing_sync_acknowledges_nothing_and_loses_nothing(run: Runner) -> N
     assert numbers(files) == [0, 1, 2]
 
 
-def test_a_sync_that_fails_for_long_is_told_once(
+def test_a_sync_that_keeps_failing_is_logged_once(
     run: Runner, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = Moody()
@@ -199,7 +199,7 @@ def test_a_sync_that_fails_for_long_is_told_once(
     assert caplog.text.count("retrying") == 2  # for each time that it failed
 
 
-def test_a_disk_that_fails_to_the_end_does_not_hold_up_the_stop(run: Runner) -> None:
+def test_a_disk_that_keeps_failing_does_not_delay_the_stop(run: Runner) -> None:
     files = Moody()
 
     async def story(committer: Committer, outcomes: dict[int, Any]) -> None:
@@ -213,7 +213,7 @@ def test_a_disk_that_fails_to_the_end_does_not_hold_up_the_stop(run: Runner) -> 
     run(played, files, story)
 
 
-def test_segments_begin_with_what_all_before_led_to(run: Runner) -> None:
+def test_segments_begin_with_a_snapshot(run: Runner) -> None:
     files = Moody()
 
     async def story(committer: Committer, outcomes: dict[int, Any]) -> None:
@@ -236,7 +236,7 @@ def test_segments_begin_with_what_all_before_led_to(run: Runner) -> None:
     run(again)
 
 
-def test_senders_are_told_when_it_is_cancelled_before_their_frame_is_durable(run: Runner) -> None:
+def test_senders_get_an_error_when_cancelled_before_their_frame_is_durable(run: Runner) -> None:
     async def main() -> None:
         committer = Committer(Journal(FOLDER, files=Moody()), make)
         await committer.open()

@@ -41,7 +41,7 @@ def test_every_line_that_is_not_blank_counts(lines: list[bytes], ended: bool) ->
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.none() | st.booleans()))
-def test_a_line_is_the_sample_without_target(sample: dict[str, Any]) -> None:
+def test_a_line_is_the_sample_without_its_target(sample: dict[str, Any]) -> None:
     line = encode_sample(0, sample, "y")
     assert "\n" not in line
     assert json.loads(line) == {name: v for name, v in sample.items() if name != "y"}
@@ -55,12 +55,12 @@ def test_a_line_is_the_sample_without_target(sample: dict[str, Any]) -> None:
         ({"x": "a" * (1 << 20)}, "sample 3: it has 1,048,584 bytes, but must have <= 524,288"),
     ],
 )
-def test_what_is_no_sample_can_not_be_remembered(sample: Any, message: str) -> None:
+def test_an_invalid_sample_cannot_be_remembered(sample: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         encode_sample(3, sample, "y")
 
 
-def test_samples_without_target_are_kept_and_counted_apart() -> None:
+def test_samples_without_a_target_are_kept_and_counted_separately() -> None:
     lines = encode_samples([{"y": 1}, {"y": None}, {"y": " "}, {}, [], {"y": False}], "y")
     assert lines.data == b'{"y":1}\n{"y":null}\n{"y":" "}\n{}\n[]\n{"y":false}\n'
     assert lines[1:] == (6, 4)
@@ -116,7 +116,7 @@ def rows_of(blocks: list[Block]) -> list[object]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_comes_out_of_the_journal_is_what_the_file_gave(
+def test_the_journal_returns_the_samples_of_the_file(
     run: Runner, tmp_path: Path, name: str
 ) -> None:
     async def main() -> None:
@@ -173,7 +173,7 @@ def test_a_sample_that_is_too_long_for_a_line_is_rejected(tmp_path: Path, run: R
     run(main)
 
 
-def test_inputs_without_names_are_told(tmp_path: Path, run: Runner) -> None:
+def test_inputs_without_names_are_an_error(tmp_path: Path, run: Runner) -> None:
     async def main() -> None:
         path = tmp_path / "a.svm"
         path.write_text("1 3:0.5 7:1\n-1 2:1\n")

@@ -239,7 +239,7 @@ def test_a_number_is_scored_and_learned_as_a_number() -> None:
         ("", "label of 'a' is '', but must be a string"),
     ],
 )
-def test_what_can_not_be_a_label_joins_nothing(value: Any, message: str) -> None:
+def test_an_invalid_label_joins_nothing(value: Any, message: str) -> None:
     intake = make()
     intake.remember(["a", "b"], ["{}", "{}"], [Prediction("u", {}, 1)] * 2, 0.0)
     before = intake.snapshot()
@@ -248,7 +248,7 @@ def test_what_can_not_be_a_label_joins_nothing(value: Any, message: str) -> None
     assert intake.snapshot() == before
 
 
-def test_a_text_is_no_number() -> None:
+def test_text_is_not_a_number() -> None:
     intake = make()
     intake.remember(["a"], ["{}"], [Prediction(1.0, None, 1)], 0.0)
     with pytest.raises(ConfigurationError, match="label of 'a' is 'high', but must be a number"):
@@ -256,7 +256,7 @@ def test_a_text_is_no_number() -> None:
 
 
 @pytest.mark.parametrize(("known", "told"), [("True", True), ("7", 7.0), ("7.0", 7)])
-def test_a_label_that_a_model_spells_otherwise_is_scored_as_the_same(known: str, told: Any) -> None:
+def test_a_label_spelled_differently_by_the_model_is_scored_as_equal(known: str, told: Any) -> None:
     intake = make()
     intake.remember(["a"], ["{}"], [Prediction(known, {known: 0.9, "u": 0.1}, 1)], 0.0)
     intake.label([("a", told)], 1.0)
@@ -273,7 +273,7 @@ def test_labels_beyond_the_most_are_not_scored() -> None:
     assert intake.delayed_score.measures()["accuracy"] == 1.0
 
 
-def test_bounds_of_a_snapshot_hold_for_what_follows_it_until_there_are_others() -> None:
+def test_bounds_of_a_snapshot_apply_until_there_are_others() -> None:
     intake = make()
     for number in range(3):
         intake.take(b"{}\n", 1, key=str(number))
@@ -305,7 +305,7 @@ def test_bounds_have_rules(bound: dict[str, Any], message: str) -> None:
         parse_model({"source": {"target": "y"}, "intake": bound})
 
 
-def test_samples_without_target_are_told_by_the_receipt_and_counted_by_who_rejects_them() -> None:
+def test_samples_without_a_target_are_in_the_receipt_and_counted_when_rejected() -> None:
     intake = make()
     receipt, frame = intake.take(b"{}\n" * 3, 3, rejected=2, key="k")
     assert receipt == Receipt(1, 2, False, 0, 2)
@@ -317,7 +317,7 @@ def test_samples_without_target_are_told_by_the_receipt_and_counted_by_who_rejec
         )
 
 
-def test_a_part_of_a_stream_is_not_taken_for_what_a_sender_gave_a_key_of_the_same_look() -> None:
+def test_a_part_of_a_stream_is_not_confused_with_a_sender_s_similar_key() -> None:
     intake = make()
     for key, lines in (("k#0", b"{}\n"), (build_part_key("k", 0), b"[]\n"), ("k", b"1\n")):
         assert not intake.take(lines, 1, key=key)[0].duplicate
@@ -337,13 +337,13 @@ def test_only_what_needs_the_system_time_reads_it() -> None:
     assert found == {"delayed_labels.py", "events.py", "registry.py"}
 
 
-def test_the_clock_of_the_process_tells_the_time() -> None:
+def test_the_clock_of_the_process_is_right() -> None:
     assert now() == pytest.approx(time(), abs=5.0)
     assert now() <= now()
 
 
 @pytest.mark.parametrize("jump", [YEARS, -YEARS])
-def test_what_waits_for_its_label_ages_as_before_when_the_machine_s_time_is_set(
+def test_a_change_of_the_system_time_does_not_age_predictions(
     jump: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wall, steady = [time()], [monotonic()]

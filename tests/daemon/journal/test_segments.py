@@ -55,7 +55,7 @@ def numbers(journal: Journal) -> list[int]:
 
 @given(st.lists(FRAMES, max_size=4))
 @settings(max_examples=50)
-def test_of_a_torn_text_the_whole_frames_are_found(frames: list[Frame]) -> None:
+def test_whole_frames_of_torn_data_are_found(frames: list[Frame]) -> None:
     data = b"".join(map(encode_frame, frames))
     ends = [sum(one.size for one in frames[:count]) for count in range(len(frames) + 1)]
     for cut in range(len(data) + 1):
@@ -69,7 +69,7 @@ def test_of_a_torn_text_the_whole_frames_are_found(frames: list[Frame]) -> None:
 
 @given(FRAMES, st.data())
 @settings(max_examples=50)
-def test_a_flipped_bit_is_noticed(one: Frame, data: st.DataObject) -> None:
+def test_a_flipped_bit_is_detected(one: Frame, data: st.DataObject) -> None:
     text = bytearray(encode_frame(one))
     bit = data.draw(st.integers(0, 8 * len(text) - 1))
     text[bit // 8] ^= 1 << bit % 8
@@ -81,7 +81,7 @@ def test_a_frame_of_a_later_version_is_named() -> None:
         list(decode_frames(encode_frame(Frame(99))))  # type: ignore[arg-type]
 
 
-def test_what_a_crash_left_incomplete_is_removed_when_it_is_opened() -> None:
+def test_opening_removes_incomplete_files_of_a_crash() -> None:
     disk = Memory()
     disk.close(disk.open_new(FOLDER / f".1.journal.7-7{PARTIAL_SUFFIX}"))
     assert numbers(opened(disk)) == []
@@ -117,7 +117,7 @@ def test_a_large_snapshot_is_not_written_too_often() -> None:
     assert journal.is_full
 
 
-def test_what_is_appended_last_is_found_where_it_begins() -> None:
+def test_a_frame_is_found_by_any_of_its_bytes() -> None:
     journal = opened(Memory())
     starts = []
     for number in range(30):
@@ -133,7 +133,7 @@ def test_what_is_appended_last_is_found_where_it_begins() -> None:
     assert journal.find_frame(journal.end) == journal.end
 
 
-def test_segments_are_removed_once_their_samples_are_needed_no_more() -> None:
+def test_segments_are_removed_once_their_samples_are_no_longer_needed() -> None:
     files = Memory()
     journal = opened(files)
     for number in range(100):
@@ -153,9 +153,7 @@ def test_segments_are_removed_once_their_samples_are_needed_no_more() -> None:
     assert (again.begin, again.end, again.samples) == (journal.begin, journal.end, 100)
 
 
-def test_the_tail_that_a_crash_tore_is_cut_off_at_any_byte(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_the_tail_torn_by_a_crash_is_cut_off_at_any_byte(caplog: pytest.LogCaptureFixture) -> None:
     files = Memory()
     journal = opened(files, segment_bytes=1 << 20)
     ends = [journal.end]
@@ -186,28 +184,28 @@ def many_segments() -> tuple[Memory, list[Path]]:
     return files, [FOLDER / name for name in files.names(FOLDER)]
 
 
-def test_a_missing_segment_is_not_passed_over() -> None:
+def test_a_missing_segment_is_an_error() -> None:
     files, paths = many_segments()
     files.unlink(paths[1])
     with pytest.raises(DamagedStateError, match="the next segment is missing"):
         opened(files)
 
 
-def test_a_segment_that_was_cut_is_not_passed_over() -> None:
+def test_a_truncated_segment_is_an_error() -> None:
     files, paths = many_segments()
     files.names_seen[paths[1]].seen = files.read(paths[1])[:-1]
     with pytest.raises(DamagedStateError, match="or this one is damaged"):
         opened(files)
 
 
-def test_a_segment_without_its_snapshot_is_not_passed_over() -> None:
+def test_a_segment_without_its_snapshot_is_an_error() -> None:
     files, paths = many_segments()
     files.names_seen[paths[-1]].seen = bytes(200)
     with pytest.raises(DamagedStateError, match="is damaged at its start"):
         opened(files)
 
 
-def test_a_flipped_bit_in_the_middle_is_noticed_when_it_is_read() -> None:
+def test_a_flipped_bit_in_the_middle_is_detected_when_it_is_read() -> None:
     files, paths = many_segments()
     content = bytearray(files.read(paths[1]))
     content[len(content) // 2] ^= 1
@@ -216,7 +214,7 @@ def test_a_flipped_bit_in_the_middle_is_noticed_when_it_is_read() -> None:
         numbers(opened(files))
 
 
-def test_what_is_tried_out_leaves_nothing_wherever_it_goes_wrong() -> None:
+def test_a_failed_probe_leaves_nothing_behind() -> None:
     for fault in FAULTS:
         for at in range(4):
             disk = Memory()
@@ -263,7 +261,7 @@ def calls() -> int:
 
 @pytest.mark.parametrize("times", [1, 5])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_no_call_that_goes_wrong_loses_or_doubles_a_frame(fault: str, times: int) -> None:
+def test_no_failing_call_loses_or_duplicates_a_frame(fault: str, times: int) -> None:
     total = calls()
     assert total > 30
     for at in range(total):
@@ -322,7 +320,7 @@ def all_powers(disk: Memory, taken: list[int], synced: list[int]) -> int:
     return states
 
 
-def test_what_an_fsync_that_failed_may_have_lost_is_written_again() -> None:
+def test_data_possibly_lost_by_a_failed_fsync_is_written_again() -> None:
     disk = Memory()
     faulty = Faulty(disk, calls_before_fsync(), "EIO")
     journal = opened(faulty)
@@ -345,7 +343,7 @@ def calls_before_fsync() -> int:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_nothing_is_safe_in_a_file_that_somebody_removed(tmp_path: Path, replaced: bool) -> None:
+def test_a_removed_file_fails_to_sync(tmp_path: Path, replaced: bool) -> None:
     journal = Journal(tmp_path)
     journal.open(b"begin")
     journal.append([frame(0)])

@@ -89,7 +89,7 @@ WANTED = ["json" if one == "type" else one for one in READ]
 
 @given(st.lists(st.integers(1, 5), min_size=8, max_size=8), st.booleans())
 @settings(max_examples=25)
-def test_samples_do_not_depend_on_how_they_came(pieces: list[int], between: bool) -> None:
+def test_samples_do_not_depend_on_how_they_arrived(pieces: list[int], between: bool) -> None:
     journal = journal_of(pieces, between=between)
 
     async def main() -> list[Block]:
@@ -105,7 +105,7 @@ def test_samples_do_not_depend_on_how_they_came(pieces: list[int], between: bool
 
 @given(st.lists(st.integers(1, 5), min_size=8, max_size=8), st.integers(0, 4))
 @settings(max_examples=25)
-def test_it_goes_on_behind_any_sample(pieces: list[int], stop: int) -> None:
+def test_it_resumes_after_any_sample(pieces: list[int], stop: int) -> None:
     journal = journal_of(pieces)
 
     async def main() -> tuple[list[Any], list[Any]]:
@@ -131,7 +131,7 @@ def there(block: Block) -> list[Any]:
     return list(block.target)
 
 
-def test_the_first_target_tells_the_task_however_late_it_comes(run: Runner) -> None:
+def test_the_first_target_determines_the_task_however_late_it_comes(run: Runner) -> None:
     journal = Journal(FOLDER, files=Memory())
     journal.open(b"")
 
@@ -176,7 +176,7 @@ def test_a_given_task_needs_no_sample(run: Runner) -> None:
     run(main)
 
 
-def test_a_place_that_is_not_there_is_refused(run: Runner) -> None:
+def test_a_missing_offset_is_refused(run: Runner) -> None:
     journal = journal_of([2] * 4)
     journal.trim(4)
 
