@@ -250,7 +250,7 @@ def test_samples_beyond_the_queue_are_refused_and_pausing_keeps_the_others(
     run(main)
 
 
-def test_a_new_model_has_learned_nothing_rather_than_an_unknown_number(run: Runner, tmp_path: Path) -> None:
+def test_a_new_model_has_learned_nothing_not_an_unknown_number(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             status = hosted.status()
