@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, final
 
 from anyio import to_thread
 
 from streamnet.engine.data import DataSplit, EpochCutter, Epochs, FittedEncoder
-from streamnet.engine.holdout import BestEpochs, FixedEpochs, HoldoutEvaluator, Improvement
+from streamnet.engine.holdout import (
+    BestEpochs,
+    EpochTracker,
+    FixedEpochs,
+    HoldoutEvaluator,
+    Improvement,
+)
 from streamnet.errors import ConfigurationError, NoCandidateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.learner import build_model, check_transforms
@@ -19,7 +26,7 @@ from streamnet.pipeline.concurrency import raise_cause
 from streamnet.pipeline.reader import Reader
 from streamnet.pipeline.recorder import discard
 from streamnet.pipeline.rejections import RejectionLimit
-from streamnet.pipeline.stages import BlockServer, Encode, Evaluate, Serve, Stage, Train, run_stages
+from streamnet.pipeline.stages import Encode, Evaluate, Serve, Stage, Train, run_stages
 from streamnet.samples import Block, Task, concatenate_blocks
 from streamnet.selection.champion import ModelComposition
 from streamnet.selection.criteria import Criterion
@@ -47,16 +54,22 @@ class Contestant:
         return f"try {self.attempt + 1}: {self.settings.describe()}"
 
 
-def build_contestants(
-    template: CandidateSettings, rates: Sequence[float], tries: int
-) -> list[Contestant]:
+def build_contestants(settings: EngineSettings, samples: int) -> list[Contestant]:
     """Combine each try with each learning rate; a try has its own initial weights.
 
+    As in gopher-neural, a try has one contestant, whose rate falls linearly over all rates.
+
     Raises:
-        ConfigurationError: If there is no try, or there are too many candidates.
+        ConfigurationError: If there are too many candidates.
     """
-    if tries < 1:
-        raise ConfigurationError(f"tries is {tries}, but must be >= 1")
+    template, rates, tries = settings.template(), settings.rates(), settings.tries
+    if settings.follows_gopher:
+        decay = rates[0] - rates[1] if len(rates) > 1 else 0.0
+        batches = max(1, settings.epochs * samples // template.batch_size)
+        template = replace(template, schedule="linear", decay=decay, decay_steps=batches)
+        rates = rates[:1]
+    else:
+        template = with_half_life(template, settings.half_life, samples)
     if tries * len(rates) > MAX_CANDIDATES:
         raise ConfigurationError(
             f"tries is {tries} with {len(rates):,} rates each, but must make <= "
@@ -69,32 +82,12 @@ def build_contestants(
     ]
 
 
-def build_decaying_contestants(
-    template: CandidateSettings, rates: Sequence[float], tries: int, steps: int
-) -> list[Contestant]:
-    """Build one contestant per try, whose learning rate decays linearly over ``rates``.
-
-    Args:
-        template: Settings except learning rate and schedule.
-        rates: Evenly spaced learning rates, falling.
-        tries: Number of tries.
-        steps: Samples learned at each rate.
-    """
-    decay = rates[0] - rates[1] if len(rates) > 1 else 0.0
-    batches = max(1, steps // template.batch_size)
-    falling = replace(template, schedule="linear", decay=decay, decay_steps=batches)
-    return build_contestants(falling, rates[:1], tries)
-
-
 def with_half_life(
     settings: CandidateSettings, half_life: float, samples: int
 ) -> CandidateSettings:
     """Add an inverse schedule: half the learning rate after ``half_life`` epochs, then a third.
 
-    Args:
-        settings: Settings of a candidate.
-        half_life: Half-life in epochs; 0 keeps the rate constant.
-        samples: Samples per epoch.
+    A ``half_life`` of 0 keeps the rate constant; ``samples`` are those of an epoch.
 
     >>> with_half_life(CandidateSettings(), 5, 200).decay
     0.001
@@ -105,59 +98,12 @@ def with_half_life(
     return replace(settings, schedule="inverse", decay=1.0 / steps)
 
 
-async def flow(
-    reader: Reader,
-    encoder: FittedEncoder,
-    trainer: Trainer,
-    evaluator: HoldoutEvaluator,
-    epoch_tracker: BlockServer,
-    *,
-    threads: int,
-) -> None:
-    """Train all candidates on what the reader delivers, until it ends or is stopped.
-
-    Training runs at most two epochs ahead of scoring, since the trainer waits for the decision on
-    the epoch before the last.
-
-    Raises:
-        StreamnetError: If a stage fails.
-    """
-    await reader.open()
-    train = Train(trainer, threads)
-    stages: list[Stage[Any]] = [
-        Encode(encoder, reader, RejectionLimit(share=0.0, window=1)),  # all was readable before
-        train,
-        Evaluate(evaluator),
-        Serve(epoch_tracker, train.decide),
-    ]
-    try:
-        await run_stages(reader.read, stages, discard)
-    except BaseExceptionGroup as group:
-        raise_cause(group)
-
-
 BLOCK_SIZE = 1024  # samples
 
 
 @final
 class Contest:
-    """Trains candidates on the training part and compares them on the validation part.
-
-    Args:
-        task: Classification or regression.
-        parts: The samples.
-        criterion: The criterion for comparing candidates.
-        settings: Settings of the engine.
-        on_improvement: Callback for each improvement.
-
-    Attributes:
-        contestants: All candidates.
-        best_epochs: The best epoch of each candidate.
-        epoch_tracker: Tracks the current epochs: `best_epochs`, or fixed epochs while refitting.
-        epochs: Number of epochs planned.
-        refitting: Whether the best candidates are being refitted.
-        members: Numbers of the contestants in the final ensemble, the best first.
-    """
+    """Trains candidates on the training part and compares them on the validation part."""
 
     def __init__(
         self,
@@ -165,17 +111,16 @@ class Contest:
         parts: DataSplit,
         criterion: Criterion,
         settings: EngineSettings,
-        on_improvement: Callable[[Improvement], None],
+        on_improvement: Callable[[Improvement], None] | None,
     ) -> None:
         self.task: Task = task
         self.criterion: Criterion = criterion
         self.settings: EngineSettings = settings
-        self.refitting: bool = False
+        self.refitting: bool = False  # whether the best candidates are being refitted
         self.stopped: bool = False
-        self.contestants: list[Contestant] = _enter_contestants(settings, len(parts.training))
-        self.epochs: int = settings.epochs * (
-            len(settings.rates()) if settings.follows_gopher else 1
-        )
+        self.contestants: list[Contestant] = build_contestants(settings, len(parts.training))
+        passes = len(settings.rates()) if settings.follows_gopher else 1
+        self.epochs: int = settings.epochs * passes  # planned
         self._parts = parts
         self._reader: Reader | None = None
         self._encoder = self._fitted(parts.training, parts.validation)
@@ -183,9 +128,8 @@ class Contest:
         self.best_epochs: BestEpochs = BestEpochs(
             self._trainer.population, criterion, on_improvement
         )
-        self.epoch_tracker: BestEpochs | FixedEpochs = self.best_epochs
-        self._saved_weights = self.best_epochs.saved_weights
-        self.members: tuple[int, ...] = ()
+        self.epoch_tracker: EpochTracker = self.best_epochs  # or fixed ones while refitting
+        self.members: tuple[int, ...] = ()  # contestants of the final ensemble, the best first
         self._slots: tuple[int, ...] = ()  # where the trainer has these
 
     async def run(self) -> None:
@@ -216,23 +160,23 @@ class Contest:
 
     async def _refit(self, best: Sequence[int]) -> None:
         """Retrain the best on training and validation part, each for its best number of epochs."""
-        before = self._encoder, self._trainer, self._saved_weights
+        before = self._encoder, self._trainer, self.epoch_tracker, self.epochs
         training = concatenate_blocks(
             [self._parts.training, self._parts.validation], self._parts.training.schema
         )
         chosen = [self.contestants[slot] for slot in best]
         if not self.settings.follows_gopher:
-            chosen = [replace(one, settings=self._scheduled(one, len(training))) for one in chosen]
+            fade = partial(with_half_life, half_life=self.settings.half_life, samples=len(training))
+            chosen = [replace(one, settings=fade(one.settings)) for one in chosen]
         epochs = [int(self.best_epochs.epochs[slot]) for slot in best]
         self._encoder = await to_thread.run_sync(self._fitted, training)
         self._trainer = self._build_trainer(chosen)
-        fixed_epochs = FixedEpochs(self._trainer.population, epochs)
-        self.epoch_tracker, self.epochs, self.refitting = fixed_epochs, max(epochs), True
+        self.epoch_tracker = FixedEpochs(self._trainer.population, epochs)
+        self.epochs, self.refitting = max(epochs), True
         await self._flow(training, None)
-        self._saved_weights = fixed_epochs.saved_weights
         finite = self._finite(range(len(best)))
         if self.stopped or not finite:  # keep the earlier choice
-            self._encoder, self._trainer, self._saved_weights = before
+            self._encoder, self._trainer, self.epoch_tracker, self.epochs = before
             self.refitting = False
             return
         self._slots = finite
@@ -246,7 +190,7 @@ class Contest:
 
     def model(self) -> Model:
         """Build the model: the ensemble of the best, or the winner alone."""
-        self._saved_weights.restore_weights()
+        self.epoch_tracker.restore_weights()
         count = len(self._slots)
         ensemble = build_averaging_state(self.task, count) if count > 1 else None
         composition = ModelComposition(self._slots[0], self._slots, ensemble)
@@ -261,14 +205,11 @@ class Contest:
 
     def _finite(self, slots: Sequence[int]) -> tuple[int, ...]:
         """Return the slots whose saved weights are finite."""
-        self._saved_weights.restore_weights()
+        self.epoch_tracker.restore_weights()
         population = self._trainer.population
         population.healthy[:] = 1  # regardless of later epochs
         finite = population.find_finite_slots()
         return tuple(slot for slot in slots if slot in finite)
-
-    def _scheduled(self, one: Contestant, samples: int) -> CandidateSettings:
-        return with_half_life(one.settings, self.settings.half_life, samples)
 
     def _fitted(self, training: Block, held_out: Block | None = None) -> FittedEncoder:
         encoder = Encoder(task=self.task, **self.settings.encoder)
@@ -286,6 +227,11 @@ class Contest:
         )
 
     async def _flow(self, training: Block, held_out: Block | None) -> None:
+        """Train all candidates for all epochs, or until stopped.
+
+        Training runs at most two epochs ahead of scoring, since the trainer waits for the decision
+        on the epoch before the last.
+        """
         source = Epochs(
             training,
             held_out,
@@ -301,21 +247,16 @@ class Contest:
         evaluator = HoldoutEvaluator(
             self.task, len(self._encoder.labels), threshold=self.settings.regression_threshold
         )
-        await flow(
-            self._reader,
-            self._encoder,
-            self._trainer,
-            evaluator,
-            self.epoch_tracker,
-            threads=self.settings.threads,
-        )
-
-
-def _enter_contestants(settings: EngineSettings, samples: int) -> list[Contestant]:
-    rates, tries = settings.rates(), settings.tries
-    if settings.follows_gopher:
-        steps = settings.epochs * samples
-        return build_decaying_contestants(settings.template(), rates, tries, steps)
-    return build_contestants(
-        with_half_life(settings.template(), settings.half_life, samples), rates, tries
-    )
+        await self._reader.open()
+        train = Train(self._trainer, self.settings.threads)
+        unlimited = RejectionLimit(share=0.0, window=1)  # all was readable before
+        stages: list[Stage[Any]] = [
+            Encode(self._encoder, self._reader, unlimited),
+            train,
+            Evaluate(evaluator),
+            Serve(self.epoch_tracker, train.decide),
+        ]
+        try:
+            await run_stages(self._reader.read, stages, discard)
+        except BaseExceptionGroup as group:
+            raise_cause(group)

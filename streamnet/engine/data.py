@@ -21,7 +21,6 @@ from streamnet.settings.engine import EngineSettings
 from streamnet.sources import Columns, open_files
 from streamnet.sources.base import Source
 from streamnet.sources.files.byte_stream import STANDARD_INPUT
-from streamnet.validation import check_seed
 
 Path = str | os.PathLike[str]
 Data = Set | Block | Sequence[Block] | Path | Sequence[Path]
@@ -54,12 +53,7 @@ class DataSplit(NamedTuple):
 
 
 async def read_data(data: Data, columns: Columns, **shape: Any) -> LabeledData:
-    """Read all data.
-
-    Args:
-        data: A set, blocks, or files.
-        columns: Columns of files to use; without a target, the last column becomes it.
-        shape: Options for files, see `open_files`.
+    """Read all data; without a target in ``columns``, the last column of files becomes it.
 
     Raises:
         DataError: If a file cannot be read, or there is no sample with a target.
@@ -78,7 +72,8 @@ async def read_data(data: Data, columns: Columns, **shape: Any) -> LabeledData:
     if not full:
         first = f": {rejected[0].source}, {rejected[0].detail}" if rejected else ""
         raise DataError(f"there are no samples to learn{first}")
-    return LabeledData(_drop_unlabeled(concatenate_blocks(full, _last_schema(full))), rejected)
+    # The last schema is the most complete one: schemas only grow.
+    return LabeledData(_drop_unlabeled(concatenate_blocks(full, full[-1].schema)), rejected)
 
 
 def _separate(data: Any) -> tuple[list[Block], list[Path]]:
@@ -128,11 +123,6 @@ async def _last_column(
     return schema.fields[-1].name if schema.target is None else None
 
 
-def _last_schema(blocks: Sequence[Block]) -> Schema:
-    """Return the schema of the last block, the most complete one: schemas only grow."""
-    return blocks[-1].schema
-
-
 def _drop_unlabeled(block: Block) -> Block:
     """Return the samples with a target."""
     if block.target is None or block.schema.task is None:
@@ -176,14 +166,8 @@ SALT = 0x45504F4348  # separates these random numbers from others of the same se
 class Epochs(Source):
     """Replays the training part for several epochs, each followed by the holdout part.
 
-    Args:
-        training: Samples to learn.
-        held_out: Samples to predict after each epoch without learning them, or None.
-        epochs: Number of epochs.
-        shuffled: Whether to shuffle each epoch, depending on seed and epoch only.
-        seed: Random seed.
-        iterations: Maximum number of samples to learn over all epochs, which may cut the last epoch
-            short; None is no limit.
+    Shuffling depends on seed and epoch only. ``iterations`` is the largest number of samples to
+    learn over all epochs, which may cut the last one short.
 
     >>> import anyio
     >>> from streamnet.sources.columns import Columns
@@ -210,7 +194,7 @@ class Epochs(Source):
         self._training = replace(training, rejected=(), scored=False)
         self._held_out = held_out and replace(held_out, rejected=(), learned=False)
         self._shuffled = shuffled
-        self._seed = check_seed(seed)
+        self._seed = seed
         self._total = epochs * len(training)
         if iterations is not None:
             self._total = min(self._total, iterations)
@@ -246,12 +230,7 @@ class Epochs(Source):
 
 @final
 class EpochCutter:
-    """Splits the parts of an epoch into blocks; the last block of an epoch ends a round.
-
-    Args:
-        block_size: Maximum number of samples per block.
-        held_out: Whether each epoch ends with a holdout part.
-    """
+    """Splits the parts of an epoch into blocks; the last block of an epoch ends a round."""
 
     def __init__(self, *, block_size: int, held_out: bool) -> None:
         self.block_size: int = block_size
@@ -273,11 +252,6 @@ class FittedEncoder:
 
     Labels absent from the training part get class indices after all others, which no network
     predicts.
-
-    Args:
-        encoder: The encoder to fit.
-        training: Samples to fit it on.
-        held_out: Further samples to encode later, whose labels need class indices.
 
     Raises:
         DataError: If there are too many labels.

@@ -49,13 +49,7 @@ def evaluate_model(model: Model, block: Block, threshold: float) -> AnyEvaluatio
 def evaluate_baselines(
     training: Block, reported: Block, evaluation: AnyEvaluation
 ) -> dict[str, dict[str, float | None]]:
-    """Evaluate the constant prediction of the training part's majority label or mean.
-
-    Args:
-        training: Samples that determine the prediction.
-        reported: Samples to predict.
-        evaluation: A model's evaluation on them.
-    """
+    """Evaluate the training part's majority label or mean as a constant prediction of another."""
     assert training.target is not None
     assert reported.target is not None
     size = len(reported)
@@ -76,15 +70,7 @@ def build_report(
     rejected: int,
     times: tuple[float, float],
 ) -> dict[str, Any]:
-    """Build the report as JSON-serializable values.
-
-    Args:
-        contest: The finished contest.
-        parts: The samples.
-        evaluation: The evaluation of the model.
-        rejected: Number of records that could not be read.
-        times: Seconds of start-up and of training.
-    """
+    """Build the report as JSON-serializable values; times are those of start-up and of training."""
     settings, best_epochs = contest.settings, contest.best_epochs
     return {
         "streamnet": __version__,
@@ -103,8 +89,8 @@ def build_report(
         "refitted": contest.refitting,
         "members": [_member(contest, slot) for slot in contest.members],
         "history": [
-            {**improvement._asdict(), "settings": _describe(contest, improvement.candidate)}
-            for improvement in best_epochs.history
+            {**one._asdict(), "settings": contest.contestants[one.candidate].describe()}
+            for one in best_epochs.history
         ],
         "reported": "validation" if parts.test is None else "test",
         "evaluation": evaluation.as_dict(),
@@ -125,10 +111,6 @@ def _member(contest: Contest, slot: int) -> dict[str, Any]:
         "value": float(best_epochs.values[slot]),
         "settings": contestant.settings.as_dict(),
     }
-
-
-def _describe(contest: Contest, slot: int) -> str:
-    return contest.contestants[slot].describe()
 
 
 class Trained(NamedTuple):
@@ -255,15 +237,17 @@ class Engine:
         parts = split_data(block, self.settings)
         await run_abandonable(partial(warm_up, task, self.settings.dtype))
         self._started = perf_counter()
-        self._contest = Contest(
-            task, parts, criterion, self.settings, self._on_improvement or _ignore
-        )
+        self._contest = Contest(task, parts, criterion, self.settings, self._on_improvement)
         if self._stopped:
             self._contest.stop()
         await self._contest.run()
         model = await to_thread.run_sync(self._contest.model)
         times = self._started - begun, perf_counter() - self._started
-        self.trained = await to_thread.run_sync(self._result, model, parts, self._contest, times)
+        threshold, rejected = self.settings.regression_threshold, len(self.rejected)
+        evaluation = await to_thread.run_sync(evaluate_model, model, parts.reported, threshold)
+        about = self._contest, parts, evaluation, rejected, times
+        report = await to_thread.run_sync(build_report, *about)
+        self.trained = Trained(model, evaluation, report)
         return self.trained
 
     def stop(self) -> None:
@@ -320,14 +304,3 @@ class Engine:
         if self.trained is None:
             raise NoCandidateError("nothing was learned yet")
         return self.trained
-
-    def _result(
-        self, model: Model, parts: DataSplit, contest: Contest, times: tuple[float, float]
-    ) -> Trained:
-        evaluation = evaluate_model(model, parts.reported, self.settings.regression_threshold)
-        report = build_report(contest, parts, evaluation, len(self.rejected), times)
-        return Trained(model, evaluation, report)
-
-
-def _ignore(_: Improvement) -> None:
-    """Do nothing."""

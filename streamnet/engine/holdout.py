@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, final
 
@@ -25,24 +26,12 @@ class HoldoutScored(NamedTuple):
     tally: Tally | None  # None within an epoch, and without holdout data
 
 
-class _Stateless:
-    """A part of a run without checkpoints."""
-
-    def export_state(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-
 @final
-class HoldoutEvaluator(_Stateless):
+class HoldoutEvaluator:
     """Tallies the candidates' predictions for the holdout samples of an epoch.
 
-    A candidate without a finite prediction misses the sample by an infinite distance.
-
-    Args:
-        task: Classification or regression.
-        classes: Number of labels; 0 for regression.
-        threshold: Predicted numbers closer than this to the target are correct.
+    A candidate without a finite prediction misses the sample by an infinite distance; predicted
+    numbers closer than ``threshold`` to the target are correct.
     """
 
     def __init__(self, task: Task, classes: int, *, threshold: float) -> None:
@@ -59,9 +48,12 @@ class HoldoutEvaluator(_Stateless):
         if not predicted.ends_round:
             return HoldoutScored(predicted, None)
         tallies, self._tallies = self._tallies, []
-        return HoldoutScored(
-            predicted, Tally(*(np.sum(parts, axis=0) for parts in zip(*tallies, strict=True)))
-        )
+        total = Tally(*(np.sum(parts, axis=0) for parts in zip(*tallies, strict=True)))
+        return HoldoutScored(predicted, total)
+
+    def export_state(self) -> dict[str, Any]:
+        """Nothing: there are no checkpoints."""
+        return {}
 
     def _tally(self, predicted: Predicted) -> Tally:
         alive = predicted.answers.alive != 0
@@ -100,18 +92,15 @@ def _tally_labels(
     cells = (candidates * classes + truth) * (classes + 1) + answer
     confusion = np.bincount(cells.ravel(), minlength=len(alive) * classes * (classes + 1))
     of_truth = probabilities[:, np.arange(len(truth)), np.minimum(truth, known - 1)]
-    of_truth = np.where(
-        truth < known, of_truth, 0.0
-    )  # labels absent from training cannot be predicted
+    of_truth[:, truth >= known] = 0.0  # labels absent from training cannot be predicted
     distance = ((probabilities**2).sum(axis=2) - 2.0 * of_truth + 1.0) / 2.0
+    log_loss = -np.log(np.maximum(of_truth, MIN_PROBABILITY))
     return Tally(
         confusion=confusion.reshape(len(alive), classes, classes + 1).astype(np.float64),
         samples=samples,
         correct=(answer == truth).sum(axis=1).astype(np.float64),
         distance=np.where(alive, distance, np.inf).sum(axis=1),
-        log_loss=np.where(alive, -np.log(np.maximum(of_truth, MIN_PROBABILITY)), np.inf).sum(
-            axis=1
-        ),
+        log_loss=np.where(alive, log_loss, np.inf).sum(axis=1),
         absolute=np.zeros(len(alive)),
         squared=np.zeros(len(alive)),
     )
@@ -132,52 +121,58 @@ class EpochOutcome(NamedTuple):
     decision: Decision | None
 
 
-@final
-class SavedWeights:
-    """Saved weights of the candidates, each from an epoch of its own.
-
-    By the time an epoch is scored, training is further on, so weights are passed as copies.
-    """
+class EpochTracker(abc.ABC):
+    """Saves the candidates' weights, each from an epoch of its own."""
 
     def __init__(self, population: Population) -> None:
+        self.epoch: int = 0  # epochs scored
         self._population = population
         self._weights: NDArray[np.floating[Any]] | None = None
 
-    def keep(self, slots: NDArray[np.intp], weights: NDArray[np.floating[Any]]) -> None:
-        """Save some candidates' weights from a copy of all weights."""
+    @abc.abstractmethod
+    def select(self, tally: Tally | None) -> NDArray[np.intp]:
+        """Select the candidates whose weights in the current epoch are saved."""
+
+    def serve(self, scored: HoldoutScored) -> EpochOutcome:
+        """Save weights if the block ends an epoch."""
+        # Training is further on by now, so the weights of this epoch are a copy.
+        predicted, weights = scored.predicted, scored.predicted.weights
+        if not predicted.ends_round:
+            return EpochOutcome(predicted, None)
+        assert weights is not None
+        self.epoch += 1
         if self._weights is None:
             self._weights = np.zeros_like(weights)
-        for slot in slots.tolist():
+        for slot in self.select(scored.tally).tolist():
             own, _ = self._population.layout.places(slot)
             self._weights[own] = weights[own]
+        return EpochOutcome(predicted, Decision(self.epoch - 1))
 
     def restore_weights(self) -> None:
         """Restore the saved weights; training must have ended."""
         if self._weights is not None:
             self._population.weights[:] = self._weights
 
+    def export_state(self) -> dict[str, Any]:
+        """Nothing: there are no checkpoints."""
+        return {}
+
 
 @final
-class BestEpochs(_Stateless):
+class BestEpochs(EpochTracker):
     """Tracks each candidate's best epoch by a criterion; on a tie the earlier one is kept.
 
     A candidate without a finite prediction for a sample is never ranked again.
-
-    Args:
-        population: The candidates.
-        criterion: The criterion.
-        on_improvement: Callback for each improvement.
     """
 
     def __init__(
         self,
         population: Population,
         criterion: Criterion,
-        on_improvement: Callable[[Improvement], None] = lambda _: None,
+        on_improvement: Callable[[Improvement], None] | None = None,
     ) -> None:
+        super().__init__(population)
         count = len(population.members)
-        self.saved_weights: SavedWeights = SavedWeights(population)
-        self.epoch: int = 0  # epochs scored
         # Each candidate's best value of the criterion, and its epoch, counted from 1.
         self.values: NDArray[np.float64] = np.full(count, np.nan)
         self.epochs: NDArray[np.int64] = np.zeros(count, np.int64)
@@ -185,27 +180,21 @@ class BestEpochs(_Stateless):
         self._criterion = criterion
         self._on_improvement = on_improvement
 
-    def serve(self, scored: HoldoutScored) -> EpochOutcome:
-        """Compare the candidates if the block ends an epoch."""
-        if not scored.predicted.ends_round:
-            return EpochOutcome(scored.predicted, None)
-        assert scored.tally is not None
-        assert scored.predicted.weights is not None
-        self.epoch += 1
-        values = np.where(
-            np.isfinite(scored.tally.distance), self._criterion.values(scored.tally), np.nan
-        )
+    def select(self, tally: Tally | None) -> NDArray[np.intp]:
+        """Select the candidates that are better than in all epochs before."""
+        assert tally is not None
+        values = np.where(np.isfinite(tally.distance), self._criterion.values(tally), np.nan)
         best = self._criterion.best(self.values)
         before = self.values[best] if best >= 0 else np.nan
-        improved = self._improved(values)
+        improved = np.flatnonzero(self._losses(values) < self._losses(self.values))
         self.values[improved] = values[improved]
         self.epochs[improved] = self.epoch
-        self.saved_weights.keep(improved, scored.predicted.weights)
         leader = self._criterion.best(values)
         if leader >= 0 and self._criterion.better(values[leader], before):
             self.history.append(Improvement(self.epoch, leader, float(values[leader])))
-            self._on_improvement(self.history[-1])
-        return EpochOutcome(scored.predicted, Decision(self.epoch - 1))
+            if self._on_improvement is not None:
+                self._on_improvement(self.history[-1])
+        return improved
 
     def ranking(self) -> list[int]:
         """Return the slots of all ranked candidates, the best first."""
@@ -217,32 +206,16 @@ class BestEpochs(_Stateless):
         signed = -values if self._criterion.larger_is_better else values
         return np.where(np.isfinite(signed), signed, np.inf)
 
-    def _improved(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
-        return np.flatnonzero(self._losses(values) < self._losses(self.values))
-
 
 @final
-class FixedEpochs(_Stateless):
-    """Saves each candidate's weights at a given epoch.
-
-    Args:
-        population: The candidates.
-        epochs: The epoch of each candidate, counted from 1.
-    """
+class FixedEpochs(EpochTracker):
+    """Saves each candidate's weights at a given epoch, counted from 1."""
 
     def __init__(self, population: Population, epochs: Sequence[int]) -> None:
-        self.saved_weights: SavedWeights = SavedWeights(population)
-        self.epoch: int = 0
+        super().__init__(population)
         self._epochs = np.array(epochs)
 
-    def serve(self, scored: HoldoutScored) -> EpochOutcome:
-        """Save the weights of candidates whose epoch has not passed."""
-        if not scored.predicted.ends_round:
-            return EpochOutcome(scored.predicted, None)
-        assert scored.predicted.weights is not None
-        self.epoch += 1
-        # Unfinished candidates are saved as well: training may be stopped before their epoch.
-        self.saved_weights.keep(
-            np.flatnonzero(self._epochs >= self.epoch), scored.predicted.weights
-        )
-        return EpochOutcome(scored.predicted, Decision(self.epoch - 1))
+    def select(self, tally: Tally | None) -> NDArray[np.intp]:
+        """Select the candidates whose epoch has not passed: training may be stopped before it."""
+        del tally
+        return np.flatnonzero(self._epochs >= self.epoch)

@@ -101,11 +101,7 @@ def add_checksum(document: Document) -> Document:
 
 
 def verify_document(document: Document, where: str, kind: str = FORMAT) -> None:
-    """Check kind, version and checksum of a document; ``where`` names it in messages.
-
-    Raises:
-        ModelFileError: If it is of another kind or version, or damaged.
-    """
+    """Check kind, version and checksum of a document; ``where`` names it in messages."""
     if not _equals(document.get("format"), kind):
         raise ModelFileError(f"{where} is not a {kind.replace('-', ' ', 1)}")
     if not _equals(document.get("version"), VERSION):
@@ -127,12 +123,7 @@ def _equals(value: object, expected: str | int) -> bool:
 
 
 def write_document(path: str | os.PathLike[str], document: Document) -> None:
-    """Write a document atomically in the format of the suffix; it is on disk on return.
-
-    Raises:
-        ConfigurationError: If no format has the suffix.
-        ModelFileError: If the file cannot be written.
-    """
+    """Write a document atomically in the format of the suffix; it is on disk on return."""
     suffix = Path(path).suffix
     if suffix not in SUFFIXES:
         names = ", ".join(SUFFIXES)
@@ -141,11 +132,7 @@ def write_document(path: str | os.PathLike[str], document: Document) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a model file atomically; it is on disk on return.
-
-    Raises:
-        ModelFileError: If the file cannot be written.
-    """
+    """Write a model file atomically; it is on disk on return."""
     try:
         write_durably(Path(path), data)
     except OSError as error:
@@ -153,11 +140,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def read_document(path: str | os.PathLike[str], kind: str = FORMAT) -> Document:
-    """Read and verify a document in any of the loadable formats.
-
-    Raises:
-        ModelFileError: If the file cannot be read, is damaged, or of another kind or version.
-    """
+    """Read and verify a document in any of the loadable formats."""
     data = read_bytes(path)
     document = find_format(data, Path(path).suffix).decode(data, str(path))
     verify_document(document, str(path), kind)
@@ -165,11 +148,7 @@ def read_document(path: str | os.PathLike[str], kind: str = FORMAT) -> Document:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read a model file.
-
-    Raises:
-        ModelFileError: If it cannot be read, or is too large for a model.
-    """
+    """Read a model file."""
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
@@ -186,15 +165,7 @@ _RAW: dict[str, Any] = {"scaling": "none", "target_scaling": "none", "category_l
 
 
 def build_model_parts(network: NeuralNetwork, names: Sequence[str] | None) -> dict[str, Any]:
-    """Build the parts of a model that computes the same as ``network``, from raw numbers.
-
-    Args:
-        network: The network.
-        names: Names of the inputs; None uses f0, f1, ...
-
-    Raises:
-        ConfigurationError: If there is not one distinct name per input, or outputs lack labels.
-    """
+    """Build the parts of a model that computes the same as ``network``, see `Model.of`."""
     names = [f"f{i}" for i in range(network.inputs)] if names is None else list(names)
     if len(set(names)) != network.inputs or len(names) != network.inputs:
         raise ConfigurationError(
@@ -222,11 +193,8 @@ def _encoder_state(task: Task, names: Sequence[str], labels: Sequence[str]) -> d
     encoder = Encoder(task=task, **_RAW)
     schema = Schema(tuple(Field(name, Kind.NUMBER) for name in names), None, task)
     target = np.array(labels, object) if task is Task.CLASSIFICATION else np.empty(0)
-    rows = len(target)
-    block = Block(
-        schema, "-", np.zeros((rows, len(names))), (), target, np.zeros((rows + 1, 3), np.int64)
-    )
-    encoder.encode(block)
+    numbers, marks = np.zeros((len(target), len(names))), np.zeros((len(target) + 1, 3), np.int64)
+    encoder.encode(Block(schema, "-", numbers, (), target, marks))
     state = encoder.export_state()
     if state["labels"] != list(labels) and task is Task.CLASSIFICATION:
         raise ConfigurationError("labels must be texts that can be printed, no more than 1000")
@@ -240,11 +208,7 @@ def to_network(
     ensemble: Mapping[str, Any] | None,
     about: Mapping[str, Any],
 ) -> NeuralNetwork:
-    """Return the single network of a model with raw numeric inputs.
-
-    Raises:
-        ConfigurationError: If the model is more than that; the message says what.
-    """
+    """Return the single network of a model with raw numeric inputs."""
     reasons = _list_obstacles(networks, encoder, ensemble)
     if reasons:
         raise ConfigurationError(f"the model is more than one network: {'; '.join(reasons)}")

@@ -17,21 +17,12 @@ from streamnet.errors import ModelFileError
 @final
 @dataclass(frozen=True)
 class ModelFormat:
-    """A file format of models.
-
-    Args:
-        name: Name of the format.
-        suffix: Suffix of its files, with the dot.
-        media_type: Media type in HTTP requests and responses.
-        module: Module with the functions ``encode(document)``, ``recognizes(data)`` and, if it is
-            loadable, ``decode(data, where)``.
-        loadable: Whether models can be loaded from it.
-    """
+    """A file format of models."""
 
     name: str
-    suffix: str
+    suffix: str  # with the dot
     media_type: str
-    module: str
+    module: str  # with encode(document), recognizes(data) and, if loadable, decode(data, where)
     loadable: bool = True
 
     def encode(self, document: dict[str, Any]) -> bytes:

@@ -10,7 +10,6 @@ gopher-learn nests everything under ``Network``. All units are logistic without 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -36,11 +35,7 @@ def recognizes(data: bytes) -> bool:
 
 
 def encode(document: Document) -> bytes:
-    """Encode a model document.
-
-    Raises:
-        ConfigurationError: If gopher-neural cannot compute the same; the message says why.
-    """
+    """Encode a model document."""
     networks = [
         Network(CandidateSettings.from_dict(part["settings"]), part["weights"])
         for part in document["networks"].values()
@@ -51,18 +46,9 @@ def encode(document: Document) -> bytes:
 
 
 def decode(data: bytes, where: str) -> Document:
-    """Decode a file to a model document; the inputs are called f0, f1, ...
-
-    Raises:
-        ModelFileError: If the file is invalid; the message names the place in it.
-    """
+    """Decode a file to a model document; the inputs are called f0, f1, ..."""
     parts = build_model_parts(decode_network(data, where), None)
     return build_document(ensemble=None, **parts)
-
-
-def _find_network(document: Document) -> Mapping[str, Any]:
-    inner = document.get("Network")
-    return inner if isinstance(inner, dict) else document
 
 
 def encode_network(network: NeuralNetwork) -> bytes:
@@ -104,9 +90,10 @@ def decode_network(data: bytes, where: str, *, learning_rate: float = 0.05) -> N
         raise ModelFileError(
             f"{where} is damaged or no JSON file of gopher-neural, go-neural or gopher-learn"
         ) from error
-    if "Weights" not in _find_network(document):
+    inner = document.get("Network")
+    dump = inner if isinstance(inner, dict) else document
+    if "Weights" not in dump:
         raise ModelFileError(f"{where} has no Weights, so it is no network of gopher-neural")
-    dump = _find_network(document)
     enters = dump.get("Enters")
     if type(enters) is not int or not 1 <= enters <= MAX_INPUTS:
         raise ModelFileError(
@@ -162,13 +149,10 @@ def _labels(given: Any, outputs: int, where: str) -> tuple[str, ...]:
                 f"{where}: OutLabels has the key {_shorten(key)}, but must have numbers of the "
                 f"{outputs} outputs"
             )
-        if not isinstance(label, str):
+        if not isinstance(label, str) or escape_surrogates(label) != label:
+            kind = "Unicode text" if isinstance(label, str) else "text"
             raise ModelFileError(
-                f"{where}: OutLabels[{key}] is {_shorten(label)}, but must be text"
-            )
-        if escape_surrogates(label) != label:
-            raise ModelFileError(
-                f"{where}: OutLabels[{key}] is {_shorten(label)}, but must be Unicode text"
+                f"{where}: OutLabels[{key}] is {_shorten(label)}, but must be {kind}"
             )
         labels[numbers[key]] = label
     if outputs == 1 and not labels:

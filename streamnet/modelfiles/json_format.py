@@ -44,11 +44,7 @@ def _encode_float(number: float) -> float | str | None:
 
 
 def decode(data: bytes, where: str) -> Document:
-    """Decode a document.
-
-    Raises:
-        ModelFileError: If it is no JSON object, or an array is inconsistent.
-    """
+    """Decode a document."""
     try:
         document = json.loads(data, object_pairs_hook=_decode_object, parse_constant=_refuse)
     except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from threading import local
 from typing import Any, final
 
@@ -46,11 +47,7 @@ from streamnet.sources.rows import RowReader
 def check_weights(
     weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, dtype: str, encoder: Encoder
 ) -> None:
-    """Check weights against the settings of their network and the encoder's outputs.
-
-    Raises:
-        ModelFileError: If a matrix is missing, superfluous, or of the wrong shape or type.
-    """
+    """Check weights against the settings of their network and the encoder's outputs."""
     if dtype not in ("float32", "float64"):
         raise ModelFileError(f"dtype is {dtype!r}, but must be float32 or float64")
     known = encoder.statistics()
@@ -87,11 +84,11 @@ def align_columns(block: Block, fields: Sequence[Field]) -> Block:
                 f"a {kind}"
             )
     n = len(block)
-    positions = {name: column for column, name in enumerate(block.schema.numbers)}
     numbers = np.full((n, len(schema.numbers)), np.nan)
-    for column, name in enumerate(schema.numbers):
-        if name in positions:
-            numbers[:, column] = block.numbers[:, positions[name]]
+    columns = {name: column for column, name in enumerate(schema.numbers)}
+    for name, values in zip(block.schema.numbers, block.numbers.T, strict=True):
+        if name in columns:
+            numbers[:, columns[name]] = values
     by_name = dict(zip(block.schema.words, block.words, strict=True))
     absent = np.full(n, None, object)
     words = tuple(by_name.get(name, absent) for name in schema.words)
@@ -108,11 +105,6 @@ def check_columns(model_fields: Sequence[Field], schema: Schema) -> None:
     if known and known.isdisjoint(field.name for field in schema.fields):
         names = ", ".join(sorted(known)[:10])
         raise SchemaError(f"no column is one that the model knows: {names}")
-
-
-def parse_fields(pairs: Sequence[Sequence[str]]) -> tuple[Field, ...]:
-    """Convert the pairs of name and kind in a state to fields."""
-    return tuple(Field(name, Kind(kind)) for name, kind in pairs)
 
 
 # Exceptions that inconsistent files cause in code that trusts them.
@@ -166,7 +158,9 @@ class Model:
         self.about: dict[str, Any] = dict(about or {})
         self.task: Task = self._encoder.task
         self.labels: tuple[str, ...] = tuple(self._encoder.labels)
-        self.fields: tuple[Field, ...] = parse_fields(encoder["fields"])
+        self.fields: tuple[Field, ...] = tuple(
+            Field(name, Kind(kind)) for name, kind in encoder["fields"]
+        )
         for settings, weights in networks:
             check_weights(weights, settings, dtype, self._encoder)
         self._ensemble_state = None if ensemble is None else dict(ensemble)
@@ -298,11 +292,7 @@ class Model:
         Raises:
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
-        blocks = [samples] if isinstance(samples, Block) else self._read(samples)
-        parts = [
-            self._predict(self._encoder.transform(align_columns(block, self.fields)))
-            for block in blocks
-        ]
+        parts = [self._predict(self._encoder.transform(block)) for block in self._read(samples)]
         return np.concatenate(parts) if parts else np.empty((0, self._population.outputs))
 
     def outlier_scores(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
@@ -315,8 +305,7 @@ class Model:
             ConfigurationError: If the model has no auto-encoder.
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
-        blocks = [samples] if isinstance(samples, Block) else self._read(samples)
-        parts = [self._encoder.outliers(align_columns(block, self.fields)) for block in blocks]
+        parts = [self._encoder.outliers(block) for block in self._read(samples)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def _predict(self, inputs: Inputs) -> NDArray[np.float64]:
@@ -325,27 +314,26 @@ class Model:
         if isinstance(self._ensemble, LabelEnsemble):
             return self._ensemble.answer(outputs, alive, len(self.labels))
         if self.task is Task.REGRESSION:
-            answers = self._encoder.units.numbers(outputs[:, :, 0], predicted.logarithmic)[
-                :, :, None
-            ]
+            numbers = self._encoder.units.numbers(outputs[:, :, 0], predicted.logarithmic)
+            if self._ensemble is not None:
+                return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
+            single: NDArray[np.float64] = numbers[0][:, None]
         else:
-            answers = outputs.astype(np.float64)
-        if self._ensemble is None:
-            single: NDArray[np.float64] = answers[0]
-            single[alive[0] == 0] = np.nan
-            return single
-        numbers = np.ascontiguousarray(answers[:, :, 0])
-        return self._ensemble.answer(numbers, alive, self._encoder.scale)[:, None]
+            single = outputs[0].astype(np.float64)
+        single[alive[0] == 0] = np.nan
+        return single
 
     def _read(self, samples: Any) -> list[Block]:
+        """Read samples as blocks with the model's columns."""
+        if isinstance(samples, Block):
+            return [align_columns(samples, self.fields)]
         rows = to_one_or_more_rows(samples, self.fields)
         reader = self._reader()
         first = reader.records
         blocks = list(reader.blocks(rows))
-        for block in blocks:
-            for rejected in block.rejected:
-                raise SampleError(rejected.offset - first, rejected.detail)
-        return blocks
+        for rejected in chain.from_iterable(block.rejected for block in blocks):
+            raise SampleError(rejected.offset - first, rejected.detail)
+        return [align_columns(block, self.fields) for block in blocks]
 
     def _reader(self) -> RowReader:
         """Return the calling thread's row reader, which knows the model's columns."""
@@ -457,13 +445,14 @@ class Model:
             ModelFileError: If parts are missing or inconsistent.
         """
         try:
+            networks = [document["networks"][str(k)] for k in range(len(document["networks"]))]
             # Overflow in a cast means damage, so it is an error and no warning.
             with np.errstate(invalid="raise", over="raise"):
                 model = cls(
                     encoder=document["encoder"],
                     networks=[
                         (CandidateSettings.from_dict(part["settings"]), part["weights"])
-                        for part in _list_parts(document["networks"])
+                        for part in networks
                     ],
                     ensemble=document["ensemble"],
                     dtype=document["dtype"],
@@ -477,8 +466,3 @@ class Model:
         if not stated:
             raise ModelFileError(f"{where} is damaged: its task or labels are not its encoder's")
         return model
-
-
-def _list_parts(parts: Mapping[str, Any]) -> list[Any]:
-    """Return the parts that a file stores by number."""
-    return [parts[str(number)] for number in range(len(parts))]

@@ -54,10 +54,6 @@ def encode_parts(document: Document) -> list[bytes | memoryview]:
 
     Gives the same bytes as the safetensors package, which copies all arrays several times. For a
     run that writes a model every round, copying would be most of the work.
-
-    Raises:
-        TypeError: If there is anything but plain values and arrays of numbers.
-        ValueError: If a plain number is not finite.
     """
     tensors: dict[str, NDArray[Any]] = {}
     plain = _extract_arrays(document, "", tensors)
@@ -107,11 +103,7 @@ def _tensor(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def decode(data: bytes, where: str) -> Document:
-    """Decode a document.
-
-    Raises:
-        ModelFileError: If it is damaged, or no safetensors file of streamnet.
-    """
+    """Decode a document."""
     try:
         size = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + size])

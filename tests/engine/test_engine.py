@@ -81,7 +81,7 @@ def test_the_reported_part_has_no_say_in_the_choice() -> None:
 
     def outcome(parts: DataSplit) -> tuple[list[Improvement], NDArray[np.float64]]:
         judge = find_criterion("distance")
-        contest = Contest(Task.CLASSIFICATION, parts, judge, settings, lambda _: None)
+        contest = Contest(Task.CLASSIFICATION, parts, judge, settings, None)
         anyio.run(contest.run)
         return contest.best_epochs.history, contest.model().outputs(block)
 

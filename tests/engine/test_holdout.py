@@ -149,7 +149,7 @@ def test_each_candidate_is_kept_as_it_was_at_its_best() -> None:
     winners = BestEpochs(pool, find_criterion("distance"), told.append)
     for number, distances in enumerate([[5.0, 4.0, 9.0], [3.0, 6.0, 2.0], [3.0, 1.0, 2.0]], 1):
         winners.serve(epoch(number, distances))
-    winners.saved_weights.restore_weights()
+    winners.restore_weights()
     assert pool.weights.tolist() == [2, 3, 2]
     assert winners.ranking() == [1, 2, 0]
     assert told == [Improvement(1, 1, 0.4), Improvement(2, 2, 0.2), Improvement(3, 1, 0.1)]
@@ -172,7 +172,7 @@ def test_what_is_not_finite_never_wins(broken: float) -> None:
     assert (winners.ranking(), winners.history) == ([], [])
     winners.serve(epoch(2, [broken, 7.0]))
     winners.serve(epoch(3, [broken, broken]))
-    winners.saved_weights.restore_weights()
+    winners.restore_weights()
     assert (winners.ranking(), pool.weights[1]) == ([1], 2)
 
 
@@ -187,7 +187,7 @@ def test_finishers_stop_each_at_its_own_epoch() -> None:
     finishers = FixedEpochs(pool, [2, 1, 3])
     for number in (1, 2, 3):
         finishers.serve(epoch(number, [0.0] * 3))
-    finishers.saved_weights.restore_weights()
+    finishers.restore_weights()
     assert pool.weights.tolist() == [2, 1, 3]
 
 
@@ -196,5 +196,5 @@ def test_who_could_not_finish_is_kept_as_far_as_it_came() -> None:
     finishers = FixedEpochs(pool, [1, 9])
     for number in (1, 2, 3):
         finishers.serve(epoch(number, [0.0] * 2))
-    finishers.saved_weights.restore_weights()
+    finishers.restore_weights()
     assert pool.weights.tolist() == [1, 3]
