@@ -1,8 +1,4 @@
-"""The encoder: turns blocks of a stream into network inputs and targets, learning in one pass.
-
-Its snapshot is a frozen view that takes only a few copies; its statistics report how much of each
-limit is in use.
-"""
+"""The encoder: turns blocks of a stream into network inputs and targets, learning in one pass."""
 
 from __future__ import annotations
 
@@ -130,15 +126,8 @@ class Encoder:
     into blocks. A column that is constant so far is 0, unless unscaled.
 
     Use `encode` to learn a stream sample by sample. Use `fit` to learn a data set as a whole, and
-    then `apply` or `transform` to encode any samples.
-
-    Args:
-        task: What is predicted.
-        lags: How many of the last targets before a sample are inputs, for networks that use them;
-            at most 16.
-
-    Raises:
-        ConfigurationError: If a setting is unknown or breaks its rule.
+    then `apply` or `transform` to encode any samples. The last targets before a sample, at most 16
+    ``lags``, are inputs of networks that use them.
 
     >>> from streamnet.samples import Block, Field, Kind, Schema, Task
     >>> schema = Schema((Field("x", Kind.NUMBER),), "y", Task.CLASSIFICATION)
@@ -256,9 +245,6 @@ class Encoder:
 
         Text modes are chosen by the first texts before anything is learned, and duplicates are
         found among all samples. Blocks are kept until the end.
-
-        Raises:
-            SchemaError: If a field had another kind before.
         """
         blocks = list(blocks)
         self._inputs.choose(blocks)
@@ -271,9 +257,6 @@ class Encoder:
         """Encode inputs and targets without learning.
 
         New labels count as missing (-1), and all goals are in the units of the targets so far.
-
-        Raises:
-            SchemaError: If a field had another kind before.
         """
         inputs, target = self.transform(block), self._targets(block)
         if self._regression:
@@ -302,11 +285,7 @@ class Encoder:
         return self._inputs.inverse(without_code)
 
     def transform(self, block: Block) -> Inputs:
-        """Encode inputs without learning; new values have no row.
-
-        Raises:
-            SchemaError: If a field had another kind before.
-        """
+        """Encode inputs without learning; new values have no row."""
         lagged = NO_LAGS
         if self._lags:
             lagged = self._lags.build_next(len(block), self.scale if self._regression else None)
@@ -314,22 +293,13 @@ class Encoder:
         return inputs if self._coding is None else self._coding.transform(inputs)
 
     def outliers(self, block: Block) -> NDArray[np.float64]:
-        """Compute anomaly scores, shape=(n,), without learning.
-
-        Raises:
-            ConfigurationError: If there is no auto-encoder.
-            SchemaError: If a field had another kind before.
-        """
+        """Compute anomaly scores, shape=(n,), without learning."""
         if self._coding is None:
             raise ConfigurationError("autoencoder is None, but must be given to score outliers")
         return self._coding.network.transform(self._inputs.inputs(block, learn=False)).score
 
     def decode(self, code: NDArray[np.floating]) -> list[Sample]:
-        """Decode codes of the auto-encoder, shape=(n, code), to samples.
-
-        Raises:
-            ConfigurationError: If there is no auto-encoder, or the codes have another size.
-        """
+        """Decode codes of the auto-encoder, shape=(n, code), to samples."""
         if self._coding is None:
             raise ConfigurationError("autoencoder is None, but must be given to decode")
         size = self._coding.settings.code

@@ -214,11 +214,7 @@ class InputEncoder:
             self.duplicates.settle()
 
     def inputs(self, block: Block, *, lagged: LagEntries = NO_LAGS, learn: bool) -> Inputs:
-        """Compute the inputs of a block; without ``learn`` new values have no row.
-
-        Raises:
-            SchemaError: If a field had another kind before.
-        """
+        """Compute the inputs of a block; without ``learn`` new values have no row."""
         self.turn_to(block.schema, learn=learn)
         n, width, numbered = len(block), 0, 0
         prepared: list[Prepared] = []
@@ -322,11 +318,7 @@ class InputEncoder:
         return state
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Restore an exported state.
-
-        Raises:
-            ModelFileError: If the state is inconsistent.
-        """
+        """Restore an exported state."""
         for name, kind in state["fields"]:
             self.append(Field(name, Kind(kind)))
         self.statistics.restore_state(state)

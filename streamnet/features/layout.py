@@ -255,11 +255,7 @@ class RowTable:
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Restore keys by row, counters and scales.
-
-        Raises:
-            ModelFileError: If the state is inconsistent.
-        """
+        """Restore keys by row, counters and scales."""
         keys, counters = (
             np.array(state["row_keys"], np.int64),
             np.array(state["counters"], np.int64),

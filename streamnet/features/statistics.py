@@ -301,11 +301,7 @@ class NumberStatistics:
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Restore moments and distinct values of as many inputs.
-
-        Raises:
-            ModelFileError: If the state is inconsistent.
-        """
+        """Restore moments and distinct values of as many inputs."""
         misfit = "the moments of the encoder do not fit"
         moments = restore_array(state["moments"], np.float64, self.moments.shape, misfit)
         misfit = "the encoder's counts do not fit its fields"

@@ -67,7 +67,7 @@ def test_the_seed_decides_the_order_and_nothing_else_does() -> None:
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_the_order_of_the_file_is_kept_if_asked_for() -> None:
+def test_the_order_of_the_file_is_kept_without_shuffling() -> None:
     blocks = played(Epochs(TRAINING, None, epochs=2, shuffled=False))
     assert [numbers(block) for block in blocks] == [list(range(7))] * 2
 

@@ -41,7 +41,7 @@ def without_times(report: dict[str, Any]) -> dict[str, Any]:
     return kept | {"settings": {**report["settings"], "threads": 0}}
 
 
-def test_a_set_that_can_be_learned_is_learned(tmp_path: Path) -> None:
+def test_a_learnable_set_is_learned(tmp_path: Path) -> None:
     engine = Engine(seed=1, tries=2)
     trained = engine.fit(moons(300))
     assert trained.evaluation.measures()["accuracy"] > 0.93
@@ -53,7 +53,7 @@ def test_a_set_that_can_be_learned_is_learned(tmp_path: Path) -> None:
     assert (again.outputs(rows) == trained.model.outputs(rows)).all()
 
 
-def test_numbers_outside_of_0_to_1_are_reached() -> None:
+def test_numbers_outside_0_to_1_are_learned() -> None:
     trained = Engine(seed=1, tries=2, epochs=30, regression_threshold=0.5).fit(slope(200))
     measures = trained.evaluation.measures()
     assert measures["r2"] > 0.97
@@ -66,12 +66,12 @@ def test_the_outcome_does_not_depend_on_threads_and_is_the_same_each_time() -> N
     assert plain[0] == plain[1] == plain[2]
 
 
-def test_another_seed_deals_and_starts_anew() -> None:
+def test_another_seed_splits_and_initializes_differently() -> None:
     values = [quick(seed=seed).fit(moons()).report["members"][0]["value"] for seed in (1, 2)]
     assert values[0] != values[1]
 
 
-def test_the_reported_part_has_no_say_in_the_choice() -> None:
+def test_the_reported_part_does_not_influence_the_choice() -> None:
     """Whatever becomes of its targets, history and model stay the same to the bit."""
     settings = quick().settings
     block = moons(100).block()
@@ -91,7 +91,7 @@ def test_the_reported_part_has_no_say_in_the_choice() -> None:
     assert (outputs == outputs_then).all()
 
 
-def test_start_weights_differ_between_tries_and_agree_between_rates() -> None:
+def test_initial_weights_differ_between_tries_and_agree_between_rates() -> None:
     settings = [CandidateSettings(hidden=(4,), learning_rate=rate) for rate in (0.1, 0.2, 0.1)]
     population = Population(settings, task=Task.REGRESSION, serials=[0, 0, 1])
     population.reserve(dense=3, rows=0, outputs=1)
@@ -100,7 +100,7 @@ def test_start_weights_differ_between_tries_and_agree_between_rates() -> None:
     assert (first != other).any()
 
 
-def test_gophers_protocol_takes_one_network_for_a_try_through_all_rates() -> None:
+def test_gophers_protocol_trains_one_network_per_try_through_all_rates() -> None:
     engine = quick(protocol="gopher", epochs=2, learning_rate=0.4, decay=0.1, tries=3)
     report = engine.fit(moons()).report
     assert (report["candidates"], report["epochs"], report["passes"]) == (3, 8, 24)
@@ -112,7 +112,7 @@ def test_gophers_protocol_takes_one_network_for_a_try_through_all_rates() -> Non
     assert settings["decay"] == pytest.approx(0.1)
 
 
-def test_gophers_protocol_reports_what_it_chose_by() -> None:
+def test_gophers_protocol_reports_the_validation_part() -> None:
     trained = quick(protocol="gopher", criterion="accuracy").fit(moons())
     best = trained.report["members"][0]["value"]
     assert trained.evaluation.measures()["accuracy"] == best
@@ -134,7 +134,7 @@ def test_rates_at_which_all_weights_explode_leave_no_winner() -> None:
         quick(learning_rate=1e6, decay=0.0, network={"loss": "squared"}).fit(slope())
 
 
-def test_targets_that_are_learned_as_they_are_are_not_transformed() -> None:
+def test_raw_targets_are_not_transformed() -> None:
     network = {"target_transform": "log"}
     with pytest.raises(ConfigurationError, match="target_transform is 'log', but must be 'none'"):
         quick(network=network, encoder={"target_scaling": "none"}).fit(slope())
@@ -150,7 +150,7 @@ def test_a_decay_of_0_is_one_rate_and_ends() -> None:
     assert quick(decay=0.0, tries=1).fit(moons()).report["candidates"] == 1
 
 
-def test_a_class_of_one_sample_wherever_it_falls_breaks_nothing() -> None:
+def test_a_class_of_one_sample_may_fall_into_any_part() -> None:
     for seed in range(4):
         rows = moons(60)
         rows.add(Sample([9.0, 9.0], label="alone"))
@@ -171,7 +171,7 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_callers_layers_are_left_alone() -> None:
+def test_the_callers_layers_are_not_changed() -> None:
     hidden = [8]
     quick(hidden=hidden).fit(moons())
     assert hidden == [8]
@@ -199,7 +199,7 @@ def test_the_callers_layers_are_left_alone() -> None:
         ({"tries": 1000, "decay": 0.0001}, "must make <= 10,000 candidates"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], what: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], what: str) -> None:
     with pytest.raises(ConfigurationError, match=what):
         quick(**settings).fit(moons())
 
@@ -210,7 +210,7 @@ def test_iterations_bound_the_refit_too() -> None:
     assert trained.evaluation.measures()["accuracy"] > 0.5
 
 
-def test_stopping_the_refit_leaves_what_was_chosen_before() -> None:
+def test_stopping_the_refit_keeps_the_earlier_choice() -> None:
     async def run() -> None:
         engine = quick(epochs=2000)
         async with anyio.create_task_group() as group:
@@ -238,7 +238,7 @@ def test_blocks_are_learned_and_samples_without_a_target_left_out() -> None:
         quick().fit(replace(block, target=None))
 
 
-def test_a_part_that_fails_says_so_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_failing_part_is_raised_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("out of luck")
 
@@ -247,7 +247,7 @@ def test_a_part_that_fails_says_so_itself(monkeypatch: pytest.MonkeyPatch) -> No
         quick().fit(moons())
 
 
-def test_a_candidate_is_described_and_progress_told() -> None:
+def test_candidates_are_described_and_progress_is_reported() -> None:
     engine = quick()
     assert (engine.progress(), engine.history) == (None, ())
     engine.fit(moons())
@@ -302,7 +302,7 @@ def test_files_of_any_format_are_learned_with_the_last_column_as_target(tmp_path
         assert sum(trained.report["samples"].values()) == 60
 
 
-def test_words_and_gaps_go_through_the_encoder(tmp_path: Path) -> None:
+def test_words_and_missing_values_are_encoded(tmp_path: Path) -> None:
     rows = "".join(
         f"{'' if i % 5 == 0 else i % 3},{('red', 'blue')[i % 2]},{('stop', 'go')[i % 2]}\n"
         for i in range(80)
@@ -312,7 +312,7 @@ def test_words_and_gaps_go_through_the_encoder(tmp_path: Path) -> None:
     assert trained.evaluation.measures()["accuracy"] == 1.0
 
 
-def test_the_encoder_learns_from_the_part_to_learn_only() -> None:
+def test_the_encoder_is_fitted_on_the_training_part_only() -> None:
     engine = quick(refit=False)
     block = moons(60).block()
     training = split_data(block, engine.settings).training
@@ -363,26 +363,26 @@ def test_batches_are_learned_as_well_at_a_larger_rate() -> None:
     assert "batches of 8" in engine.describe(0)
 
 
-def test_a_rate_that_no_network_survives_is_named() -> None:
+def test_the_error_names_a_rate_that_no_network_survives() -> None:
     with pytest.raises(
         NoCandidateError, match="learning_rate is 1e\\+06, which is too large for relu"
     ):
         quick(learning_rate=1e6, decay=0.0).fit(moons())
 
 
-def test_sonar_is_learned_as_well_as_promised_in_short() -> None:
+def test_sonar_reaches_the_promised_accuracy() -> None:
     """The figure of ten seeds comes from benchmarks/engine.py."""
     found = [Engine(seed=s, epochs=25, tries=3).fit(SONAR).evaluation.measures() for s in range(4)]
     assert np.mean([one["accuracy"] for one in found]) >= 0.78
 
 
-def test_raw_inputs_of_any_size_do_not_make_a_constant() -> None:
+def test_raw_inputs_of_any_size_are_learned() -> None:
     """Sulphur dioxide in the hundreds and chlorides in the hundredths: gopher's units saturate."""
     engine = Engine("regression", epochs=6, tries=1)
     assert engine.fit(WINE, target="quality").evaluation.measures()["r2"] > 0.25
 
 
-def test_a_training_part_with_more_labels_than_there_may_be_is_refused() -> None:
+def test_a_training_part_with_too_many_labels_is_refused() -> None:
     """Whatever the order in which they come: a label that was refused has no output."""
     labels = [f"user{i}" for i in range(1400)]
     block = moons(1400).block()
@@ -435,7 +435,7 @@ def test_numbers_are_compared_with_the_mean_of_the_training_part() -> None:
     assert found["rmse"] == pytest.approx(root_mean_squared_error(reported.target, said))
 
 
-def test_the_mean_of_largest_numbers_is_one() -> None:
+def test_the_mean_of_the_largest_numbers_does_not_overflow() -> None:
     rows = Set("regression", columns=("x",))
     for _ in range(4):
         rows.add(Sample([0.0], value=1e300))

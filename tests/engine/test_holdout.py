@@ -37,7 +37,7 @@ def scored_of(fitted: FittedEncoder, block, outputs, alive, *, ends_round: bool)
     return Predicted(encoded, 0, NetworkOutputs(outputs, alive), ends_round)
 
 
-def test_labels_are_counted_as_scikit_learn_does() -> None:
+def test_tallies_of_labels_match_scikit_learn() -> None:
     random = np.random.default_rng(1)
     block = moons(30).block()
     fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block)
@@ -59,7 +59,7 @@ def test_labels_are_counted_as_scikit_learn_does() -> None:
         assert tally.distance[k] == pytest.approx(((shares[k] - ideal) ** 2).sum() / 2)
 
 
-def test_numbers_are_measured_in_units_of_the_target_as_scikit_learn_does() -> None:
+def test_tallies_of_numbers_match_scikit_learn_in_units_of_the_target() -> None:
     random = np.random.default_rng(1)
     block = slope(20).block()
     fitted = FittedEncoder(Encoder(task=Task.REGRESSION), block)
@@ -78,7 +78,7 @@ def test_numbers_are_measured_in_units_of_the_target_as_scikit_learn_does() -> N
         assert tally.correct[k] == (np.abs(answer - truth) < 1.0).sum()
 
 
-def test_a_candidate_without_an_answer_misses_by_an_infinite_distance() -> None:
+def test_a_candidate_without_a_prediction_misses_by_an_infinite_distance() -> None:
     block = moons(4).block()
     fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), block)
     evaluator = HoldoutEvaluator(Task.CLASSIFICATION, 2, threshold=0.0)
@@ -92,7 +92,7 @@ def test_a_candidate_without_an_answer_misses_by_an_infinite_distance() -> None:
     assert tally.confusion[1, :, 2].sum() == 3
 
 
-def test_a_class_that_training_lacks_is_missed_and_counted() -> None:
+def test_a_class_absent_from_training_counts_as_an_error() -> None:
     block = moons(4).block()
     training = block.take(np.array([0, 2]))
     fitted = FittedEncoder(Encoder(task=Task.CLASSIFICATION), training, block)
@@ -143,7 +143,7 @@ def epoch(weights: float, distances: list[float], correct: list[int] | None = No
     return HoldoutScored(SimpleNamespace(ends_round=True, weights=np.full(count, weights)), tally)  # type: ignore[arg-type]
 
 
-def test_each_candidate_is_kept_as_it_was_at_its_best() -> None:
+def test_each_candidate_keeps_the_weights_of_its_best_epoch() -> None:
     told: list[Improvement] = []
     pool = population(3)
     winners = BestEpochs(pool, find_criterion("distance"), told.append)
@@ -156,7 +156,7 @@ def test_each_candidate_is_kept_as_it_was_at_its_best() -> None:
     assert winners.history == told
 
 
-def test_the_older_of_equals_stays() -> None:
+def test_the_earlier_of_equal_epochs_is_kept() -> None:
     winners = BestEpochs(population(3), find_criterion("distance"))
     winners.serve(epoch(1, [9.0, 5.0, 5.0]))
     winners.serve(epoch(2, [5.0, 5.0, 5.0]))
@@ -165,7 +165,7 @@ def test_the_older_of_equals_stays() -> None:
 
 
 @pytest.mark.parametrize("broken", [NAN, INF])
-def test_what_is_not_finite_never_wins(broken: float) -> None:
+def test_a_candidate_that_is_not_finite_never_wins(broken: float) -> None:
     pool = population(2)
     winners = BestEpochs(pool, find_criterion("distance"))
     winners.serve(epoch(1, [broken, broken]))
@@ -182,7 +182,7 @@ def test_a_broken_candidate_does_not_win_by_a_criterion_that_only_counts() -> No
     assert winners.ranking() == [1]
 
 
-def test_finishers_stop_each_at_its_own_epoch() -> None:
+def test_weights_are_saved_at_each_candidates_fixed_epoch() -> None:
     pool = population(3)
     finishers = FixedEpochs(pool, [2, 1, 3])
     for number in (1, 2, 3):
@@ -191,7 +191,7 @@ def test_finishers_stop_each_at_its_own_epoch() -> None:
     assert pool.weights.tolist() == [2, 1, 3]
 
 
-def test_who_could_not_finish_is_kept_as_far_as_it_came() -> None:
+def test_unfinished_candidates_keep_their_last_weights() -> None:
     pool = population(2)
     finishers = FixedEpochs(pool, [1, 9])
     for number in (1, 2, 3):

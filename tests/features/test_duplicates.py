@@ -39,7 +39,7 @@ def naive(dense: NDArray[np.floating]) -> list[int]:
 
 @settings(max_examples=40)
 @given(st.integers(0, 1000), st.lists(st.sampled_from([0.0, 0.01, 0.03, 0.06, 0.1]), min_size=3))
-def test_what_is_dropped_is_what_correlations_of_all_samples_say(
+def test_inputs_are_dropped_by_the_correlations_of_all_samples(
     seed: int, noises: list[float]
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -52,7 +52,7 @@ def test_what_is_dropped_is_what_correlations_of_all_samples_say(
     assert learned(dense).dropped == naive(dense)
 
 
-def test_an_input_is_dropped_after_so_many_samples_and_comes_back_when_it_says_more() -> None:
+def test_a_dropped_input_returns_when_it_no_longer_correlates() -> None:
     rng = np.random.default_rng(1)
     first = rng.normal(size=4 * DECISION_INTERVAL)
     second = 2.0 * first
@@ -83,7 +83,7 @@ def test_the_cuts_of_the_stream_do_not_show_when_inputs_are_dropped() -> None:
         assert value.tobytes() == other.export_state()[name].tobytes()
 
 
-def test_few_samples_say_nothing() -> None:
+def test_few_samples_drop_nothing() -> None:
     x = np.arange(31.0)
     assert learned(np.stack((x, x), axis=1)).dropped == []
     x = np.arange(32.0)
@@ -149,7 +149,7 @@ def test_comparisons_that_do_not_fit_are_refused(name: str, value: NDArray[np.ge
         DuplicateFilter().restore_state(duplicates.export_state() | {name: value})
 
 
-def test_however_old_they_are_inputs_that_differ_now_are_soon_no_duplicates() -> None:
+def test_old_duplicates_return_soon_after_they_differ() -> None:
     rng = np.random.default_rng(6)
     duplicates = DuplicateFilter()
     x = rng.normal(size=(1000 * DECISION_INTERVAL, 1))

@@ -52,7 +52,7 @@ def streams(draw: st.DrawFn) -> Block:
 
 
 @given(SAMPLES, st.data())
-def test_inputs_are_those_of_a_slow_obvious_encoder(
+def test_inputs_match_a_naive_encoder(
     samples: list[dict[tuple[str, Kind], Any]], data: st.DataObject
 ) -> None:
     numbered = [data.draw(SPARSE) for _ in samples]
@@ -88,7 +88,7 @@ def test_the_cuts_of_the_stream_do_not_show(
 
 
 @given(st.lists(st.floats(), max_size=20), st.lists(st.integers(0, 5), max_size=8))
-def test_nor_do_they_in_a_regression(target: list[float], sizes: list[int]) -> None:
+def test_the_cuts_of_a_regression_stream_do_not_show(target: list[float], sizes: list[int]) -> None:
     block = block_of({AGE: target[::-1]}, target, task=Task.REGRESSION)
     whole, parts = Encoder(task=Task.REGRESSION), Encoder(task=Task.REGRESSION)
     expected = flat([whole.encode(block)])
@@ -100,7 +100,7 @@ def test_nor_do_they_in_a_regression(target: list[float], sizes: list[int]) -> N
 @pytest.mark.usefixtures("quick_decisions")
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(streams(), st.integers(0, 25))
-def test_an_encoder_restored_half_way_goes_on_to_the_same_bits(
+def test_an_encoder_restored_half_way_continues_to_the_same_bits(
     way: dict[str, Any], block: Block, at: int
 ) -> None:
     encoder = made(way, max_rows=20, clip=3.0)
@@ -154,7 +154,7 @@ def test_a_prediction_for_the_last_sample_learned_has_the_inputs_it_had(
     assert active(again)[0] == active(learned)[2]
 
 
-def test_what_is_new_has_no_row_in_a_prediction() -> None:
+def test_new_values_have_no_row_in_a_prediction() -> None:
     encoder = Encoder(task=Task.CLASSIFICATION)
     encoder.encode(block_of({AGE: [1.0, 2.0, 3.0], JOB: ["a", "b", "a"]}))
     inputs = encoder.transform(block_of({AGE: [4.0, 3.0], JOB: ["c", None]}))
@@ -162,7 +162,7 @@ def test_what_is_new_has_no_row_in_a_prediction() -> None:
 
 
 @ways
-def test_json_can_hold_the_state_but_for_its_arrays(way: dict[str, Any]) -> None:
+def test_the_state_is_json_except_for_its_arrays(way: dict[str, Any]) -> None:
     if "scalings" in way:
         way = {**way, "scalings": {"age": "rank"}}
     encoder = made(way)
@@ -223,7 +223,7 @@ def test_a_field_that_changes_its_kind_is_an_error() -> None:
     assert state_of(encoder) == before
 
 
-def test_a_class_too_many_is_refused_and_nothing_is_learned_from_it() -> None:
+def test_samples_beyond_the_class_limit_are_refused_and_not_learned() -> None:
     letter = DeadLetter("a.csv", 15, 2, "number", "bad", "x")
     block = block_of({AGE: [1.5, 99.0, 2.5, 98.0]}, ["a", "b", "c", "d"])
     block = structs.replace(block, rejected=(letter,))
@@ -252,7 +252,7 @@ def test_every_input_is_finite(values: list[float]) -> None:
     assert np.isfinite(inputs.value).all()
 
 
-def test_samples_without_targets_are_encoded_all_the_same() -> None:
+def test_samples_without_targets_are_encoded() -> None:
     block = block_of({AGE: [1.5, 2.5]})
     encoded = Encoder(task=Task.CLASSIFICATION).encode(block)
     assert (encoded.label.tolist(), encoded.known.tolist()) == ([-1, -1], [0, 0])
@@ -329,14 +329,14 @@ def test_clocks_of_other_fields_are_refused() -> None:
         Encoder.restore_state(state)
 
 
-def test_the_scale_of_answers_is_that_of_the_targets_so_far() -> None:
+def test_the_scale_of_predictions_is_that_of_the_targets_so_far() -> None:
     encoder = Encoder(task=Task.REGRESSION)
     assert encoder.scale == (0.0, 1.0)
     encoder.encode(block_of({AGE: [1.0, 2.0]}, [10.0, 14.0], task=Task.REGRESSION))
     assert encoder.scale == (12.0, 2.0)
 
 
-def test_statistics_say_how_full_the_encoder_is() -> None:
+def test_statistics_report_how_much_of_each_limit_is_in_use() -> None:
     encoder = Encoder(task=Task.CLASSIFICATION, max_rows=3, max_words=2)
     encoder.encode(block_of({JOB: ["a", "b", "a"], NOTE: ["x y", "x", "z"]}, ["u", "v", "u"]))
     statistics = encoder.statistics()
@@ -356,9 +356,7 @@ def test_a_state_names_only_numbers_and_settings_that_are_not_the_default() -> N
 
 
 @ways
-def test_a_data_set_that_was_fitted_is_encoded_by_the_statistics_of_all_of_it(
-    way: dict[str, Any],
-) -> None:
+def test_a_fitted_data_set_is_encoded_by_the_statistics_of_all_samples(way: dict[str, Any]) -> None:
     columns: Columns = {
         HEIGHT: [1.5, 2.5, 9.25, 4.0, math.nan, 7.5],
         JOB: ["a", "b", "a", None, "c", "a"],

@@ -28,7 +28,7 @@ SAMPLES = st.lists(
 
 
 @given(SAMPLES)
-def test_samples_come_back_from_their_inputs(samples: list[tuple[Any, Any, Any]]) -> None:
+def test_samples_are_decoded_from_their_inputs(samples: list[tuple[Any, Any, Any]]) -> None:
     ages, jobs, seen = zip(*samples, strict=True)
     columns = {AGE: _numbers(ages), JOB: list(jobs), SEEN: _numbers(seen)}
     block = block_of(columns)
@@ -48,21 +48,21 @@ def _numbers(values: tuple[Any, ...]) -> list[float]:
     return [math.nan if value is None else float(value) for value in values]
 
 
-def test_numbers_of_few_values_come_back_exactly() -> None:
+def test_numbers_with_few_values_are_decoded_exactly() -> None:
     block = block_of({AGE: [0.1, 0.2, 0.7] * 3})
     encoder = Encoder(task=Task.CLASSIFICATION).fit([block])
     got = encoder.inverse(encoder.transform(block))
     assert [sample["age"] for sample in got] == [0.1, 0.2, 0.7] * 3
 
 
-def test_what_was_clipped_comes_back_as_far_as_it_was_let() -> None:
+def test_clipped_numbers_are_decoded_to_the_bound() -> None:
     encoder = Encoder(task=Task.CLASSIFICATION, clip=2.0, category_limit=0)
     encoder.fit([block_of({AGE: [-1.0, 1.0]})])
     inputs = encoder.transform(block_of({AGE: [1e9]}))
     assert encoder.inverse(inputs) == [{"age": 2.0}]
 
 
-def test_rows_tell_what_they_stand_for() -> None:
+def test_rows_are_decoded_to_field_and_value() -> None:
     inputs = InputEncoder(EncoderSettings(max_categories=2))
     columns: Columns = {JOB: ["a", None, "b", "c"], SEEN: [math.nan, 9.0, 9.0, 9.0]}
     inputs.inputs(block_of(columns, sparse=sparse_of([{7: 1.0}] * 4)), learn=True)

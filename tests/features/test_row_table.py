@@ -35,7 +35,7 @@ def weigh(
 
 
 @given(KEYS)
-def test_rows_are_given_out_in_order_of_appearance(keys: list[list[int]]) -> None:
+def test_rows_are_assigned_in_order_of_appearance(keys: list[list[int]]) -> None:
     # A key occurs once in a sample, as those of different fields do.
     keys = [[k if k not in sample[:i] else -1 for i, k in enumerate(sample)] for sample in keys]
     rows: dict[int, int] = {}
@@ -54,7 +54,7 @@ def test_the_cuts_of_the_stream_do_not_show(keys: list[list[int]]) -> None:
     assert single.keys.tolist() == whole.keys.tolist()
 
 
-def test_once_all_rows_are_given_out_new_keys_share_them() -> None:
+def test_new_keys_share_rows_once_all_are_assigned() -> None:
     table = RowTable(max_rows=4)
     first = entries(table, [[k, -1, -1] for k in range(100)])
     assert first[:4] == [[0], [1], [2], [3]]
@@ -70,7 +70,7 @@ def test_a_row_occurs_once_in_a_sample_even_if_keys_share_it() -> None:
     assert (row[0, : count[0]].tolist(), value[0, : count[0]].tolist()) == ([0], [3.0])
 
 
-def test_a_new_key_has_no_row_when_nothing_may_be_learned() -> None:
+def test_a_new_key_has_no_row_without_learning() -> None:
     table = RowTable(max_rows=8)
     entries(table, [[1, 2, -1]])
     assert entries(table, [[2, 3, 1]], learn=False) == [[1, 0]]
@@ -95,19 +95,19 @@ def test_weights_belong_to_the_last_keys() -> None:
 
 
 @given(st.lists(st.floats(-1e9, 1e9).filter(lambda x: abs(x) > 1e-9), max_size=30))
-def test_a_scaled_value_is_over_the_root_mean_square_so_far(values: list[float]) -> None:
+def test_a_scaled_value_is_divided_by_the_root_mean_square_so_far(values: list[float]) -> None:
     got = weigh(RowTable(max_rows=4), np.array(values, np.float64)).tolist()
     for i, value in enumerate(values):
         root = math.sqrt(sum(v * v for v in values[: i + 1]) / (i + 1))
         assert got[i] == pytest.approx(max(-8.0, min(8.0, value / root)), rel=1e-6)
 
 
-def test_scaled_values_are_finite_whatever_came() -> None:
+def test_scaled_values_are_always_finite() -> None:
     got = weigh(RowTable(max_rows=4), np.array([1e300, -1e308, 1.0, 1e-300, 5e-324]))
     assert np.isfinite(got).all()
 
 
-def test_scaling_without_learning_leaves_no_trace() -> None:
+def test_scaling_without_learning_changes_nothing() -> None:
     table = RowTable(max_rows=4)
     entries(table, [[5, -1, -1]])
     assert weigh(table, np.array([4.0, -0.5]), learn=False).tolist() == [1.0, -0.5]
@@ -118,7 +118,7 @@ def test_scaling_without_learning_leaves_no_trace() -> None:
     assert table.squares.tobytes() == before
 
 
-def test_a_restored_table_goes_on_with_the_same_rows() -> None:
+def test_a_restored_table_assigns_the_same_rows() -> None:
     table, restored = RowTable(max_rows=4), RowTable(max_rows=4)
     entries(table, [[k, k + 3, -1] for k in range(3)])
     weigh(table, np.array([2.0, 4.0]))
@@ -140,7 +140,7 @@ def test_a_restored_table_goes_on_with_the_same_rows() -> None:
         ([1, 2], [2, 0, 0], 1),
     ],
 )
-def test_a_table_that_contradicts_itself_is_refused(
+def test_an_inconsistent_table_is_refused(
     keys: list[int], counters: list[int], squares: int
 ) -> None:
     with pytest.raises(ModelFileError, match="row"):
@@ -149,7 +149,7 @@ def test_a_table_that_contradicts_itself_is_refused(
         )
 
 
-def test_however_old_a_row_is_it_comes_to_a_new_scale_within_some_ten_thousand_values() -> None:
+def test_old_rows_adapt_to_a_new_scale_within_ten_thousand_values() -> None:
     table = RowTable(max_rows=8)
     weigh(table, np.ones(1))
     table.squares[0] = 1e10

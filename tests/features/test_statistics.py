@@ -61,7 +61,7 @@ def one_measure(*, limit: int = 64, category: bool = True) -> NumberStatistics:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40))
-def test_a_number_is_in_standard_units_of_all_up_to_itself(values: list[float]) -> None:
+def test_a_number_is_standardized_by_all_values_up_to_itself(values: list[float]) -> None:
     got, _ = standardized(one_measure(), values)
     for i in range(len(values)):
         spread = float(np.std(values[: i + 1]))
@@ -76,19 +76,19 @@ def test_a_constant_column_is_zero(value: float, n: int) -> None:
 
 
 @given(st.lists(ANY_NUMBER, max_size=30))
-def test_no_value_makes_an_input_that_is_not_finite(values: list[float]) -> None:
+def test_every_value_makes_a_finite_input(values: list[float]) -> None:
     got, _ = standardized(one_measure(), values)
     assert all(math.isfinite(z) and abs(z) <= 8.0 for z in got)
 
 
 @pytest.mark.parametrize("huge", [1e38, 1e300, 1.7e308, -1e300, 5e-324])
-def test_extreme_numbers_and_what_follows_them_stay_finite(huge: float) -> None:
+def test_extreme_numbers_and_later_ones_stay_finite(huge: float) -> None:
     got, _ = standardized(one_measure(), [huge, -huge, 1.0, 2.0, huge, 0.0] * 50)
     assert all(math.isfinite(z) for z in got)
 
 
 @pytest.mark.parametrize("absent", [math.nan, math.inf, -math.inf])
-def test_what_is_not_a_number_is_missing_and_moves_nothing(absent: float) -> None:
+def test_not_a_number_counts_as_missing_and_changes_no_statistics(absent: float) -> None:
     with_gaps, keys = standardized(one_measure(), [1.5, absent, 2.5, absent, 4.5])
     without, _ = standardized(one_measure(), [1.5, 2.5, 4.5])
     assert [with_gaps[i] for i in (0, 2, 4)] == without
@@ -96,13 +96,13 @@ def test_what_is_not_a_number_is_missing_and_moves_nothing(absent: float) -> Non
     assert keys == [-1, 0, -1, 0, -1]
 
 
-def test_few_whole_numbers_are_categories_from_the_third_on() -> None:
+def test_few_integers_are_categories_from_the_third_value_on() -> None:
     _, keys = standardized(one_measure(), [5.0, 7.0, 5.0, -3.0, 7.0, 5.0, -0.0, 0.0])
     assert keys == [-1, -1, -1, 3, 2, 1, 4, 4]
 
 
 @pytest.mark.parametrize("last", [0.5, 2.0**31, -(2.0**31), 1e300, 9.0])
-def test_a_column_that_shows_to_be_no_category_never_is_one_again(last: float) -> None:
+def test_a_column_with_too_many_values_never_becomes_a_category_again(last: float) -> None:
     measures = one_measure(limit=4)
     _, keys = standardized(measures, [1.0, 2.0, 3.0, 4.0, last, 1.0, 2.0, 3.0])
     assert keys == [-1, -1, 3, 4, -1, -1, -1, -1]
@@ -128,13 +128,13 @@ def test_distinct_numbers_are_told_apart(values: list[int], limit: int) -> None:
         assert key == (codes[value] if 3 <= len(codes) <= limit else -1)
 
 
-def test_fractions_act_as_categories_once_few_values_came_twice_on_average() -> None:
+def test_few_fractions_are_categories_once_each_occurred_twice_on_average() -> None:
     values = [0.0, 0.5, 1.0, 0.5, 0.0, 1.0, 0.5]
     _, keys = standardized(one_measure(limit=64), values)
     assert keys == [-1, -1, -1, -1, -1, 3, 2]
 
 
-def test_more_than_twelve_fractions_are_no_categories_but_whole_numbers_are() -> None:
+def test_more_than_twelve_fractions_are_no_categories_but_integers_are() -> None:
     values = [float(i % 13) for i in range(130)]
     _, keys = standardized(one_measure(limit=64), values)
     assert keys[13:] == [1 + i % 13 for i in range(13, 130)]
@@ -147,7 +147,7 @@ def test_a_limit_below_three_means_no_categories() -> None:
     assert keys == [-1] * 4
 
 
-def test_measures_go_on_after_being_restored() -> None:
+def test_restored_statistics_continue_exactly() -> None:
     values = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]
     whole, half = one_measure(), one_measure()
     expected = standardized(whole, values)
@@ -170,14 +170,14 @@ def test_distinct_values_that_do_not_fit_are_refused(
         measures.restore_state(state(measures.moments, np.array(counts), np.array(distinct)))
 
 
-def test_moments_of_other_measures_are_refused() -> None:
+def test_moments_of_other_inputs_are_refused() -> None:
     measures = one_measure()
     with pytest.raises(ModelFileError, match="moments"):
         measures.restore_state(state(np.zeros((2, 8)), np.zeros(2, np.int64), np.zeros(0)))
 
 
 @pytest.mark.parametrize("make", ["read-only", "columns first", "integers", "every other"])
-def test_any_array_becomes_one_the_kernels_know(make: str) -> None:
+def test_any_array_is_converted_for_the_kernels(make: str) -> None:
     values: NDArray[np.generic] = np.arange(12.0).reshape(3, 4)
     if make == "read-only":
         values.flags.writeable = False
@@ -193,7 +193,7 @@ def test_any_array_becomes_one_the_kernels_know(make: str) -> None:
     assert got.dtype == np.float64
 
 
-def test_no_measures_at_all_have_a_state_too() -> None:
+def test_statistics_of_no_inputs_can_be_saved() -> None:
     measures = NumberStatistics(category_limit=64)
     measures.restore_state(state(np.empty((0, 8)), np.empty(0, np.int64), np.empty(0)))
     assert len(measures) == 0
@@ -224,7 +224,7 @@ def deviation(moments: NDArray[np.float64]) -> float:
 
 
 @given(st.integers(0, 2**32), st.integers(2, 500), st.floats(0.1, 1e6), st.floats(-1e6, 1e6))
-def test_without_wild_values_they_are_those_of_numpy(
+def test_moments_without_outliers_match_numpy(
     seed: int, n: int, scale: float, shift: float
 ) -> None:
     values = np.random.default_rng(seed).uniform(-1, 1, n) * scale + shift
@@ -234,7 +234,7 @@ def test_without_wild_values_they_are_those_of_numpy(
     assert deviation(found) == pytest.approx(values.std(), rel=1e-6, abs=1e-9 * abs(shift))
 
 
-def test_a_wild_value_now_and_then_hardly_moves_them() -> None:
+def test_rare_outliers_hardly_change_moments() -> None:
     values = np.random.default_rng(1).normal(size=5000)
     wild = values.copy()
     wild[25::2000] = 1e9
@@ -245,7 +245,7 @@ def test_a_wild_value_now_and_then_hardly_moves_them() -> None:
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e-4, 1e4, 1e6, 1e60])
-def test_after_a_change_of_scale_they_are_of_the_new_one_within_two_windows(factor: float) -> None:
+def test_moments_adopt_a_new_scale_within_two_windows(factor: float) -> None:
     rng = np.random.default_rng(2)
     found = moments_of(np.concatenate((rng.normal(size=3000), rng.normal(size=128) * factor)))
     assert found[COUNT] <= 128
@@ -253,14 +253,14 @@ def test_after_a_change_of_scale_they_are_of_the_new_one_within_two_windows(fact
 
 
 @pytest.mark.parametrize("rest", [0.0, 5.0])
-def test_a_number_that_pauses_keeps_its_scale(rest: float) -> None:
+def test_a_number_that_is_constant_for_a_while_keeps_its_scale(rest: float) -> None:
     rng = np.random.default_rng(3)
     found = moments_of(np.concatenate((rng.normal(size=1000), np.full(1000, rest))))
     assert found[COUNT] == 2000
     assert deviation(found) > 0.5
 
 
-def test_a_number_that_is_rarely_not_zero_keeps_its_scale() -> None:
+def test_a_number_that_is_mostly_zero_keeps_its_scale() -> None:
     values = (np.arange(20_000) % 400 == 7) * 3.0
     found = moments_of(values)
     assert found[COUNT] == 20_000
@@ -274,7 +274,7 @@ def test_moments_of_another_shape_are_refused() -> None:
 
 
 @pytest.mark.parametrize("age", [MAX_COUNT, 1e10])
-def test_however_old_they_come_to_a_new_level_within_some_ten_thousand_values(age: float) -> None:
+def test_old_moments_adapt_to_a_new_level_within_ten_thousand_values(age: float) -> None:
     moments = np.zeros((1, MOMENT_COLUMNS))
     moments[0, [COUNT, SQUARES]] = age
     for value in (np.random.default_rng(4).normal(size=30_000) + 20.0).tolist():
@@ -284,7 +284,7 @@ def test_however_old_they_come_to_a_new_level_within_some_ten_thousand_values(ag
     assert (20.0 - found[MEAN]) / deviation(found) < 8.0
 
 
-def test_from_a_million_values_on_all_weigh_as_they_do_in_a_mean_that_fades() -> None:
+def test_from_a_million_values_on_moments_fade_exponentially() -> None:
     moments = np.zeros((1, MOMENT_COLUMNS))
     moments[0, [COUNT, MEAN, SQUARES]] = MAX_COUNT, 1.0, 4.0 * MAX_COUNT
     mean, square = 1.0, 5.0
@@ -345,7 +345,7 @@ def _scales(
     [_measures(), _scales("minmax", "_extremes"), _scales("rank", "_summaries", "_used")],
     ids=["measures", "extremes", "summaries"],
 )
-def test_thousands_of_columns_are_hardly_ever_moved(
+def test_appending_thousands_of_columns_rarely_reallocates(
     append: Callable[[int], None], arrays: Callable[[], list[NDArray[np.generic]]]
 ) -> None:
     places = set()

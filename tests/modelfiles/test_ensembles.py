@@ -32,7 +32,7 @@ def remade(model: Model, **parts: Any) -> Model:
 @TASKS
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
-def test_all_networks_come_back_to_the_bit(
+def test_all_networks_are_restored_exactly(
     tmp_path: Path, task: Task, dtype: str, suffix: str
 ) -> None:
     model = several(task, dtype)
@@ -49,9 +49,7 @@ def test_all_networks_come_back_to_the_bit(
 
 @TASKS
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_it_answers_as_the_learner_that_it_was_taken_from_does_alone(
-    task: Task, dtype: str
-) -> None:
+def test_it_predicts_like_its_learner(task: Task, dtype: str) -> None:
     learner = learned(task, dtype)
     model = learner.model()
     answers = learner.predict(BLOCK[task], without_lags=True)
@@ -62,7 +60,7 @@ def test_it_answers_as_the_learner_that_it_was_taken_from_does_alone(
 
 
 @TASKS
-def test_the_champion_alone_answers_where_it_alone_is_served(task: Task) -> None:
+def test_a_served_champion_predicts_alone(task: Task) -> None:
     learner = learned(task, serve="champion")
     model = learner.model()
     assert len(model.networks) == 1
@@ -72,7 +70,7 @@ def test_the_champion_alone_answers_where_it_alone_is_served(task: Task) -> None
 
 
 @TASKS
-def test_it_holds_the_champion_first_and_nobody_who_needs_the_last_targets(task: Task) -> None:
+def test_it_has_the_champion_first_and_no_network_with_lags(task: Task) -> None:
     learner = learned(task)
     model = learner.model()
     champion = learner.serving.champion
@@ -84,7 +82,7 @@ def test_it_holds_the_champion_first_and_nobody_who_needs_the_last_targets(task:
 
 
 @TASKS
-def test_a_sample_alone_is_answered_as_among_others(task: Task) -> None:
+def test_a_sample_is_predicted_alone_as_among_others(task: Task) -> None:
     model = several(task)
     together = model.outputs(SAMPLES)
     alone = np.concatenate([model.outputs(sample) for sample in SAMPLES])
@@ -92,7 +90,7 @@ def test_a_sample_alone_is_answered_as_among_others(task: Task) -> None:
 
 
 @TASKS
-def test_a_model_is_asked_without_changing(task: Task) -> None:
+def test_predicting_does_not_change_a_model(task: Task) -> None:
     model = learned(task).model()
     before = digest(model.document())
     first = model.outputs(BLOCK[task])
@@ -102,7 +100,7 @@ def test_a_model_is_asked_without_changing(task: Task) -> None:
 
 @TASKS
 @pytest.mark.parametrize("count", [0, 1, 2, 4])
-def test_as_many_networks_as_the_ensemble_has_are_needed(task: Task, count: int) -> None:
+def test_the_ensemble_determines_the_number_of_networks(task: Task, count: int) -> None:
     model = several(task)
     parts = [(network.settings, network.weights) for network in model.networks]
     with pytest.raises(ModelFileError, match=f"there are {count} networks, but 3 are needed"):
@@ -157,7 +155,7 @@ def broken(task: Task) -> Model:
 
 
 @TASKS
-def test_where_a_network_has_no_finite_answer_the_others_answer(task: Task) -> None:
+def test_networks_without_a_finite_prediction_are_left_out(task: Task) -> None:
     model = broken(task)
     slot = next(i for i, network in enumerate(model.networks) if not network.settings.hidden)
     inputs = model._encoder.transform(BLOCK[task])
@@ -173,7 +171,7 @@ def test_where_a_network_has_no_finite_answer_the_others_answer(task: Task) -> N
 
 @TASKS
 @pytest.mark.parametrize("make", [several, broken])
-def test_many_threads_may_ask_at_once(task: Task, make: Any) -> None:
+def test_many_threads_may_predict_at_once(task: Task, make: Any) -> None:
     model = make(task)
     parts = [BLOCK[task].part(start, start + 40) for start in range(0, 400, 40)]
     expected = [model.outputs(part).tobytes() for part in parts]

@@ -29,7 +29,7 @@ def test_a_format_has_the_functions_that_it_declares(one: ModelFormat) -> None:
 
 
 @pytest.mark.parametrize("one", SUFFIXES.values(), ids=SUFFIXES)
-def test_a_format_recognizes_what_it_writes_and_nothing_else_does(one: ModelFormat) -> None:
+def test_each_format_recognizes_only_its_own_files(one: ModelFormat) -> None:
     data = one.encode(small().document())
     assert [other for other in FORMATS.values() if other.recognizes(data)] == [one]
     assert find_format(data) is find_format(data, one.suffix) is one

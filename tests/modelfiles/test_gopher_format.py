@@ -47,7 +47,7 @@ def rows_of(model: Model, X: list[list[float]]) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------------- reading
 
 
-def test_a_model_answers_what_gopher_neural_calculates(tmp_path: Path) -> None:
+def test_a_model_predicts_what_gopher_neural_computes(tmp_path: Path) -> None:
     model = Model.load(written(tmp_path, DUMP))
     assert (model.task, model.labels) == (Task.CLASSIFICATION, ("R", "M"))
     assert [field.name for field in model.fields] == ["f0", "f1", "f2"]
@@ -62,7 +62,7 @@ def test_a_model_answers_what_gopher_neural_calculates(tmp_path: Path) -> None:
     assert model.predict(rows).tolist() == ["RM"[i] for i in said.argmax(axis=1)]
 
 
-def test_a_number_is_answered_as_it_is_calculated(tmp_path: Path) -> None:
+def test_a_number_is_predicted_as_computed(tmp_path: Path) -> None:
     numbers = gopher.golden()
     model = Model.load(written(tmp_path, json.dumps(numbers["after"])))
     assert model.task is Task.REGRESSION
@@ -77,7 +77,7 @@ def test_outputs_without_labels_are_called_by_their_number(tmp_path: Path) -> No
     assert Model.load(written(tmp_path, json.dumps(partly))).labels == ("0", "M")
 
 
-def test_the_network_of_a_file_of_gopher_learn_is_found(tmp_path: Path) -> None:
+def test_the_nested_network_of_gopher_learn_is_found(tmp_path: Path) -> None:
     text = json.dumps({"NetworkInput": 3, "Network": json.loads(DUMP), "AddedPoints": 0})
     assert Model.load(written(tmp_path, text)).labels == ("R", "M")
 
@@ -135,7 +135,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG)
-def test_a_wrong_file_is_refused_and_the_place_is_told(tmp_path: Path, change, message) -> None:
+def test_an_invalid_file_is_refused_with_the_place(tmp_path: Path, change, message) -> None:
     path = written(tmp_path, json.dumps(json.loads(DUMP) | change))
     with pytest.raises(ModelFileError, match=message) as caught:
         Model.load(path)
@@ -153,12 +153,12 @@ def test_a_wrong_file_is_refused_and_the_place_is_told(tmp_path: Path, change, m
         DUMP.replace('"Enters":3', '"Enters":3,"Enters":3'),
     ],
 )
-def test_what_is_no_number_cut_nested_or_doubled_is_refused(tmp_path: Path, text: str) -> None:
+def test_invalid_json_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ModelFileError):
         Model.load(written(tmp_path, text))
 
 
-def test_a_foreign_json_file_is_no_network(tmp_path: Path) -> None:
+def test_another_json_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ModelFileError, match="has no Weights, so it is no network of gopher-neural"
     ):
@@ -176,7 +176,7 @@ anything = st.recursive(
 @given(
     change=st.dictionaries(st.sampled_from(["Enters", "Weights", "OutLabels", "Network"]), anything)
 )
-def test_no_content_whatever_is_more_than_an_error(tmp_path: Path, change) -> None:
+def test_any_content_is_at_most_an_error(tmp_path: Path, change) -> None:
     path = written(tmp_path, json.dumps(json.loads(DUMP) | change))
     with suppress(ModelFileError):
         model = Model.load(path)
@@ -187,7 +187,7 @@ def test_no_content_whatever_is_more_than_an_error(tmp_path: Path, change) -> No
 
 
 @pytest.mark.parametrize("text", [DUMP, UNNAMED])
-def test_what_was_read_is_written_to_the_last_digit(tmp_path: Path, text: str) -> None:
+def test_imported_weights_are_exported_exactly(tmp_path: Path, text: str) -> None:
     Model.load(written(tmp_path, text)).export(tmp_path / "out.json")
     before, after = json.loads(text), json.loads((tmp_path / "out.json").read_text())
     assert after["Weights"] == before["Weights"]
@@ -206,7 +206,7 @@ def test_a_file_of_a_number_has_no_labels(tmp_path: Path) -> None:
     scale=st.floats(1e-5, 1e5),
 )
 @hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_network_comes_back_from_its_file(tmp_path: Path, sizes, seed, scale) -> None:
+def test_any_exported_network_is_imported_exactly(tmp_path: Path, sizes, seed, scale) -> None:
     inputs, *hidden, outputs = sizes
     network = NeuralNetwork(
         inputs,
@@ -230,7 +230,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED)
-def test_what_gopher_neural_can_not_calculate_is_not_exported(
+def test_networks_that_gopher_neural_cannot_compute_are_not_exported(
     tmp_path: Path, change, message
 ) -> None:
     settings = {**CandidateSettings.gopher(hidden=(3,)).as_dict(), **change}
@@ -255,9 +255,7 @@ RAW = {"scaling": "none", "target_scaling": "none", "category_limit": 0}
         ({**RAW, "scalings": {"x": "rank"}}, {"x": 1.5}, "champion", "it scales its inputs"),
     ],
 )
-def test_a_model_of_more_than_one_network_of_raw_numbers_is_no_network(
-    encoder, row, serve, message
-) -> None:
+def test_models_beyond_one_network_of_raw_numbers_are_refused(encoder, row, serve, message) -> None:
     learner = OnlineRegressor([CandidateSettings.gopher()], encoder=encoder, serve=serve)
     for i in range(20):
         learner.learn_one({"z": 1.0 * i, **(row if i < 10 else {})}, 0.5 + 0.01 * i)
@@ -265,7 +263,7 @@ def test_a_model_of_more_than_one_network_of_raw_numbers_is_no_network(
         learner.model().neural_network()
 
 
-def test_several_networks_are_no_network() -> None:
+def test_several_networks_are_refused() -> None:
     learner = OnlineClassifier([CandidateSettings.gopher()] * 2, encoder={"scaling": "none"})
     for i in range(20):
         learner.learn_one({"x": i * 0.1}, "ab"[i % 2])
@@ -276,7 +274,7 @@ def test_several_networks_are_no_network() -> None:
 # ---------------------------------------------------------------------- hand-made networks
 
 
-def test_a_hand_made_network_of_any_kind_is_a_model_and_a_network_again(tmp_path: Path) -> None:
+def test_any_network_survives_the_way_to_a_model_and_back(tmp_path: Path) -> None:
     settings = CandidateSettings(hidden=(5, 4), activation=("relu", "tanh"), optimizer="adam")
     network = NeuralNetwork(3, settings, labels=("a", "b", "c"), seed=3)
     rng = np.random.default_rng(1)
@@ -299,14 +297,14 @@ def test_a_single_label_names_the_number(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["OutLabels"] == {"0": "output"}
 
 
-def test_several_outputs_without_labels_are_no_model() -> None:
+def test_several_outputs_without_labels_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="labels is empty, but must name 2 outputs"):
         Model.of(NeuralNetwork(2, outputs=2))
     with pytest.raises(ConfigurationError, match="labels must be texts that can be printed"):
         Model.of(NeuralNetwork(2, labels=("a", "\ud800")))
 
 
-def test_what_changes_only_learning_does_not_stand_in_the_way_and_splines_are_named() -> None:
+def test_learning_settings_do_not_prevent_export_and_splines_are_named() -> None:
     weighed = replace(CandidateSettings.gopher(), class_weight=0.5)
     rows = [({"x": i % 7 / 7.0}, "ab"[i % 7 > 3]) for i in range(100)]
     encoder: EncoderKeywords = {"scaling": "none", "category_limit": 0}

@@ -47,7 +47,7 @@ KINDS = [
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(("task", "hidden", "dtype", "sparse"), KINDS)
-def test_a_saved_model_comes_back_to_the_bit(
+def test_a_saved_model_is_restored_exactly(
     tmp_path: Path, suffix: str, task: Task, hidden: tuple[int, ...], dtype: str, sparse: bool
 ) -> None:
     model = trained(task, hidden, dtype, sparse=sparse)
@@ -107,18 +107,18 @@ def test_a_file_without_a_known_suffix_is_recognized_by_its_content(tmp_path: Pa
         assert differences(again.document(), small().document()) == []
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"none\.json can't be read: No such file"):
         Model.load(tmp_path / "none.json")
 
 
-def test_a_folder_is_no_model(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.json").mkdir()
     with pytest.raises(ModelFileError, match=r"m\.json is no file"):
         Model.load(tmp_path / "m.json")
 
 
-def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.json")
     with pytest.raises(ModelFileError, match=r"m\.json is no file"):
         Model.load(tmp_path / "m.json")
@@ -167,13 +167,13 @@ def changed(**values: Any) -> bytes:
         ({"encoder": {}}, "the encoder's state is damaged"),
     ],
 )
-def test_a_contradiction_is_refused_and_named(values: dict[str, Any], message: str) -> None:
+def test_an_inconsistent_model_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         loaded(json_format, changed(**values))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_network_that_is_not_finite_is_neither_made_nor_loaded(value: float) -> None:
+def test_a_network_that_is_not_finite_is_refused(value: float) -> None:
     model = small()
     weights = {name: matrix.copy() for name, matrix in model.networks[0].weights.items()}
     weights["output"][0, 0] = value
@@ -211,13 +211,13 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(
 
 
 @pytest.mark.parametrize("form", [json_format, safetensors_format])
-def test_what_a_file_can_not_keep_is_refused(form: ModuleType) -> None:
+def test_values_that_a_file_cannot_hold_are_refused(form: ModuleType) -> None:
     for value in ({"a": {1, 2}}, {"a": 1 + 2j}, {"a": math.inf}):
         with pytest.raises((TypeError, ValueError)):
             form.encode(value)
 
 
-def test_a_file_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"m\.json can't be written: No such file"):
         small().save(tmp_path / "nowhere" / "m.json")
 
@@ -228,25 +228,25 @@ def test_a_model_ignores_features_it_does_not_know() -> None:
     assert np.array_equal(model.predict_proba(SAMPLES[0] | {"new": "x"}), plain)
 
 
-def test_one_sample_and_a_list_of_one_get_the_same_answer() -> None:
+def test_one_sample_and_a_list_of_one_are_predicted_alike() -> None:
     model = trained(Task.REGRESSION)
     assert model.predict(SAMPLES[0]).tolist() == model.predict(SAMPLES[:1]).tolist()
     assert model.predict([]).shape == (0,)
 
 
-def test_shares_sum_to_one_and_the_label_has_the_largest() -> None:
+def test_probabilities_sum_to_one_and_the_label_has_the_largest() -> None:
     model = trained(Task.CLASSIFICATION)
     shares = model.predict_proba(SAMPLES)
     assert shares.sum(axis=1) == pytest.approx(1.0)
     assert model.predict(SAMPLES).tolist() == [model.labels[i] for i in shares.argmax(axis=1)]
 
 
-def test_numbers_have_no_shares() -> None:
+def test_numbers_have_no_probabilities() -> None:
     with pytest.raises(ConfigurationError, match="probabilities need classification"):
         trained(Task.REGRESSION).predict_proba(SAMPLES)
 
 
-def test_a_value_that_can_not_be_read_is_refused_with_its_sample() -> None:
+def test_an_unreadable_value_is_refused_with_its_sample() -> None:
     two: list[dict[str, Any]] = [{"size": 1}, {"size": "large"}]
     with pytest.raises(ConfigurationError, match=r"sample 1: .*'size'.*large"):
         trained(Task.REGRESSION).predict(two)
@@ -255,21 +255,21 @@ def test_a_value_that_can_not_be_read_is_refused_with_its_sample() -> None:
 
 
 @pytest.mark.parametrize("samples", ["abc", 5, None, np.zeros(4), [1, 2], [[1], {"size": 1}]])
-def test_what_is_no_sample_is_refused(samples: Any) -> None:
+def test_samples_of_another_type_are_refused(samples: Any) -> None:
     with pytest.raises(DataError, match=r"X (is of type|has 1 dimension|is neither)"):
         trained(Task.REGRESSION).predict(samples)
     with pytest.raises(ConfigurationError, match="sample 1: the sample is not a mapping of names"):
         trained(Task.REGRESSION).predict([{"size": 1}, samples])
 
 
-def test_rows_of_a_frame_are_samples_by_their_names() -> None:
+def test_rows_of_a_frame_are_samples() -> None:
     model = trained(Task.REGRESSION)
     rows: list[Any] = [FrameRow({**sample, "other": 1}) for sample in SAMPLES]
     assert model.predict(rows).tolist() == model.predict(SAMPLES).tolist()
     assert model.predict(rows[0]).tolist() == model.predict(SAMPLES[:1]).tolist()
 
 
-def test_what_estimators_take_is_answered_alike_by_their_model() -> None:
+def test_a_model_predicts_everything_its_estimator_does() -> None:
     X = np.random.default_rng(0).normal(size=(200, 3))
     hidden = np.ma.masked_greater(X, 1.0)
     estimator = OnlineClassifier(FEW, encoder={"autoencoder": {"code": 2}})
@@ -287,7 +287,7 @@ def test_what_estimators_take_is_answered_alike_by_their_model() -> None:
     assert model.outputs(np.zeros((0, 3))).shape == (0, 2)
 
 
-def test_columns_that_do_not_fit_a_model_are_told_rather_than_taken_for_missing() -> None:
+def test_columns_that_do_not_fit_a_model_are_refused_instead_of_missing() -> None:
     model, network = trained(Task.REGRESSION), Model.of(NeuralNetwork(3))
     with pytest.raises(
         SchemaError, match=r"2 columns without names \(f0, f1\), but must have the known ones"
@@ -305,7 +305,7 @@ def test_columns_that_do_not_fit_a_model_are_told_rather_than_taken_for_missing(
     assert model.predict({"other": 1}).shape == (1,)
 
 
-def test_a_block_of_other_columns_is_put_in_the_models_order() -> None:
+def test_columns_of_a_block_are_put_in_the_models_order() -> None:
     model = trained(Task.REGRESSION)
     block = block_of(Task.REGRESSION)
     other = block.schema.fields[::-1]
@@ -319,7 +319,7 @@ def test_a_block_of_other_columns_is_put_in_the_models_order() -> None:
 
 
 @pytest.mark.parametrize("absent", ["size", "since", "colour", "note"])
-def test_a_column_that_a_block_lacks_counts_as_missing(absent: str) -> None:
+def test_an_absent_column_counts_as_missing(absent: str) -> None:
     model = trained(Task.CLASSIFICATION)
     given = {"size": 1.5, "since": "2024-02-29", "colour": "red", "note": "a large door"}
     fields = tuple(field for field in model.fields if field.name != absent)
@@ -339,7 +339,7 @@ def test_a_column_of_another_kind_is_refused() -> None:
         trained(Task.REGRESSION).predict(other)
 
 
-def test_a_safetensors_file_is_to_the_byte_what_its_own_package_writes() -> None:
+def test_safetensors_files_have_the_bytes_of_the_safetensors_package() -> None:
     codes = ("?", "u1", "i1", "i2", "u2", "f2", "i4", "u4", "f4", "f8", "i8", "u8")
     document: dict[str, Any] = {
         "plain": {"text": '\u00e9 " \\ \n', "numbers": [1, 0.1, None, True]},
@@ -362,9 +362,7 @@ def test_a_safetensors_file_is_to_the_byte_what_its_own_package_writes() -> None
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_model_of_the_very_first_sample_is_saved_and_comes_back(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_a_model_of_the_first_sample_can_be_saved_and_loaded(tmp_path: Path, suffix: str) -> None:
     """Of the last targets, some are not known yet."""
     classifier = OnlineClassifier(seed=0)
     classifier.learn_one({"a": 1}, "x")
@@ -402,7 +400,7 @@ def model_of(way: str) -> Model:
 
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_model_keeps_its_way_to_encode(tmp_path: Path, way: str, suffix: str) -> None:
+def test_a_model_keeps_its_encoder_settings(tmp_path: Path, way: str, suffix: str) -> None:
     model = model_of(way)
     path = tmp_path / f"model.{suffix}"
     model.save(path)
@@ -412,9 +410,7 @@ def test_a_model_keeps_its_way_to_encode(tmp_path: Path, way: str, suffix: str) 
 
 
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
-def test_a_column_without_any_number_has_extremes_that_a_file_keeps(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_infinite_extremes_of_an_empty_column_are_saved(tmp_path: Path, suffix: str) -> None:
     schema = Schema((Field("x", Kind.NUMBER), Field("gap", Kind.NUMBER)), "y", Task.REGRESSION)
     numbers = np.array([[0.0, np.nan], [1.0, np.nan]])
     block = Block(schema, "-", numbers, (), np.array([0.0, 1.0]), np.zeros((3, 3), np.int64))
@@ -441,7 +437,7 @@ def test_a_column_without_any_number_has_extremes_that_a_file_keeps(
         ("tokens", "text_vocabularies"),
     ],
 )
-def test_a_file_without_what_its_encoder_needs_is_refused(way: str, part: str) -> None:
+def test_a_file_without_state_that_its_encoder_needs_is_refused(way: str, part: str) -> None:
     document = model_of(way).document()
     document["encoder"] = {k: v for k, v in document["encoder"].items() if k != part}
     with pytest.raises(ModelFileError, match=f"encoder.*{part}"):

@@ -32,7 +32,7 @@ UNITS, WIDTH, VALUES, MATRIX = range(4)
 
 
 class Plan(NamedTuple):
-    """Layers and learning settings of a network, as kernels read them."""
+    """Layers and learning settings of a network."""
 
     layers: NDArray[np.int64]  # shape=(layers, 4)
     middle: int  # the layer that is the code
@@ -58,6 +58,17 @@ class Weights(NamedTuple):
     presence_bias: NDArray[np.floating]  # shape=(rows,)
 
 
+class Network(NamedTuple):
+    """A network as kernels read it."""
+
+    plan: Plan
+    weights: Weights
+    squares: Weights
+    counters: NDArray[np.int64]
+    moments: NDArray[np.float64]  # of the logarithms of errors: total weight, mean, variance
+    scratch: NDArray[np.floating]  # values and deltas of all layers, then a sample's masked inputs
+
+
 @inlined
 def mask_inputs(
     scratch: Any, to: int, values: Any, i: int, n: int, key: Any, draw: int, noise: float
@@ -73,10 +84,9 @@ def mask_inputs(
 
 
 @inlined
-def forward(
-    plan: Any, weights: Any, scratch: Any, seen: int, inputs: int, row: Any, i: int, entries: int
-) -> None:
+def forward(net: Any, seen: int, inputs: int, row: Any, i: int, entries: int) -> None:
     """Values of all layers."""
+    plan, weights, scratch = net.plan, net.weights, net.scratch
     width = plan.layers[0, WIDTH]
     for j in range(0, width, LANES):
         h = simd.load(weights.first, j)
@@ -111,10 +121,9 @@ def output_score(matrix: Any, bias: Any, o: Any, scratch: Any, values: int, widt
 
 
 @inlined
-def reconstruction_loss(
-    plan: Any, weights: Any, scratch: Any, seen: int, inputs: int, row: Any, i: int, entries: int
-) -> float:
+def reconstruction_loss(net: Any, seen: int, inputs: int, row: Any, i: int, entries: int) -> float:
     """Mean loss over inputs and active rows: half the squared error, and the logistic loss."""
+    plan, weights, scratch = net.plan, net.weights, net.scratch
     last = plan.layers.shape[0] - 1
     values, width = plan.layers[last, VALUES], plan.layers[last, WIDTH]
     total = 0.0
@@ -134,19 +143,10 @@ EPSILON = 1e-8
 
 
 @inlined
-def update_decoder(
-    plan: Any,
-    weights: Any,
-    squares: Any,
-    scratch: Any,
-    dense: Any,
-    row: Any,
-    i: int,
-    entries: int,
-    key: Any,
-    known: int,
-) -> None:
+def update_decoder(net: Any, dense: Any, row: Any, i: int, entries: int, key: Any) -> None:
     """Learn the outputs: all dense inputs, the active rows, and some sampled inactive ones."""
+    plan, weights, squares, scratch = net.plan, net.weights, net.squares, net.scratch
+    known = net.counters[KNOWN]
     last = plan.layers.shape[0] - 1
     values, width = plan.layers[last, VALUES], plan.layers[last, WIDTH]
     deltas = _delta_offset(plan, last)
@@ -156,9 +156,7 @@ def update_decoder(
     for o in range(dense.shape[1]):
         y = output_score(weights.output, weights.output_bias, o, scratch, values, width)
         wrong = float(y) - float(dense[i, o])
-        _update_output(
-            plan, weights.output, squares.output, o, scratch, values, deltas, width, wrong
-        )
+        _update_output(net, weights.output, squares.output, o, values, deltas, width, wrong)
         _update_output_bias(plan, weights.output_bias, squares.output_bias, o, wrong)
     for q in range(entries):
         for n in range(plan.negatives + 1):
@@ -174,9 +172,7 @@ def update_decoder(
                 output_score(weights.presence, weights.presence_bias, r, scratch, values, width)
             )
             g = 1.0 / (1.0 + math.exp(-z)) - truth
-            _update_output(
-                plan, weights.presence, squares.presence, r, scratch, values, deltas, width, g
-            )
+            _update_output(net, weights.presence, squares.presence, r, values, deltas, width, g)
             _update_output_bias(plan, weights.presence_bias, squares.presence_bias, r, g)
 
 
@@ -190,24 +186,17 @@ def _active(row: Any, i: int, entries: int, r: Any) -> bool:
 
 @inlined
 def _update_output(
-    plan: Any,
-    matrix: Any,
-    squares: Any,
-    o: Any,
-    scratch: Any,
-    values: int,
-    deltas: int,
-    width: int,
-    g: float,
+    net: Any, matrix: Any, squares: Any, o: Any, values: int, deltas: int, width: int, g: float
 ) -> None:
     """Add an output's contribution to the deltas below it, then update its weights."""
+    scratch = net.scratch
     slope = simd.splat(scratch.dtype.type(_clip_slope(g)))
     for j in range(0, width, LANES):
         w = simd.load(matrix, o * width + j)
         d = simd.multiply_add(slope, w, simd.load(scratch, deltas + j))
         simd.store(scratch, deltas + j, d)
         h = simd.load(scratch, values + j)
-        _update_vector(plan, matrix, squares, o * width + j, w, simd.multiply(slope, h), scratch)
+        _update_vector(net, matrix, squares, o * width + j, w, simd.multiply(slope, h))
 
 
 @inlined
@@ -219,38 +208,29 @@ def _update_output_bias(plan: Any, bias: Any, squares: Any, o: Any, g: float) ->
 
 
 @inlined
-def backward(
-    plan: Any,
-    weights: Any,
-    squares: Any,
-    scratch: Any,
-    seen: int,
-    inputs: int,
-    row: Any,
-    i: int,
-    entries: int,
-) -> None:
+def backward(net: Any, seen: int, inputs: int, row: Any, i: int, entries: int) -> None:
     """Compute the deltas of each layer from the last one down, and update the weights below it."""
+    plan, weights, squares, scratch = net.plan, net.weights, net.squares, net.scratch
     one = scratch.dtype.type(1)
     for layer in range(plan.layers.shape[0] - 1, -1, -1):
         width = plan.layers[layer, WIDTH]
         deltas = _delta_offset(plan, layer)
         _clip_and_slope(plan, scratch, plan.layers[layer, VALUES], deltas, width)
         if layer == 0:
-            _update_row(plan, weights.first, squares.first, 0, scratch, one, deltas, width)
+            _update_row(net, weights.first, squares.first, 0, one, deltas, width)
             for k in range(inputs):
                 x = simd.load_one(scratch, seen + k)
                 at = (1 + k) * width
-                _update_row(plan, weights.first, squares.first, at, scratch, x, deltas, width)
+                _update_row(net, weights.first, squares.first, at, x, deltas, width)
             for q in range(entries):
                 x = simd.load_one(scratch, seen + inputs + q)
                 at = row[i, q] * width
-                _update_row(plan, weights.sparse, squares.sparse, at, scratch, x, deltas, width)
+                _update_row(net, weights.sparse, squares.sparse, at, x, deltas, width)
         else:
             at = plan.layers[layer, MATRIX]
             below = _delta_offset(plan, layer - 1)
             values = plan.layers[layer - 1, VALUES]
-            _update_row(plan, weights.inner, squares.inner, at, scratch, one, deltas, width)
+            _update_row(net, weights.inner, squares.inner, at, one, deltas, width)
             for k in range(plan.layers[layer - 1, UNITS]):
                 at += width
                 parts = simd.multiply(simd.load(weights.inner, at), simd.load(scratch, deltas))
@@ -259,7 +239,7 @@ def backward(
                     parts = simd.multiply_add(w, simd.load(scratch, deltas + j), parts)
                 simd.store_one(scratch, below + k, simd.reduce_add(parts))
                 x = simd.load_one(scratch, values + k)
-                _update_row(plan, weights.inner, squares.inner, at, scratch, x, deltas, width)
+                _update_row(net, weights.inner, squares.inner, at, x, deltas, width)
 
 
 @inlined
@@ -276,21 +256,19 @@ def _clip_and_slope(plan: Any, scratch: Any, values: int, deltas: int, width: in
 
 @inlined
 def _update_row(
-    plan: Any, matrix: Any, squares: Any, at: int, scratch: Any, x: Any, deltas: int, width: int
+    net: Any, matrix: Any, squares: Any, at: int, x: Any, deltas: int, width: int
 ) -> None:
     """Update the weights of an input with value ``x``."""
     factor = simd.splat(x)
     for j in range(0, width, LANES):
-        g = simd.multiply(factor, simd.load(scratch, deltas + j))
-        _update_vector(plan, matrix, squares, at + j, simd.load(matrix, at + j), g, scratch)
+        g = simd.multiply(factor, simd.load(net.scratch, deltas + j))
+        _update_vector(net, matrix, squares, at + j, simd.load(matrix, at + j), g)
 
 
 @inlined
-def _update_vector(
-    plan: Any, matrix: Any, squares: Any, at: int, w: Any, g: Any, scratch: Any
-) -> None:
+def _update_vector(net: Any, matrix: Any, squares: Any, at: int, w: Any, g: Any) -> None:
     """One step of AdaGrad or RMSprop for a vector of weights ``w``."""
-    number = scratch.dtype.type
+    plan, number = net.plan, net.scratch.dtype.type
     kept = simd.multiply(simd.splat(number(plan.kept)), simd.load(squares, at))
     gained = simd.multiply(simd.splat(number(plan.gained)), g)
     square = simd.multiply_add(gained, g, kept)
@@ -316,11 +294,7 @@ MIN_ERROR = 1e-6  # smaller errors count as this: float32 cannot tell them from 
 
 @kernel
 def run(
-    plan: Plan,
-    weights: Weights,
-    squares: Weights,
-    counters: NDArray[np.int64],
-    moments: NDArray[np.float64],  # of the logarithms of errors: total weight, mean, variance
+    net: Network,
     dense: NDArray[np.float32],
     row: NDArray[np.int32],
     value: NDArray[np.float32],
@@ -329,7 +303,6 @@ def run(
     lags: int,  # last entries of a sample, which are left out
     first: int,  # number of the block's first sample
     learn: bool,
-    scratch: NDArray[np.floating],
     code: NDArray[np.floating],  # shape=(n, units), written
     error: NDArray[np.float64],  # shape=(n,), written
     score: NDArray[np.float64],  # shape=(n,), written
@@ -338,6 +311,7 @@ def run(
 
     Returns the index of the first sample whose error is not finite, which is not learned, or n.
     """
+    plan, scratch, counters = net.plan, net.scratch, net.counters
     depth = plan.layers.shape[0]
     inputs = dense.shape[1]
     seen = 2 * (plan.layers[depth - 1, VALUES] + plan.layers[depth - 1, WIDTH])
@@ -351,23 +325,21 @@ def run(
             noise = plan.noise if turn == 1 else 0.0
             mask_inputs(scratch, seen, dense, i, inputs, key, 0, noise)
             mask_inputs(scratch, seen + inputs, value, i, entries, key, ENTRIES, noise)
-            forward(plan, weights, scratch, seen, inputs, row, i, entries)
+            forward(net, seen, inputs, row, i, entries)
             if turn == 0:
-                loss = reconstruction_loss(plan, weights, scratch, seen, inputs, row, i, entries)
+                loss = reconstruction_loss(net, seen, inputs, row, i, entries)
                 if not loss < np.inf:
                     restore_subnormals(control)
                     return i
                 for j in range(code.shape[1]):
                     code[i, j] = scratch[middle + j]
                 error[i] = loss
-                score[i] = _outlier_score(moments, loss, plan.fading, learn)
+                score[i] = _outlier_score(net.moments, loss, plan.fading, learn)
         if learn:
             for q in range(entries):
                 counters[KNOWN] = max(counters[KNOWN], row[i, q] + 1)
-            update_decoder(
-                plan, weights, squares, scratch, dense, row, i, entries, key, counters[KNOWN]
-            )
-            backward(plan, weights, squares, scratch, seen, inputs, row, i, entries)
+            update_decoder(net, dense, row, i, entries, key)
+            backward(net, seen, inputs, row, i, entries)
     restore_subnormals(control)
     return count.size
 
@@ -381,11 +353,11 @@ def _outlier_score(moments: Any, loss: float, fading: float, learn: bool) -> flo
     x = math.log(max(loss, MIN_ERROR))
     deviation = math.sqrt(moments[2])
     away = x - moments[1]
-    standing = 0.0
+    score = 0.0
     if moments[0] >= 1.0 and deviation > 1e-9:
-        standing = away / deviation
+        score = away / deviation
     if learn:
         moments[0] = fading * moments[0] + 1.0
         moments[1] += away / moments[0]
         moments[2] = (1.0 - 1.0 / moments[0]) * (moments[2] + away * away / moments[0])
-    return standing
+    return score

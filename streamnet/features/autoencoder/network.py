@@ -11,7 +11,16 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
-from streamnet.features.autoencoder.kernels import KNOWN, MATRIX, VALUES, WIDTH, Plan, Weights, run
+from streamnet.features.autoencoder.kernels import (
+    KNOWN,
+    MATRIX,
+    VALUES,
+    WIDTH,
+    Network,
+    Plan,
+    Weights,
+    run,
+)
 from streamnet.networks.activations import ACTIVATION_CODES, ACTIVATIONS
 from streamnet.networks.topology import padded
 from streamnet.randomness import derive_key, fill_uniform
@@ -54,9 +63,6 @@ class AutoEncoderNetwork:
 
     A sample whose error is not finite resets the network to other initial weights.
 
-    Args:
-        settings: Layers, noise and optimizer.
-
     >>> network = AutoEncoderNetwork(AutoEncoderSettings(code=2))
     >>> dense = np.linspace(-1, 1, 2000, dtype=np.float32)[:, None] * np.ones(5, np.float32)
     >>> none = np.zeros((2000, 1), np.int32), np.zeros((2000, 1), np.float32)
@@ -66,13 +72,10 @@ class AutoEncoderNetwork:
     ((2000, 2), True)
     """
 
-    dense: int
-    number: int
-
     def __init__(self, settings: AutoEncoderSettings) -> None:
         self.settings = settings
-        self.dense = 0
-        self.number = 0  # of the next sample
+        self.dense: int = 0
+        self.number: int = 0  # of the next sample
         self.restarts: int = 0
         self.fan_in: int = 0  # inputs of the first sample
         self._dtype = np.dtype(settings.dtype)
@@ -157,12 +160,7 @@ class AutoEncoderNetwork:
         }
 
     def restore_state(self, state: Mapping[str, Any], *, dense: int, rows: int) -> None:
-        """Continue from a state of `export_state`.
-
-        Args:
-            state: State of a network with the same settings.
-            dense: Number of dense inputs of its encoder.
-            rows: Number of rows of its encoder.
+        """Continue from the state of a network, whose encoder has so many dense inputs and rows.
 
         Raises:
             ModelFileError: If the state contradicts itself or the encoder.
@@ -216,25 +214,10 @@ class AutoEncoderNetwork:
     def _run(self, inputs: Inputs, coded: Codes, start: int, *, learn: bool) -> int:
         layer = self._layers[-1]
         size = 2 * int(layer[WIDTH] + layer[VALUES]) + inputs.dense.shape[1] + inputs.row.shape[1]
-        return int(
-            run(
-                self._plan,
-                self._weights,
-                self._squares,
-                self._counters,
-                self._moments,
-                inputs.dense,
-                inputs.row,
-                inputs.value,
-                inputs.count,
-                start,
-                inputs.lags,
-                self.number,
-                learn,
-                np.zeros(size, self._dtype),
-                *coded,
-            )
-        )
+        scratch, learned = np.zeros(size, self._dtype), (self._weights, self._squares)
+        net = Network(self._plan, *learned, self._counters, self._moments, scratch)
+        samples = inputs.dense, inputs.row, inputs.value, inputs.count
+        return int(run(net, *samples, start, inputs.lags, self.number, learn, *coded))
 
     def _restart(self) -> None:
         self.restarts += 1
@@ -341,10 +324,6 @@ class AutoEncoderTransformer:
     The code comes before all other dense inputs, whose number may grow. Entries with earlier
     targets are kept even where the code replaces all other inputs.
 
-    Args:
-        settings: Settings of the auto-encoder.
-        clip: Bound of the code's values.
-
     >>> coding = AutoEncoderTransformer(AutoEncoderSettings(code=2), clip=8.0)
     >>> none = np.zeros((3, 1), np.int32), np.zeros((3, 1), np.float32), np.zeros(3, np.int32), 0
     >>> inputs, outlier = coding.learn(Inputs(np.ones((3, 5), np.float32), *none))
@@ -382,18 +361,15 @@ class AutoEncoderTransformer:
                 "inputs is 'replace', but must be 'add' to know what was coded"
             )
         code = self.settings.code
-        return replace(
-            inputs, dense=inputs.dense[:, code:], splined=_shift_splined(inputs.splined, -code)
-        )
+        splined = _shift_splined(inputs.splined, -code)
+        return replace(inputs, dense=inputs.dense[:, code:], splined=splined)
 
     def _with(self, inputs: Inputs, coded: Codes) -> Inputs:
         code = coded.code.clip(-self._clip, self._clip).astype(np.float32)
         if self._adds:
             splined = _shift_splined(inputs.splined, code.shape[1])
             return replace(inputs, dense=np.hstack((code, inputs.dense)), splined=splined)
-        return replace(
-            _keep_lags(inputs), dense=code, splined=_shift_splined(inputs.splined[:, :0], 0)
-        )
+        return replace(_keep_lags(inputs), dense=code, splined=inputs.splined[:, :0].copy())
 
 
 def _shift_splined(splined: NDArray[np.int32], by: int) -> NDArray[np.int32]:
@@ -403,14 +379,11 @@ def _shift_splined(splined: NDArray[np.int32], by: int) -> NDArray[np.int32]:
 
 def _keep_lags(inputs: Inputs) -> Inputs:
     """Inputs with no entries except those with earlier targets."""
-    lags = inputs.lags
-    width = max(lags, 1)
-    row = np.zeros((len(inputs.count), width), np.int32)
-    value = np.zeros((len(inputs.count), width), np.float32)
+    n, lags = len(inputs.count), inputs.lags
+    row, value = np.zeros((n, 1), np.int32), np.zeros((n, 1), np.float32)
     if lags:
         # These are the last entries of each sample.
         places = inputs.count[:, None] - lags + np.arange(lags)
-        row[:] = np.take_along_axis(inputs.row, places, axis=1)
-        value[:] = np.take_along_axis(inputs.value, places, axis=1)
-    count = np.full(len(inputs.count), lags, np.int32)
-    return replace(inputs, row=row, value=value, count=count)
+        row = np.take_along_axis(inputs.row, places, axis=1)
+        value = np.take_along_axis(inputs.value, places, axis=1)
+    return replace(inputs, row=row, value=value, count=np.full(n, lags, np.int32))

@@ -69,12 +69,7 @@ class TextHasher:
 
     Case is ignored, and of long numbers only the length counts: years and codes recur, telephone
     and order numbers hardly do. Half of the buckets are for words, half for pairs, which otherwise
-    would outnumber the words.
-
-    Args:
-        buckets: Number of codes of words and pairs.
-        max_words: Largest number of distinct words and pairs of a text.
-        digits: Digits up to which a number is a word of its own.
+    would outnumber the words. Numbers of up to ``digits`` digits are words of their own.
 
     >>> hasher = TextHasher(buckets=4096, max_words=256)
     >>> text = hasher.hashed("Free entry, call 08452810075")
@@ -114,9 +109,7 @@ class TextHasher:
         )
 
     def ngrams(self, text: str) -> HashedText:
-        """Hash the distinct n-grams of three characters of a text, at most ``max_words`` of them.
-
-        Case is ignored. Characters are code points; a blank is added before and after the text.
+        """Hash the distinct n-grams of three code points of a text between blanks, ignoring case.
 
         >>> [len(TextHasher(buckets=64, max_words=256).ngrams(t).codes) for t in ("Käse", "")]
         [4, 0]
@@ -196,10 +189,7 @@ def choose_text_mode(texts: Sequence[str]) -> TextMode:
 class TextColumn:
     """Turns the texts of one column into codes; only modes with a vocabulary learn.
 
-    Args:
-        mode: A `TextMode`, or "auto": words until `choose_text_mode` decides by the first 100.
-        hasher: Hasher shared by all columns.
-        limit: Texts or tokens of a vocabulary; later ones share 256 hashed codes.
+    In mode "auto" words are extracted until `choose_text_mode` decides by the first 100 texts.
 
     >>> column = TextColumn(mode="tokens", hasher=TextHasher(buckets=64, max_words=8), limit=100)
     >>> [len(text.codes) for text in column.hashed(["red, green", "green, blue", None], learn=True)]
@@ -210,15 +200,10 @@ class TextColumn:
 
     def __init__(self, *, mode: str, hasher: TextHasher, limit: int) -> None:
         self._auto = mode == AUTO
-        self._mode = TextMode.WORDS if self._auto else TextMode(mode)
+        self.mode: TextMode = TextMode.WORDS if self._auto else TextMode(mode)  # the current one
         self._hasher = hasher
         self.vocabulary: Vocabulary = Vocabulary(base=VOCABULARY_BASE, limit=limit)
         self._first: list[str] = []  # texts by which the rule will decide
-
-    @property
-    def mode(self) -> TextMode:
-        """The current mode."""
-        return self._mode
 
     def hashed(self, texts: Sequence[str | None], *, learn: bool) -> list[HashedText]:
         """Encode texts in order; without ``learn`` new ones have no codes."""
@@ -233,18 +218,20 @@ class TextColumn:
     def settle(self) -> None:
         """Choose the mode by the collected texts, if there are any."""
         if self._first:
-            self._decide()
+            self.mode = choose_text_mode(self._first)
+            self._auto = False
+            self._first = []
 
     def _hashed(self, text: str | None, learn: bool) -> HashedText:
         if text is None:
             return self._hasher.hashed(None)
         if self._auto and learn:
             self._consider(text)
-        if self._mode is TextMode.WORDS:
+        if self.mode is TextMode.WORDS:
             return self._hasher.hashed(text)
-        if self._mode is TextMode.NGRAMS:
+        if self.mode is TextMode.NGRAMS:
             return self._hasher.ngrams(text)
-        whole = self._mode is TextMode.DICTIONARY
+        whole = self.mode is TextMode.DICTIONARY
         values = [text] if whole else list(dict.fromkeys(tokenize(text)))
         found = self.vocabulary.learn(values) if learn else self.vocabulary.look_up(values)
         codes = dict.fromkeys(code for code in found if code >= 0)  # hashed ones may be the same
@@ -253,20 +240,15 @@ class TextColumn:
     def _consider(self, text: str) -> None:
         self._first.append(escape_surrogates(text[:MAX_VALUE_LENGTH]))
         if len(self._first) == AUTO_TEXTS:
-            self._decide()
-
-    def _decide(self) -> None:
-        self._mode = choose_text_mode(self._first)
-        self._auto = False
-        self._first = []
+            self.settle()
 
     def export_state(self) -> dict[str, Any]:
         """Export the mode and what it will be chosen by; the vocabulary is exported apart."""
-        return {"mode": str(self._mode), "auto": self._auto, "first": list(self._first)}
+        return {"mode": str(self.mode), "auto": self._auto, "first": list(self._first)}
 
     def restore_state(self, state: Mapping[str, Any], values: Sequence[str]) -> None:
         """Restore an exported state and the values of the vocabulary."""
-        self._mode, self._auto = TextMode(state["mode"]), bool(state["auto"])
+        self.mode, self._auto = TextMode(state["mode"]), bool(state["auto"])
         self._first = list(state["first"])
         if len(self._first) >= AUTO_TEXTS or not all(isinstance(text, str) for text in self._first):
             raise ModelFileError("the encoder's first texts of a column are damaged")

@@ -82,7 +82,7 @@ def started(given: Any, inputs: Inputs) -> dict[str, NDArray[Any]]:
     ids=str,
 )
 @pytest.mark.parametrize(("dtype", "precision"), [("float64", 1e-10), ("float32", 2e-3)])
-def test_it_learns_as_a_slow_obvious_one(given: Any, dtype: str, precision: float) -> None:
+def test_learning_matches_a_naive_auto_encoder(given: Any, dtype: str, precision: float) -> None:
     inputs = inputs_of(120)
     given = {**given, "dtype": dtype}
     real = network(**given)
@@ -113,7 +113,7 @@ def test_the_cuts_of_the_stream_do_not_show(sizes: list[int], seed: int) -> None
     assert flat(parts.export_state()) == flat(whole.export_state())
 
 
-def test_restored_half_way_it_goes_on_to_the_same_bits() -> None:
+def test_restored_half_way_it_continues_to_the_same_bits() -> None:
     inputs = inputs_of(200)
     real = network(hidden=(7,), dtype="float64")
     real.learn(part(inputs, 0, 90))
@@ -127,7 +127,7 @@ def test_restored_half_way_it_goes_on_to_the_same_bits() -> None:
     assert flat(restored.export_state()) == flat(real.export_state())
 
 
-def test_a_sample_is_coded_before_it_is_learned_and_asking_changes_nothing() -> None:
+def test_samples_are_coded_before_they_are_learned_and_transforming_changes_nothing() -> None:
     inputs = inputs_of(100)
     real = network()
     real.learn(part(inputs, 0, 99))
@@ -139,7 +139,7 @@ def test_a_sample_is_coded_before_it_is_learned_and_asking_changes_nothing() -> 
     assert flat(real.export_state()) != before
 
 
-def test_earlier_targets_are_not_looked_at() -> None:
+def test_earlier_targets_are_ignored() -> None:
     inputs = inputs_of(100, lags=2)
     others = replace(inputs, row=inputs.row.copy())
     at = inputs.count[:, None] - 2 + np.arange(2)
@@ -172,7 +172,7 @@ def test_a_linear_code_restores_nearly_as_much_as_principal_components() -> None
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "identity"])
-def test_decoding_a_code_gives_what_the_error_was_taken_of(activation: str) -> None:
+def test_the_error_is_that_of_the_decoded_code(activation: str) -> None:
     inputs = inputs_of(500)
     real = network(hidden=(8,), code=6, activation=activation, dtype="float64", learning_rate=0.02)
     real.learn(inputs)
@@ -185,7 +185,7 @@ def test_decoding_a_code_gives_what_the_error_was_taken_of(activation: str) -> N
         assert np.mean(terms) == pytest.approx(coded.error[i], rel=1e-9)
 
 
-def test_rows_that_come_together_are_restored_together() -> None:
+def test_rows_that_occur_together_are_reconstructed_together() -> None:
     n = 3000
     twos = np.full(n, 2, np.int32)
     pair = np.random.default_rng(0).integers(0, 4, n)
@@ -201,7 +201,7 @@ def test_rows_that_come_together_are_restored_together() -> None:
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "identity"])
-def test_nothing_is_ever_not_finite(activation: str) -> None:
+def test_everything_stays_finite(activation: str) -> None:
     random = np.random.default_rng(1)
     values = random.choice([-1e6, 0.0, 1e6, 8.0, 3e38, -np.inf], (3000, 6)).astype(np.float32)
     none = np.zeros((3000, 1), np.int32), np.zeros((3000, 1), np.float32)
@@ -213,7 +213,7 @@ def test_nothing_is_ever_not_finite(activation: str) -> None:
     assert all(np.isfinite(array).all() for array in state["weights"].values())
 
 
-def test_a_network_whose_weights_are_unfit_starts_afresh() -> None:
+def test_a_network_with_unfit_weights_restarts() -> None:
     inputs = inputs_of(100)
     real = network()
     real.learn(part(inputs, 0, 50))
@@ -271,7 +271,7 @@ def test_the_code_comes_before_all_inputs_or_in_their_place(use: str) -> None:
         assert inputs.row[i].tolist() == plain.row[i, plain.count[i] - 2 : plain.count[i]].tolist()
 
 
-def test_a_column_that_comes_later_moves_no_code() -> None:
+def test_a_later_column_does_not_move_the_code() -> None:
     coding = encoder()
     first = block()
     coding.encode(first)
@@ -287,7 +287,7 @@ def test_a_column_that_comes_later_moves_no_code() -> None:
 
 @settings(max_examples=10)
 @given(st.lists(st.integers(0, 120), max_size=4), st.sampled_from(["add", "replace"]))
-def test_nor_do_cuts_show_in_an_encoder_with_a_code(sizes: list[int], use: str) -> None:
+def test_the_cuts_do_not_show_in_an_encoder_with_a_code(sizes: list[int], use: str) -> None:
     whole, parts = encoder(inputs=use), encoder(inputs=use)
     expected = whole.encode(block())
     found = [parts.encode(piece) for piece in cut(block(), sizes)]
@@ -298,7 +298,7 @@ def test_nor_do_cuts_show_in_an_encoder_with_a_code(sizes: list[int], use: str) 
     assert flat(parts.export_state()) == flat(whole.export_state())
 
 
-def test_an_encoder_restored_half_way_codes_to_the_same_bits() -> None:
+def test_an_encoder_with_a_code_restored_half_way_continues_to_the_same_bits() -> None:
     first, second = cut(block(), [150])
     coding = encoder(hidden=[8])
     coding.encode(first)
@@ -316,7 +316,7 @@ def test_an_encoder_restored_half_way_codes_to_the_same_bits() -> None:
     )
 
 
-def test_without_an_auto_encoder_neither_state_nor_outliers_know_of_one() -> None:
+def test_without_an_auto_encoder_there_is_no_state_and_no_outlier_score() -> None:
     plain = Encoder(task=Task.CLASSIFICATION)
     assert len(plain.encode(block()).outlier) == 0
     assert "autoencoder" not in plain.export_state()
@@ -369,6 +369,6 @@ def test_a_damaged_state_is_refused(spoil: Any) -> None:
         ({"layers": 3}, "autoencoder.layers is not a known setting; known here: code, hidden"),
     ],
 )
-def test_a_wrong_setting_is_told(given: Any, message: str) -> None:
+def test_an_invalid_setting_is_refused(given: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Encoder(task=Task.REGRESSION, autoencoder=given)

@@ -36,7 +36,7 @@ def test_values_beyond_the_limit_share_256_keys_for_good() -> None:
     assert len(vocabulary.names) == 3
 
 
-def test_looking_up_learns_nothing() -> None:
+def test_looking_up_appends_nothing() -> None:
     vocabulary = Vocabulary(base=0, limit=2)
     list(vocabulary.learn(["a"]))
     assert list(vocabulary.look_up(["b", None, "a", ""])) == [-1, 0, 1, -1]
@@ -51,7 +51,7 @@ def test_truth_values_are_known_in_each_spelling_unless_both_were_seen() -> None
     assert list(vocabulary.look_up(["true", "True", "false"])) == [4, 2, 1]
 
 
-def test_whole_numbers_are_known_as_floats_and_the_reverse_unless_both_were_seen() -> None:
+def test_integers_and_their_floats_are_the_same_unless_both_were_seen() -> None:
     vocabulary = Vocabulary(base=0, limit=9)
     list(vocabulary.learn(["12345.0", "7", "0", "-3.0", "1.50"]))
     known = {"12345": 1, "7.0": 2, "0.0": 3, "-3": 4}
@@ -75,7 +75,7 @@ def test_values_of_an_earlier_stream_are_learned_in_each_spelling() -> None:
     assert restored.names == ["True", "7", "8", "8.0", "false", "False"]
 
 
-def test_very_long_values_are_kept_short_but_told_apart() -> None:
+def test_very_long_values_are_shortened_but_stay_distinct() -> None:
     vocabulary = Vocabulary(base=0, limit=10)
     values = ["x" * 1_000_000 + "a", "x" * 1_000_000 + "b", "x" * 256]
     assert list(vocabulary.learn([*values, *values])) == [1, 2, 3, 1, 2, 3]
@@ -83,7 +83,7 @@ def test_very_long_values_are_kept_short_but_told_apart() -> None:
     assert list(vocabulary.look_up(values)) == [1, 2, 3]
 
 
-def test_half_a_surrogate_pair_is_kept_in_a_form_that_can_be_written() -> None:
+def test_lone_surrogates_are_escaped() -> None:
     vocabulary = Vocabulary(base=0, limit=10)
     assert list(vocabulary.learn(["a\ud800", "a\ud800", "b"])) == [1, 1, 2]
     assert vocabulary.names == ["a\\ud800", "b"]
@@ -99,6 +99,6 @@ def test_a_restored_vocabulary_gives_the_same_keys() -> None:
 
 
 @pytest.mark.parametrize("values", [["a", "a"], ["a", "b", "c"], ["\ud800"]])
-def test_a_vocabulary_that_contradicts_itself_is_refused(values: list[str]) -> None:
+def test_an_inconsistent_vocabulary_is_refused(values: list[str]) -> None:
     with pytest.raises(ModelFileError, match="categories"):
         Vocabulary(base=0, limit=2).restore_state(values)

@@ -51,7 +51,9 @@ def numbers(n: int = 3000) -> NDArray[np.float64]:
 @settings(max_examples=50)
 @pytest.mark.parametrize("scaling", Scaling)
 @given(st.lists(st.integers(-50, 50).map(lambda n: n / 4), min_size=1, max_size=60))
-def test_a_number_is_scaled_by_all_up_to_itself(scaling: Scaling, values: list[float]) -> None:
+def test_a_number_is_scaled_by_all_values_up_to_itself(
+    scaling: Scaling, values: list[float]
+) -> None:
     got = inputs_of(encoder_of(scaling), values)
     expected = [scaled(scaling, values[: i + 1]) for i in range(len(values))]
     assert got.tolist() == pytest.approx(expected, abs=2e-5)
@@ -89,7 +91,7 @@ def test_few_distinct_numbers_are_scaled_by_their_exact_quartiles_and_ranks() ->
 
 @pytest.mark.parametrize("scaling", Scaling)
 @given(st.lists(ANY_NUMBER, min_size=1, max_size=30))
-def test_no_value_makes_an_input_that_is_not_finite(scaling: Scaling, values: list[float]) -> None:
+def test_every_value_makes_a_finite_input(scaling: Scaling, values: list[float]) -> None:
     encoder = encoder_of("standard", scalings={"height": scaling})
     encoded = inputs_of(encoder, values)
     asked = encoder.transform(block_of({HEIGHT: [*values, 1e308, -1e308]})).dense
@@ -100,7 +102,9 @@ def test_no_value_makes_an_input_that_is_not_finite(scaling: Scaling, values: li
 
 @pytest.mark.parametrize("scaling", Scaling)
 @pytest.mark.parametrize("absent", [math.nan, math.inf, -math.inf])
-def test_what_is_not_a_number_is_missing_and_moves_nothing(scaling: Scaling, absent: float) -> None:
+def test_not_a_number_counts_as_missing_and_changes_no_statistics(
+    scaling: Scaling, absent: float
+) -> None:
     block = block_of({HEIGHT: [1.5, absent, 2.5, absent, 4.5]})
     inputs = encoder_of(scaling).encode(block).inputs
     without = inputs_of(encoder_of(scaling), [1.5, 2.5, 4.5])
@@ -126,14 +130,14 @@ def test_unscaled_numbers_keep_all_their_digits_and_are_not_clipped() -> None:
     assert single.tolist() == [np.float32(0.1), -largest, 123456792.0, 0.0]
 
 
-def test_unscaled_numbered_inputs_are_not_divided_by_anything() -> None:
+def test_unscaled_numbered_inputs_are_not_divided() -> None:
     block = block_of({}, sparse=sparse_of([{1: 4.0, 5: 0.5}, {1: 100.0}, {1: 1e300}]))
     value = encoder_of("none").encode(block).inputs.value
     assert value.tolist() == [[4.0, 0.5], [100.0, 0.0], [float(np.finfo(np.float32).max), 0.0]]
     assert encoder_of("minmax").encode(block).inputs.value[0].tolist() == [1.0, 1.0]
 
 
-def test_a_wild_value_hardly_moves_quartiles_and_ranks() -> None:
+def test_an_outlier_hardly_changes_quartiles_and_ranks() -> None:
     values = [*range(100), 1e9]
     for scaling in ("robust", "rank"):
         encoder = encoder_of(scaling)
@@ -146,14 +150,14 @@ def test_a_wild_value_hardly_moves_quartiles_and_ranks() -> None:
     assert spoiled[-1] == 8.0
 
 
-def test_where_the_quartiles_are_the_same_the_distance_is_in_mean_squares() -> None:
+def test_equal_quartiles_are_replaced_by_the_root_mean_square() -> None:
     values = [0.0] * 9 + [3.0]
     got = inputs_of(encoder_of("robust"), values)
     assert got[-1] == pytest.approx(3.0 / math.sqrt(0.9), rel=1e-6)
 
 
 @pytest.mark.parametrize("scaling", Scaling)
-def test_numbers_come_back_in_their_units(scaling: Scaling) -> None:
+def test_numbers_are_decoded_in_their_units(scaling: Scaling) -> None:
     column = numbers(500)
     block = block_of({HEIGHT: column, ("seen", Kind.TIME): column * 1e6})
     encoder = encoder_of(scaling, clip=1e6).fit([block])
@@ -169,7 +173,7 @@ def test_numbers_come_back_in_their_units(scaling: Scaling) -> None:
 
 
 @pytest.mark.parametrize("scaling", Scaling)
-def test_nothing_learned_has_no_units(scaling: Scaling) -> None:
+def test_without_learned_numbers_decoding_gives_nan(scaling: Scaling) -> None:
     encoder = encoder_of(scaling)
     encoder.encode(block_of({HEIGHT: [math.nan]}))
     dense = encoder.transform(block_of({HEIGHT: [1.0]}))
@@ -177,7 +181,7 @@ def test_nothing_learned_has_no_units(scaling: Scaling) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.CATEGORY, Kind.TIME, Kind.TEXT])
-def test_a_scaling_is_for_numbers(kind: Kind) -> None:
+def test_only_number_columns_have_a_scaling(kind: Kind) -> None:
     values = [1.0] if kind is Kind.TIME else ["a"]
     encoder = encoder_of("standard", scalings={"seen": "rank"})
     rule = f"scalings names 'seen', but it is of kind {kind}"
@@ -235,7 +239,7 @@ def test_few_numbers_are_counted_exactly(values: list[float]) -> None:
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=MAX_CELLS), st.floats(0, 1))
-def test_quantiles_of_few_numbers_are_those_of_numpy(values: list[float], q: float) -> None:
+def test_quantiles_of_few_numbers_match_numpy(values: list[float], q: float) -> None:
     column = np.array(values)
     summary, used = summary_of(column)
     expected = np.quantile(column, q)
@@ -275,7 +279,7 @@ def test_many_numbers_are_counted_within_the_widest_cell(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", streams())
-def test_quantiles_of_many_numbers_have_ranks_close_to_what_was_asked(name: str) -> None:
+def test_quantiles_of_many_numbers_are_close_in_rank(name: str) -> None:
     column = streams()[name]
     summary, used = summary_of(column)
     for q in (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0):
@@ -296,7 +300,7 @@ def test_cells_are_in_order_and_stand_for_all_numbers(values: list[float]) -> No
     assert (cells[:, SPAN] >= 0).all()
 
 
-def test_a_number_that_comes_all_the_time_keeps_its_cell() -> None:
+def test_a_frequent_number_keeps_its_cell() -> None:
     rng = np.random.default_rng(0)
     column = np.where(np.arange(5000) % 3 == 0, 7.0, rng.normal(size=5000) * 100)
     summary, used = summary_of(column)
@@ -312,7 +316,7 @@ def test_no_numbers_have_no_quantiles() -> None:
     assert count_below(summary, 0, 1.0) == 0.0
 
 
-def test_however_old_a_summary_is_new_numbers_count_as_in_one_of_a_million() -> None:
+def test_old_summaries_fade_as_after_a_million_numbers() -> None:
     rng = np.random.default_rng(7)
     summary, used = summary_of(rng.normal(size=1000))
     summary[:, [WEIGHT, SPAN, SAME]] *= 1e7

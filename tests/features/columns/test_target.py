@@ -28,7 +28,7 @@ def guessed(deviation: float, mean: float) -> float:
 
 
 @given(st.lists(st.integers(-1000, 1000).map(lambda i: i / 8), min_size=1, max_size=40))
-def test_the_goal_knows_its_sample_and_the_units_of_the_answer_do_not(values: list[float]) -> None:
+def test_goals_include_their_sample_and_units_of_predictions_do_not(values: list[float]) -> None:
     goal, center, spread, *_ = TargetScaler(clip=8.0).update(np.array(values))
     for i in range(len(values)):
         before = values[:i]
@@ -66,16 +66,14 @@ def test_logarithms_have_goals_and_units_of_their_own(values: list[float]) -> No
 
 
 @pytest.mark.parametrize(("target", "unit"), [(5e-7, 5e-7), (-0.25, 0.25), (3.0, 1.0), (0.0, 1.0)])
-def test_one_target_is_a_guess_at_how_much_others_differ_from_it(
-    target: float, unit: float
-) -> None:
+def test_a_single_target_is_the_guess_at_the_spread(target: float, unit: float) -> None:
     scaler = TargetScaler(clip=8.0)
     scaled = scaler.update(np.array([target, target, 2.0 * target]))
     assert scaled.spread.tolist() == [1.0, unit, unit]
     assert TargetScaler(clip=8.0).scale == (0.0, 1.0)
 
 
-def test_what_is_said_of_logarithms_is_turned_back_within_ten_deviations() -> None:
+def test_predicted_logarithms_are_inverted_within_ten_deviations() -> None:
     rng = np.random.default_rng(0)
     outputs = 3.0 * rng.normal(size=(4, 50))
     outputs[3, :3] = 1e6, -1e6, np.nan
@@ -103,7 +101,7 @@ def test_the_result_does_not_depend_on_how_the_stream_is_cut() -> None:
 
 
 @given(st.lists(st.floats(), max_size=10))
-def test_the_scale_is_that_of_the_next_answer(values: list[float]) -> None:
+def test_the_scale_is_that_of_the_next_prediction(values: list[float]) -> None:
     scaler = TargetScaler(clip=8.0)
     scaler.update(np.array(values, np.float64))
     expected = scaler.scale
@@ -116,7 +114,7 @@ def test_damaged_moments_are_refused() -> None:
         TargetScaler(clip=8.0).restore_state(np.zeros(4))
 
 
-def test_a_raw_target_is_its_own_goal_and_the_answer_needs_no_units() -> None:
+def test_a_raw_target_is_its_own_goal_and_predictions_have_no_units() -> None:
     scaler = TargetScaler(clip=8.0, raw=True)
     target = np.array([16.7, -3e9, np.nan, np.inf, 0.1, 1e300])
     scaled = scaler.update(target)
@@ -173,7 +171,7 @@ def test_labels_fit_up_to_the_first_that_would_be_refused(
     assert refused[:1] == list(labels.number(block).refused[:1])
 
 
-def test_restored_labels_go_on_with_the_same_numbers() -> None:
+def test_restored_labels_have_the_same_numbers() -> None:
     labels = LabelEncoder(max_classes=3)
     labels.restore_state(["spam", "ham"])
     numbered = labels.number(np.array(["ham", "eggs", "spam"], object))
@@ -198,7 +196,7 @@ def test_labels_of_an_earlier_stream_are_learned_in_each_spelling_however_it_is_
 
 
 @pytest.mark.parametrize("names", [["a", "a"], ["a", "b", "c"]])
-def test_labels_that_contradict_themselves_are_refused(names: list[str]) -> None:
+def test_inconsistent_labels_are_refused(names: list[str]) -> None:
     with pytest.raises(ModelFileError, match="class"):
         LabelEncoder(max_classes=2).restore_state(names)
 
@@ -259,7 +257,7 @@ def test_each_lag_of_a_number_is_in_the_units_known_before_the_sample(targets: l
             assert lagged.values[i, lag] == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def test_keys_of_lags_are_no_other_keys() -> None:
+def test_keys_of_lags_differ_from_all_other_keys() -> None:
     # Of a field the number is far below 2^22, of a numbered input the code is below 2^40.
     assert max(SPARSE_BASE + (1 << FIELD_BITS), (1 << FIELD_BITS + 22) - 1) < LAG_BASE
     assert key_of(16, (1 << FIELD_BITS) - 1) < 1 << 63
@@ -286,9 +284,7 @@ def test_lags_come_after_all_other_rows_and_do_not_depend_on_cuts(
 @pytest.mark.parametrize(
     ("task", "target", "other"), [(Task.CLASSIFICATION, "a", "b"), (Task.REGRESSION, 1.0, -50.0)]
 )
-def test_the_target_of_a_sample_is_none_of_its_inputs_but_of_the_next(
-    task: Task, target: Any, other: Any
-) -> None:
+def test_a_target_is_an_input_of_the_next_sample_only(task: Task, target: Any, other: Any) -> None:
     targets = [target, other, target, target, other, target, target]
     changed = [*targets[:4], target, *targets[5:]]
     one, two = (encoder_of(task).encode(stream(t, task)).inputs for t in (targets, changed))
@@ -298,7 +294,7 @@ def test_the_target_of_a_sample_is_none_of_its_inputs_but_of_the_next(
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_who_is_only_asked_about_sees_the_last_targets_that_were_told(task: Task) -> None:
+def test_a_prediction_uses_the_last_learned_targets(task: Task) -> None:
     targets: list[Any] = ["a", "b", None, "a", None]
     if task is Task.REGRESSION:
         targets = [3.0, 1.0, math.nan, 8.0, math.nan]
@@ -313,7 +309,7 @@ def test_who_is_only_asked_about_sees_the_last_targets_that_were_told(task: Task
     assert asked[0] == told[0]
 
 
-def test_a_label_that_nobody_has_seen_as_a_lag_counts_as_missing_until_it_is_learned() -> None:
+def test_a_label_new_as_a_lag_counts_as_missing_until_it_is_learned() -> None:
     encoder = encoder_of(Task.CLASSIFICATION, lags=1)
     encoder.encode(stream(["a", "a", "b"]))
     unseen, missing = active(encoder.transform(stream([None])))[0], 1
@@ -331,7 +327,7 @@ def test_before_any_target_all_lags_are_missing() -> None:
     assert [value for _, value in first[0][1:]] == [1.0] * LAGS
 
 
-def test_a_sample_that_is_refused_is_no_last_target() -> None:
+def test_a_refused_sample_is_not_a_last_target() -> None:
     encoder = encoder_of(Task.CLASSIFICATION, max_classes=2)
     encoded = encoder.encode(stream(["a", "b", "c", "a"]))
     assert [letter.reason for letter in encoded.block.rejected] == ["too-many-classes"]
@@ -345,7 +341,7 @@ def test_without_lags_there_are_none() -> None:
 
 
 @given(NAMES, NAMES)
-def test_a_restored_encoder_goes_on_with_the_same_lags(
+def test_a_restored_encoder_continues_with_the_same_lags(
     names: list[str | None], others: list[str | None]
 ) -> None:
     encoder = encoder_of(Task.CLASSIFICATION)
@@ -359,7 +355,7 @@ def test_a_restored_encoder_goes_on_with_the_same_lags(
 
 
 @given(NUMBERS, NUMBERS)
-def test_a_restored_encoder_goes_on_with_the_same_numbers(
+def test_a_restored_encoder_continues_with_the_same_numeric_lags(
     targets: list[float], others: list[float]
 ) -> None:
     encoder = encoder_of(Task.REGRESSION)
@@ -405,7 +401,7 @@ def test_where_the_table_is_full_a_lag_has_the_row_of_a_missing_target() -> None
     assert (value == 0.5).all()
 
 
-def test_without_even_a_row_for_missing_targets_a_lag_says_nothing() -> None:
+def test_without_a_row_for_missing_targets_a_lag_is_zero() -> None:
     table = RowTable(max_rows=1)
     keys = np.array([[7]])
     table.activate(keys)

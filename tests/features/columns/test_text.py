@@ -51,7 +51,7 @@ def test_codes_are_distinct_within_the_buckets_and_words_come_first(
 
 
 @given(ANY_TEXT)
-def test_a_text_has_length_two_whatever_it_says(text: str) -> None:
+def test_every_text_has_norm_two(text: str) -> None:
     hashed = hasher().hashed(text)
     keys = np.empty((1, len(hashed.codes)), np.int64)
     weights = np.empty(keys.shape)
@@ -90,7 +90,7 @@ def test_short_numbers_are_words_of_their_own_and_of_long_ones_the_length_counts
     assert values.hashed("E404").codes[1] == 1 + crc32(b"404") % 2048
 
 
-def test_a_text_of_codes_tells_what_its_numbers_say_by_default() -> None:
+def test_short_numbers_of_codes_are_distinguished_by_default() -> None:
     rng = np.random.default_rng(0)
     code = rng.integers(100, 200, 3000)
     texts = [f"pump stopped with E{value}" for value in code]
@@ -114,18 +114,18 @@ def test_scripts_without_spaces_are_read_character_by_character() -> None:
     assert text.words == 5
 
 
-def test_what_goes_beyond_the_cap_is_counted() -> None:
+def test_truncated_codes_are_counted() -> None:
     hashed = hasher(max_words=3).hashed("a b c d")
     assert (len(hashed.codes), hashed.words, hashed.truncated) == (3, 3, 4)
 
 
-def test_measures_are_the_logarithm_of_the_length_and_the_share_of_digits() -> None:
+def test_statistics_are_the_log_length_and_the_fraction_of_digits() -> None:
     assert hasher().hashed("ab 12 3x").statistics == (math.log1p(8), 3 / 8)
     assert hasher().hashed("").statistics == (0.0, 0.0)
     assert all(math.isnan(measure) for measure in hasher().hashed(None).statistics)
 
 
-def test_the_memory_of_words_is_bounded() -> None:
+def test_the_cache_of_words_is_bounded() -> None:
     words = hasher()
     for start in range(0, 200_000, 100):
         words.hashed(" ".join(f"w{chr(97 + i % 26)}{'x' * (i % 7)}" for i in range(start, 99)))
@@ -155,7 +155,7 @@ def prequential_accuracy(
     return right / len(positive)
 
 
-def test_spam_is_told_from_the_hashed_words_by_a_linear_model(shared_data: Path) -> None:
+def test_a_linear_model_detects_spam_from_hashed_words(shared_data: Path) -> None:
     with gzip.open(shared_data / "sms_spam.csv.gz", "rt", encoding="utf-8") as file:
         samples = list(csv.DictReader(file))
     texts = [sample["text"] for sample in samples]
@@ -168,7 +168,7 @@ def test_spam_is_told_from_the_hashed_words_by_a_linear_model(shared_data: Path)
     assert prequential_accuracy(inputs.dense, rows, spam) >= 0.985
 
 
-def test_long_words_are_not_remembered() -> None:
+def test_long_words_are_not_cached() -> None:
     hasher = TextHasher(buckets=4096, max_words=256)
     for letter in "abc":
         hasher.hashed(f"short {letter * 100_000}")
@@ -202,7 +202,7 @@ def codes(texts: TextColumn, *values: str | None, learn: bool = True) -> list[li
         ([""], "ngrams"),
     ],
 )
-def test_the_first_texts_of_a_column_tell_its_mode(texts: list[str], mode: Any) -> None:
+def test_the_first_texts_of_a_column_decide_its_mode(texts: list[str], mode: Any) -> None:
     assert choose_text_mode(texts) == mode
 
 
@@ -220,7 +220,7 @@ def test_codes_are_distinct_and_bounded_and_weights_have_a_length(
 
 
 @pytest.mark.parametrize("mode", TextMode)
-def test_modes_measure_texts_alike_and_share_no_codes(mode: TextMode) -> None:
+def test_modes_have_equal_statistics_and_distinct_codes(mode: TextMode) -> None:
     text = "2 Eggs, 1 Käse"
     words = column("words").hashed([text, None], learn=True)
     other = column(mode).hashed([text, None], learn=True)
@@ -240,18 +240,18 @@ def test_ngrams_are_runs_of_three_characters_not_of_bytes(text: str) -> None:
     assert len(hashed.codes) == len(grams)
 
 
-def test_ngrams_of_like_codes_are_alike() -> None:
+def test_similar_codes_have_similar_ngrams() -> None:
     one, other, third = (set(found) for found in codes(column("ngrams"), "AX-100", "ax-107", "Q"))
     assert len(one & other) == 4
     assert not one & third
 
 
-def test_what_goes_beyond_the_cap_of_ngrams_is_counted() -> None:
+def test_truncated_ngrams_are_counted() -> None:
     (hashed,) = column("ngrams", max_words=2).hashed(["abcd"], learn=True)
     assert (len(hashed.codes), hashed.truncated) == (2, 2)
 
 
-def test_tokens_are_numbered_in_order_of_appearance_and_new_ones_are_not_asked_for() -> None:
+def test_tokens_are_numbered_in_order_and_new_ones_have_no_code_without_learning() -> None:
     tokens = column("tokens")
     first = 1 + (1 << 33)
     found = codes(tokens, "red, red", "blue red", None)
@@ -260,7 +260,7 @@ def test_tokens_are_numbered_in_order_of_appearance_and_new_ones_are_not_asked_f
     assert tokens.vocabulary.names == ["red", ",", "blue"]
 
 
-def test_a_dictionary_looks_up_what_it_was_given() -> None:
+def test_a_dictionary_looks_up_whole_texts() -> None:
     # A key that was cleaned when it was stored must be cleaned alike when it is looked up.
     values = column("dictionary")
     learned = codes(values, " New York ", "new york", "Umläut, und mehr")
@@ -269,7 +269,7 @@ def test_a_dictionary_looks_up_what_it_was_given() -> None:
     assert codes(values, "Boston", learn=False) == [[]]
 
 
-def test_a_full_vocabulary_hashes_what_is_new() -> None:
+def test_a_full_vocabulary_hashes_new_values() -> None:
     tokens = column("tokens", limit=2)
     codes(tokens, "a b c d e f")
     assert tokens.vocabulary.names == ["a", "b"]
@@ -277,7 +277,7 @@ def test_a_full_vocabulary_hashes_what_is_new() -> None:
     assert len(asked) == 2
 
 
-def test_the_rule_decides_after_so_many_texts_and_never_again() -> None:
+def test_the_rule_decides_once_after_100_texts() -> None:
     texts = column("auto")
     modes = []
     for i in range(AUTO_TEXTS + 50):
@@ -291,7 +291,7 @@ def test_the_rule_decides_after_so_many_texts_and_never_again() -> None:
     assert texts.export_state() == {"mode": "ngrams", "auto": False, "first": []}
 
 
-def test_a_data_set_chooses_before_it_learns() -> None:
+def test_fitting_chooses_the_mode_before_learning() -> None:
     values = [f"AX-{i % 20}" for i in range(30)]
     block = block_of({NOTE: values})
     encoder = Encoder(task=Task.CLASSIFICATION, text="auto").fit([block])
@@ -299,13 +299,13 @@ def test_a_data_set_chooses_before_it_learns() -> None:
     assert active(encoder.transform(block)) == active(named.transform(block))
 
 
-def test_a_data_set_without_texts_leaves_the_choice_open() -> None:
+def test_fitting_without_texts_leaves_the_choice_open() -> None:
     encoder = Encoder(task=Task.CLASSIFICATION, text="auto").fit([block_of({NOTE: [None]})])
     assert encoder.export_state()["texts"] == [{"mode": "words", "auto": True, "first": []}]
 
 
 @pytest.mark.parametrize("mode", ["dictionary", "tokens"])
-def test_texts_of_a_vocabulary_come_back(mode: Any) -> None:
+def test_texts_of_a_vocabulary_are_decoded(mode: Any) -> None:
     values = ["red, green", None, "blue", "green, blue, red"]
     block = block_of({NOTE: values})
     encoder = Encoder(task=Task.CLASSIFICATION, text=mode).fit([block])
@@ -318,7 +318,7 @@ def test_texts_of_a_vocabulary_come_back(mode: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", ["words", "ngrams"])
-def test_hashed_texts_do_not_come_back(mode: Any) -> None:
+def test_hashed_texts_are_not_decoded(mode: Any) -> None:
     block = block_of({NOTE: ["red, green", "blue"]})
     encoder = Encoder(task=Task.CLASSIFICATION, text=mode).fit([block])
     assert encoder.inverse(encoder.transform(block)) == [{}, {}]

@@ -59,7 +59,7 @@ def test_a_prediction_does_not_make_a_column_of_dates_one_of_times() -> None:
 
 
 @pytest.mark.parametrize("missing", [math.nan, math.inf, -math.inf])
-def test_a_missing_time_has_no_place(missing: float) -> None:
+def test_a_missing_time_has_neither_inputs_nor_keys(missing: float) -> None:
     dense, keys = place([missing], np.ones(1, np.int64))
     assert dense.tolist() == [[0.0] * 6]
     assert keys == [[-1, -1, -1]]
