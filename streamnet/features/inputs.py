@@ -336,13 +336,8 @@ class InputEncoder:
         slots = self.layout.slots
         found: list[tuple[str, str | float | None] | None] = []
         for key in self.rows.keys[: len(self.rows)].tolist():
-            field, code = key >> FIELD_BITS, key & CODE_MASK
-            value, known = None, False
-            if field < len(slots):
-                if code != MISSING:
-                    value = self._transformer(slots[field]).decode_code(slots[field], code)
-                known = code == MISSING or value is not None
-            found.append((slots[field].field.name, value) if known else None)
+            number, code = key >> FIELD_BITS, key & CODE_MASK
+            found.append(self._decode(slots[number], code) if number < len(slots) else None)
         return found
 
     def inverse(self, encoded: Inputs) -> list[Sample]:
@@ -393,6 +388,12 @@ class InputEncoder:
 
     def _transformer(self, slot: FieldSlot) -> Transformer:
         return self.transformers[TRANSFORMERS[slot.field.kind]]
+
+    def _decode(self, slot: FieldSlot, code: int) -> tuple[str, str | float | None] | None:
+        if code == MISSING:
+            return slot.field.name, None
+        value = self._transformer(slot).decode_code(slot, code)
+        return None if value is None else (slot.field.name, value)
 
     def _own(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[Any]:
         return dense[:, slot.dense : slot.dense + self._transformer(slot).dense_inputs]
