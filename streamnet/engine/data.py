@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -100,12 +101,10 @@ async def _read(files: Sequence[Path], columns: Columns, shape: dict[str, Any]) 
         columns = columns.with_target(await _last_column(files, columns, shape))
     source = open_files(files, columns=columns, **shape)
     blocks = []
-    try:
+    async with aclosing(source):
         await source.open()
         while (block := await source.receive()) is not None:
             blocks.append(block)
-    finally:
-        await source.aclose()
     return blocks
 
 
@@ -115,11 +114,8 @@ async def _last_column(
     """Return the name of the last column; None if the format determines the target (libSVM)."""
     if STANDARD_INPUT in files:
         return "last"  # it cannot be read twice; for most formats the source finds the column
-    source = open_files(files, columns=columns, **shape)
-    try:
+    async with aclosing(open_files(files, columns=columns, **shape)) as source:
         schema = await source.open()
-    finally:
-        await source.aclose()
     return schema.fields[-1].name if schema.target is None else None
 
 
