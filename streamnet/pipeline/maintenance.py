@@ -83,7 +83,7 @@ def read_state_status(path: Path) -> StateStatus:
         newest,
         read_pointer(folder.publisher.folder),
         WriterLock.find_holder(path),
-        tuple(_table_usage(newest)),
+        (*_input_usage(newest), *_history_usage(newest)),
     )
 
 
@@ -102,10 +102,6 @@ def _read_generation(
     except StateError:
         return None
     return GenerationStatus(number, size, int(tree["reading"]["number"]), ""), tree
-
-
-def _table_usage(tree: StateDict) -> list[TableUsage]:
-    return [*_input_usage(tree), *_history_usage(tree)]
 
 
 def _input_usage(tree: StateDict) -> list[TableUsage]:

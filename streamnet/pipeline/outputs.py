@@ -113,18 +113,15 @@ class Predictions(ResumableSink):
         self.labels = labels
         self.columns: tuple[str, ...] = (*COLUMNS, "outlier") if outliers else COLUMNS
         self._file = AppendedFile(path, "predictions", files=files)
-        self._begun = False
         self._csv = path.suffix == ".csv"
         self._writer = csv.writer(self._file.text, lineterminator="\n")
 
     def begin(self) -> None:
         """Create the file, unless it is open already."""
-        if self._begun:
-            return
-        self._file.start()
-        self._begun = True
-        if self._csv:
-            self._writer.writerow(self.columns)
+        if not self._file.is_open:
+            self._file.start()
+            if self._csv:
+                self._writer.writerow(self.columns)
 
     def begin_unsaved(self) -> None:
         """Create the file, which must be absent or empty."""
@@ -190,7 +187,6 @@ class Predictions(ResumableSink):
     def restore_state(self, state: dict[str, Any]) -> None:
         """Reopen the file, truncated to its length in the state."""
         self._file.restore_state(state)
-        self._begun = True
 
     def sync(self) -> None:
         """Sync to disk what was flushed."""

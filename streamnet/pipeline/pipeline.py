@@ -26,9 +26,9 @@ from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import INLINE_SECONDS, raise_cause, run_abandonable
 from streamnet.pipeline.control_messages import Barrier, Glance
-from streamnet.pipeline.outputs import Champion, ChampionBroadcast, Sink
+from streamnet.pipeline.outputs import Champion, ChampionBroadcast, ResumableSink, Sink
 from streamnet.pipeline.reader import BlockSplitter, Reader
-from streamnet.pipeline.recorder import Record, Recorder, check_records, discard, keep
+from streamnet.pipeline.recorder import Record, check_records, discard, keep
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.stages import Encode, Evaluate, Serve, Stage, Train, run_stages
 from streamnet.pipeline.state import EmittedModel, State, build_identity
@@ -56,9 +56,9 @@ async def compile_in_background(dtype: str) -> AsyncIterator[CompileProcess | No
             ahead.end()
 
 
-def open_outputs(recorder: Recorder, saved: StateDict | None) -> None:
+def open_outputs(outputs: Iterable[ResumableSink], saved: StateDict | None) -> None:
     """Create the outputs, or truncate them to their length at a checkpoint."""
-    for output in recorder.outputs:
+    for output in outputs:
         if saved is None:
             output.begin()
         elif output.name in saved["outputs"]:
@@ -67,18 +67,18 @@ def open_outputs(recorder: Recorder, saved: StateDict | None) -> None:
             output.begin_unsaved()
 
 
-def build_first_barrier(reader: Reader, learner: Learner, recorder: Recorder) -> Barrier:
+def build_first_barrier(reader: Reader, learner: Learner, record: Record) -> Barrier:
     """Build the barrier before the first sample, while no stage is running."""
     barrier = reader.barrier()
     barrier.encoder = learner.encoder.snapshot()
     barrier.parts = {
-        "limit": recorder.rejections.limit.export_state(),
+        "limit": record.rejections.limit.export_state(),
         "trainer": learner.trainer.export_state(),
         "evaluator": learner.evaluator.export_state(),
         "serving": learner.serving.export_state(),
         "emitted": 0,
     }
-    recorder.complete(barrier)
+    record.complete(barrier)
     return barrier
 
 
@@ -335,10 +335,10 @@ class Pipeline:
             if not await self._reader.run_unless_stopped(partial(run_abandonable, work)):
                 return
         self.schema, self.learner = schema, self._make(task=schema.task)
-        recorder = await to_thread.run_sync(self._begin, self.learner, schema, saved)
+        record = await to_thread.run_sync(self._begin, self.learner, schema, saved)
         self._earlier, self._started = self.learner.trainer.number, perf_counter()
         self.ready.set()
-        await self._flow(self.learner, recorder)
+        await self._flow(self.learner, record)
         self._ended = perf_counter()
         check_records(
             read=self._reader.records,
@@ -347,28 +347,36 @@ class Pipeline:
         )
         self._finish(self.learner)
 
-    def _begin(self, learner: Learner, schema: Schema, saved: StateDict | None) -> Recorder:
+    def _begin(self, learner: Learner, schema: Schema, saved: StateDict | None) -> Record:
         """Restore everything from a checkpoint, or save the first one."""
         state = self.state
-        recorder = Recorder(self.rejections, self.sinks, None if state is None else Ledger())
+        ledger = None if state is None else Ledger()
         if state is not None:
             task = {"task": str(schema.task), "target": schema.target}
             state.begin(self._identity | task, self._settings, saved)
         if saved is not None:
             learner.restore_state(saved["learner"])
             self.rejections.limit.restore_state(saved["limit"])
-            if recorder.ledger is not None:
-                recorder.ledger.restore_state(saved["ledger"])
+            if ledger is not None:
+                ledger.restore_state(saved["ledger"])
         if self._prepare is not None:
-            recorder.sinks += check_sinks(self._prepare(learner, schema) or ())
+            self.sinks += check_sinks(self._prepare(learner, schema) or ())
+        record = Record(
+            self.rejections,
+            self.sinks,
+            ledger,
+            publish=self._publish,
+            state=state,
+            inline_seconds=self._inline_seconds,
+        )
         if state is not None:
             state.remove_rolled_back(saved or {})
-        open_outputs(recorder, saved)
+        open_outputs(record.outputs, saved)
         if state is not None and saved is None:
-            state.first(partial(build_first_barrier, self._reader, learner, recorder))
-        return recorder
+            state.first(partial(build_first_barrier, self._reader, learner, record))
+        return record
 
-    async def _flow(self, learner: Learner, recorder: Recorder) -> None:
+    async def _flow(self, learner: Learner, record: Record) -> None:
         seconds, state = self._inline_seconds, self.state
         train = Train(learner.trainer, self._threads, seconds)
         self._stages = [
@@ -376,7 +384,7 @@ class Pipeline:
             train,
             Evaluate(learner.evaluator, seconds),
             Serve(learner.serving, train.decide, learner.trainer.decisions, seconds),
-            Record(recorder, self._publish, state, seconds),
+            record,
         ]
         end = discard if state is None else partial(keep, state)
         await run_stages(self._reader.read, self._stages, end)

@@ -25,37 +25,46 @@ _NO_CANDIDATE = -2  # stands in the ledger for the candidate where nothing was s
 
 
 @final
-class Recorder:
+class Record(Stage[Served]):
     """Passes served blocks to sinks, in order, and keeps the ledger of a run that has a state.
 
-    >>> Recorder(Rejections(), [], None).outputs[0].name
-    'rejections'
+    ``publish`` is called with each emitted champion, and returns what is to be written of it.
     """
 
-    def __init__(self, rejections: Rejections, sinks: list[Sink], ledger: Ledger | None) -> None:
+    capacity = 16  # emitted models and barriers that may wait to be written
+
+    def __init__(
+        self,
+        rejections: Rejections,
+        sinks: Sequence[Sink],
+        ledger: Ledger | None = None,
+        *,
+        publish: Callable[[Snapshot], EmittedModel | None] = lambda _: None,
+        state: State | None = None,
+        inline_seconds: float = INLINE_SECONDS,
+    ) -> None:
         self.rejections = rejections
-        self.sinks: list[Sink] = sinks
+        self.outputs: list[ResumableSink] = [rejections]  # the sinks that are part of checkpoints
+        self.outputs += (sink for sink in sinks if isinstance(sink, ResumableSink))
         self.ledger = ledger
+        self._sinks, self._publish, self._state = sinks, publish, state
+        # A foreign sink may block, perhaps until the event loop does something.
+        is_foreign = any(not isinstance(sink, ResumableSink) for sink in sinks)
+        self._worker = Worker(NEVER_INLINE if is_foreign else inline_seconds)
 
-    @property
-    def outputs(self) -> Sequence[ResumableSink]:
-        """The sinks that are part of checkpoints."""
-        return (self.rejections, *(sink for sink in self.sinks if isinstance(sink, ResumableSink)))
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether good samples cause work, too."""
-        return bool(self.sinks) or self.ledger is not None
-
-    @property
-    def has_foreign_sinks(self) -> bool:
-        """Whether a sink may block, perhaps until the event loop does something."""
-        return any(not isinstance(sink, ResumableSink) for sink in self.sinks)
+    async def process(self, block: Served) -> None:
+        """Record a block."""
+        samples = block.predicted.encoded.block
+        costs_per_sample = self._sinks or self.ledger is not None
+        work = count_records(samples) if costs_per_sample else 1 + len(samples.rejected)
+        await self._worker.run(work, self.write, block)
+        if block.emitted is not None and (model := self._publish(block.emitted)) is not None:
+            await self.send(model)
 
     def write(self, served: Served) -> None:
         """Pass on a served block."""
         self.rejections(served)
-        for sink in self.sinks:
+        for sink in self._sinks:
             sink(served)
         if self.ledger is not None:
             self._note(self.ledger, served)
@@ -67,18 +76,14 @@ class Recorder:
         # In the order of the stream, however it is cut into blocks: what was rejected before the
         # first sample may have come with the block before.
         leading = int(np.count_nonzero(block.places() == 0)) if block.rejected else 0
-        self._note_rejected(ledger, block.rejected[:leading])
+        _note_rejected(ledger, block.rejected[:leading])
         if n:
             ledger.add_samples(first, block.source, block.marks[:-1], serials)
         for slot, member in served.predicted.joined:
             ledger.add_event("joined", first, slot, member.serial)
         if served.emitted is not None:
             ledger.add_event("emitted", served.emitted.number, served.emitted.member.serial)
-        self._note_rejected(ledger, block.rejected[leading:])
-
-    def _note_rejected(self, ledger: Ledger, letters: Sequence[DeadLetter]) -> None:
-        for letter in letters:
-            ledger.add_event("rejected", letter.source, letter.offset, letter.line, letter.reason)
+        _note_rejected(ledger, block.rejected[leading:])
 
     def complete(self, barrier: Barrier) -> None:
         """Add the state of outputs and ledger to a barrier, which is then complete."""
@@ -92,6 +97,22 @@ class Recorder:
             barrier.parts["ledger"] = {**self.ledger.export_state(), "value": self.ledger.value()}
         barrier.outputs = self.outputs
 
+    async def on_barrier(self, barrier: Barrier) -> bool:
+        """Complete the barrier; it ends here if an output can't be written."""
+        assert self._state is not None
+        try:
+            await to_thread.run_sync(self.complete, barrier)
+        except OSError as error:
+            self._state.failed(error)
+            return False
+        barrier.parts["emitted"] = self._state.emitted
+        return True
+
+
+def _note_rejected(ledger: Ledger, letters: Sequence[DeadLetter]) -> None:
+    for letter in letters:
+        ledger.add_event("rejected", letter.source, letter.offset, letter.line, letter.reason)
+
 
 def check_records(*, read: int, learned: int, rejected: int) -> None:
     """Check that every record that was read was learned or rejected, once."""
@@ -100,45 +121,6 @@ def check_records(*, read: int, learned: int, rejected: int) -> None:
             f"internal error: {read} records were read, but {learned} were learned and "
             f"{rejected} rejected"
         )
-
-
-@final
-class Record(Stage[Served]):
-    """Records what was rejected and served, publishes emitted champions, completes barriers.
-
-    ``publish`` is called with each emitted champion, and returns what is to be written of it.
-    """
-
-    capacity = 16  # emitted models and barriers that may wait to be written
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        publish: Callable[[Snapshot], EmittedModel | None],
-        state: State | None,
-        inline_seconds: float = INLINE_SECONDS,
-    ) -> None:
-        self._recorder, self._publish, self._state = recorder, publish, state
-        self._worker = Worker(NEVER_INLINE if recorder.has_foreign_sinks else inline_seconds)
-
-    async def process(self, block: Served) -> None:
-        """Record a block."""
-        samples = block.predicted.encoded.block
-        work = count_records(samples) if self._recorder.is_busy else 1 + len(samples.rejected)
-        await self._worker.run(work, self._recorder.write, block)
-        if block.emitted is not None and (model := self._publish(block.emitted)) is not None:
-            await self.send(model)
-
-    async def on_barrier(self, barrier: Barrier) -> bool:
-        """Complete the barrier; it ends here if an output can't be written."""
-        assert self._state is not None
-        try:
-            await to_thread.run_sync(self._recorder.complete, barrier)
-        except OSError as error:
-            self._state.failed(error)
-            return False
-        barrier.parts["emitted"] = self._state.emitted
-        return True
 
 
 async def keep(state: State, receive: MemoryObjectReceiveStream[EmittedModel | Barrier]) -> None:

@@ -439,10 +439,6 @@ class Rejections(ResumableSink):
             f"The first one, {first.place}: {first.detail}"
         )
 
-    @property
-    def _name(self) -> str | None:
-        return None if self.path is None else str(self.path)
-
     def export_state(self) -> dict[str, Any]:
         """Counts, and the length of the file."""
         file = self._file if self._file is not None and self._file.is_open else None
@@ -452,7 +448,7 @@ class Rejections(ResumableSink):
             "first": None if self.first is None else export_dead_letter(self.first),
             "not_kept": self.not_kept,
             "most_bytes": self._most_bytes,
-            "path": self._name,
+            "path": self.path and str(self.path),
             **({"length": None} if file is None else file.export_state()),
         }
 
@@ -463,7 +459,7 @@ class Rejections(ResumableSink):
         self.first = None if state["first"] is None else DeadLetter(*state["first"])
         self.not_kept = state["not_kept"]
         if state["length"] is None:
-            if self._file is not None and state["path"] != self._name:
+            if self._file is not None and state["path"] != str(self.path):
                 self._file.check_empty()
             self.begin()  # records that were rejected after the checkpoint will be again
         elif self._file is not None:

@@ -27,8 +27,6 @@ from streamnet.pipeline.control_messages import Barrier
 from streamnet.pipeline.outputs import Champion
 from streamnet.selection.search import Evolution, default_population
 from streamnet.settings.candidate import CandidateSettings
-from streamnet.sources.columns import Columns
-from streamnet.sources.text.records import MAX_RECORD_BYTES
 from streamnet.version import __version__
 
 
@@ -44,13 +42,6 @@ def _read_defaults(part: type, *others: str) -> dict[str, Any]:
 _LEARNER = _read_defaults(Learner)
 _ENCODER = _read_defaults(Encoder, "lags")
 _EVOLUTION = _read_defaults(Evolution, "seed", "balanced")
-_SOURCE = {
-    "max_record_bytes": MAX_RECORD_BYTES,
-    "most_fields": _read_defaults(Columns)["most_fields"],
-    "follow": False,
-    "epochs": 1,
-    "shuffle_buffer": 0,
-}
 
 
 def build_identity(
@@ -96,17 +87,7 @@ def describe_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
     ['alpha is 0.5, but was 0.05']
     """
     known = {name: value for name, value in saved.items() if name in now}
-    saved, now = _drop_default_source(known), _drop_default_source(now)
-    return describe_differences(_relax_drift(saved, now), now)
-
-
-def _drop_default_source(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, with None for those of the source that have their defaults."""
-    if not identity.get("source"):
-        return dict(identity)
-    given = identity["source"].items()
-    plain = {name: None if value == _SOURCE.get(name) else value for name, value in given}
-    return {**identity, "source": plain}
+    return describe_differences(_relax_drift(known, now), now)
 
 
 def _relax_drift(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from streamnet.samples import Kind, Schema
 from streamnet.selection.search import default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.daemon import ModelSettings
+from streamnet.settings.fields import list_settings
 from streamnet.settings.keywords import SearchKeywords
 from streamnet.settings.learning import expand_grid, parse_hidden
-from streamnet.settings.run import RunSettings
+from streamnet.settings.run import RunSettings, SourceSettings
 from streamnet.sources import (
     Columns,
     LimitedSource,
@@ -34,7 +35,9 @@ from streamnet.sources.columns import format_names
 from streamnet.sources.files.byte_stream import STANDARD_INPUT
 
 DEAD_LETTERS = "rejected.jsonl"
-CHANGEABLE_SOURCE_KEYS = {"files", "limit", "max_rejected", "on_gap", "rejected_window"}
+CHANGEABLE_SOURCE_KEYS = {
+    name for name, d in list_settings(SourceSettings).items() if d.setting.changeable
+}
 """Keys of a source that may change when a run resumes, as long as the order of samples stays."""
 _FORMAT_KEYS = ("format", "delimiter", "header", "max_record_bytes", "follow", "on_gap")
 _SUFFIXES = {

@@ -69,6 +69,7 @@ class Setting:
     grid: bool = False  # `[population]` may list values of it to try
     files: bool = False  # it names files, which is not possible over HTTP
     reloadable: bool = False  # a running process can take over a new value
+    changeable: bool = False  # a resumed run may have another value; the order of samples stays
 
 
 def call_schema(when: str, function: Callable[[Any], Any], schema: Any) -> dict[str, Any]:

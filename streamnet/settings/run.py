@@ -88,7 +88,7 @@ class SourceSettings(Settings):
         rejected_window: Records that `max_rejected` looks at.
     """
 
-    files: Annotated[Texts, Setting(files=True)] = ()
+    files: Annotated[Texts, Setting(files=True, changeable=True)] = ()
     format: Format | None = None
     delimiter: Annotated[str, MinLen(1), MaxLen(1)] | None = None
     header: bool | None = None
@@ -100,13 +100,13 @@ class SourceSettings(Settings):
     kinds: Mapping[str, Annotated[Kind, Enumeration()]] | None = None
     shuffle_buffer: Size = 0
     epochs: Count = 1
-    limit: Count | None = None
+    limit: Annotated[Count | None, Setting(changeable=True)] = None
     follow: bool = False
-    on_gap: Literal["stop", "go_on"] = "stop"
+    on_gap: Annotated[Literal["stop", "go_on"], Setting(changeable=True)] = "stop"
     most_fields: Count = 4096
     drift: SchemaDriftSettings | None = None
-    max_rejected: Annotated[Probability, Setting(reloadable=True)] = 0.1
-    rejected_window: Count = 1000
+    max_rejected: Annotated[Probability, Setting(reloadable=True, changeable=True)] = 0.1
+    rejected_window: Annotated[Count, Setting(changeable=True)] = 1000
 
 
 @declare

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from streamnet.durability.provenance import Ledger
 from streamnet.learning.learner import Learner
 from streamnet.networks.population import Member
-from streamnet.pipeline.recorder import Recorder
+from streamnet.pipeline.recorder import Record
 from streamnet.pipeline.rejections import Rejections
 from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
@@ -35,7 +35,7 @@ def letter(source: str, at: int) -> DeadLetter:
 def ledger_of(blocks: Sequence[Block], joins: int) -> str:
     """What is noted of blocks; with sample ``joins`` a candidate comes."""
     learner = Learner(task=Task.CLASSIFICATION, candidates=[CandidateSettings(hidden=(2,))])
-    recorder = Recorder(Rejections(share=1.0), [], Ledger())
+    recorder = Record(Rejections(share=1.0), [], Ledger())
     assert recorder.ledger is not None
     for block in blocks:
         served = learner.learn(block)
