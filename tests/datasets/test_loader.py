@@ -130,7 +130,7 @@ def test_letters_are_in_the_order_of_the_file(tmp_path: Path) -> None:
         Set.load(path)
 
 
-def test_outer_space_is_not_part_of_a_label(tmp_path: Path) -> None:
+def test_surrounding_space_is_not_part_of_a_label(tmp_path: Path) -> None:
     assert Set.load(write(tmp_path, "1, x\n2,x\n")).labels == ("x",)
 
 

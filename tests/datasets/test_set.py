@@ -222,7 +222,7 @@ def test_invalid_arguments_are_refused(change: Any, message: str) -> None:
         change()
 
 
-def test_a_refused_sample_leaves_the_set_as_it_was() -> None:
+def test_a_refused_sample_leaves_the_set_unchanged() -> None:
     made = rocks()
     with pytest.raises(ConfigurationError):
         made.add(Sample([1], label="new"))
@@ -234,9 +234,7 @@ def test_a_refused_sample_leaves_the_set_as_it_was() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(sets())
-def test_a_set_comes_back_from_its_json_file(
-    tmp_path_factory: pytest.TempPathFactory, made: Set
-) -> None:
+def test_a_set_survives_a_json_file(tmp_path_factory: pytest.TempPathFactory, made: Set) -> None:
     path = tmp_path_factory.mktemp("set") / "set.json"
     made.save(path)
     assert Set.load(path) == made
@@ -247,7 +245,7 @@ def test_a_set_comes_back_from_its_json_file(
 
 @settings(deadline=None, max_examples=30)
 @given(sets())
-def test_a_set_comes_back_from_its_csv_file_or_is_refused(
+def test_a_set_survives_a_csv_file_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, made: Set
 ) -> None:
     path = tmp_path_factory.mktemp("set") / "set.csv"
@@ -283,9 +281,7 @@ def test_csv_keeps_names_that_are_numbers_if_another_name_marks_the_header(
 
 @settings(deadline=None, max_examples=30)
 @given(sets(plain_words))
-def test_a_set_comes_back_from_its_libsvm_file(
-    tmp_path_factory: pytest.TempPathFactory, made: Set
-) -> None:
+def test_a_set_survives_a_libsvm_file(tmp_path_factory: pytest.TempPathFactory, made: Set) -> None:
     path = tmp_path_factory.mktemp("set") / "set.libsvm"
     made.save(path)
     back = Set.load(path, task=made.task, inputs=len(made.columns), first_index=1)

@@ -40,7 +40,7 @@ def has_room(count: int, given_shares: list[float]) -> bool:
 
 @settings(deadline=None, max_examples=150)
 @given(labels, shares, seeds, st.booleans())
-def test_parts_are_a_partition_in_exact_numbers(
+def test_parts_are_a_partition_of_exact_sizes(
     target: list[str], given_shares: list[float], seed: int, ordered: bool
 ) -> None:
     assume(has_room(len(target), given_shares))
@@ -79,7 +79,7 @@ def test_the_seed_alone_decides(target: list[str], seed: int) -> None:
     assert [part.tolist() for part in first] == [part.tolist() for part in again]
 
 
-def test_the_numbers_of_a_seed_never_change() -> None:
+def test_the_indices_of_a_seed_never_change() -> None:
     parts = split(["a", "b", "a", "b", "b", "a", "b", "a"], (0.5, 0.25, 0.25), task=LABELS, seed=3)
     assert [part.tolist() for part in parts] == [[2, 6, 1, 7], [0, 3], [5, 4]]
 
@@ -124,7 +124,7 @@ def test_thirds_are_taken_as_thirds() -> None:
     assert [len(part) for part in parts] == [20, 20, 20]
 
 
-def test_a_class_of_two_is_on_both_sides_of_a_half() -> None:
+def test_halves_share_a_class_of_two() -> None:
     target = ["common"] * 98 + ["rare"] * 2
     for part in split(target, (0.5, 0.5), task=LABELS):
         assert sum(i >= 98 for i in part) == 1

@@ -43,7 +43,7 @@ def error_of(block: Block, served: list[Served], labels: list[str]) -> float:
 
 @TASKS
 @pytest.mark.parametrize("candidates", [MIXED, [candidate()], [WILD]])
-def test_each_is_scored_as_if_it_were_served(task: Task, candidates: Any) -> None:
+def test_each_contender_is_scored_as_if_it_were_served(task: Task, candidates: Any) -> None:
     measure = "accuracy" if task is Task.CLASSIFICATION else "mae"
     block = stream(task, 500)
     learners = [
@@ -69,7 +69,7 @@ def test_each_is_scored_as_if_it_were_served(task: Task, candidates: Any) -> Non
 
 
 @TASKS
-def test_the_ensemble_says_by_whom_it_was_answered(task: Task) -> None:
+def test_the_serials_name_the_ensemble_where_it_is_served(task: Task) -> None:
     learner = learner_of(task)
     served = list(feed(learner, stream(task, 300)))
     assert set(np.concatenate([part.serials for part in served]).tolist()) == {BY_ENSEMBLE}
@@ -79,7 +79,7 @@ def test_the_ensemble_says_by_whom_it_was_answered(task: Task) -> None:
     assert (ENSEMBLE, CHAMPION, MODEL, *BASELINES) == (0, 1, 2, 3, 4)
 
 
-def test_what_can_not_be_served_is_refused() -> None:
+def test_an_unknown_contender_is_refused() -> None:
     with pytest.raises(
         ConfigurationError, match=r"serve is 'best', but must be 'ensemble' or 'champion'$"
     ):
@@ -88,7 +88,7 @@ def test_what_can_not_be_served_is_refused() -> None:
 
 @TASKS
 @pytest.mark.parametrize("seed", [3, 4])
-def test_what_is_served_is_hardly_ever_worse_than_the_best_candidate_in_hindsight(
+def test_the_served_predictions_are_hardly_worse_than_the_best_candidate_in_hindsight(
     task: Task, seed: int
 ) -> None:
     measure = "accuracy" if task is Task.CLASSIFICATION else "r2"
@@ -100,7 +100,7 @@ def test_what_is_served_is_hardly_ever_worse_than_the_best_candidate_in_hindsigh
 
 
 @TASKS
-def test_where_all_explode_the_ensemble_still_answers_by_targets_alone(task: Task) -> None:
+def test_if_all_explode_the_ensemble_still_predicts_from_targets_alone(task: Task) -> None:
     block = stream(task, 6 * ROUND)
     learner = learner_of(task, [WILD, WILD])
     served = list(feed(learner, block, (13,)))
@@ -121,7 +121,7 @@ def test_where_all_explode_the_ensemble_still_answers_by_targets_alone(task: Tas
 
 
 @TASKS
-def test_asking_the_learner_changes_nothing(task: Task) -> None:
+def test_predicting_with_the_learner_changes_nothing(task: Task) -> None:
     block = stream(task, 400)
     learner, left_alone = learner_of(task, MIXED), learner_of(task, MIXED)
     cutters = [BlockSplitter(block_size=1000, round_size=ROUND) for _ in range(2)]
@@ -147,7 +147,7 @@ def compositions(served: list[Served]) -> dict[int, Any]:
 
 
 @TASKS
-def test_a_model_that_comes_is_of_those_that_were_meant_though_others_take_slots(
+def test_an_emitted_model_has_the_chosen_networks_although_others_take_their_slots(
     task: Task,
 ) -> None:
     # Each round somebody makes room for a newcomer, which must not be heard in another's place.
@@ -177,7 +177,7 @@ def learners_of(learner: Learner, part: Served) -> list[int]:
 
 
 @TASKS
-def test_a_network_that_exploded_since_is_left_out_of_the_model_that_comes(task: Task) -> None:
+def test_a_network_that_has_exploded_since_is_left_out_of_the_emitted_model(task: Task) -> None:
     block = stream(task, 4 * ROUND, gaps=False)
     learner = learner_of(task)
     cutter = BlockSplitter(block_size=1000, round_size=ROUND)
@@ -198,7 +198,7 @@ def test_a_network_that_exploded_since_is_left_out_of_the_model_that_comes(task:
     assert np.isfinite(np.asarray(build_model(snapshot, {}).outputs(block))).all()
 
 
-def test_without_its_champion_no_model_comes() -> None:
+def test_without_its_champion_no_model_is_emitted() -> None:
     block = stream(Task.REGRESSION, 4 * ROUND, gaps=False)
     learner = learner_of(Task.REGRESSION)
     cutter = BlockSplitter(block_size=1000, round_size=ROUND)
@@ -212,7 +212,7 @@ def test_without_its_champion_no_model_comes() -> None:
 
 
 @TASKS
-def test_a_slot_that_is_taken_anew_starts_without_weight_in_both_ensembles(task: Task) -> None:
+def test_a_replaced_slot_starts_without_weight_in_both_ensembles(task: Task) -> None:
     learner = learner_of(task, [candidate(), candidate(hidden=()), WILD], drift="none")
     contenders = learner.serving.contenders
     judged: list[float] = []
@@ -227,7 +227,7 @@ def test_a_slot_that_is_taken_anew_starts_without_weight_in_both_ensembles(task:
     assert judged[-1] <= ROUND < judged[-2], "only of the samples since"
 
 
-def test_a_newcomer_that_looks_at_last_targets_is_no_part_of_the_model() -> None:
+def test_a_new_candidate_with_lags_is_not_part_of_the_model() -> None:
     learner = learner_of(Task.CLASSIFICATION, MIXED)
     contenders = learner.serving.contenders
     member = learner.serving.members[0]
@@ -256,7 +256,7 @@ NUMBERS = Task.REGRESSION
         (NUMBERS, "mse", lambda m: m["rmse"] ** 2),
     ],
 )
-def test_without_fading_the_losses_are_the_measures_of_each_candidate(
+def test_without_fading_the_losses_equal_the_metrics_of_each_candidate(
     task: Task, criterion: str | None, measure: object
 ) -> None:
     learner = learner_of(task, criterion=criterion, fading=1.0)
@@ -293,7 +293,7 @@ def rare(n: int = 3000) -> Block:
     return replace(stream(LABELS, n), numbers=numbers, target=target, marks=marks)
 
 
-def test_a_balanced_criterion_lets_the_ensemble_and_the_model_name_rare_classes() -> None:
+def test_a_balanced_criterion_makes_ensemble_and_model_predict_rare_classes() -> None:
     block = rare()
     plain, balanced = (learner_of(LABELS, criterion=name) for name in (None, "balanced_accuracy"))
     served = [list(feed(learner, block)) for learner in (plain, balanced)]
@@ -313,7 +313,7 @@ def test_a_balanced_criterion_lets_the_ensemble_and_the_model_name_rare_classes(
     assert np.array_equal(loaded.outputs(block), model.outputs(block))
 
 
-def test_candidates_that_weigh_classes_name_rare_ones_by_themselves() -> None:
+def test_candidates_with_class_weights_predict_rare_classes_by_themselves() -> None:
     recalls = []
     for weight in (0.0, 0.5, 1.0):
         alone = [candidate(hidden=(), optimizer="sgd", learning_rate=0.05, class_weight=weight)]
@@ -324,6 +324,6 @@ def test_candidates_that_weigh_classes_name_rare_ones_by_themselves() -> None:
     assert recalls[0] + 0.05 < recalls[1] < recalls[2] - 0.05
 
 
-def test_a_criterion_that_does_not_fit_is_refused() -> None:
+def test_a_criterion_of_the_other_task_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="the champion of a regression must be chosen by"):
         learner_of(NUMBERS, criterion="accuracy")

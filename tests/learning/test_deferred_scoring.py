@@ -67,7 +67,7 @@ def whole(task: Task, block: Block, **settings: Any) -> Learner:
 @pytest.mark.parametrize("serve", SERVABLE)
 @limits(max_examples=12)
 @given(sizes=st.lists(pieces, min_size=1, max_size=12))
-def test_who_looks_when_and_what_is_put_off_changes_no_bit(
+def test_reading_scores_at_any_time_changes_no_bit_of_deferred_scoring(
     task: Task, serve: str, sizes: list[tuple[int, bool, int | None]]
 ) -> None:
     block = stream(task, 4 * ROUND + 90)  # labels come one by one, and make room
@@ -87,7 +87,7 @@ def test_who_looks_when_and_what_is_put_off_changes_no_bit(
         (Task.REGRESSION, "mse"),
     ],
 )
-def test_a_criterion_that_counts_goes_on_counting(task: Task, criterion: str) -> None:
+def test_a_stateful_criterion_keeps_its_counts(task: Task, criterion: str) -> None:
     block, settings = stream(task, 2 * ROUND), {"criterion": criterion}
     learner = learner_of(task, CANDIDATES, **settings)
     take(learner, block, [(1, False, None)])
@@ -95,7 +95,7 @@ def test_a_criterion_that_counts_goes_on_counting(task: Task, criterion: str) ->
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_what_is_answered_next_does_not_wait_for_it(task: Task) -> None:
+def test_the_next_prediction_does_not_wait_for_deferred_scoring(task: Task) -> None:
     block = stream(task, 200, gaps=False)
     later, now = (learner_of(task, CANDIDATES) for _ in range(2))
     for i in range(199):
@@ -110,7 +110,7 @@ def test_what_is_answered_next_does_not_wait_for_it(task: Task) -> None:
             assert model.tobytes() == other.tobytes()
 
 
-def test_it_does_wait_until_there_are_many() -> None:
+def test_scoring_is_deferred_until_there_are_many_samples() -> None:
     learner, judged = learner_of(Task.CLASSIFICATION), []
     block = stream(Task.CLASSIFICATION, 3 * MAX_SAMPLES, gaps=False)
     for i in range(len(block)):
@@ -122,7 +122,7 @@ def test_it_does_wait_until_there_are_many() -> None:
     assert learner.serving.scored == len(block)
 
 
-def test_with_many_labels_fewer_are_kept() -> None:
+def test_with_many_labels_fewer_samples_are_deferred() -> None:
     arrears = DeferredScoring()
     samples, labels = 10, MAX_CELLS // (4 * 10 * 5)
     said, none = np.zeros((samples, labels)), np.empty(0)
@@ -135,14 +135,14 @@ def test_with_many_labels_fewer_are_kept() -> None:
     assert not arrears.add(answered, said), "they are counted anew"
 
 
-def test_many_are_judged_at_once_with_what_waited() -> None:
+def test_a_large_block_is_scored_at_once_with_the_deferred_ones() -> None:
     learner, block = learner_of(Task.CLASSIFICATION), stream(Task.CLASSIFICATION, 200, gaps=False)
     for start, stop, judged in ((0, 1, 1), (1, 4, 1), (4, 4 + LARGE_BLOCK, 4 + LARGE_BLOCK)):
         learner.learn_deferred(block.part(start, stop))
         assert learner._serving.scored == judged
 
 
-def test_a_state_that_is_gone_on_from_takes_the_place_of_what_was_put_off() -> None:
+def test_a_restored_state_replaces_deferred_samples() -> None:
     block = stream(Task.CLASSIFICATION, 120)
     before, after = (learner_of(Task.CLASSIFICATION) for _ in range(2))
     for learner, stop in ((before, 60), (after, 90)):
@@ -152,7 +152,7 @@ def test_a_state_that_is_gone_on_from_takes_the_place_of_what_was_put_off() -> N
     assert differences(state_of(after), state_of(before)) == []
 
 
-def test_no_kernel_is_compiled_for_it() -> None:
+def test_deferred_scoring_compiles_no_kernel() -> None:
     learner = learner_of(Task.CLASSIFICATION)
     block = stream(Task.CLASSIFICATION, 140, gaps=False)
     learner.learn(block.part(0, 10))

@@ -13,7 +13,7 @@ LOSSES = (np.random.default_rng(3).random(4000) < np.repeat([0.1, 0.5], 2000)).a
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_a_rise_is_told_with_where_it_was_noticed_and_its_size(name: str) -> None:
+def test_a_rise_is_reported_with_its_place_and_size(name: str) -> None:
     watch = DriftWatch(name)
     watch.add(1000, LOSSES)
     assert watch.check()
@@ -25,7 +25,7 @@ def test_a_rise_is_told_with_where_it_was_noticed_and_its_size(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["adwin", "hddm_a"])
-def test_samples_without_a_target_count_in_numbers_alone(name: str) -> None:
+def test_samples_without_a_target_only_count_in_sample_numbers(name: str) -> None:
     whole, half = DriftWatch(name), DriftWatch(name)
     whole.add(0, LOSSES)
     whole.check()
@@ -36,7 +36,7 @@ def test_samples_without_a_target_count_in_numbers_alone(name: str) -> None:
     assert [(event.number, event.since) for event in half.events] == expected
 
 
-def test_a_fall_is_no_drift_and_none_watches_nothing() -> None:
+def test_a_fall_is_no_drift_and_detector_none_detects_nothing() -> None:
     for name, losses in (("adwin", LOSSES[::-1].copy()), ("none", LOSSES)):
         watch = DriftWatch(name)
         watch.add(0, losses)
@@ -44,7 +44,7 @@ def test_a_fall_is_no_drift_and_none_watches_nothing() -> None:
         assert not watch.events
 
 
-def test_going_on_from_a_state_with_losses_that_wait_gives_the_same_events() -> None:
+def test_resuming_with_pending_losses_gives_the_same_events() -> None:
     whole = DriftWatch()
     whole.add(0, LOSSES)
     whole.check()

@@ -41,7 +41,7 @@ def accuracies(block: Block, candidates: tuple[CandidateSettings, ...]) -> list[
 
 
 @pytest.mark.parametrize("candidates", [SEEING, (*BLIND, *SEEING)])
-def test_a_random_bit_is_told_by_chance_though_the_last_ones_are_inputs(
+def test_a_random_bit_is_predicted_by_chance_although_the_last_ones_are_inputs(
     candidates: tuple[CandidateSettings, ...],
 ) -> None:
     n = 8000
@@ -51,7 +51,7 @@ def test_a_random_bit_is_told_by_chance_though_the_last_ones_are_inputs(
     assert all(abs(accuracy - 0.5) < slack for accuracy in found), found
 
 
-def test_a_random_number_is_told_no_better_than_by_the_mean() -> None:
+def test_a_random_number_is_predicted_no_better_than_by_the_mean() -> None:
     numbers = np.random.default_rng(9).normal(size=4000)
     learner = learner_of(Task.REGRESSION, SEEING)
     list(feed(learner, with_target(Task.REGRESSION, numbers)))
@@ -60,7 +60,7 @@ def test_a_random_number_is_told_no_better_than_by_the_mean() -> None:
     assert all(learner.evaluator.candidates.measures(slot)["r2"] < 0.005 for slot in range(2))
 
 
-def test_what_only_the_last_labels_tell_is_learned_by_those_who_see_them() -> None:
+def test_a_pattern_in_the_last_labels_is_learned_by_candidates_with_lags() -> None:
     # Each label is the sum of the two before it, with some noise: one label alone tells nothing.
     rng = np.random.default_rng(4)
     labels = [0, 1]
@@ -74,7 +74,7 @@ def test_what_only_the_last_labels_tell_is_learned_by_those_who_see_them() -> No
     assert model < 0.5, "nobody tells it the last labels"
 
 
-def test_what_only_the_last_numbers_tell_is_learned_by_those_who_see_them() -> None:
+def test_a_pattern_in_the_last_numbers_is_learned_by_candidates_with_lags() -> None:
     phase = np.arange(4000) * 2.1
     target = 100.0 + 5.0 * np.sin(phase)  # the next one follows from two, but not from one
     learner = learner_of(Task.REGRESSION, (*BLIND, SEEING[0]))
@@ -85,7 +85,7 @@ def test_what_only_the_last_numbers_tell_is_learned_by_those_who_see_them() -> N
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_last_targets_are_inputs_only_if_a_candidate_wants_them(task: Task) -> None:
+def test_last_targets_are_inputs_only_if_a_candidate_has_lags(task: Task) -> None:
     for candidates, lags in ((BLIND, 0), ((*BLIND, SEEING[0]), LAGS[task])):
         assert learner_of(task, candidates).encoder.lags == lags
 
@@ -98,7 +98,7 @@ def without_rows(task: Task, n: int = 400) -> Block:
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_beside_lags_a_candidate_that_sees_none_keeps_its_bits_if_rows_are_numbered_alike(
+def test_beside_lags_a_candidate_without_them_keeps_its_bits_if_rows_are_numbered_alike(
     task: Task,
 ) -> None:
     # Numbers that are no categories have no rows, so that those of lags change no other's.
@@ -114,7 +114,7 @@ def test_beside_lags_a_candidate_that_sees_none_keeps_its_bits_if_rows_are_numbe
         assert repr(scores[0]) == repr(scores[1])
 
 
-def test_beside_lags_rows_have_other_numbers_which_only_start_weights_show() -> None:
+def test_beside_lags_rows_have_other_numbers_which_affect_only_initial_weights() -> None:
     # A row's start weights follow from its number, and those of a linear candidate are zeros.
     block = stream(Task.CLASSIFICATION, 3000)
     blind = (*BLIND, candidate(hidden=(), rehearsal=1, memory=30))
@@ -129,7 +129,7 @@ def test_beside_lags_rows_have_other_numbers_which_only_start_weights_show() -> 
 
 
 @pytest.mark.parametrize("serve", ["ensemble", "champion"])
-def test_who_looks_at_last_targets_is_neither_champion_nor_part_of_a_model(serve: str) -> None:
+def test_candidates_with_lags_are_neither_champion_nor_part_of_a_model(serve: str) -> None:
     labels = np.arange(1500) % 3
     block = with_target(Task.CLASSIFICATION, named(labels))
     learner = learner_of(Task.CLASSIFICATION, (*SEEING, *BLIND), serve=serve)
@@ -145,7 +145,7 @@ def test_who_looks_at_last_targets_is_neither_champion_nor_part_of_a_model(serve
     assert learner.serving.changes[-1].after.serial in (2, 3)
 
 
-def test_if_all_look_at_last_targets_they_are_the_model_all_the_same() -> None:
+def test_if_all_candidates_have_lags_they_are_the_model() -> None:
     block = with_target(Task.CLASSIFICATION, named(np.arange(1500) % 3))
     learner = learner_of(Task.CLASSIFICATION, SEEING)
     list(feed(learner, block))

@@ -90,7 +90,7 @@ def many_classes(seed: int) -> Block:
 
 @limits(max_examples=15)
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=8), st.integers(0, 1000))
-def test_bits_do_not_depend_on_cuts_where_many_classes_come_up_at_once(
+def test_bits_do_not_depend_on_cuts_when_many_classes_appear_at_once(
     sizes: list[int], seed: int
 ) -> None:
     candidates = [candidate(optimizer=name) for name in OPTIMIZERS]
@@ -100,13 +100,15 @@ def test_bits_do_not_depend_on_cuts_where_many_classes_come_up_at_once(
     assert differences(state_of(whole), state_of(pieces)) == []
 
 
-def test_bits_of_a_linear_model_do_not_depend_on_when_room_for_its_classes_was_made() -> None:
+def test_bits_of_a_linear_model_do_not_depend_on_when_capacity_for_its_classes_was_reserved() -> (
+    None
+):
     whole, pieces = (learner_of(Task.CLASSIFICATION, [candidate(hidden=())]) for _ in range(2))
     expected = answers(list(feed(whole, many_classes(0))))
     assert answers(list(feed(pieces, many_classes(0), (2,)))) == expected
 
 
-def test_a_state_of_an_encoder_with_other_settings_is_refused() -> None:
+def test_the_state_of_an_encoder_with_other_settings_is_refused() -> None:
     def learner(text_digits: int) -> Learner:
         return Learner(task=Task.CLASSIFICATION, encoder={"text_digits": text_digits})
 
@@ -118,7 +120,7 @@ def test_a_state_of_an_encoder_with_other_settings_is_refused() -> None:
 
 @pytest.mark.parametrize("task", list(Task))
 @pytest.mark.parametrize("stop", [2 * ROUND, 4 * ROUND, 4 * ROUND + 17])
-def test_going_on_from_a_state_gives_the_bits_of_an_uninterrupted_run(
+def test_resuming_from_a_state_gives_the_bits_of_an_uninterrupted_run(
     task: Task, stop: int
 ) -> None:
     # The explosion makes a replacement, which is pending at some of the stops.
@@ -137,7 +139,7 @@ def test_going_on_from_a_state_gives_the_bits_of_an_uninterrupted_run(
     assert after.model().document()["checksum"] == whole.model().document()["checksum"]
 
 
-def test_a_state_holds_only_arrays_and_what_json_can_hold() -> None:
+def test_a_state_holds_only_arrays_and_json_values() -> None:
     candidates = [candidate(), candidate(learning_rate=1e6)]
     learner = learner_of(Task.CLASSIFICATION, candidates)
     list(feed(learner, stream(Task.CLASSIFICATION)))
@@ -168,7 +170,7 @@ def test_the_future_never_changes_what_was_served(task: Task) -> None:
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_the_target_of_a_sample_does_not_change_its_own_answer(task: Task) -> None:
+def test_the_target_of_a_sample_does_not_change_its_own_prediction(task: Task) -> None:
     block = stream(task, gaps=False)
     at = 5 * ROUND + 3
     assert block.target is not None
@@ -181,7 +183,7 @@ def test_the_target_of_a_sample_does_not_change_its_own_answer(task: Task) -> No
     assert known[at + 1 :] != changed[at + 1 :]
 
 
-def test_random_labels_are_named_no_better_than_by_chance() -> None:
+def test_random_labels_are_predicted_no_better_than_by_chance() -> None:
     n = 6000
     block = stream(Task.CLASSIFICATION, n, gaps=False)
     labels = np.random.default_rng(8).integers(0, 4, n)
@@ -192,7 +194,7 @@ def test_random_labels_are_named_no_better_than_by_chance() -> None:
     assert abs(accuracy - 0.25) < 4 * (0.25 * 0.75 / n) ** 0.5
 
 
-def test_random_numbers_are_told_no_better_than_by_their_mean() -> None:
+def test_random_numbers_are_predicted_no_better_than_by_their_mean() -> None:
     n = 3000
     block = stream(Task.REGRESSION, n, gaps=False)
     block = replace(block, target=np.random.default_rng(8).normal(size=n))
@@ -202,7 +204,7 @@ def test_random_numbers_are_told_no_better_than_by_their_mean() -> None:
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_what_can_be_learned_is_learned(task: Task) -> None:
+def test_a_learnable_stream_is_learned(task: Task) -> None:
     learner = learner_of(task)
     block = stream(task, 6000)
     list(feed(learner, block))
@@ -215,7 +217,7 @@ def test_what_can_be_learned_is_learned(task: Task) -> None:
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_samples_without_a_target_are_answered_but_neither_learned_nor_scored(task: Task) -> None:
+def test_samples_without_a_target_are_predicted_but_neither_learned_nor_scored(task: Task) -> None:
     block = stream(task, 3 * ROUND, gaps=False)
     assert block.target is not None
     bare = replace(block, target=block.target.copy())
@@ -235,7 +237,7 @@ def test_samples_without_a_target_are_answered_but_neither_learned_nor_scored(ta
     assert learner.trainer.population.taken[0] == 3 * ROUND - 30
 
 
-def test_a_block_without_any_target_is_answered() -> None:
+def test_a_block_without_any_target_is_predicted() -> None:
     block = replace(stream(Task.REGRESSION, ROUND), target=None)
     learner = learner_of(Task.REGRESSION)
     assert len(answers(list(feed(learner, block)))) == ROUND
@@ -254,7 +256,7 @@ def test_samples_of_a_later_epoch_are_learned_but_neither_served_nor_scored() ->
     assert (learner.trainer.population.taken > taken).all()
 
 
-def test_a_new_champion_is_emitted_as_it_is_two_rounds_after_its_choice() -> None:
+def test_a_new_champion_is_emitted_with_its_weights_two_rounds_after_its_choice() -> None:
     block = stream(Task.REGRESSION, 12 * ROUND)
     learner = learner_of(Task.REGRESSION)
     asked: dict[int, ModelComposition] = {}
@@ -283,9 +285,7 @@ def test_a_new_champion_is_emitted_as_it_is_two_rounds_after_its_choice() -> Non
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_the_curve_holds_the_summed_errors_of_what_was_served_and_of_the_baselines(
-    task: Task,
-) -> None:
+def test_the_curve_holds_the_summed_errors_of_served_predictions_and_baselines(task: Task) -> None:
     block = stream(task, 400)
     learner = learner_of(task)
     served = np.concatenate(
@@ -323,7 +323,7 @@ def test_the_curve_holds_the_summed_errors_of_what_was_served_and_of_the_baselin
     assert learner.serving.scored == scored
 
 
-def test_sums_that_somebody_looks_at_do_not_change_while_more_is_learned() -> None:
+def test_returned_sums_do_not_change_while_more_is_learned() -> None:
     block = stream(Task.REGRESSION, 200)
     learner = learner_of(Task.REGRESSION)
     list(feed(learner, block.part(0, 100), (50,)))
@@ -361,7 +361,7 @@ def test_rejected_records_in_front_of_the_first_sample_change_nothing() -> None:
     assert differences(state_of(plain), state_of(other)) == []
 
 
-def test_the_model_is_the_network_that_would_answer_next() -> None:
+def test_the_model_is_the_network_that_would_be_served_next() -> None:
     block: Block = stream(Task.CLASSIFICATION, 300, gaps=False)
     learner: Learner = learner_of(Task.CLASSIFICATION, serve="champion")
     list(feed(learner, block.part(0, 299)))
@@ -379,7 +379,7 @@ def test_the_model_is_the_network_that_would_answer_next() -> None:
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_a_held_out_block_changes_no_weight_and_is_answered_as_a_learned_one(task: Task) -> None:
+def test_a_held_out_block_changes_no_weight_and_is_predicted_like_a_learned_one(task: Task) -> None:
     block = stream(task, 200, classes=2, gaps=False)
     encoder = Encoder(task=task)
     first, second = encoder.encode(block.part(0, 150)), encoder.encode(block.part(150, 200))
@@ -401,7 +401,7 @@ def test_a_held_out_block_changes_no_weight_and_is_answered_as_a_learned_one(tas
     assert (learning.population.weights != before).any()
 
 
-def test_a_class_that_a_held_out_sample_brings_has_room_however_blocks_are_cut() -> None:
+def test_a_class_in_a_held_out_sample_has_an_output_however_blocks_are_cut() -> None:
     block = structs.replace(stream(Task.CLASSIFICATION, 60, classes=7, gaps=False), learned=False)
     states = []
     for sizes in ((60,), (1,)):
@@ -413,7 +413,7 @@ def test_a_class_that_a_held_out_sample_brings_has_room_however_blocks_are_cut()
     assert differences(states[0], states[1]) == []
 
 
-def test_weights_travel_with_the_block_that_ends_a_round_if_they_are_kept() -> None:
+def test_weights_are_passed_with_the_block_that_ends_a_round_if_they_are_kept() -> None:
     block = stream(Task.REGRESSION, 60, gaps=False)
     encoder = Encoder(task=Task.REGRESSION)
     trainer = Trainer([candidate()], task=Task.REGRESSION, keeps_weights=True)

@@ -58,9 +58,7 @@ def weights_of(learner: Learner, slot: int) -> list[NDArray[Any]]:
 
 
 @pytest.mark.parametrize("last", [0, 20])
-def test_a_weight_that_is_not_finite_is_found_at_the_round_s_end_also_if_no_sample_is_left(
-    last: int,
-) -> None:
+def test_a_non_finite_weight_is_found_at_the_end_of_a_round_without_samples(last: int) -> None:
     encoder = Encoder(task=Task.REGRESSION)
     block = stream(Task.REGRESSION, 80, gaps=False)
     trainer = Trainer(SANE, task=Task.REGRESSION)
@@ -96,7 +94,7 @@ def test_an_explosion_is_noted_at_its_sample_and_replaced_two_rounds_later_once(
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_the_others_keep_every_bit(task: Task) -> None:
+def test_the_other_candidates_keep_every_bit(task: Task) -> None:
     block = stream(task, 6 * ROUND)
     with_it, without = learner_of(task, [*SANE, WILD]), learner_of(task, SANE)
     served, expected = list(feed(with_it, block)), list(feed(without, block))
@@ -124,7 +122,7 @@ def test_the_exploded_candidate_is_never_served_from_that_sample_on() -> None:
     assert np.isfinite(learner.serving.measures()["mae"])
 
 
-def test_where_all_explode_the_first_baseline_answers_and_the_run_goes_on() -> None:
+def test_if_all_explode_the_first_baseline_is_served_and_the_run_continues() -> None:
     learner = learner_of(Task.REGRESSION, [WILD, WILD], serve="champion")
     block = stream(Task.REGRESSION, 6 * ROUND)
     served = list(feed(learner, block, (13,)))
@@ -142,7 +140,7 @@ def test_where_all_explode_the_first_baseline_answers_and_the_run_goes_on() -> N
     assert all(m.settings.learning_rate < 1e6 for m in learner.serving.members)
 
 
-def test_a_state_does_not_tell_how_blocks_were_cut_where_several_explode() -> None:
+def test_the_state_does_not_depend_on_how_blocks_are_cut_if_several_explode() -> None:
     later = [
         candidate(optimizer="sgd", learning_rate=5.0, activation="relu", score_limit=limit)
         for limit in (9.0, 3.0)
@@ -156,7 +154,7 @@ def test_a_state_does_not_tell_how_blocks_were_cut_where_several_explode() -> No
     assert differences(states[0], states[1]) == []
 
 
-def test_where_all_labels_are_unknown_yet_the_baseline_names_none() -> None:
+def test_before_the_first_label_the_baseline_predicts_none() -> None:
     learner = learner_of(Task.CLASSIFICATION, [WILD], serve="champion")
     served = list(feed(learner, stream(Task.CLASSIFICATION, 2 * ROUND)))
     assert sum(len(part.answers) for part in served if (part.serials == -1).any()) > 0
@@ -166,7 +164,7 @@ def test_where_all_labels_are_unknown_yet_the_baseline_names_none() -> None:
         assert (shares.sum(axis=1) == 1).all()
 
 
-def test_a_champion_that_explodes_together_with_all_others_is_not_emitted_any_more() -> None:
+def test_a_champion_that_explodes_together_with_all_others_is_not_emitted() -> None:
     learner = learner_of(Task.REGRESSION, [WILD, WILD])
     served = list(feed(learner, stream(Task.REGRESSION, 12 * ROUND)))
     for part in served:
@@ -201,7 +199,7 @@ def test_an_explosion_at_the_very_last_sample_leaves_a_sound_model() -> None:
     assert np.array_equal(learner.trainer.population.healthy, before), "asking changed the state"
 
 
-def test_a_broken_weight_is_found_at_the_rounds_end_even_if_no_answer_shows_it() -> None:
+def test_a_broken_weight_is_found_at_the_end_of_the_round_even_if_no_prediction_shows_it() -> None:
     learner = learner_of(Task.REGRESSION, SANE)
     block = stream(Task.REGRESSION, 6 * ROUND, gaps=False)
     list(feed(learner, block.part(0, ROUND - 1)))
@@ -216,7 +214,7 @@ def test_a_broken_weight_is_found_at_the_rounds_end_even_if_no_answer_shows_it()
     assert joined(served) == [(3 * ROUND, 1, 3)]
 
 
-def test_a_candidate_that_explodes_in_a_later_epoch_is_replaced_all_the_same() -> None:
+def test_a_candidate_that_explodes_in_a_later_epoch_is_replaced_too() -> None:
     learner = learner_of(Task.REGRESSION, [*SANE])
     cutter = BlockSplitter(block_size=1000, round_size=ROUND)
     block = stream(Task.REGRESSION, 4 * ROUND)
@@ -228,7 +226,7 @@ def test_a_candidate_that_explodes_in_a_later_epoch_is_replaced_all_the_same() -
     assert learner.serving.selector.champion not in (-1, champion)
 
 
-def test_there_is_no_model_where_no_network_is_finite() -> None:
+def test_without_a_finite_network_there_is_no_model() -> None:
     learner = learner_of(Task.REGRESSION, [candidate()])
     list(feed(learner, stream(Task.REGRESSION, 10)))
     learner.trainer.population.weights[:] = np.nan

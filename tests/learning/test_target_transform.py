@@ -30,7 +30,7 @@ def powers(n: int = 1500) -> Block:
     return structs.replace(block, target=np.exp(1.0 + 1.5 * block.numbers[:, 0]))
 
 
-def test_answers_are_those_of_a_learner_of_logarithms_turned_back() -> None:
+def test_predictions_are_those_of_a_learner_of_logarithms_transformed_back() -> None:
     """Against a learner to whom the logarithms are given as the target."""
     block = powers()
     target = np.asarray(block.target, np.float64)
@@ -48,7 +48,7 @@ def test_answers_are_those_of_a_learner_of_logarithms_turned_back() -> None:
     assert own.serving.measures()["mae"] == pytest.approx(np.abs(said - target).mean(), rel=1e-6)
 
 
-def test_they_pay_where_errors_matter_in_proportion() -> None:
+def test_logarithms_improve_relative_errors() -> None:
     errors = []
     for settings in MIXED[0], replace(MIXED[0], target_transform="log"):
         learner = learner_of(NUMBERS, [settings])
@@ -76,7 +76,7 @@ def test_cuts_and_a_restart_change_no_bit() -> None:
 
 @pytest.mark.parametrize("serve", ["ensemble", "champion"])
 @pytest.mark.parametrize("settings", [MIXED, MIXED[2:]])
-def test_a_model_answers_in_the_targets_units(
+def test_a_model_predicts_in_the_units_of_the_target(
     serve: str, settings: list[CandidateSettings]
 ) -> None:
     block = powers()
@@ -91,12 +91,12 @@ def test_a_model_answers_in_the_targets_units(
     assert np.median(np.abs(numbers / np.asarray(block.target, np.float64) - 1.0)) < 0.3
 
 
-def test_targets_that_are_learned_as_they_are_are_not_transformed() -> None:
+def test_unscaled_targets_are_not_transformed() -> None:
     with pytest.raises(ConfigurationError, match="target_transform is 'log', but must be 'none'"):
         learner_of(NUMBERS, MIXED, encoder={"target_scaling": "none"})
 
 
-def test_the_default_population_transforms_none_of_them() -> None:
+def test_the_default_population_does_not_transform_unscaled_targets() -> None:
     usual, raw = default_population(), default_population(encoder={"target_scaling": "none"})
     assert {settings.target_transform for settings in usual} == {"none", "log"}
     assert raw == [replace(settings, target_transform="none") for settings in usual]
@@ -105,7 +105,7 @@ def test_the_default_population_transforms_none_of_them() -> None:
 
 
 @pytest.mark.parametrize("serve", ["ensemble", "champion"])
-def test_targets_that_are_learned_as_they_are_may_be_large(serve: str) -> None:
+def test_unscaled_targets_may_be_large(serve: str) -> None:
     block = stream(NUMBERS, 3000, gaps=False)
     target = 125.0 + 10.0 * block.numbers[:, 0]
     linear = candidate(hidden=(), optimizer="adam", learning_rate=0.3)

@@ -47,7 +47,7 @@ def test_an_unknown_setting_is_rejected_by_the_constructor(
 
 
 @pytest.mark.parametrize("source", ["x.csv", [{"x": 1}]])
-def test_a_pipeline_rejects_what_is_no_source(source: Any) -> None:
+def test_a_pipeline_rejects_other_objects_than_sources(source: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"source is of type (str|list), but must be a So"):
         Pipeline(source)
 

@@ -124,21 +124,23 @@ def done(work: Callable[..., object], *arguments: object) -> None:
     helper.end()
 
 
-def test_another_process_does_the_work_and_is_waited_for(tmp_path: Path) -> None:
+def test_the_child_process_does_the_work_and_is_waited_for(tmp_path: Path) -> None:
     done(write, str(tmp_path / "done"), "work")
     text = (tmp_path / "done").read_text()
     assert text.startswith("work by ")
     assert text != f"work by {os.getpid()}"
 
 
-def test_a_helper_that_fails_is_no_harm(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_child_process_that_fails_does_no_harm(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     done(fails, str(tmp_path / "failed"))
     assert appears(tmp_path / "failed")
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("given", ["", "nowhere/python", "/bin/false", "/bin/sh"])
-def test_where_no_helper_can_be_started_there_is_none(
+def test_if_no_child_process_can_be_started_there_is_none(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if given == "/bin/false":  # an interpreter that ends at once
@@ -149,12 +151,12 @@ def test_where_no_helper_can_be_started_there_is_none(
     assert not (tmp_path / "done").exists()
 
 
-def test_arguments_that_cannot_be_handed_over_make_no_helper(tmp_path: Path) -> None:
+def test_arguments_that_are_not_json_start_no_child_process(tmp_path: Path) -> None:
     done(write, tmp_path / "done", "work")
     assert not (tmp_path / "done").exists()
 
 
-def test_it_ends_where_its_work_is_not_wanted_any_more(tmp_path: Path) -> None:
+def test_the_child_process_ends_when_its_work_is_no_longer_needed(tmp_path: Path) -> None:
     helper = CompileProcess(waits_for, str(tmp_path / "helper"))
     assert appears(tmp_path / "helper")
     helper.end()
@@ -162,7 +164,7 @@ def test_it_ends_where_its_work_is_not_wanted_any_more(tmp_path: Path) -> None:
     assert not is_alive(int((tmp_path / "helper").read_text()))
 
 
-def test_it_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
+def test_the_child_process_ends_with_a_killed_parent(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from streamnet.learning.warmup import CompileProcess\n"
@@ -185,7 +187,9 @@ def test_it_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "task", [Task.CLASSIFICATION, pytest.param(Task.REGRESSION, marks=pytest.mark.long)]
 )
-def test_the_first_start_compiles_all_but_what_learns(task: Task, tmp_path: Path) -> None:
+def test_the_first_start_compiles_everything_but_the_training_kernel(
+    task: Task, tmp_path: Path
+) -> None:
     """The helper does that meanwhile; the second start compiles nothing."""
     inherited = {k: v for k, v in environment().items() if k != "NUMBA_CACHE_DIR"}
     given = {**inherited, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(tmp_path)}
@@ -203,7 +207,7 @@ def test_the_first_start_compiles_all_but_what_learns(task: Task, tmp_path: Path
 
 
 @pytest.mark.parametrize(("compiled", "on"), [(True, 2), (False, 1)])
-def test_there_is_none_at_later_starts_and_where_there_is_one_processor(
+def test_there_is_no_child_process_at_later_starts_or_with_one_processor(
     compiled: bool, on: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*arguments: Any) -> None:

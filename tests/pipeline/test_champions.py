@@ -32,7 +32,7 @@ async def numbers_of(champions: ChampionBroadcast, found: list[int], most: int =
             return
 
 
-def test_every_reader_gets_every_champion(run: Runner) -> None:
+def test_every_follower_gets_every_champion(run: Runner) -> None:
     readers: list[list[int]] = [[], [], []]
 
     async def main() -> None:
@@ -51,7 +51,7 @@ def test_every_reader_gets_every_champion(run: Runner) -> None:
         assert found == list(range(40))
 
 
-def test_a_slow_reader_gets_the_latest_sixteen(run: Runner) -> None:
+def test_a_slow_follower_gets_the_latest_sixteen(run: Runner) -> None:
     found: list[int] = []
 
     async def main() -> None:
@@ -68,7 +68,7 @@ def test_a_slow_reader_gets_the_latest_sixteen(run: Runner) -> None:
     assert found == [0, *range(34, 50)]
 
 
-def test_a_reader_that_comes_late_gets_what_is_kept_even_after_the_end(run: Runner) -> None:
+def test_a_late_follower_gets_what_is_kept_even_after_the_end(run: Runner) -> None:
     found: list[int] = []
 
     async def main() -> None:
@@ -82,7 +82,7 @@ def test_a_reader_that_comes_late_gets_what_is_kept_even_after_the_end(run: Runn
     assert found == [0, 1, 2, 3, 4]
 
 
-def test_a_reader_that_leaves_takes_nothing_from_the_others(run: Runner) -> None:
+def test_a_follower_that_leaves_takes_nothing_from_the_others(run: Runner) -> None:
     first: list[int] = []
     second: list[int] = []
 
@@ -100,7 +100,7 @@ def test_a_reader_that_leaves_takes_nothing_from_the_others(run: Runner) -> None
     assert (first, second) == ([0], [0, 1, 2])
 
 
-def test_a_reader_that_waits_can_be_cancelled_and_go_on(run: Runner) -> None:
+def test_a_waiting_follower_can_be_cancelled_and_continue(run: Runner) -> None:
     async def main() -> Any:
         champions = ChampionBroadcast()
         reader = champions.follow()
@@ -123,7 +123,7 @@ def followed(run: Runner, block: Block, **settings: Any) -> tuple[Pipeline, list
     return pipeline, run(main)
 
 
-def test_a_champion_answers_as_a_learner_does_that_stopped_there(run: Runner) -> None:
+def test_a_champion_predicts_like_a_learner_that_stopped_there(run: Runner) -> None:
     block = stream(Task.CLASSIFICATION, N, gaps=False)
     _, champions = followed(run, block)
     assert len(champions) >= 2

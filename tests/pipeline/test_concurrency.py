@@ -24,9 +24,7 @@ from streamnet.pipeline.concurrency import (
 from tests.conftest import Runner
 
 
-def test_the_first_work_is_done_in_another_thread_since_it_may_have_to_be_compiled(
-    run: Runner,
-) -> None:
+def test_the_first_work_runs_in_a_thread_since_it_may_have_to_be_compiled(run: Runner) -> None:
     worker = Worker()
 
     async def idents() -> list[int]:
@@ -36,7 +34,7 @@ def test_the_first_work_is_done_in_another_thread_since_it_may_have_to_be_compil
     assert first != get_ident() == second
 
 
-def test_work_that_takes_long_is_done_in_another_thread_from_then_on(run: Runner) -> None:
+def test_long_work_runs_in_a_thread_from_then_on(run: Runner) -> None:
     worker = Worker()
 
     async def idents() -> list[int]:
@@ -50,14 +48,14 @@ def test_work_that_takes_long_is_done_in_another_thread_from_then_on(run: Runner
     assert second != here
 
 
-def test_work_that_took_no_time_is_done_at_once(run: Runner) -> None:
+def test_work_that_took_no_time_runs_inline(run: Runner) -> None:
     worker = Worker()
     worker.measure(100, int)
     assert worker.runs_inline(100)
     assert run(worker.run, 100, get_ident) == get_ident()
 
 
-def test_what_counts_as_brief_can_be_told(run: Runner) -> None:
+def test_the_longest_inline_work_can_be_set(run: Runner) -> None:
     patient, hasty = Worker(inline_seconds=10.0), Worker(inline_seconds=-1.0)
     for worker in (patient, hasty):
         worker.note(100, 5.0)
@@ -80,7 +78,7 @@ def fail() -> None:
 
 
 @BACKENDS
-def test_what_it_raises_is_raised(backend: str) -> None:
+def test_the_error_of_abandonable_work_is_raised(backend: str) -> None:
     with pytest.raises(KeyError, match="x"):
         anyio.run(run_abandonable, fail, backend=backend)
 
@@ -207,7 +205,9 @@ def test_a_thread_that_has_ended_is_left_alone() -> None:
     spread_over_cpus([thread.number])
 
 
-def test_where_nobody_tells_the_processor_nothing_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_current_processor_is_unknown_nothing_is_moved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(concurrency, "_getcpu", lambda: None)
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("a thread was moved"))
     assert current_cpu() == -1

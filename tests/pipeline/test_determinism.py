@@ -115,7 +115,7 @@ def test_bits_do_not_depend_on_circumstances_for_numbers(
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_the_pipeline_does_what_a_learner_does_in_one_thread(
+def test_the_pipeline_gives_the_bits_of_a_learner_in_one_thread(
     first_folder: Path, task: Task
 ) -> None:
     found = expected(task, first_folder)

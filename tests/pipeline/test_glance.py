@@ -119,7 +119,7 @@ def test_a_stop_while_a_glance_is_sent_ends_reading(run: Runner) -> None:
     run(main)
 
 
-def test_a_glance_that_nobody_waits_for_any_more_is_forgotten(run: Runner) -> None:
+def test_a_cancelled_glance_is_forgotten(run: Runner) -> None:
     waiting: list[anyio.Event] = []
 
     async def main() -> None:

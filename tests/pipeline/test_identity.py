@@ -28,7 +28,7 @@ def identity(**settings: Any) -> dict[str, Any]:
         ({"encoder": {"scalings": {"x": "rank"}}}, "encoder.scalings.x is rank, but was not given"),
     ],
 )
-def test_a_setting_that_was_left_out_is_told_by_its_default(
+def test_an_absent_setting_is_described_by_its_default(
     setting: dict[str, Any], phrase: str
 ) -> None:
     assert describe_changes(identity(), identity(**setting)) == [phrase]
@@ -47,7 +47,7 @@ def test_a_setting_that_was_left_out_is_told_by_its_default(
         {"encoder": {}},
     ],
 )
-def test_a_default_that_is_given_is_the_same(setting: dict[str, Any]) -> None:
+def test_an_explicit_default_is_no_change(setting: dict[str, Any]) -> None:
     assert identity(**setting) == identity()
 
 
@@ -66,7 +66,7 @@ def test_the_same_candidates_with_and_without_a_search_are_not_the_same() -> Non
     assert phrase == "evolution.every is 0, but was 4"
 
 
-def test_what_is_not_known_before_the_source_is_opened_is_no_change() -> None:
+def test_settings_unknown_before_the_source_is_opened_are_no_change() -> None:
     saved = identity(task="regression", target="y")
     assert describe_changes(saved, identity()) == []
     assert describe_changes(saved, identity(task="classification", target="y")) == [
@@ -80,7 +80,7 @@ def test_a_table_of_names_is_compared_whole() -> None:
     assert describe_changes(now, before) == ["source.kinds.c is not given, but was text"]
 
 
-def test_a_drift_that_would_have_stopped_the_run_may_be_taken_otherwise_from_now_on() -> None:
+def test_a_drift_that_would_have_stopped_the_run_may_be_handled_differently_on_resume() -> None:
     def source(**drift: str) -> dict[str, Any]:
         return identity(source={"drift": {"new": None, "missing": None, "changed": None, **drift}})
 

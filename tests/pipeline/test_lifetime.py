@@ -62,14 +62,14 @@ class Late:
         ({"encoder": {"clip": "x"}}, "clip is 'x', but must be a number"),
     ],
 )
-def test_a_part_of_another_type_is_refused(
+def test_an_argument_of_the_wrong_type_is_refused(
     run: Runner, given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         run(Pipeline(source(), **given).run)
 
 
-def test_sinks_that_can_be_read_only_once_are_called(run: Runner) -> None:
+def test_sinks_from_an_iterator_are_called(run: Runner) -> None:
     given: list[Served] = []
     prepared: list[Served] = []
     once: Any = (iter(sinks) for sinks in ([given.append], [prepared.append]))
@@ -78,7 +78,7 @@ def test_sinks_that_can_be_read_only_once_are_called(run: Runner) -> None:
     assert prepared == given
 
 
-def test_a_run_with_numbers_of_numpy_is_that_with_pythons(run: Runner, tmp_path: Path) -> None:
+def test_numpy_numbers_give_the_same_run_as_python_numbers(run: Runner, tmp_path: Path) -> None:
     def learned(state: State, kind: Any, real: Any, dtype: Any) -> Any:
         candidates = [CandidateSettings(hidden=(kind(4),), learning_rate=real(0.25))]
         encoder: Any = {"clip": real(4), "max_categories": kind(9)}
@@ -118,7 +118,9 @@ class Ahead:
 
 
 @pytest.mark.parametrize("how", ["well", "by an error", "by a cancellation"])
-def test_it_is_ended(how: str, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compile_process_is_ended(
+    how: str, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ahead, given = Ahead(), []
 
     def begun(dtype: str) -> Any:
@@ -149,7 +151,7 @@ def test_it_is_ended(how: str, run: Runner, monkeypatch: pytest.MonkeyPatch) -> 
     assert (ahead.ended, given) == (1, ["float64"])
 
 
-def test_where_nothing_is_to_be_compiled_nobody_is_ended(
+def test_without_anything_to_compile_no_process_is_ended(
     run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "start_compiling", lambda _: None)
@@ -166,7 +168,7 @@ def test_an_empty_source_is_refused(run: Runner) -> None:
         run(Pipeline(IterableSource([], target="y")).run)
 
 
-def test_a_source_of_rejected_records_only_says_so_and_shows_the_first(run: Runner) -> None:
+def test_a_source_of_only_rejected_records_is_an_error_that_shows_the_first(run: Runner) -> None:
     block = stream(Task.REGRESSION, 50)
 
     class OnlyBad(Playing):
@@ -205,7 +207,7 @@ def test_a_measure_that_is_not_defined_is_none_in_the_report(run: Runner) -> Non
     json.dumps(result.report, allow_nan=False)
 
 
-def test_numbers_beyond_all_bounds_give_a_report_without_nan(run: Runner) -> None:
+def test_huge_numbers_give_a_report_without_nan(run: Runner) -> None:
     wild = [{"x": i % 7, "y": (-1.0) ** i * 1.7e308} for i in range(300)]
     source = IterableSource(wild, target="y", task=Task.REGRESSION)
     result = run(Pipeline(source, candidates=CANDIDATES).run)
@@ -213,7 +215,7 @@ def test_numbers_beyond_all_bounds_give_a_report_without_nan(run: Runner) -> Non
     assert np.isfinite(result.model.predict(wild[:5])).all()
 
 
-def test_where_all_candidates_explode_there_is_a_report_but_no_model(run: Runner) -> None:
+def test_if_all_candidates_explode_there_is_a_report_but_no_model(run: Runner) -> None:
     wild = candidate(optimizer="sgd", learning_rate=1e6, activation="relu")
     pipeline = pipeline_of(Playing(stream(Task.REGRESSION, 100)), candidates=[wild])
     with pytest.raises(NoCandidateError):
@@ -224,7 +226,7 @@ def test_where_all_candidates_explode_there_is_a_report_but_no_model(run: Runner
     assert report["candidates"][0]["quarantined"]
 
 
-def test_a_thousand_blocks_of_one_sample_come_through_one_by_one(run: Runner) -> None:
+def test_a_thousand_blocks_of_one_sample_arrive_one_by_one(run: Runner) -> None:
     sizes: list[int] = []
 
     async def sensor() -> AsyncIterator[dict[str, Any]]:
@@ -246,7 +248,7 @@ def test_a_thousand_blocks_of_one_sample_come_through_one_by_one(run: Runner) ->
     assert plain(result.report) == plain(at_once.report)
 
 
-def test_a_sink_can_wait_for_the_event_loop_however_brief_its_work_is(run: Runner) -> None:
+def test_a_sink_may_wait_for_the_event_loop_however_short_its_work_is(run: Runner) -> None:
     """It always has a thread of its own; in the loop it would wait for itself."""
     firsts: list[int] = []
 

@@ -66,7 +66,7 @@ def test_channels_never_hold_more_than_their_bound_behind_a_slow_sink(run: Runne
     assert max(ahead) <= (5 * 4 + 6) * 20 + 60
 
 
-def test_a_source_that_breaks_off_is_learned_up_to_there_and_then_tells_why(run: Runner) -> None:
+def test_a_source_that_fails_is_learned_up_to_there_and_its_error_is_raised(run: Runner) -> None:
     block = stream(Task.CLASSIFICATION, N)
     numbers, sink = counting()
     broken = pipeline_of(Playing(block, breaks_off=True), sinks=[sink])
@@ -80,7 +80,7 @@ def test_a_source_that_breaks_off_is_learned_up_to_there_and_then_tells_why(run:
     assert plain(result.report) == plain(expected.report)
 
 
-def test_stopping_ends_reading_and_works_off_what_was_read(run: Runner) -> None:
+def test_stopping_ends_reading_and_processes_what_was_read(run: Runner) -> None:
     source = Playing(stream(Task.REGRESSION, N), ends=False)
     numbers, sink = counting()
     pipeline = pipeline_of(source, sinks=[sink])
@@ -95,7 +95,7 @@ def test_stopping_ends_reading_and_works_off_what_was_read(run: Runner) -> None:
     assert source.closed
 
 
-def test_stopping_in_the_middle_learns_a_beginning_of_the_stream_to_the_bit(run: Runner) -> None:
+def test_stopping_in_the_middle_learns_a_prefix_of_the_stream_to_the_bit(run: Runner) -> None:
     block = stream(Task.REGRESSION, N)
     pipeline: Pipeline = pipeline_of(
         Playing(block, largest=90), block_size=16, sinks=[lambda _: in_loop(pipeline.stop)]
@@ -124,7 +124,7 @@ def test_stopping_before_the_first_sample_leaves_nothing(run: Runner) -> None:
         pipeline.result()
 
 
-def test_an_error_leaves_the_block_though_a_plain_iterable_waits(run: Runner) -> None:
+def test_an_error_leaves_the_block_although_an_iterable_blocks(run: Runner) -> None:
     queue: Queue[dict[str, Any]] = Queue()
     for number in range(1100):
         queue.put({"x": number % 7, "y": "ab"[number % 2]})
@@ -241,7 +241,7 @@ def test_a_group_of_errors_that_the_body_raises_stays_a_group(run: Runner) -> No
     assert sorted(map(repr, found.value.exceptions)) == ["KeyError('one')", "ValueError('two')"]
 
 
-def test_an_error_of_the_source_tells_its_cause_in_a_body_as_with_run(run: Runner) -> None:
+def test_an_error_of_the_source_keeps_its_cause_in_a_body_as_in_run(run: Runner) -> None:
     async def broken() -> AsyncIterator[dict[str, Any]]:
         yield {"x": 1, "y": "a"}
         raise KeyError("in the generator")
@@ -259,7 +259,7 @@ def test_an_error_of_the_source_tells_its_cause_in_a_body_as_with_run(run: Runne
         assert repr(found.value.__cause__) == "KeyError('in the generator')"
 
 
-def test_an_error_in_a_stage_tells_its_cause(run: Runner) -> None:
+def test_an_error_in_a_stage_keeps_its_cause(run: Runner) -> None:
     reason = KeyError("why")
 
     def sink(_: Served) -> None:
@@ -316,7 +316,7 @@ def test_a_source_without_a_target_is_refused(run: Runner) -> None:
         run(pipeline_of(Playing(block)).run)
 
 
-def test_candidates_for_labels_are_refused_once_the_source_tells_of_numbers(run: Runner) -> None:
+def test_candidates_for_labels_are_refused_once_the_source_has_numbers(run: Runner) -> None:
     pipeline = pipeline_of(
         Playing(stream(Task.REGRESSION, 5)), candidates=[CandidateSettings(output="softmax")]
     )
@@ -331,7 +331,7 @@ def test_a_setting_out_of_range_is_refused_at_once(setting: dict[str, int]) -> N
         pipeline_of(Playing(stream(Task.REGRESSION, 5)), **setting)
 
 
-def test_a_record_that_got_lost_is_noticed(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_record_is_noticed(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     cut = BlockSplitter.cut
     monkeypatch.setattr(BlockSplitter, "cut", lambda self, block: [*cut(self, block)][:1])
     pipeline = pipeline_of(Playing(stream(Task.REGRESSION, N)))

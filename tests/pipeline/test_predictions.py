@@ -49,7 +49,7 @@ def test_the_first_lines_of_labels_as_csv_are_exactly_these(tmp_path: Path) -> N
     )
 
 
-def test_a_champion_that_answers_alone_is_named_beside_its_answers(tmp_path: Path) -> None:
+def test_a_champion_that_is_served_alone_is_named_beside_its_predictions(tmp_path: Path) -> None:
     block = stream(Task.CLASSIFICATION, 200, gaps=False)
     text, served = written(tmp_path / "p.csv", block, serve="champion")
     named = [int(row["candidate"]) for row in csv.DictReader(text.splitlines())]
@@ -101,7 +101,7 @@ def test_each_scored_sample_has_its_row_in_both_formats_and_for_all_cuts(
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_with_an_auto_encoder_the_last_column_tells_how_unusual_a_sample_is(
+def test_with_an_auto_encoder_the_last_column_is_the_outlier_score(
     tmp_path: Path, suffix: str
 ) -> None:
     block = stream(Task.CLASSIFICATION, 400)
@@ -121,7 +121,9 @@ def test_with_an_auto_encoder_the_last_column_tells_how_unusual_a_sample_is(
     assert [float(row["outlier"]) for row in rows] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_answer_is_the_label_of_the_largest_share_and_shares_sum_to_one(tmp_path: Path) -> None:
+def test_the_prediction_is_the_most_probable_label_and_probabilities_sum_to_one(
+    tmp_path: Path,
+) -> None:
     block = stream(Task.CLASSIFICATION, 400, gaps=False)
     rows = [json.loads(line) for line in written(tmp_path / "p.jsonl", block)[0].splitlines()]
     seen: list[str] = []
@@ -192,6 +194,6 @@ def test_the_labels_position_of_each_file_is_kept(tmp_path: Path) -> None:
     ("name", "message"),
     [("p.txt", r"must end in \.csv or \.jsonl"), ("nowhere/p.csv", "No such file or directory")],
 )
-def test_a_path_that_can_not_be_used_is_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_an_unusable_path_is_refused(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Predictions(tmp_path / name, task=Task.REGRESSION, labels=[]).begin()

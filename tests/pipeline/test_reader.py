@@ -28,7 +28,7 @@ class Counted(Playing):
         return self.given / len(self.block)
 
 
-def test_what_is_on_its_way_is_not_done(run: Runner) -> None:
+def test_blocks_in_flight_do_not_count_as_progress(run: Runner) -> None:
     source = Counted(replace(stream(Task.REGRESSION, N), rejected=()))
     reader = Reader(source, BlockSplitter(block_size=64, round_size=ROUND))
 
@@ -48,14 +48,14 @@ def test_what_is_on_its_way_is_not_done(run: Runner) -> None:
     run(main)
 
 
-def test_at_the_end_all_is_done(run: Runner) -> None:
+def test_progress_is_complete_at_the_end(run: Runner) -> None:
     pipeline = pipeline_of(Counted(stream(Task.REGRESSION, N)))
     assert pipeline.statistics().progress == 0.0
     run(pipeline.run)
     assert pipeline.statistics().progress == pytest.approx(1.0)
 
 
-def test_of_a_source_whose_end_is_not_known_no_share_is_told(run: Runner) -> None:
+def test_a_source_of_unknown_length_has_no_progress(run: Runner) -> None:
     pipeline = pipeline_of(Playing(stream(Task.REGRESSION, N)))
     run(pipeline.run)
     assert pipeline.statistics().progress is None
@@ -86,7 +86,7 @@ def test_no_part_straddles_a_rounds_end_and_nothing_is_lost(
     assert cutter.number == number
 
 
-def test_a_block_that_fits_is_passed_on_as_it_is() -> None:
+def test_a_block_that_fits_is_passed_on_unchanged() -> None:
     block = block_of("+-+")
     (arrival,) = BlockSplitter(block_size=2, round_size=2).cut(block)
     assert arrival.block is block

@@ -48,7 +48,7 @@ def ledger_of(blocks: Sequence[Block], joins: int) -> str:
 
 
 @pytest.mark.parametrize("files", [("s.csv", "s.csv"), ("s.csv", "t.csv")])
-def test_what_was_rejected_between_two_blocks_may_come_with_either_or_alone(
+def test_records_rejected_between_two_blocks_may_arrive_with_either_or_alone(
     files: tuple[str, str],
 ) -> None:
     one, two = files

@@ -30,7 +30,7 @@ from tests.test_samples import block_of
 N = 900
 
 
-def test_the_file_holds_each_rejected_record_in_order_with_all_it_takes_to_mend_it(
+def test_the_file_holds_each_rejected_record_in_order_with_all_that_is_needed_to_correct_it(
     tmp_path: Path, run: Runner
 ) -> None:
     block = stream(Task.REGRESSION, N)
@@ -55,7 +55,7 @@ def test_the_file_holds_each_rejected_record_in_order_with_all_it_takes_to_mend_
     }
 
 
-def test_a_full_file_keeps_the_first_and_the_others_are_counted_also_after_going_on(
+def test_a_full_file_keeps_the_first_records_and_counts_the_others_also_after_a_resume(
     tmp_path: Path, run: Runner, caplog: pytest.LogCaptureFixture
 ) -> None:
     block = stream(Task.REGRESSION, N)
@@ -90,7 +90,7 @@ def test_without_a_rejected_record_no_file_is_made(tmp_path: Path, run: Runner) 
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_what_an_earlier_run_left_is_not_taken_for_records_of_this_one(
+def test_records_of_an_earlier_run_are_not_mistaken_for_those_of_this_one(
     tmp_path: Path, goes_on: bool
 ) -> None:
     letters, task = tmp_path / "rejected.jsonl", Task.CLASSIFICATION
@@ -101,7 +101,7 @@ def test_what_an_earlier_run_left_is_not_taken_for_records_of_this_one(
     assert letters.read_text() == ""
 
 
-def test_a_file_that_a_run_is_given_only_when_it_goes_on_is_not_emptied(tmp_path: Path) -> None:
+def test_a_file_that_is_first_named_on_resume_is_not_emptied(tmp_path: Path) -> None:
     state = Rejections(tmp_path / "one.jsonl").export_state()
     for name in ("one.jsonl", "other.jsonl"):
         (tmp_path / name).write_text("of before\n")
@@ -132,7 +132,7 @@ def broken_off(run: Runner, folder: Path, **settings: Any) -> tuple[Any, ...]:
     return text, (folder / "bad.jsonl").read_text(), *left
 
 
-def test_too_many_end_the_run_at_the_same_record_and_with_the_same_outputs_whatever_the_cuts(
+def test_too_many_rejections_end_the_run_at_the_same_record_however_blocks_are_cut(
     tmp_path: Path, run: Runner
 ) -> None:
     folder = tmp_path / "f"
@@ -148,7 +148,7 @@ def test_too_many_end_the_run_at_the_same_record_and_with_the_same_outputs_whate
 
 
 @pytest.mark.parametrize("share", [0.16, 0.3])
-def test_labels_beyond_the_most_classes_end_the_run_at_the_same_record_whatever_the_cuts(
+def test_labels_beyond_the_maximum_end_the_run_at_the_same_record_however_blocks_are_cut(
     tmp_path: Path, run: Runner, share: float
 ) -> None:
     folder, encoder = tmp_path / "f", {"max_classes": 2}
@@ -163,9 +163,7 @@ def test_labels_beyond_the_most_classes_end_the_run_at_the_same_record_whatever_
         assert left == expected
 
 
-def test_labels_beyond_the_most_classes_count_as_rejected_records(
-    tmp_path: Path, run: Runner
-) -> None:
+def test_labels_beyond_the_maximum_count_as_rejected_records(tmp_path: Path, run: Runner) -> None:
     block = stream(Task.CLASSIFICATION, N, gaps=False)
     pipeline = pipeline_of(
         Playing(block),
@@ -186,14 +184,14 @@ def test_labels_beyond_the_most_classes_count_as_rejected_records(
     ("path", "message"),
     [("nowhere/bad.jsonl", "its folder does not exist"), (".", "that is a folder")],
 )
-def test_a_file_that_could_not_be_made_is_refused_before_anything_is_read(
+def test_a_file_that_can_not_be_created_is_refused_before_anything_is_read(
     tmp_path: Path, path: str, message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Rejections(tmp_path / path)
 
 
-def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_read(
+def test_a_folder_without_write_permission_is_refused_before_anything_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> NoReturn:
@@ -204,7 +202,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_read(
         Rejections(tmp_path / "bad.jsonl")
 
 
-def test_a_file_that_can_not_be_made_after_all_ends_the_run_with_a_clear_error(
+def test_a_file_that_can_not_be_created_later_ends_the_run_with_a_clear_error(
     tmp_path: Path, run: Runner
 ) -> None:
     rejections = Rejections(tmp_path / "bad.jsonl", share=1.0)
@@ -233,7 +231,7 @@ def naive(records: str, share: float, window: int) -> int | None:
     st.integers(1, 20),
     st.lists(st.integers(0, 60), max_size=5),
 )
-def test_the_record_is_that_of_the_plain_rule_however_blocks_are_cut(
+def test_the_run_ends_at_the_record_of_the_naive_rule_however_blocks_are_cut(
     records: str, share: float, window: int, cuts: list[int]
 ) -> None:
     block = block_of(records)

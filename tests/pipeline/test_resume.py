@@ -40,7 +40,7 @@ def expected(task: Task, folder: Path) -> Left:
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_nothing_shows_that_a_run_was_broken_off_again_and_again(
+def test_repeated_interruptions_leave_no_trace(
     tmp_path: Path, first_folder: Path, task: Task, backend: str
 ) -> None:
     crashes = [10, 11, 200, 201, 3 * ROUND, 3 * ROUND + 1, 640, 900, 1100]
@@ -54,7 +54,7 @@ def test_nothing_shows_that_a_run_was_broken_off_again_and_again(
 
 
 @pytest.mark.parametrize("cut", range(0, 2 * ROUND + 9, 7))
-def test_a_cut_may_be_at_any_block(tmp_path: Path, first_folder: Path, cut: int) -> None:
+def test_a_checkpoint_may_be_at_any_block(tmp_path: Path, first_folder: Path, cut: int) -> None:
     """Also within a round, where the number of decisions on their way is another one."""
     task, number = Task.CLASSIFICATION, 5 * ROUND - 60 + cut
     state = {"every_samples": 1}
@@ -65,16 +65,14 @@ def test_a_cut_may_be_at_any_block(tmp_path: Path, first_folder: Path, cut: int)
     assert left(tmp_path, pipeline) == expected(task, first_folder)
 
 
-def test_a_run_that_has_ended_and_is_run_again_leaves_the_same(
-    tmp_path: Path, first_folder: Path
-) -> None:
+def test_running_a_finished_run_again_leaves_the_same(tmp_path: Path, first_folder: Path) -> None:
     for _ in range(3):
         pipeline = made(tmp_path, Task.CLASSIFICATION)
         go(pipeline)
         assert left(tmp_path, pipeline) == expected(Task.CLASSIFICATION, first_folder)
 
 
-def test_a_run_that_is_stopped_goes_on(tmp_path: Path, first_folder: Path, backend: str) -> None:
+def test_a_stopped_run_resumes(tmp_path: Path, first_folder: Path, backend: str) -> None:
     async def stopped(samples: int) -> None:
         pipeline = made(tmp_path, Task.CLASSIFICATION, pace=samples, largest=30)
         async with pipeline:
@@ -98,7 +96,7 @@ def test_a_run_that_is_stopped_goes_on(tmp_path: Path, first_folder: Path, backe
     assert left(tmp_path, pipeline) == expected(Task.CLASSIFICATION, first_folder)
 
 
-def test_a_cancelled_run_goes_on(tmp_path: Path, first_folder: Path, backend: str) -> None:
+def test_a_cancelled_run_resumes(tmp_path: Path, first_folder: Path, backend: str) -> None:
     async def cancelled(samples: int) -> None:
         pipeline = made(tmp_path, Task.CLASSIFICATION, pace=samples, largest=30)
         async with anyio.create_task_group() as group:
@@ -141,7 +139,7 @@ def test_checkpoints_change_nothing_in_what_is_learned(tmp_path: Path, first_fol
 TASK = Task.CLASSIFICATION
 
 
-def test_a_run_that_is_rolled_back_goes_on_under_a_new_lineage(tmp_path: Path) -> None:
+def test_a_rolled_back_run_resumes_under_a_new_lineage(tmp_path: Path) -> None:
     state = {"every_samples": 1, "generations": 100}
     first = made(tmp_path, TASK, samples=2600, state=state, fading=0.9)
     go(first)
@@ -169,7 +167,7 @@ def test_a_run_that_is_rolled_back_goes_on_under_a_new_lineage(tmp_path: Path) -
     assert (current.lineage, current.generation) == (again.state.lineage, first.state.emitted)
 
 
-def test_a_run_that_was_rolled_back_falls_back_to_what_its_outputs_have(tmp_path: Path) -> None:
+def test_a_rolled_back_run_falls_back_to_what_its_outputs_have(tmp_path: Path) -> None:
     """A crash behind the cut of its outputs, and then a damaged newest generation."""
     state = {"every_samples": 64, "generations": 100}
     first = made(tmp_path, TASK, samples=1300, state=state)
@@ -197,7 +195,7 @@ def test_a_run_that_was_rolled_back_falls_back_to_what_its_outputs_have(tmp_path
     assert left(tmp_path, again)._replace(models={}) == expected._replace(models={})
 
 
-def test_a_run_that_is_refused_loses_no_generation_that_a_rollback_left(tmp_path: Path) -> None:
+def test_a_refused_run_loses_no_generation_that_a_rollback_left(tmp_path: Path) -> None:
     state = {"every_samples": 64, "generations": 100}
     go(made(tmp_path, TASK, samples=700, state=state))
     generations = StateDirectory(tmp_path / "state").generations
@@ -227,7 +225,7 @@ def test_a_second_rollback_forgets_what_the_first_one_left(tmp_path: Path) -> No
     assert generations.numbers() == [beginning, second]
 
 
-def test_rolling_back_to_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_rolling_back_to_an_absent_generation_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="is not a state directory"):
         roll_back(tmp_path, 1)
     crashed(tmp_path, 300)

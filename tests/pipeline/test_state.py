@@ -42,7 +42,7 @@ def cadence_of(every_samples: int | None, every_seconds: float | None) -> tuple[
     return cadence, clock
 
 
-def test_by_samples_it_is_due_as_soon_as_there_are_enough() -> None:
+def test_by_samples_a_checkpoint_is_due_as_soon_as_there_are_enough() -> None:
     cadence, _ = cadence_of(100, None)
     assert [cadence.due(n, n) for n in (0, 99, 100)] == [False, False, True]
     cadence.cut(100, 100)
@@ -51,7 +51,7 @@ def test_by_samples_it_is_due_as_soon_as_there_are_enough() -> None:
     assert cadence.seconds_left(150) == inf
 
 
-def test_by_seconds_it_is_due_only_if_something_is_new() -> None:
+def test_by_seconds_a_checkpoint_is_due_only_if_something_is_new() -> None:
     cadence, clock = cadence_of(None, 10.0)
     assert cadence.seconds_left(1) == 10
     clock.now += 10
@@ -63,7 +63,7 @@ def test_by_seconds_it_is_due_only_if_something_is_new() -> None:
     assert cadence.seconds_left(2) == 10
 
 
-def test_rejected_records_are_new_to_the_clock_and_do_not_count_as_samples() -> None:
+def test_rejected_records_count_as_news_but_not_as_samples() -> None:
     cadence, clock = cadence_of(100, 10.0)
     cadence.resume_at(50, 80)
     assert cadence.seconds_left(80) == inf
@@ -77,7 +77,7 @@ def test_rejected_records_are_new_to_the_clock_and_do_not_count_as_samples() -> 
     assert [cadence.due(n, 2000) for n in (149, 150)] == [False, True]
 
 
-def test_one_that_is_asked_for_is_due_at_once_even_if_nothing_is_new() -> None:
+def test_a_requested_checkpoint_is_due_at_once_even_if_nothing_is_new() -> None:
     cadence, clock = cadence_of(None, 10.0)
     cadence.ask()
     assert cadence.due(0, 0)
@@ -93,7 +93,7 @@ def test_one_that_is_asked_for_is_due_at_once_even_if_nothing_is_new() -> None:
     assert cadence.seconds_left(0) == inf
 
 
-def test_only_one_is_on_its_way() -> None:
+def test_only_one_checkpoint_is_pending() -> None:
     cadence, clock = cadence_of(1, 1.0)
     cadence.cut(5, 5)
     clock.now += 100
@@ -103,7 +103,7 @@ def test_only_one_is_on_its_way() -> None:
     assert cadence.due(1000, 1000)
 
 
-def test_after_a_failure_it_is_tried_again_later_and_later_whether_or_not_samples_come() -> None:
+def test_failures_are_retried_at_growing_intervals_with_or_without_new_samples() -> None:
     cadence, clock = cadence_of(1, None)
     waits = []
     for _ in range(9):
@@ -119,7 +119,7 @@ def test_after_a_failure_it_is_tried_again_later_and_later_whether_or_not_sample
     assert (cadence.failures, cadence.due(7, 7), cadence.due(8, 8)) == (0, False, True)
 
 
-def test_it_goes_on_from_a_state_that_is_durable_already() -> None:
+def test_counting_resumes_from_a_durable_checkpoint() -> None:
     cadence, _ = cadence_of(100, None)
     cadence.resume_at(1000, 1000)
     assert [cadence.due(n, n) for n in (1000, 1099, 1100)] == [False, False, True]
@@ -129,7 +129,7 @@ def test_it_goes_on_from_a_state_that_is_durable_already() -> None:
     ("samples", "seconds", "message"),
     [(0, None, "every_samples is 0, but must be >= 1"), (None, 0.0, "every_seconds is 0.0, but")],
 )
-def test_distances_that_make_no_sense_are_refused(
+def test_invalid_intervals_are_refused(
     samples: int | None, seconds: float | None, message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
@@ -169,7 +169,7 @@ def test_a_state_is_durable_before_the_first_sample_is_used(tmp_path: Path) -> N
         ({"candidates": None}, "candidates.count is 23, but was 4"),
     ],
 )
-def test_a_setting_that_may_not_change_is_refused_by_its_name(
+def test_a_changed_setting_is_refused_by_its_name(
     tmp_path: Path, setting: dict[str, Any], message: str
 ) -> None:
     crashed(tmp_path, 300)
@@ -178,7 +178,7 @@ def test_a_setting_that_may_not_change_is_refused_by_its_name(
     go(made(tmp_path, TASK, block_size=3, threads=1))
 
 
-def test_a_setting_that_was_left_out_may_not_be_given_later(tmp_path: Path) -> None:
+def test_a_setting_that_was_absent_may_not_be_given_on_resume(tmp_path: Path) -> None:
     crashed(tmp_path, 300)
     others: dict[str, Any] = {"serve": "champion", "alpha": 0.5, "fading": 0.9, "drift": "none"}
     for name, value in others.items():
@@ -193,7 +193,7 @@ def test_another_task_is_refused(tmp_path: Path) -> None:
         go(made(tmp_path, Task.REGRESSION))
 
 
-def test_an_earlier_run_is_refused_if_it_is_not_to_be_gone_on_with(tmp_path: Path) -> None:
+def test_an_existing_state_is_refused_without_resume(tmp_path: Path) -> None:
     go(made(tmp_path, TASK, state={"resume": False}))
     with pytest.raises(StateError, match="holds an earlier run"):
         go(made(tmp_path, TASK, state={"resume": False}))
@@ -234,7 +234,7 @@ def test_a_run_whose_directory_was_replaced_ends_and_leaves_the_other_one_alone(
     other.close()
 
 
-def test_other_numerics_are_said_and_do_not_stop_a_run(
+def test_other_numerics_are_logged_and_do_not_stop_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     crashed(tmp_path, 300)
@@ -244,7 +244,7 @@ def test_other_numerics_are_said_and_do_not_stop_a_run(
     assert "bits may differ" in caplog.text
 
 
-def test_a_damaged_newest_is_said_and_the_one_before_is_taken(
+def test_a_damaged_newest_checkpoint_is_logged_and_the_one_before_is_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     crashed(tmp_path, 700)
@@ -258,7 +258,9 @@ def test_a_damaged_newest_is_said_and_the_one_before_is_taken(
     assert left(tmp_path, pipeline) == expected
 
 
-def test_all_damaged_is_an_error_and_nothing_is_touched(tmp_path: Path) -> None:
+def test_if_all_checkpoints_are_damaged_it_is_an_error_and_nothing_is_changed(
+    tmp_path: Path,
+) -> None:
     crashed(tmp_path, 700)
     for file in (tmp_path / "state/checkpoints").iterdir():
         file.write_bytes(b"")
@@ -268,7 +270,7 @@ def test_all_damaged_is_an_error_and_nothing_is_touched(tmp_path: Path) -> None:
     assert (tmp_path / "predictions.csv").read_bytes() == before
 
 
-def test_a_checkpoint_may_be_asked_for_at_any_time(run: Runner, tmp_path: Path) -> None:
+def test_a_checkpoint_may_be_requested_at_any_time(run: Runner, tmp_path: Path) -> None:
     pipeline = made(tmp_path, TASK, state={"every_samples": None})
 
     async def main() -> None:
@@ -290,7 +292,7 @@ def test_a_checkpoint_may_be_asked_for_at_any_time(run: Runner, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [b"", b"something of somebody else\n" * 5000])
-def test_another_file_in_the_place_of_an_output_is_an_error_and_left_alone(
+def test_another_file_in_place_of_an_output_is_an_error_and_left_alone(
     tmp_path: Path, content: bytes
 ) -> None:
     crashed(tmp_path, 700)
@@ -304,7 +306,7 @@ def test_another_file_in_the_place_of_an_output_is_an_error_and_left_alone(
     ("setting", "message"),
     [({"generations": 2}, "generations is 2"), ({"models": 0}, "models is 0")],
 )
-def test_numbers_that_make_no_sense_are_refused(
+def test_numbers_out_of_range_are_refused(
     tmp_path: Path, setting: dict[str, int], message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
@@ -314,7 +316,7 @@ def test_numbers_that_make_no_sense_are_refused(
 # ------------------------------------------------------------------- time
 
 
-def test_a_quiet_source_is_cut_by_time(tmp_path: Path, backend: str) -> None:
+def test_a_quiet_source_gets_checkpoints_by_time(tmp_path: Path, backend: str) -> None:
     async def wait() -> None:
         source = Playing(stream(TASK, 100), ends=False)
         state = {"every_samples": None, "every_seconds": 0.05}
@@ -335,7 +337,7 @@ def test_a_quiet_source_is_cut_by_time(tmp_path: Path, backend: str) -> None:
 # -------------------------------------------------------------------- models
 
 
-def test_models_are_bounded_and_tell_where_they_are_from(tmp_path: Path) -> None:
+def test_emitted_models_are_bounded_in_number_and_name_their_origin(tmp_path: Path) -> None:
     pipeline = made(tmp_path, TASK, samples=2600, state={"models": 2}, fading=0.9, alpha=1.0)
     go(pipeline)
     folder = tmp_path / "state" / "models"
@@ -409,7 +411,7 @@ def test_learning_goes_on_when_the_disk_fails_and_the_state_recovers_by_itself(
     assert loaded.tree["ledger"]["value"] == expected.ledger
 
 
-def test_a_disk_that_stays_full_ends_nothing_and_leaves_the_last_good_state(
+def test_a_disk_that_stays_full_stops_nothing_and_leaves_the_last_good_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_FINAL_RETRY_SECONDS", 0.0)
@@ -424,7 +426,7 @@ def test_a_disk_that_stays_full_ends_nothing_and_leaves_the_last_good_state(
     assert loaded is not None
 
 
-def test_a_state_that_cannot_be_begun_is_an_error(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     files = Faulty(Memory(), 0, "ENOSPC", times=10**9)
     with pytest.raises((StateError, ConfigurationError), match="ENOSPC"):
         go(made(tmp_path, TASK, state={"files": files}))
@@ -433,7 +435,7 @@ def test_a_state_that_cannot_be_begun_is_an_error(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ standing
 
 
-def test_the_standing_accounts_for_every_record_and_shows_the_limits(tmp_path: Path) -> None:
+def test_the_status_accounts_for_every_record_and_shows_the_limits(tmp_path: Path) -> None:
     pipeline = made(tmp_path, TASK)
     go(pipeline)
     standing = read_state_status(tmp_path / "state")

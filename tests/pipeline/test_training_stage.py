@@ -120,7 +120,7 @@ def test_blocks_are_learned_one_by_one_by_all_threads_and_passed_on_in_order(
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("waiting", [True, False])
-def test_threads_that_find_nothing_to_do_do_not_make_blocks_look_brief(
+def test_idle_threads_do_not_make_blocks_look_short(
     run: Runner, threads: int, waiting: bool
 ) -> None:
     trainer = FakeTrainer(idles=0.0)
@@ -128,13 +128,13 @@ def test_threads_that_find_nothing_to_do_do_not_make_blocks_look_brief(
     assert get_ident() not in trainer.threads
 
 
-def test_brief_blocks_are_learned_at_once_and_keep_their_place(run: Runner) -> None:
+def test_short_blocks_are_learned_inline_and_keep_their_order(run: Runner) -> None:
     trainer = FakeTrainer(0.0)
     items = [coded(4), *[coded(1 + i % 3 * 200) for i in range(20)]]
     assert run(trained, trainer, items) == list(range(21))
 
 
-def test_each_round_from_the_third_on_is_told_one_decision_before_it_begins(run: Runner) -> None:
+def test_each_round_from_the_third_on_gets_one_decision_before_it_begins(run: Runner) -> None:
     trainer = FakeTrainer()
     items = [coded(ends=i % 2 == 1) for i in range(10)]  # five rounds of two blocks
     assert run(trained, trainer, items, 2, 3) == list(range(10))
@@ -145,7 +145,7 @@ def test_each_round_from_the_third_on_is_told_one_decision_before_it_begins(run:
         assert order.index(f"finish {2 * r + 1}") < told < order.index(f"begin {2 * (r + 2)}")
 
 
-def test_a_restored_trainer_begins_where_it_was(run: Runner) -> None:
+def test_a_restored_trainer_continues_where_it_was(run: Runner) -> None:
     trainer = FakeTrainer()
     trainer.round, trainer.decisions = 7, (Decision(5),)  # type: ignore[assignment]
     run(trained, trainer, [coded(ends=True), coded(ends=True)], 2, 1)
@@ -153,7 +153,7 @@ def test_a_restored_trainer_begins_where_it_was(run: Runner) -> None:
     assert trainer.heard.index("decision 0") > trainer.heard.index("begin 0")
 
 
-def test_a_barrier_comes_after_all_that_was_before_it_and_nothing_else(run: Runner) -> None:
+def test_a_barrier_keeps_its_place_between_blocks(run: Runner) -> None:
     trainer = FakeTrainer()
     barriers = [Barrier(reading={}) for _ in range(2)]
     items = [coded(), coded(), barriers[0], coded(), barriers[1]]
@@ -168,7 +168,7 @@ def test_after_a_block_that_fails_none_is_learned(run: Runner) -> None:
     assert trainer.heard[-1] == "begin 2"
 
 
-def test_what_is_being_learned_is_learned_to_its_end_when_the_run_is_cancelled(run: Runner) -> None:
+def test_a_block_in_training_is_finished_when_the_run_is_cancelled(run: Runner) -> None:
     trainer = FakeTrainer(0.1)
 
     async def cancelled() -> None:

@@ -28,11 +28,11 @@ from tests.sources.harness import numbers, read
         ("population.candidate = [{ hidden = [3] }, {}]\npopulation.candidates = 5", 5),
     ],
 )
-def test_as_many_candidates_as_asked_for(text: str, count: int) -> None:
+def test_there_are_as_many_candidates_as_requested(text: str, count: int) -> None:
     assert len(build_candidates(parse(text))) == count
 
 
-def test_the_candidates_are_those_asked_for() -> None:
+def test_the_candidates_are_those_requested() -> None:
     assert build_candidates(parse("")) == default_population()
     assert build_candidates(parse("population.hidden = '64-32'")) == [
         CandidateSettings(hidden=(64, 32))
@@ -65,7 +65,7 @@ def numbers_read(path: str, text: str) -> list[float]:
     return numbers(blocks)
 
 
-def test_a_source_gives_as_many_samples_as_asked_for_in_each_epoch(path: str) -> None:
+def test_a_source_yields_as_many_samples_as_requested_in_each_epoch(path: str) -> None:
     assert numbers_read(path, "") == list(range(60))
     assert numbers_read(path, "source.limit = 7") == list(range(7))
     assert numbers_read(path, "source = { limit = 7, epochs = 3 }") == [*range(7)] * 3
@@ -83,7 +83,7 @@ def test_shuffled_samples_are_those_within_the_limit(path: str) -> None:
     assert sorted(found) == list(range(7))
 
 
-def test_without_a_target_the_possible_ones_are_listed(path: str) -> None:
+def test_without_a_target_the_possible_columns_are_listed(path: str) -> None:
     settings = apply_overrides(parse(""), {"source.files": [path]})
 
     async def main() -> None:

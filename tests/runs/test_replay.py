@@ -62,7 +62,7 @@ def test_the_run_file_that_shows_every_key_does_what_it_says() -> None:
     assert {"model.json", "predictions.csv", "report.json", "state"} <= set(files())
 
 
-def test_all_outputs_are_written_and_say_the_same() -> None:
+def test_all_outputs_are_written_and_agree() -> None:
     result = replay(
         write(rows=1500, bad=(700,)),
         target="y",
@@ -91,7 +91,7 @@ def test_without_bad_records_and_outputs_nothing_is_written() -> None:
     assert files() == [path.name]
 
 
-def test_a_run_that_breaks_off_writes_what_it_has_learned() -> None:
+def test_a_run_that_fails_writes_what_it_has_learned() -> None:
     path = write(rows=3000, bad=tuple(range(1500, 3000)))
     with pytest.raises(TooManyRejectedError):
         replay(
@@ -111,7 +111,7 @@ def embedded(path: str) -> Any:
     return json.loads(data)
 
 
-def test_a_report_is_a_page_if_its_name_says_so() -> None:
+def test_a_report_is_a_page_if_its_suffix_is_html() -> None:
     result = replay(write(), target="y", candidates=1, report="r.html")
     assert embedded("r.html") == json.loads(json.dumps(build_view(Report.from_dict(result.report))))
 
@@ -156,7 +156,7 @@ def test_several_files_and_patterns_are_one_stream_in_order() -> None:
     assert reports[0] == reports[1] == reports[2]
 
 
-def test_a_run_file_is_overridden_by_what_is_given() -> None:
+def test_a_run_file_is_overridden_by_arguments() -> None:
     write("other.csv", 50)
     Path("run.toml").write_text(
         f"source.files = '{write()}'\nsource.target = 'y'\nrun.seed = 5\npopulation.candidates = 3"
@@ -194,12 +194,12 @@ def test_each_epoch_is_shuffled_by_itself_so_that_none_is_scored_twice() -> None
     assert [row["sample"] for row in rows] == list(range(300))
 
 
-def test_columns_are_understood_as_told() -> None:
+def test_columns_are_read_as_configured() -> None:
     model = replay(write(), target="y", drop="colour", kinds={"x": "category"}, candidates=1).model
     assert model.fields == (("x", "category"),)
 
 
-def test_a_run_file_says_how_long_a_record_may_be() -> None:
+def test_a_run_file_sets_the_longest_record() -> None:
     settings = settings_of("[source]\nmax_record_bytes = 12\n[population]\ncandidates = 1")
     Path("a.csv").write_text("x,colour,y\n" + row(1) * 600 + f"1,{'r' * 20},a\n" + row(2))
     result = anyio.run(Replay(settings).run)
@@ -235,7 +235,7 @@ def test_a_run_file_says_how_long_a_record_may_be() -> None:
         ({"drop": ["y"]}, "drop has 'y', but that is the target"),
     ],
 )
-def test_a_wrong_setting_is_told_before_anything_is_read(
+def test_a_wrong_setting_is_refused_before_anything_is_read(
     options: dict[str, Any], message: str
 ) -> None:
     path = write()
@@ -246,7 +246,7 @@ def test_a_wrong_setting_is_told_before_anything_is_read(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_output_that_must_not_be_written_is_told_before_anything_is_read() -> None:
+def test_a_forbidden_output_is_refused_before_anything_is_read() -> None:
     Path("locked").mkdir(mode=0o500)
     with pytest.raises(ConfigurationError, match="Permission denied"):
         replay(write(), target="y", model="locked/m.json")
@@ -257,7 +257,7 @@ def test_without_a_target_the_columns_are_named() -> None:
         replay(write())
 
 
-def test_a_target_that_is_not_there_is_told_with_the_one_that_may_be_meant() -> None:
+def test_an_unknown_target_is_refused_with_a_suggestion() -> None:
     with pytest.raises(DataError, match="Did you mean 'colour'"):
         replay(write(), target="color")
 
@@ -281,7 +281,7 @@ def test_a_target_of_libsvm_need_not_be_named() -> None:
     assert result.report["served"]["accuracy"] > 0.8
 
 
-def test_one_class_only_is_a_result() -> None:
+def test_a_single_class_gives_a_result() -> None:
     Path("one.csv").write_text("x,y\n" + "".join(f"{i},same\n" for i in range(300)))
     result = replay("one.csv", target="y", candidates=2)
     assert result.model.labels == ("same",)
@@ -319,9 +319,7 @@ def test_a_followed_file_is_learned_as_it_grows_until_it_is_stopped(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("name", "value"), [("epochs", 2), ("shuffle_buffer", 5)])
-def test_what_has_no_end_is_read_once_and_in_its_order(
-    tmp_path: Path, name: str, value: Any
-) -> None:
+def test_an_endless_source_is_read_once_and_in_order(tmp_path: Path, name: str, value: Any) -> None:
     path = tmp_path / "live.csv"
     path.write_text("x,y\n1,a\n")
     with pytest.raises(ConfigurationError, match=f"{name} is {value}, but must be . with follow"):
@@ -364,7 +362,7 @@ def test_options_may_be_numbers_and_sets_of_other_libraries(tmp_path: Path) -> N
         replay([str(path)], target="y")  # type: ignore[arg-type]
 
 
-def test_samples_in_place_of_files_are_told_in_few_words() -> None:
+def test_samples_in_place_of_files_are_refused_in_a_short_message() -> None:
     with pytest.raises(ConfigurationError, match="files has ") as caught:
         replay([{"x": i, "y": "ab"[i % 2]} for i in range(5000)], target="y")  # type: ignore[arg-type]
     assert len(str(caught.value)) < 300

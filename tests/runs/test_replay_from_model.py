@@ -56,9 +56,7 @@ def test_a_replay_from_gopher_neurals_weights_ends_with_its_weights(block_size: 
     assert [row["settings"]["learning_rate"] for row in result.report["candidates"]] == [0.05]
 
 
-def test_what_can_not_be_read_while_a_run_begins_is_told_by_its_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_file_that_can_not_be_read_at_the_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(generations: Generations) -> None:
         raise PermissionError(EACCES, "Permission denied", str(generations.folder))
 
@@ -68,7 +66,7 @@ def test_what_can_not_be_read_while_a_run_begins_is_told_by_its_name(
         replay("stream.csv", target="y", state="state", resume=True)
 
 
-def test_a_replay_with_a_start_goes_on_from_its_state_to_the_bit() -> None:
+def test_a_replay_with_a_start_resumes_from_its_state_to_the_bit() -> None:
     gopher_file(900)
     common: dict[str, Any] = {"target": "y", "start": "gopher.json", "serve": "champion"}
     whole = replay("stream.csv", **common, state="one")
@@ -84,7 +82,7 @@ def test_a_replay_with_a_start_goes_on_from_its_state_to_the_bit() -> None:
         replay("stream.csv", **common | {"start": "other.json"}, state="two", resume=True)
 
 
-def test_a_start_leaves_no_room_for_other_networks() -> None:
+def test_a_start_excludes_other_networks() -> None:
     gopher_file(3)
     others: list[dict[str, Any]] = [{"candidates": 3}, {"hidden": "8"}, {"dtype": "float32"}]
     for other in others:
@@ -107,7 +105,7 @@ def lines_of(form: str, rows: list[dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_columns_are_read_as_the_start_has_learned_them(form: str) -> None:
+def test_columns_are_read_as_the_start_learned_them(form: str) -> None:
     """Whatever their values look like now, and also where some are not there any more."""
     before = [
         {
@@ -132,7 +130,7 @@ def test_columns_are_read_as_the_start_has_learned_them(form: str) -> None:
         replay(f"b.{form}", target="y", start="a.safetensors", kinds={"size": "text"})
 
 
-def test_labels_and_categories_are_learned_as_the_start_spells_them_also_after_a_stop() -> None:
+def test_labels_and_categories_are_spelled_as_in_the_start_also_after_a_resume() -> None:
     rows = [{"x": i % 7, "b": i % 2 == 0, "y": i % 7 < 3} for i in range(600)]
     Path("a.csv").write_text(lines_of("csv", rows))
     Path("b.jsonl").write_text(lines_of("jsonl", rows))
@@ -146,7 +144,7 @@ def test_labels_and_categories_are_learned_as_the_start_spells_them_also_after_a
     assert resumed.report["served"] == whole.report["served"]
 
 
-def test_targets_are_read_as_the_start_has_learned_them() -> None:
+def test_targets_are_read_as_the_start_learned_them() -> None:
     rows = [{"x": i % 7, "y": i % 7 / 2} for i in range(300)]
     Path("a.csv").write_text(lines_of("csv", rows))
     replay("a.csv", target="y", task="classification", candidates=2, model="a.json")
@@ -157,7 +155,7 @@ def test_targets_are_read_as_the_start_has_learned_them() -> None:
         replay("a.csv", target="y", start="a.json", task="regression")
 
 
-def test_a_run_file_alone_makes_networks_like_gopher_neurals() -> None:
+def test_a_run_file_alone_builds_networks_like_gopher_neurals() -> None:
     X, Y = gopher_file(300)
     Path("run.toml").write_text(
         """
@@ -186,7 +184,7 @@ def test_a_run_file_alone_makes_networks_like_gopher_neurals() -> None:
 
 
 @pytest.mark.parametrize("more", [{"shuffle_buffer": 50}, {"epochs": 2}])
-def test_a_limit_behind_which_order_would_differ_is_kept(more: dict[str, Any]) -> None:
+def test_a_limit_that_affects_the_order_may_not_change(more: dict[str, Any]) -> None:
     gopher_file(900)
     common: dict[str, Any] = {"target": "y", "candidates": 2, "state": "one", **more}
     replay("stream.csv", **common, limit=300)
@@ -196,7 +194,7 @@ def test_a_limit_behind_which_order_would_differ_is_kept(more: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("more", [{"shuffle_buffer": 50}, {"epochs": 2}])
-def test_files_behind_which_order_would_differ_are_kept(more: dict[str, Any]) -> None:
+def test_files_that_affect_the_order_may_not_change(more: dict[str, Any]) -> None:
     """With another one behind them its samples would come in the last epoch alone, unscored."""
     gopher_file(300)
     Path("later.csv").write_text(Path("stream.csv").read_text())
@@ -208,7 +206,7 @@ def test_files_behind_which_order_would_differ_are_kept(more: dict[str, Any]) ->
     replay("stream.csv", **common, resume=True)
 
 
-def test_a_run_that_a_drift_stopped_goes_on_as_if_it_had_been_told_so_from_the_beginning() -> None:
+def test_a_run_that_a_drift_stopped_resumes_as_if_configured_so_from_the_start() -> None:
     lines = [f"{i % 7},{'ab'[i % 7 > 3]}" for i in range(600)]
     lines[400] = "many,a"
     Path("stream.csv").write_text("\n".join(["x,y", *lines]) + "\n")
@@ -229,9 +227,7 @@ def test_a_run_that_a_drift_stopped_goes_on_as_if_it_had_been_told_so_from_the_b
     [{"max_record_bytes": 1 << 20}, {"most_fields": 4096, "epochs": 1}, {"shuffle_buffer": 0}],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_a_setting_that_is_given_as_it_is_without_it_is_no_other(
-    default: dict[str, Any], first: bool
-) -> None:
+def test_an_explicit_default_is_no_change(default: dict[str, Any], first: bool) -> None:
     gopher_file(300)
     common: dict[str, Any] = {"target": "y", "candidates": 2, "state": "one"}
     given, later = (default, {}) if first else ({}, default)
@@ -239,7 +235,7 @@ def test_a_setting_that_is_given_as_it_is_without_it_is_no_other(
     assert replay("stream.csv", **common, **later, limit=200, resume=True).report["learned"] == 200
 
 
-def test_what_happens_at_a_gap_may_change() -> None:
+def test_the_handling_of_gaps_may_change() -> None:
     gopher_file(600)
     common: dict[str, Any] = {"target": "y", "candidates": 2, "state": "one"}
     replay("stream.csv", **common, limit=300)
