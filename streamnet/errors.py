@@ -132,7 +132,7 @@ class RefusedError(StreamnetError):
 
 
 class StateError(StreamnetError):
-    """Raised when a state directory is in use, belongs to another run, or can't be gone on from."""
+    """Raised when a state directory is in use, belongs to another run, or can't be resumed."""
 
 
 class DamagedStateError(StateError):

@@ -212,7 +212,7 @@ class Reader:
                 while (block := await self._receive(send)) is not None:
                     await self._send(send, block)
             except DataError as error:
-                logger.error("the source broke off: %s", error)
+                logger.error("the source failed: %s", error)
                 self.broken = error
             if self._cadence is not None and self.records != self._cut:
                 await put(send, self.barrier(last=True))

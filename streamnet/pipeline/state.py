@@ -307,7 +307,7 @@ class State:
         if not self.resume:
             raise StateError(
                 f"state {self.folder.path} holds an earlier run; --resume, or resume=True in "
-                "Python, goes on with it"
+                "Python, resumes it"
             )
         for sentence in loaded.damaged:
             logger.warning("%s; going on from generation %d", sentence, loaded.number)
@@ -325,7 +325,7 @@ class State:
         changed = describe_changes(saved["identity"], {**identity, **self.identity})
         if changed:
             raise StateError(
-                f"the state in {self.folder.path} can't be gone on from: {'; '.join(changed[:10])}"
+                f"the state in {self.folder.path} can't be resumed: {'; '.join(changed[:10])}"
             )
 
     def begin(
@@ -454,7 +454,7 @@ class State:
     def _note(self, error: OSError) -> None:
         why = error.strerror or str(error)
         if why != self._error:
-            logger.warning("state %s: %s; learning goes on", self.folder.path, why)
+            logger.warning("state %s: %s; learning continues", self.folder.path, why)
         self._error = why
 
     def _succeeded(self) -> None:

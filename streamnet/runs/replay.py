@@ -149,7 +149,7 @@ class Replay:
             return await self.pipeline.run()
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise StreamnetError(f"the run broke off: {where}{error.strerror or error}") from error
+            raise StreamnetError(f"the run failed: {where}{error.strerror or error}") from error
         finally:
             if self._predictions is not None:
                 with _explain_write_error(f"predictions {self.settings.output.predictions}"):

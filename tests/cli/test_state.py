@@ -107,7 +107,7 @@ def test_replay_resumes_only_on_request(cli: Cli, run_file: Path) -> None:
     assert cli("replay", *files, *STATE, "--limit", 1000) == (0, "", "")
     refused = cli("replay", *files, *STATE)
     assert refused.code == 1
-    hint = "--resume, or resume=True in Python, goes on with it"
+    hint = "--resume, or resume=True in Python, resumes it"
     assert refused.complaint == f"state state holds an earlier run; {hint}"
     report = ("--report", "report.json")
     unlimited = cli("replay", *files, *STATE, "--resume", *report)
@@ -174,7 +174,7 @@ def test_a_changed_setting_is_named(ran: Cli, run_file: Path) -> None:
     run_file.write_text(run_file.read_text().replace("seed = 3", "seed = 4"))
     outcome = ran("run", run_file, "--quiet")
     assert outcome.code == 1
-    assert outcome.complaint.endswith("can't be gone on from: seed is 4, but was 3")
+    assert outcome.complaint.endswith("can't be resumed: seed is 4, but was 3")
 
 
 def test_the_source_may_not_be_read_differently(ran: Cli, run_file: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_table_may_not_be_added_on_resume(ran: Cli, run_file: Path) -> None:
         run_file.write_text(text.replace('"y"', f'"y", {table}'))
         outcome = ran("run", run_file, "--quiet")
         assert outcome.code == 1
-        assert outcome.complaint.endswith(f"can't be gone on from: {phrase}")
+        assert outcome.complaint.endswith(f"can't be resumed: {phrase}")
 
 
 def test_status_shows_the_progress_of_a_run(ran: Cli) -> None:

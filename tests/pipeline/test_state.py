@@ -400,7 +400,7 @@ def test_learning_goes_on_when_the_disk_fails_and_the_state_recovers_by_itself(
     statistics = pipeline.state.statistics()
     assert failures
     assert (statistics.error, statistics.failures) == ("", 0)
-    assert "sick; learning goes on" in caplog.text
+    assert "sick; learning continues" in caplog.text
     assert "written again" in caplog.text
     # What the disk holds is what an uninterrupted run on a sound disk leaves.
     expected = finished(tmp_path / "sound", TASK)

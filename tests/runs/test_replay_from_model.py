@@ -62,7 +62,9 @@ def test_a_file_that_can_not_be_read_at_the_start_is_named(monkeypatch: pytest.M
 
     gopher_file(10)
     monkeypatch.setattr(Generations, "newest", refuse)
-    with pytest.raises(StreamnetError, match=r"broke off: state.checkpoints: Permission denied$"):
+    with pytest.raises(
+        StreamnetError, match=r"the run failed: state.checkpoints: Permission denied$"
+    ):
         replay("stream.csv", target="y", state="state", resume=True)
 
 

@@ -238,7 +238,7 @@ def test_retries_after_a_disk_failure_grow_rarer_and_other_failures_wait_for_an_
     waits = [tried(error) for error in (full, told, full, full, full, full, full, full)]
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
     assert waiting.waits_for_disk
-    assert tried(StateError("the state can't be gone on from: seed")) == inf
+    assert tried(StateError("the state can't be resumed: seed")) == inf
     assert not waiting.waits_for_disk  # but for somebody
 
 

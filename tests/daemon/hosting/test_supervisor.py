@@ -152,7 +152,7 @@ def test_a_failure_is_reported_and_settings_of_others_are_refused(
         other = settings_of(run={"seed": 4})
         async with hosting(tmp_path, other) as hosted:
             await until(lambda: hosted.state == "failed")
-            assert "can't be gone on from: seed" in str(hosted.failure)
+            assert "can't be resumed: seed" in str(hosted.failure)
             assert hosted.status().failure == hosted.failure
             with pytest.raises(NotReadyError, match="model spam is failed: the state in"):
                 await hosted.learn(rows(1))
