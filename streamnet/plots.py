@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamnet.durability.files import write_durably
-from streamnet.errors import ConfigurationError, StreamnetError
+from streamnet.durability.files import explain_write_errors, write_durably
+from streamnet.errors import ConfigurationError
 from streamnet.validation import check_array, check_extra
 
 if TYPE_CHECKING:
@@ -116,10 +116,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         kind = suffix[1:]
         figure.savefig(picture, format=kind, dpi=120, metadata=metadata, bbox_inches="tight")
-    try:
+    with explain_write_errors(f"plot {path}"):
         write_durably(path, picture.getvalue())
-    except OSError as error:
-        raise StreamnetError(f"plot {path} can't be written: {error.strerror}") from error
 
 
 def _figure(width: float, height: float) -> Figure:

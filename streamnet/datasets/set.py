@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.datasets.loader import Header, Rejected, read_vectors
-from streamnet.durability.files import write_durably
-from streamnet.errors import ConfigurationError, DataError, StreamnetError
+from streamnet.durability.files import explain_write_errors, write_durably
+from streamnet.errors import ConfigurationError, DataError
 from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task, make_marks
 from streamnet.sources.inference import WHITESPACE
 from streamnet.sources.text.schema import has_header
@@ -436,10 +436,8 @@ class Set:
             raise ConfigurationError(
                 f"path is {os.fspath(path)!r}, but must end in .csv, .json, .libsvm or .svm"
             )
-        try:
+        with explain_write_errors(f"set {path}"):
             write_durably(path, data)
-        except OSError as error:
-            raise StreamnetError(f"set {path} can't be written: {error.strerror}") from error
 
     @classmethod
     def _load_document(cls, path: str) -> Self:

@@ -10,14 +10,14 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from glob import glob, has_magic
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple
 
-from streamnet.errors import ConfigurationError
+from streamnet.errors import ConfigurationError, StreamnetError
 
 
 class FileSystem:
@@ -159,6 +159,15 @@ def write_durably(
             files.unlink(part)
         raise
     files.fsync_dir(path.parent)
+
+
+@contextmanager
+def explain_write_errors(what: str) -> Iterator[None]:
+    """Name what can't be written, for example because the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise StreamnetError(f"{what} can't be written: {error.strerror}") from error
 
 
 def remove_partial_files(folder: Path, *, files: FileSystem = DISK) -> None:

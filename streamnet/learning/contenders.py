@@ -1,8 +1,4 @@
-"""Contenders for serving: ensemble, champion, portable model and two baselines.
-
-All are scored on the same samples. Also accumulates the errors behind the error curve and the drift
-watch.
-"""
+"""Contenders for serving, scored on the same samples, and the errors of what is served."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import Any, Unpack, final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from streamnet.durability.provenance import describe_differences
 from streamnet.errors import ConfigurationError, NoCandidateError, StateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.evaluator import (
@@ -264,7 +265,9 @@ class Learner:
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from the exported state of a learner with the same settings."""
         encoder = Encoder.restore_state(state["encoder"])
-        _check_unchanged(encoder.settings, self.encoder.settings)
+        before, now = ({"encoder": one.settings} for one in (encoder, self.encoder))
+        for difference in describe_differences(before, now):
+            raise StateError(difference)
         self._deferred.clear()
         self.encoder = encoder
         self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
@@ -291,13 +294,6 @@ def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) 
                 f"target_transform is {settings.target_transform!r}, but must be 'none' where "
                 "target_scaling is"
             )
-
-
-def _check_unchanged(before: dict[str, Any], now: dict[str, Any]) -> None:
-    for name in before | now:
-        old, new = before.get(name), now.get(name)
-        if old != new:
-            raise StateError(f"{name} of the encoder is {new}, but was {old}")
 
 
 def build_model(snapshot: Snapshot, about: dict[str, Any]) -> Model:

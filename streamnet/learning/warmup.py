@@ -1,7 +1,4 @@
-"""Warm-up: compiles the kernels, or loads them from the cache, before the first sample arrives.
-
-With a cold cache, a second process compiles the slowest kernel in parallel.
-"""
+"""Warm-up: compiles the kernels, or loads them from the cache, before the first sample arrives."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The pipeline: test-then-train stages joined by bounded channels in one task group.
-
-Opens the source, restores a saved state or writes the first one, runs the stages, and builds the
-result.
-"""
+"""The pipeline: test-then-train stages joined by bounded channels in one task group."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The reading stage: from the source to the first channel, split at round boundaries.
-
-Reading stops when the source ends or fails, or when `Reader.stop` is called.
-"""
+"""The reading stage: from the source to the first channel, split at round boundaries."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.errors import ConfigurationError, DataError, SchemaError, StreamnetError
+from streamnet.durability.files import explain_write_errors
+from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.features.columns.category import match_spelling
 from streamnet.metrics import (
     ClassificationBaselines,
@@ -110,16 +111,14 @@ async def write_predictions(
     """
     if not isinstance(output, Path):
         return await _write_rows(model, files, output, options, as_csv=True)
-    part = output.with_name(f".{output.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            as_csv = output.suffix == ".csv"
-            rejected = await _write_rows(model, files, file, options, as_csv=as_csv)
-        part.replace(output)
-    except OSError as error:
-        raise StreamnetError(f"output {output} can't be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    part, as_csv = output.with_name(f".{output.name}.part"), output.suffix == ".csv"
+    with explain_write_errors(f"output {output}"):
+        try:
+            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                rejected = await _write_rows(model, files, file, options, as_csv=as_csv)
+            part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
     return rejected
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as shortened
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ import numpy as np
 from anyio.from_thread import start_blocking_portal
 
 from streamnet.durability.checkpoint import StateDict
-from streamnet.durability.files import write_durably
+from streamnet.durability.files import explain_write_errors, write_durably
 from streamnet.durability.provenance import describe_differences
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import (
@@ -152,7 +151,7 @@ class Replay:
             raise StreamnetError(f"the run failed: {where}{error.strerror or error}") from error
         finally:
             if self._predictions is not None:
-                with _explain_write_error(f"predictions {self.settings.output.predictions}"):
+                with explain_write_errors(f"predictions {self.settings.output.predictions}"):
                     self._predictions.close()
 
     def _write_partial_result(self) -> None:
@@ -174,7 +173,7 @@ class Replay:
         path = self.settings.output.report
         if path is None:
             return
-        with _explain_write_error(f"report {path}"):
+        with explain_write_errors(f"report {path}"):
             write_durably(path, _encode_report(report, Path(path).suffix))
 
 
@@ -183,15 +182,6 @@ def _encode_report(report: Report, suffix: str) -> bytes:
     if suffix == ".html":
         return render_single_file(build_view(report))
     return json.dumps(report.as_dict(), indent=1, allow_nan=False).encode() + b"\n"
-
-
-@contextmanager
-def _explain_write_error(what: str) -> Iterator[None]:
-    """Name the file that cannot be written, for example because the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        raise StreamnetError(f"{what} can't be written: {error.strerror}") from error
 
 
 @with_settings(

@@ -113,7 +113,7 @@ def test_the_state_of_an_encoder_with_other_settings_is_refused() -> None:
         return Learner(task=Task.CLASSIFICATION, encoder={"text_digits": text_digits})
 
     state = learner(0).export_state()
-    with pytest.raises(StateError, match="text_digits of the encoder is 4, but was 0"):
+    with pytest.raises(StateError, match=r"encoder\.text_digits is 4, but was 0"):
         learner(4).restore_state(state)
     learner(0).restore_state(state)
 
