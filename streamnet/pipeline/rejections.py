@@ -383,7 +383,7 @@ class Rejections(ResumableSink):
         self._bytes = 0  # of the file, including what is not written yet
         self._file: AppendedFile | None = None
         if self.path is not None:
-            if files is DISK:  # of another file system the operating system knows nothing
+            if files is DISK:  # the check asks the operating system
                 check_output_paths([OutputPath("dead_letters", self.path, replaced=False)])
             self._file = AppendedFile(self.path, "dead_letters", files=files)
 

@@ -278,12 +278,12 @@ _COMPARED = ("learner", "ledger", "limit", "emitted")
 
 
 class Verification(NamedTuple):
-    """What came of it."""
+    """The outcome of a verification."""
 
     generation: int
     samples: int
     differences: tuple[str, ...]  # names of values that are not the same, to the bit
-    versions: tuple[str, ...] = ()  # what bits depend on and is not as it was, as phrases
+    versions: tuple[str, ...] = ()  # phrases on what bits depend on and has changed
 
 
 async def verify(path: Path, generation: int | None = None) -> Verification:
