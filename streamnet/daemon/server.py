@@ -115,11 +115,7 @@ class Address:
         return names
 
     def load_certificate(self, context: ssl.SSLContext) -> None:
-        """Load the certificate, if there is one, into a TLS context.
-
-        Raises:
-            ConfigurationError: If the files can't be read, don't match, or need a passphrase.
-        """
+        """Load the certificate, if there is one, into a TLS context."""
         certificate, key = self.settings.tls_certificate, self.settings.tls_key
         if certificate is None:
             return

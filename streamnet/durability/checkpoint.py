@@ -57,16 +57,12 @@ def flatten(tree: StateDict) -> tuple[bytes, list[NDArray[Any]]]:
 
 
 def unflatten(text: bytes, body: memoryview) -> StateDict:
-    """The state dict that was flattened to ``text`` and, in ``body``, its arrays.
-
-    Raises:
-        ValueError: If they do not fit together exactly.
-    """
+    """The state dict that was flattened to ``text`` and, in ``body``, its arrays."""
     unpacker = _Unpacker(body)
     try:
         tree = unpacker.unpack(json.loads(text))
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"its header makes no sense: {error}") from error
+        raise ValueError(f"its header is invalid: {error}") from error
     if not isinstance(tree, dict) or unpacker.used != len(body):
         raise ValueError("its header and its body do not fit together")
     return tree
@@ -207,7 +203,7 @@ def decode(data: bytes) -> StateDict:
         )
     start = _FRAME.size + header
     if len(data) != start + body + _DIGEST:
-        raise CorruptCheckpointError("its length is not the one that it tells")
+        raise CorruptCheckpointError("its length does not match its header")
     try:
         return unflatten(bytes(whole[_FRAME.size : start]), whole[start : start + body])
     except ValueError as error:

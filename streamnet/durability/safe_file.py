@@ -238,11 +238,7 @@ class AppendedFile:
         return self._file is not None
 
     def start(self) -> None:
-        """Create an empty file.
-
-        Raises:
-            ConfigurationError: If it can't be created.
-        """
+        """Create an empty file."""
         try:
             handle = self._files.open_new(self.path)
         except OSError as error:
@@ -256,11 +252,7 @@ class AppendedFile:
         self._file = SafeFile(self.path, handle, length, files=self._files, max_unsynced=limit)
 
     def size(self) -> int:
-        """Size of an existing file in bytes; 0 if there is none.
-
-        Raises:
-            ConfigurationError: If it can't be determined.
-        """
+        """Size of an existing file in bytes; 0 if there is none."""
         try:
             return self._files.size(self.path)
         except FileNotFoundError:
@@ -300,7 +292,7 @@ class AppendedFile:
             digest = hashlib.sha256(self._tail).hexdigest()
             if len(self._tail) < min(length, _TAIL_BYTES) or state["end"] != digest:
                 raise StateError(
-                    f"{self.what} {self.path} is another file than the one that had {length:,} "
+                    f"{self.what} {self.path} is not the file that had {length:,} "
                     "bytes when the state was written"
                 )
             self._open(self._files.open_truncated_at(self.path, length), length)
@@ -312,11 +304,7 @@ class AppendedFile:
             raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
 
     def settle(self, *, at_once: bool = False) -> None:
-        """Flush if enough is buffered, or ``at_once``; a failed write waits.
-
-        Raises:
-            OutputError: If writing fails and too much is waiting.
-        """
+        """Flush if enough is buffered, or ``at_once``; a failed write waits."""
         if self.text.tell() < _FLUSH_CHARACTERS and not self._waiting and not at_once:
             return
         try:
@@ -366,11 +354,7 @@ class AppendedFile:
             self._is_named = True
 
     def close(self) -> None:
-        """Flush and close the file. Closing twice is allowed.
-
-        Raises:
-            OutputError: If something can't be written.
-        """
+        """Flush and close the file. Closing twice is allowed."""
         if self._file is None:
             return
         try:

@@ -77,16 +77,11 @@ class WriterLock:
         return ""
 
     def check(self) -> None:
-        """Check that the folder is still the locked one; call it before writing there.
-
-        Raises:
-            StateError: If folder or lock were replaced, so that another process may write there.
-            OSError: If it can't be read.
-        """
+        """Check that the folder is still the locked one; call it before writing there."""
         if self._handle is not None and not self._files.is_same_file(self._handle, self._path):
             raise StateError(
                 f"{self._path} was replaced: another process may write there now, so this one "
-                "does no more"
+                "has stopped writing"
             )
 
     def close(self) -> None:
@@ -154,12 +149,7 @@ class Generations:
         return number
 
     def load(self, number: int) -> StateDict:
-        """The content of one generation.
-
-        Raises:
-            StateError: If it does not exist.
-            DamagedStateError: If it is damaged.
-        """
+        """The content of one generation."""
         numbers = self.numbers()
         if number not in numbers:
             there = f"{', '.join(map(str, numbers))} are there" if numbers else "there is none"
@@ -167,7 +157,7 @@ class Generations:
         try:
             return decode(self._files.read(self._path(number)))
         except FileNotFoundError as error:
-            raise StateError(f"{self.folder} has generation {number} no more") from error
+            raise StateError(f"{self.folder} no longer has generation {number}") from error
         except (CorruptCheckpointError, OSError) as error:
             raise DamagedStateError(f"{self._path(number)}: {error}") from error
 
@@ -184,11 +174,7 @@ class Generations:
         return self._files.size(self._path(number))
 
     def newest(self) -> LoadedCheckpoint | None:
-        """The newest intact generation; None if there are no generations.
-
-        Raises:
-            DamagedStateError: If all are damaged.
-        """
+        """The newest intact generation; None if there are no generations."""
         damaged: list[str] = []
         for number in reversed(self.numbers()):
             try:
@@ -297,11 +283,7 @@ class ModelPublisher:
 
 
 def read_pointer(folder: Path, *, files: FileSystem = DISK) -> PublishedModel | None:
-    """The model that the pointer of a folder names; None if nothing was published yet.
-
-    Raises:
-        StateError: If the pointer is damaged.
-    """
+    """The model that the pointer of a folder names; None if nothing was published yet."""
     try:
         values = json.loads(files.read(folder / POINTER))
         return None if values is None else PublishedModel(**values)
@@ -368,12 +350,7 @@ class StateDirectory:
             remove_partial_files(folder, files=self.files)
 
     def check(self) -> None:
-        """Check that this process still is the only writer.
-
-        Raises:
-            StateError: If the directory was replaced, so that another process may write there.
-            OSError: If it does not exist.
-        """
+        """Check that this process still is the only writer; see `WriterLock.check`."""
         if self._lock is not None:
             self._lock.check()
 

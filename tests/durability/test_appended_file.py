@@ -45,7 +45,7 @@ def test_another_file_is_an_error_and_stays_unchanged(tmp_path: Path) -> None:
     file.close()
     for other in (b"01", b"", b"912345", b"9" * 5000):
         path.write_bytes(other)
-        with pytest.raises(StateError, match="is another file than the one that had 3 bytes"):
+        with pytest.raises(StateError, match="is not the file that had 3 bytes"):
             AppendedFile(path, "rows").restore_state(state)
         assert path.read_bytes() == other
     path.unlink()

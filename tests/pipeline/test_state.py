@@ -297,7 +297,7 @@ def test_another_file_in_place_of_an_output_is_an_error_and_left_alone(
 ) -> None:
     crashed(tmp_path, 700)
     (tmp_path / "predictions.csv").write_bytes(content)
-    with pytest.raises(StateError, match="is another file than the one that had"):
+    with pytest.raises(StateError, match="is not the file that had"):
         go(made(tmp_path, TASK))
     assert (tmp_path / "predictions.csv").read_bytes() == content
 

@@ -321,11 +321,7 @@ class HostedModel(Supervisor):
         return frozenset() if is_known else LEARNED_COUNTS
 
     def published_model(self) -> Model:
-        """The published model.
-
-        Raises:
-            NotReadyError: If there is none yet.
-        """
+        """The published model; raises NotReadyError if there is none yet."""
         return self.current_run().publisher.newest().model
 
     def measures(self) -> dict[str, float]:

@@ -117,11 +117,7 @@ def _check_start(settings: ModelSettings, model: Model) -> None:
 
 
 def apply_start(settings: ModelSettings, start: Model | None) -> ModelSettings:
-    """Add the task of a start and the kinds of its columns to settings.
-
-    Raises:
-        ConfigurationError: If the settings drop one of its columns, or give it another kind.
-    """
+    """Add the task of a start and the kinds of its columns to settings."""
     if start is None:
         return settings
     source = settings.source
@@ -181,11 +177,7 @@ class Publisher:
         return Predictions(values, outputs, model.labels, published.generation)
 
     def newest(self) -> PublishedModel:
-        """Return the published model.
-
-        Raises:
-            NotReadyError: If no model is published yet.
-        """
+        """Return the published model."""
         if self.published is None:
             is_restored = self.restored.is_set()
             reason = "nothing was learned" if is_restored else "it is being restored"

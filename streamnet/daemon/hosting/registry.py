@@ -316,11 +316,7 @@ class Registry:
 
 
 def _parse_settings(path: Path, data: bytes) -> ModelSettings:
-    """Parse the stored settings of a model.
-
-    Raises:
-        DamagedStateError: If they are invalid.
-    """
+    """Parse the stored settings of a model."""
     try:
         values = json.decode(data, type=dict[str, Any])
         start = values.pop(START_FILE, None)

@@ -257,11 +257,7 @@ class Supervisor:
         await self._opened.wait()
 
     async def published(self) -> None:
-        """Wait until a model is published, which takes samples to learn from.
-
-        Raises:
-            NotReadyError: If the model has failed or stopped.
-        """
+        """Wait until a model is published; raises NotReadyError if the model fails or stops."""
         published = None
         while published is None:  # another run may have started
             await self._opened.wait()
@@ -270,11 +266,7 @@ class Supervisor:
             published = publisher.published
 
     def current_run(self) -> ModelRun:
-        """Return the current run.
-
-        Raises:
-            NotReadyError: If there is none.
-        """
+        """Return the current run."""
         if self.model_run is None:
             reason = f": {self.failure}" if self.failure else ""
             raise NotReadyError(f"model {self.name} is {self.state}{reason}")
@@ -285,7 +277,7 @@ class Supervisor:
     async def pause(self) -> None:
         """Pause learning, also across restarts; samples are accepted until the queue is full.
 
-        Pausing twice is allowed, and so is resuming. Both raise:
+        Pausing twice is allowed.
 
         Raises:
             NotReadyError: If the model has stopped.
@@ -300,6 +292,7 @@ class Supervisor:
         """Resume learning, also after a failure of the model or of its files.
 
         After a failure it waits until samples are accepted again, or the next run has failed.
+        Raises as `pause` does.
         """
         await self._record_pause(paused=False)
         if self.model_run is not None:

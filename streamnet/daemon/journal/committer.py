@@ -79,12 +79,7 @@ class Committer:
         self._worker = Worker()
 
     async def open(self) -> None:
-        """Open the journal and rebuild the intake from it.
-
-        Raises:
-            StateError: If the journal is damaged.
-            OSError: If it can't be read or written.
-        """
+        """Open the journal and rebuild the intake from it."""
         await to_thread.run_sync(self.journal.open, self.intake.snapshot())
         wanted = self.intake.bounds
         self.intake = await to_thread.run_sync(self._replay_frames)
@@ -102,12 +97,7 @@ class Committer:
     # -------------------------------------------------------------- senders
 
     def check(self) -> None:
-        """Check that frames can be written; to be called before the intake is changed.
-
-        Raises:
-            OutputError: If writing is known to fail.
-            ClosedError: If the committer has stopped.
-        """
+        """Check that frames can be written; to be called before the intake is changed."""
         if self._stopping:
             raise ClosedError(_CLOSED_MESSAGE)
         if self.failure is not None:

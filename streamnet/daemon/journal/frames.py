@@ -217,11 +217,7 @@ class FileFrameHead(NamedTuple):
 
 
 def build_file_frame(block: Block, state: dict[str, Any], limit: dict[str, Any]) -> Frame:
-    """Build a frame from a block of a file, with the states of source and limit after it.
-
-    Raises:
-        DataError: If the inputs have no names, as in libSVM.
-    """
+    """Build a frame from a block of a file, with the states of source and limit after it."""
     if block.sparse is not None:
         raise DataError(
             f"{block.source} is libSVM, whose inputs have no names that samples sent over HTTP "
