@@ -89,10 +89,9 @@ class Client(_Connection[httpx.Client], BlockingOperations):
         return self._send(build_line_request(name, lines, key=key, durable=durable))
 
     def _stream(self, request: Request[Event]) -> Iterator[Event]:
+        arguments = _build_arguments(request, next(request.content.parts()))
         try:
-            with self._http.stream(
-                **_build_arguments(request, next(request.content.parts()))
-            ) as response:
+            with self._http.stream(**arguments) as response:
                 if not response.is_success:
                     response.read()
                     raise _build_error(response)
@@ -149,10 +148,9 @@ class AsyncClient(_Connection[httpx.AsyncClient], AsyncOperations):
         return await self._send(build_line_request(name, lines, key=key, durable=durable))
 
     async def _stream(self, request: Request[Event]) -> AsyncIterator[Event]:
+        arguments = _build_arguments(request, next(request.content.parts()))
         try:
-            async with self._http.stream(
-                **_build_arguments(request, next(request.content.parts()))
-            ) as response:
+            async with self._http.stream(**arguments) as response:
                 if not response.is_success:
                     await response.aread()
                     raise _build_error(response)

@@ -27,27 +27,14 @@ from uuid import uuid4
 
 import msgspec
 
+from streamnet.client import schemas
 from streamnet.client.schemas import (
     JSON,
-    Champion,
     Content,
-    CreateRequest,
-    Event,
-    Health,
-    LabelsReply,
-    LabelsRequest,
-    LearnRequest,
     LineStream,
-    ModelLine,
-    Predictions,
-    PredictRequest,
-    Receipt,
-    Rejected,
     Request,
     SplitContent,
-    Status,
     encode_items,
-    join_predictions,
     json_content,
 )
 from streamnet.errors import ConfigurationError
@@ -183,11 +170,12 @@ def operation(
 def event_stream(
     path: str, parameters: tuple[Parameter, ...]
 ) -> Callable[
-    [Callable[Concatenate[Any, P], Content]], Operation[P, Iterator[Event], AsyncIterator[Event]]
+    [Callable[Concatenate[Any, P], Content]],
+    Operation[P, Iterator[schemas.Event], AsyncIterator[schemas.Event]],
 ]:
     """Declare an operation whose response is a stream of events."""
     return lambda build: Operation(
-        build, "GET", path, Scope.READ, Event, media=(EVENT_STREAM,), parameters=parameters
+        build, "GET", path, Scope.READ, schemas.Event, media=(EVENT_STREAM,), parameters=parameters
     )
 
 
@@ -216,8 +204,8 @@ class Operations:
         "POST",
         f"{_MODEL}/predict",
         Scope.PREDICT,
-        Predictions,
-        request=PredictRequest,
+        schemas.Predictions,
+        request=schemas.PredictRequest,
         lines="One sample per line; the response has one line with the prediction for each.",
         media=(NDJSON,),
         errors=_WRITE_ERRORS,
@@ -229,7 +217,7 @@ class Operations:
         *,
         ids: Sequence[str] | None = None,
         explain: bool = False,
-    ) -> SplitContent[Predictions]:
+    ) -> SplitContent[schemas.Predictions]:
         """Predict samples; with IDs, predictions are kept until `label` brings their labels.
 
         Many samples are sent in several requests.
@@ -246,14 +234,14 @@ class Operations:
             part_ids = None if ids is None else ids[part]
             return json_content({"samples": texts[part], "ids": part_ids, "explain": explain})
 
-        return SplitContent("sample", sizes, build, join_predictions)
+        return SplitContent("sample", sizes, build, schemas.join_predictions)
 
     @operation(
         "POST",
         f"{_MODEL}/samples",
         Scope.LEARN,
-        Receipt,
-        request=LearnRequest,
+        schemas.Receipt,
+        request=schemas.LearnRequest,
         lines="One sample per line, any number of lines.",
         parameters=(_ACK, _KEY),
         errors=_WRITE_ERRORS,
@@ -277,8 +265,8 @@ class Operations:
         "POST",
         f"{_MODEL}/labels",
         Scope.LEARN,
-        LabelsReply,
-        request=LabelsRequest,
+        schemas.LabelsReply,
+        request=schemas.LabelsRequest,
         parameters=(_ACK,),
         errors=_WRITE_ERRORS,
     )
@@ -288,7 +276,7 @@ class Operations:
         labels: Mapping[str, Any] | Iterable[tuple[str, Any]],
         *,
         durable: bool = True,
-    ) -> SplitContent[LabelsReply]:
+    ) -> SplitContent[schemas.LabelsReply]:
         """Send the labels of predictions that were made with an ID.
 
         Many labels are sent in several requests. An ID may occur more than once: its first label
@@ -300,16 +288,18 @@ class Operations:
             "label",
             sizes,
             lambda part: json_content({"labels": texts[part]}, params=_ack(durable)),
-            lambda replies: LabelsReply([one for reply in replies for one in reply.outcomes]),
+            lambda replies: schemas.LabelsReply(
+                [one for reply in replies for one in reply.outcomes]
+            ),
         )
 
     # ------------------------------------------------------------------- monitoring
 
-    @operation("GET", "/healthz", None, Health)
+    @operation("GET", "/healthz", None, schemas.Health)
     def healthz(self) -> None:
         """Check that the daemon responds."""
 
-    @operation("GET", "/readyz", None, Health)
+    @operation("GET", "/readyz", None, schemas.Health)
     def readyz(self) -> None:
         """Check that all models are restored and their disks accept samples."""
 
@@ -319,7 +309,7 @@ class Operations:
 
     # ----------------------------------------------------------------------- models
 
-    @operation("GET", "/v1/models", Scope.READ, list[ModelLine])
+    @operation("GET", "/v1/models", Scope.READ, list[schemas.ModelLine])
     def models(self) -> None:
         """List all models."""
 
@@ -327,8 +317,8 @@ class Operations:
         "POST",
         "/v1/models",
         Scope.ADMIN,
-        Status,
-        request=CreateRequest,
+        schemas.Status,
+        request=schemas.CreateRequest,
         status=201,
         errors=_WRITE_ERRORS,
         idempotent=False,
@@ -341,7 +331,7 @@ class Operations:
         "PUT",
         f"{_MODEL}/model",
         Scope.ADMIN,
-        Status,
+        schemas.Status,
         status=201,
         upload=tuple(FORMATS.values()),
         parameters=(
@@ -365,7 +355,7 @@ class Operations:
         params = {"settings": _ENCODER.encode(dict(settings or {})).decode()}
         return Content(file, {"Content-Type": FORMATS.get(suffix, suffix)}, params)
 
-    @operation("GET", _MODEL, Scope.READ, Status)
+    @operation("GET", _MODEL, Scope.READ, schemas.Status)
     def status(self, name: str) -> None:
         """Return the status of a model."""
 
@@ -375,21 +365,26 @@ class Operations:
     def delete(self, name: str) -> None:
         """Delete a model and its state."""
 
-    @operation("POST", f"{_MODEL}/pause", Scope.ADMIN, Status, errors=_WRITE_ERRORS)
+    @operation("POST", f"{_MODEL}/pause", Scope.ADMIN, schemas.Status, errors=_WRITE_ERRORS)
     def pause(self, name: str) -> None:
         """Pause learning; samples are accepted until the queue is full."""
 
-    @operation("POST", f"{_MODEL}/resume", Scope.ADMIN, Status, errors=_WRITE_ERRORS)
+    @operation("POST", f"{_MODEL}/resume", Scope.ADMIN, schemas.Status, errors=_WRITE_ERRORS)
     def resume(self, name: str) -> None:
         """Resume learning, also after a failure."""
 
     @operation(
-        "POST", f"{_MODEL}/reset", Scope.ADMIN, Status, errors=_WRITE_ERRORS, idempotent=False
+        "POST",
+        f"{_MODEL}/reset",
+        Scope.ADMIN,
+        schemas.Status,
+        errors=_WRITE_ERRORS,
+        idempotent=False,
     )
     def reset(self, name: str) -> None:
         """Reset a model to its start; the old state is archived."""
 
-    @operation("GET", f"{_MODEL}/champion", Scope.READ, Champion)
+    @operation("GET", f"{_MODEL}/champion", Scope.READ, schemas.Champion)
     def champion(self, name: str) -> None:
         """Return the model that predicts now, and the columns it reads."""
 
@@ -410,7 +405,7 @@ class Operations:
     def confusion(self, name: str) -> None:
         """Return the confusion matrix, or for regression a histogram of the residuals."""
 
-    @operation("GET", f"{_MODEL}/rejected", Scope.READ, Rejected)
+    @operation("GET", f"{_MODEL}/rejected", Scope.READ, schemas.Rejected)
     def rejected(self, name: str) -> None:
         """Return how many records were rejected, why, and the latest of them."""
 
@@ -462,7 +457,7 @@ OPERATIONS: dict[str, Operation[..., Any, Any]] = {
 
 def build_line_request(
     name: str, lines: bytes | LineStream, *, key: str | None, durable: bool
-) -> Request[Receipt]:
+) -> Request[schemas.Receipt]:
     """Build the request to learn a stream of JSON lines, which can't be repeated automatically."""
     headers = {"Content-Type": NDJSON} | ({} if key is None else {"Idempotency-Key": key})
     content = Content(lines, headers, _ack(durable))

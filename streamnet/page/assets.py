@@ -128,30 +128,7 @@ def build_view(report: Report) -> dict[str, Any]:
     (500, 'mae', ['served', 'mean', 'no_change'])
     """
     history = report.history
-    view: dict[str, Any] = msgspec.to_builtins(
-        {
-            "history": history,
-            "leaders": report.leader_board,
-            "outcomes": report.outcomes,
-            "rejected": {
-                "total": report.rejected,
-                "by_reason": report.rejected_reasons,
-                "last": [],
-            },
-            "events": [
-                {"kind": mark.kind, "data": {"text": mark.text, "number": mark.number}}
-                for mark in history.marks
-            ],
-            "scores": report.tracks,
-            "facts": _facts(report),
-        }
-    )
-    return {"status": _status(report), **view}
-
-
-def _status(report: Report) -> dict[str, Any]:
-    return {
-        **msgspec.to_builtins(report.status),
+    status = msgspec.to_builtins(report.status) | {
         "name": "replay",
         "state": "ended",
         "target": report.target,
@@ -160,6 +137,23 @@ def _status(report: Report) -> dict[str, Any]:
         "learned_per_second": report.samples_per_second,
         "uptime": report.seconds,
     }
+    rejected = {"total": report.rejected, "by_reason": report.rejected_reasons, "last": []}
+    view: dict[str, Any] = msgspec.to_builtins(
+        {
+            "status": status,
+            "history": history,
+            "leaders": report.leader_board,
+            "outcomes": report.outcomes,
+            "rejected": rejected,
+            "events": [
+                {"kind": mark.kind, "data": {"text": mark.text, "number": mark.number}}
+                for mark in history.marks
+            ],
+            "scores": report.tracks,
+            "facts": _facts(report),
+        }
+    )
+    return view
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:

@@ -41,7 +41,7 @@ def told(cli: Cli, *arguments: object) -> object:
     return json.loads(outcome.out)
 
 
-def test_a_model_is_made_taught_asked_and_deleted(
+def test_a_model_is_created_trained_queried_and_deleted(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("beer.toml", "source.target = 'y'\n")
@@ -77,7 +77,7 @@ def test_a_model_is_made_taught_asked_and_deleted(
     assert cli("client", "delete", "lamp") == (0, "", "")
 
 
-def test_each_line_of_labels_is_told_also_of_an_id_that_was_there_before(cli: Cli) -> None:
+def test_each_label_has_an_outcome_even_with_repeated_ids(cli: Cli) -> None:
     write("labels.jsonl", '{"id": 7, "label": "on"}\n{"id": 8, "label": "on"}\n' * 2)
     assert told(cli, "label", "wine", "labels.jsonl") == {"outcomes": ["unknown"] * 4}
 
@@ -104,7 +104,7 @@ def test_each_line_of_labels_is_told_also_of_an_id_that_was_there_before(cli: Cl
         ("create beer empty.toml", 1, ("source.target",)),
     ],
 )
-def test_what_goes_wrong_is_one_line(
+def test_errors_are_one_line(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: str, code: int, phrases: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("streamnet.cli.client.RETRY_SECONDS", 0.0)
@@ -139,18 +139,14 @@ def test_what_goes_wrong_is_one_line(
         "download NAME m.json",
     ],
 )
-def test_a_name_that_no_model_may_have_is_told_with_its_rule(
-    cli: Cli, command: str, name: str
-) -> None:
+def test_an_invalid_model_name_is_reported_with_the_rule(cli: Cli, command: str, name: str) -> None:
     write("m.jsonl", "")
     outcome = cli("client", *(name if word == "NAME" else word for word in command.split()))
     assert outcome.code == 2
     assert outcome.err.startswith(f"streamnet: model is {name!r}, but must be lower-case letters, ")
 
 
-def test_a_file_that_can_not_be_written_in_the_end_is_told_by_its_own_name(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_names_the_output_file(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", ".wine.json.12-34.part")
 
@@ -160,7 +156,7 @@ def test_a_file_that_can_not_be_written_in_the_end_is_told_by_its_own_name(
     assert outcome.err == "streamnet: wine.json can't be written: No space left on device\n"
 
 
-def test_who_is_refused_in_the_middle_of_a_file_is_told_where_to_go_on(cli: Cli) -> None:
+def test_a_refused_stream_reports_the_line_to_resume_at(cli: Cli) -> None:
     write("ale.toml", "source.target = 'y'\n")
     write("long.jsonl", '{"x": 1}\n' * 20_000 + '{"x": "' + "y" * (1 << 20) + '"}\n')
     told(cli, "create", "ale", "ale.toml")
@@ -172,7 +168,9 @@ def test_who_is_refused_in_the_middle_of_a_file_is_told_where_to_go_on(cli: Cli)
     assert cli("client", "delete", "ale").code == 0
 
 
-def test_events_are_told_until_the_daemon_stops(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_printed_until_the_daemon_stops(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with running() as own:
         monkeypatch.setenv("STREAMNET_URL", own.url)
         lines: list[str] = []
@@ -186,7 +184,7 @@ def test_events_are_told_until_the_daemon_stops(cli: Cli, monkeypatch: pytest.Mo
     assert [json.loads(line)["kind"] for line in lines] == ["state"]
 
 
-def test_what_is_in_a_pipe_is_sent_though_more_may_come() -> None:
+def test_data_in_a_pipe_is_sent_before_the_pipe_closes() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe:
         os.write(writing, b'{"x": 1}\n')
@@ -201,6 +199,6 @@ def test_every_operation_has_a_command(cli: Cli) -> None:
     assert {name.replace("_", "-") for name in OPERATIONS} <= set(commands)
 
 
-def test_what_is_no_json_is_shown_as_it_is(cli: Cli) -> None:
+def test_responses_other_than_json_are_printed_verbatim(cli: Cli) -> None:
     assert told(cli, "healthz") == {"status": "ok"}
     assert "streamnet_requests_total" in cli("client", "metrics").out

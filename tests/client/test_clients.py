@@ -149,7 +149,7 @@ def test_samples_and_labels_of_any_number_are_sent_in_parts(server: Server, back
     assert again.outcomes == ["duplicate"] * 3000
 
 
-def test_what_is_refused_among_many_is_told_by_its_number(server: Server) -> None:
+def test_a_refused_item_is_reported_by_its_number(server: Server) -> None:
     samples: list[dict[str, object]] = [{"x": 1} for _ in range(2500)]
     samples[2003] = {"x": "many"}
     with Client(server.url) as client:
@@ -166,7 +166,7 @@ def test_what_is_refused_among_many_is_told_by_its_number(server: Server) -> Non
         assert client.predict("wine", []).predictions == []
 
 
-def test_a_stream_that_is_refused_tells_what_was_accepted(server: Server) -> None:
+def test_a_refused_stream_reports_what_was_accepted(server: Server) -> None:
     lines = [b'{"x": 1}\n' * 20_000, b'{"x": "', b"y" * (1 << 20), b'"}\n']
     with Client(server.url) as client:
         client.create("ale", {"source": {"target": "y"}})
@@ -179,14 +179,14 @@ def test_a_stream_that_is_refused_tells_what_was_accepted(server: Server) -> Non
     )
 
 
-def test_a_password_in_the_address_is_not_told() -> None:
+def test_errors_do_not_reveal_a_password_in_the_url() -> None:
     client = Client("http://me:secret@127.0.0.1:1/prefix", patience=0.0)
     with client, pytest.raises(RefusedError) as caught:
         client.models()
     assert "the daemon at http://127.0.0.1:1/prefix can't be reached" in str(caught.value)
 
 
-def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_reuse_the_idempotency_key(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([(0, ""), (429, "0"), (503, "soon"), (200, "")])
     keys = []
 
@@ -218,7 +218,7 @@ def test_what_failed_is_sent_again_under_the_same_key(monkeypatch: pytest.Monkey
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_can_not_get_better_is_not_tried_again(
+def test_permanent_failures_are_not_retried(
     monkeypatch: pytest.MonkeyPatch, reason: OSError, tries: int
 ) -> None:
     tried = []
@@ -257,12 +257,12 @@ def test_what_can_not_get_better_is_not_tried_again(
         (build_line_request("a", b"", key=None, durable=True), 0, {}, 9.0, None),
     ],
 )
-def test_only_what_does_no_harm_is_sent_again(ask, status, headers, left, wait) -> None:
+def test_only_safe_requests_are_retried(ask, status, headers, left, wait) -> None:
     outcome = httpx.Response(status, headers=headers) if status else httpx.ConnectError("no route")
     assert compute_retry_delay(ask, ask.content, outcome, left) == wait
 
 
-def test_help_tells_arguments_answer_and_what_a_call_does() -> None:
+def test_help_shows_arguments_return_type_and_summary() -> None:
     told = pydoc.render_doc(AsyncClient)
     assert "predict(self, name: 'str', samples: 'Sequence[Mapping[str, Any]]', *, ids:" in plain(
         told
@@ -277,12 +277,12 @@ def plain(text: str) -> str:
     return re.sub(".\b", "", text)  # what pydoc overstrikes is bold
 
 
-def test_a_name_is_no_path() -> None:
+def test_model_names_are_quoted_in_urls() -> None:
     assert call("delete", "../a?b").path == "v1/models/..%2Fa%3Fb"
 
 
 @pytest.mark.parametrize("content", [b"<html>", b'{"accepted": "many"}'])
-def test_an_answer_of_somebody_else_is_told(content: bytes) -> None:
+def test_a_response_of_another_server_is_an_error(content: bytes) -> None:
     ask = call("learn", "a", SAMPLES, key=None, durable=True)
     with pytest.raises(RefusedError, match="doesn't match the daemon's API"):
         parse_response(ask, httpx.Response(200, content=content))

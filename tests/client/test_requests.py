@@ -39,19 +39,19 @@ def answered(
 
 
 @given(sizes=st.lists(st.integers(1, 1 << 19), max_size=60), most=st.integers(1, 100))
-def test_each_thing_is_answered_once_and_in_its_place(sizes: list[int], most: int) -> None:
+def test_each_item_is_sent_once_and_in_order(sizes: list[int], most: int) -> None:
     asked = answered(parts_of(sizes), RefusedError("too much", 413), most, wrong=-1)
     assert all(len(part) <= 1 or sum(sizes[i] for i in part) <= 1 << 18 for part in asked)
 
 
-def test_few_go_as_one_request_and_none_too() -> None:
+def test_few_or_no_items_are_one_request() -> None:
     refusal = RefusedError("too much", 413)
     assert answered(parts_of([100] * 1000), refusal, 1000, -1) == [range(1000)]
     assert answered(parts_of([]), refusal, 1000, -1) == [range(0)]
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 500, 1234, 2499])
-def test_the_one_that_is_wrong_is_found_by_few_requests(wrong: int) -> None:
+def test_the_refused_item_is_found_with_few_requests(wrong: int) -> None:
     for refusal in (
         RefusedError("sample 0: no number", 422, number=0, detail="no number"),
         RefusedError("no number", 422),
@@ -63,7 +63,7 @@ def test_the_one_that_is_wrong_is_found_by_few_requests(wrong: int) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 401, 404, 409, 429, 500])
-def test_what_fewer_would_not_mend_is_told_as_it_is(status: int) -> None:
+def test_errors_that_splitting_cannot_fix_are_raised_unchanged(status: int) -> None:
     refusal = RefusedError("no", status)
     with pytest.raises(RefusedError) as caught:
         answered(parts_of([100] * 10), refusal, 5, -1)

@@ -18,7 +18,7 @@ GRAVE = {"serious", "critical"}
 FOCUSED = "(node) => node.id || node.name || node.textContent"
 
 
-def test_the_theme_is_chosen_and_kept(visit: Opener, daemon: StandIn) -> None:
+def test_the_chosen_theme_is_kept(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.address, color_scheme="light")
     grounds = []
     for _ in range(3):
@@ -33,7 +33,7 @@ def test_the_theme_is_chosen_and_kept(visit: Opener, daemon: StandIn) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
 
 
-def test_everything_is_reached_by_keyboard(visit: Opener, daemon: StandIn) -> None:
+def test_everything_is_reachable_by_keyboard(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.address)
     expect(page.locator("#connection")).to_have_text("live")
     page.keyboard.press("Tab")
@@ -48,7 +48,7 @@ def test_everything_is_reached_by_keyboard(visit: Opener, daemon: StandIn) -> No
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["traffic", "bikes"])
-def test_no_grave_fault_of_accessibility(
+def test_there_are_no_serious_accessibility_violations(
     visit: Opener, daemon: StandIn, scheme: str, name: str
 ) -> None:
     daemon.prediction = {
@@ -65,7 +65,7 @@ def test_no_grave_fault_of_accessibility(
     assert grave_faults(page) == []
 
 
-def test_the_question_for_a_token_has_no_grave_fault_of_accessibility(
+def test_the_token_dialog_has_no_serious_accessibility_violations(
     visit: Opener, serve: Server
 ) -> None:
     daemon = serve(labels_model(), token="s3cret")
@@ -84,7 +84,7 @@ def grave_faults(page: Page) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", ["traffic", "bikes"])
-def test_a_phone_scrolls_in_one_direction(visit: Opener, daemon: StandIn, name: str) -> None:
+def test_a_phone_scrolls_only_vertically(visit: Opener, daemon: StandIn, name: str) -> None:
     page = visit(daemon.address, **PHONE)
     page.locator("#models").select_option(name)
     expect(page.locator("#connection")).to_have_text("live")
@@ -96,7 +96,7 @@ def test_a_phone_scrolls_in_one_direction(visit: Opener, daemon: StandIn, name: 
     assert curve["width"] <= 360
 
 
-def test_less_motion_is_none(visit: Opener, daemon: StandIn) -> None:
+def test_reduced_motion_disables_animation(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.address, reduced_motion="reduce")
     level = page.locator("#rejected .level").first
     assert level.evaluate("node => getComputedStyle(node).transitionDuration") == "0s"

@@ -37,11 +37,11 @@ def index() -> Elements:
     return Elements(load_assets()["index.html"].data.decode())
 
 
-def test_all_of_it_is_small() -> None:
+def test_the_page_is_small() -> None:
     assert sum(len(asset.data) for asset in load_assets().values()) < MOST
 
 
-def test_the_page_asks_for_what_is_there_and_for_nothing_else() -> None:
+def test_the_page_loads_exactly_its_own_files() -> None:
     asked = [
         attributes.get("src") or attributes.get("href")
         for tag, attributes in index().found
@@ -52,7 +52,7 @@ def test_the_page_asks_for_what_is_there_and_for_nothing_else() -> None:
     assert names == {name for name in load_assets() if name.endswith((".js", ".css"))}
 
 
-def test_the_page_has_no_code_of_its_own() -> None:
+def test_the_page_has_no_inline_code() -> None:
     page = index()
     assert page.texts == []
     names = {name for _, attributes in page.found for name in attributes}
@@ -66,7 +66,7 @@ def test_no_style_fetches_anything() -> None:
 
 
 @pytest.mark.parametrize("name", OWN_SCRIPTS)
-def test_no_script_makes_code_or_markup_of_text(name: str) -> None:
+def test_scripts_never_turn_text_into_code_or_markup(name: str) -> None:
     text = load_assets()[name].data.decode()
     assert text.startswith('"use strict";')
     assert not TEXT_TO_CODE.search(text)

@@ -24,7 +24,7 @@ def until(page: Page, condition: Callable[[], bool], patience: int = 200) -> Non
     raise AssertionError("it did not come true")
 
 
-def test_a_token_is_asked_for_once_and_is_never_in_an_address(visit: Opener, serve: Server) -> None:
+def test_the_token_is_requested_once_and_never_in_a_url(visit: Opener, serve: Server) -> None:
     daemon = serve(labels_model(), token="s3cret")
     page = visit(daemon.address, refused=True)
     expect(page.locator("#token")).to_be_visible()
@@ -43,7 +43,7 @@ def test_a_token_is_asked_for_once_and_is_never_in_an_address(visit: Opener, ser
     assert "s3cret" not in page.url
 
 
-def test_the_token_may_be_left_out_for_now(visit: Opener, serve: Server) -> None:
+def test_the_token_dialog_can_be_cancelled(visit: Opener, serve: Server) -> None:
     daemon = serve(labels_model(), token="s3cret")
     page = visit(daemon.address, refused=True)
     page.get_by_role("button", name="Cancel").click()
@@ -51,9 +51,7 @@ def test_the_token_may_be_left_out_for_now(visit: Opener, serve: Server) -> None
     expect(page.locator("#connection")).to_have_text("token required")
 
 
-def test_events_go_on_after_the_last_one_when_the_connection_was_lost(
-    visit: Opener, daemon: StandIn
-) -> None:
+def test_events_resume_after_a_lost_connection(visit: Opener, daemon: StandIn) -> None:
     daemon.happen("champion", text="the first")
     page = visit(daemon.address)
     expect(page.locator("#events")).to_contain_text("the first")
@@ -69,7 +67,7 @@ def test_events_go_on_after_the_last_one_when_the_connection_was_lost(
     expect(page.locator("#announcement")).to_have_text("drift the second")
 
 
-def test_a_daemon_that_is_unwell_is_asked_again(visit: Opener, daemon: StandIn) -> None:
+def test_an_unhealthy_daemon_is_polled_again(visit: Opener, daemon: StandIn) -> None:
     daemon.broken = True
     page = visit(daemon.address, refused=True)
     expect(page.locator("#connection")).to_have_text("the disk is full")
@@ -77,9 +75,7 @@ def test_a_daemon_that_is_unwell_is_asked_again(visit: Opener, daemon: StandIn) 
     expect(page.locator("#connection")).to_have_text("live")
 
 
-def test_charts_that_are_drawn_again_and_again_leave_nothing_behind(
-    visit: Opener, daemon: StandIn
-) -> None:
+def test_redrawn_charts_leak_nothing(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.address)
     page.locator("#models").select_option("bikes")
     expect(page.locator("#outcomes canvas")).to_be_visible()

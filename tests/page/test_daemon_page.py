@@ -39,7 +39,7 @@ def enter(page: Page, token: str) -> None:
     expect(page.locator("#connection")).to_have_text("live")
 
 
-def test_a_reader_sees_and_may_not_predict(daemon: Server, visit: Opener) -> None:
+def test_a_read_token_shows_the_model_but_cannot_predict(daemon: Server, visit: Opener) -> None:
     page = visit(daemon.url, refused=True)
     enter(page, READS)
     expect(page.locator("#leaders tr.champion")).to_contain_text("tanh 20")
@@ -48,7 +48,7 @@ def test_a_reader_sees_and_may_not_predict(daemon: Server, visit: Opener) -> Non
     expect(page.locator("#prediction .notice")).not_to_be_empty()
 
 
-def test_who_may_do_all_watches_it_learn_and_asks_it(daemon: Server, visit: Opener) -> None:
+def test_an_admin_token_follows_learning_and_predicts(daemon: Server, visit: Opener) -> None:
     page = visit(daemon.url, refused=True)
     enter(page, DOES_ALL)
     learn(daemon, 30)

@@ -20,7 +20,7 @@ def text_of(page: Page, selector: str) -> str:
 # ------------------------------------------------------------------- what is shown
 
 
-def test_one_look_tells_how_well_it_learns(visit: Opener, daemon: StandIn) -> None:
+def test_the_page_shows_how_well_a_model_learns(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.address)
     expect(page.locator("#connection")).to_have_text("live")
     expect(page.locator("#state")).to_have_text("learning")
@@ -44,9 +44,7 @@ def test_one_look_tells_how_well_it_learns(visit: Opener, daemon: StandIn) -> No
     assert "no change" in text_of(page, "#legend")
 
 
-def test_a_model_of_numbers_shows_residuals_and_another_measure(
-    visit: Opener, daemon: StandIn
-) -> None:
+def test_a_regression_model_shows_residuals_and_its_metric(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.address)
     page.locator("#models").select_option("bikes")
     expect(page.locator("#outcomes-title")).to_have_text("Residuals")
@@ -61,9 +59,7 @@ def test_a_model_of_numbers_shows_residuals_and_another_measure(
     expect(page.locator("#leaders th").nth(2)).to_have_text("accuracy")
 
 
-def test_a_model_without_a_sample_says_so_and_is_asked_for_nothing_more(
-    visit: Opener, serve: Server
-) -> None:
+def test_a_model_without_samples_is_not_asked_for_scores(visit: Opener, serve: Server) -> None:
     model = labels_model()
     model["status"] |= {"samples": 0, "served": None, "measure": None, "generation": None}
     model |= {"history": None, "confusion": None, "leaders": [], "champion": None}
@@ -88,7 +84,7 @@ def test_it_works_below_a_prefix(visit: Opener, daemon: StandIn) -> None:
     assert {path.split("/")[1] for path, _ in daemon.seen} == {"below"}
 
 
-def test_a_failure_is_told(visit: Opener, daemon: StandIn) -> None:
+def test_a_failure_is_shown(visit: Opener, daemon: StandIn) -> None:
     daemon.models["traffic"]["status"] |= {"state": "failed", "failure": "the disk is full"}
     page = visit(daemon.address)
     expect(page.locator("#failure")).to_have_text("the disk is full")
@@ -108,7 +104,7 @@ def test_a_failure_is_told(visit: Opener, daemon: StandIn) -> None:
         ({"state": "failed", "failure": HOSTILE}, "failed", "41,230 records", "warn"),
     ],
 )
-def test_how_far_files_are_read_is_told(
+def test_progress_of_files_is_shown(
     visit: Opener, daemon: StandIn, feed: dict[str, object], value: str, note: str, tone: str
 ) -> None:
     place = {"records": 41230, "file": "/data/jam.csv.gz", "line": 41235}
@@ -148,7 +144,7 @@ def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> 
 # ------------------------------------------------------------------- what can be done
 
 
-def test_a_sample_is_answered_with_what_was_typed_in(visit: Opener, daemon: StandIn) -> None:
+def test_a_sample_from_the_form_is_predicted(visit: Opener, daemon: StandIn) -> None:
     daemon.prediction = {
         "predictions": ["slow"],
         "generations": [13],
@@ -170,7 +166,7 @@ def test_a_sample_is_answered_with_what_was_typed_in(visit: Opener, daemon: Stan
     expect(page.locator("#prediction strong")).to_have_text("slow")
 
 
-def test_a_number_is_answered_and_so_is_nothing(visit: Opener, daemon: StandIn) -> None:
+def test_a_number_or_no_prediction_is_shown(visit: Opener, daemon: StandIn) -> None:
     daemon.prediction = {"predictions": [12.3456], "generations": [14]}
     page = visit(daemon.address)
     page.get_by_role("button", name="Predict").click()
@@ -192,7 +188,7 @@ def test_the_leader_board_sorts_and_stays_sorted(visit: Opener, daemon: StandIn)
     expect(by_loss).to_be_focused()
 
 
-def test_candidates_grow_older(visit: Opener, daemon: StandIn) -> None:
+def test_the_age_of_candidates_grows(visit: Opener, daemon: StandIn) -> None:
     model = daemon.models["traffic"]
     page = visit(daemon.address)
     expect(page.locator("#leaders tr.champion")).to_contain_text("61,440")
@@ -200,7 +196,7 @@ def test_candidates_grow_older(visit: Opener, daemon: StandIn) -> None:
     expect(page.locator("#leaders tr.champion")).to_contain_text("70,000")
 
 
-def test_the_curve_is_walked_along_by_keyboard(visit: Opener, daemon: StandIn) -> None:
+def test_arrow_keys_move_along_the_curve(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.address)
     curve = page.locator("#curve")
     expect(curve).to_have_attribute("aria-valuenow", "119")
@@ -217,7 +213,7 @@ def test_the_curve_is_walked_along_by_keyboard(visit: Opener, daemon: StandIn) -
     expect(curve).to_have_attribute("aria-valuenow", "119")
 
 
-def test_the_curve_tells_stretches_or_all_since_the_start(visit: Opener, serve: Server) -> None:
+def test_the_curve_shows_recent_or_overall_scores(visit: Opener, serve: Server) -> None:
     model = labels_model()
     model["history"] = {
         "measure": "accuracy",
@@ -236,7 +232,7 @@ def test_the_curve_tells_stretches_or_all_since_the_start(visit: Opener, serve: 
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "json"])
-def test_the_model_is_taken_home(visit: Opener, daemon: StandIn, suffix: str) -> None:
+def test_the_model_is_downloaded(visit: Opener, daemon: StandIn, suffix: str) -> None:
     page = visit(daemon.address)
     with page.expect_download() as download:
         page.get_by_role("button", name=f".{suffix}").click()
@@ -245,9 +241,7 @@ def test_the_model_is_taken_home(visit: Opener, daemon: StandIn, suffix: str) ->
     assert f"/v1/models/traffic/model?format={suffix}" in [path for path, _ in daemon.seen]
 
 
-def test_what_happens_is_told_in_words_and_routine_only_once(
-    visit: Opener, daemon: StandIn
-) -> None:
+def test_events_are_described_and_routine_ones_shown_once(visit: Opener, daemon: StandIn) -> None:
     daemon.happen("state", state="failed", failure="the disk is full")
     daemon.happen("champion", number=1234, before=None, after="tanh 20, sgd 0.1")
     daemon.happen("drift", number=1300, since=1250, before=0.1, after=0.25)
@@ -269,9 +263,7 @@ def test_what_happens_is_told_in_words_and_routine_only_once(
     ]
 
 
-def test_what_was_missed_before_the_page_was_opened_is_no_gap(
-    visit: Opener, daemon: StandIn
-) -> None:
+def test_events_before_the_page_opened_are_no_gap(visit: Opener, daemon: StandIn) -> None:
     daemon.happen("gap", missed=None)
     daemon.happen("champion", text="the first")
     daemon.happen("gap", missed=7)

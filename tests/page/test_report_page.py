@@ -28,7 +28,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_file_shows_the_run_and_asks_nobody(visit: Opener, report: Path) -> None:
+def test_the_report_file_shows_the_run_offline(visit: Opener, report: Path) -> None:
     asked: list[str] = []
     page = visit(report.as_uri())
     page.on("request", lambda request: asked.append(request.url))
@@ -48,7 +48,7 @@ def test_the_file_shows_the_run_and_asks_nobody(visit: Opener, report: Path) -> 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_file_is_for_everybody(visit: Opener, report: Path, scheme: str) -> None:
+def test_the_report_file_is_accessible(visit: Opener, report: Path, scheme: str) -> None:
     page = visit(report.as_uri(), color_scheme=scheme, viewport={"width": 360, "height": 740})
     expect(page.locator("#curve canvas")).to_be_visible()
     found = Axe().run(page).response["violations"]
@@ -56,7 +56,7 @@ def test_the_file_is_for_everybody(visit: Opener, report: Path, scheme: str) -> 
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_a_keyboard_changes_what_the_curve_counts(visit: Opener, report: Path) -> None:
+def test_the_keyboard_switches_between_recent_and_overall(visit: Opener, report: Path) -> None:
     page = visit(report.as_uri())
     page.locator("input[value=recent]").focus()
     before = page.locator("#curve").get_attribute("aria-valuetext")

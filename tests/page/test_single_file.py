@@ -24,7 +24,7 @@ def data_of(page: bytes) -> Any:
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=40), max_size=4))
 @settings(max_examples=40)
-def test_what_is_embedded_is_read_back_and_ends_nothing(texts: dict[str, str]) -> None:
+def test_embedded_data_round_trips_and_cannot_end_its_element(texts: dict[str, str]) -> None:
     view = {"texts": texts, "hostile": "<!--<script></script>\u2028&lt;/script>"}
     page = render_single_file(view)
     assert data_of(page) == view
@@ -46,17 +46,17 @@ def test_the_policy_names_each_script_and_style_and_nothing_else() -> None:
     assert policy.startswith("default-src 'none'; ")
 
 
-def test_nothing_is_left_to_be_fetched() -> None:
+def test_the_file_fetches_nothing() -> None:
     text = render_single_file({}).decode()
     assert not re.search(r'(src|href)="(?!data:|#)', text.partition("<script")[0])
     assert "<script src=" not in text
 
 
-def test_the_policy_stands_before_what_it_is_about() -> None:
+def test_the_policy_precedes_what_it_governs() -> None:
     text = render_single_file({}).decode()
     assert text.index("Content-Security-Policy") < text.index("<style>") < text.index("<script>")
 
 
-def test_a_number_that_json_does_not_have_is_refused() -> None:
+def test_a_non_finite_number_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         render_single_file({"score": float("nan")})

@@ -40,7 +40,7 @@ def view_of(report: dict[str, Any]) -> dict[str, Any]:
     return build_view(Report.from_dict(report))
 
 
-def test_it_is_json_and_has_all_that_the_page_reads(report: dict[str, Any]) -> None:
+def test_the_view_is_json_with_everything_the_page_reads(report: dict[str, Any]) -> None:
     view = json.loads(json.dumps(view_of(report), allow_nan=False))
     assert set(view) == {
         "status",
@@ -100,7 +100,7 @@ def test_a_candidate_is_competing_quarantined_or_replaced() -> None:
     assert states == ["competing", "quarantined", "replaced"]
 
 
-def test_rejected_records_and_what_was_served_are_told(report: dict[str, Any]) -> None:
+def test_rejected_records_and_served_scores_are_included(report: dict[str, Any]) -> None:
     view = view_of(report)
     assert view["rejected"]["total"] == sum(view["rejected"]["by_reason"].values()) == 1
     assert view["status"]["learned"] == 4999

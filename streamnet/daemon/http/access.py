@@ -152,47 +152,31 @@ _SCOPE_NAMES = _format_scopes(Scope)
 class Limits:
     """Limits of requests; those that can be configured are named as in the run file's ``[serve]``.
 
-    Args:
-        max_body: Largest JSON body in bytes, after decompression. Larger requests are sent as
-            lines, which are processed piece by piece.
-        lines: Largest body of lines to predict, and largest response to one, in bytes, after
-            decompression; streams of lines to learn are unlimited.
-        line: Largest line in bytes.
-        max_model: Largest model file in bytes, after decompression.
-        batches: Bodies of lines to predict and model files held in memory at a time, each until
-            its response is sent.
-        max_connections: Open connections.
-        requests: Concurrent requests, including event streams.
-        max_rate: Requests per second of one client address; as many may come at once after a pause.
-        guess: Cost of an invalid token, as a fraction of the requests per second: it slows down
-            guessing, and delays others behind the same address by at most a second.
-        header_seconds: Longest time from a connection's first byte to the end of its headers, and
-            from a response to the end of a body that was not read for it.
-        body_seconds: Longest pause between two pieces of a body.
-        min_body_rate: Lowest average rate of a body in bytes per second, after the first
-            ``body_seconds``; streams of lines to learn may be slower.
-        response_seconds: Longest wait for a client that stops reading a response.
-
-    Raises:
-        ConfigurationError: If a limit is not > 0.
+    All must be > 0; sizes are in bytes, those of bodies after decompression.
 
     >>> Limits(max_body=1000).max_connections
     1000
     """
 
-    max_body: int = 1 << 20
-    lines: int = 64 << 20
+    max_body: int = 1 << 20  # of JSON; larger requests are sent as lines, processed piece by piece
+    lines: int = 64 << 20  # of lines to predict, and of the response; lines to learn are unlimited
     line: int = 1 << 20
-    max_model: int = 32 << 20
+    max_model: int = 32 << 20  # of a model file
+    # Bodies of lines to predict and model files in memory, each until its response is sent.
     batches: int = 8
     max_connections: int = 1000
-    requests: int = 500
-    max_rate: float = 20_000.0
+    requests: int = 500  # at a time, including event streams
+    max_rate: float = 20_000.0  # requests per second of an address; as many at once after a pause
+    # Cost of an invalid token, as a fraction of the requests per second: it slows down guessing,
+    # and delays others behind the same address by at most a second.
     guess: float = 0.1
+    # From a connection's first byte to the end of its headers, and from a response to the end of a
+    # body that was not read for it.
     header_seconds: float = 10.0
-    body_seconds: float = 15.0
+    body_seconds: float = 15.0  # longest pause between two pieces of a body
+    # Bytes per second, on average and after the first `body_seconds`; lines to learn may be slower.
     min_body_rate: float = 500.0
-    response_seconds: float = 60.0
+    response_seconds: float = 60.0  # longest wait for a client that stops reading a response
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
@@ -23,7 +23,7 @@ from streamnet.daemon.http.access import Access, Limits, RateLimiter
 from streamnet.daemon.http.middleware import GuardMiddleware
 from streamnet.daemon.http.responses import PROBLEM_MEDIA_TYPE, handle_http_exception
 from streamnet.daemon.http.routes import ENDPOINTS, monitoring
-from streamnet.daemon.http.service import Service, build_routes
+from streamnet.daemon.http.service import Service, build_routes, json_response
 from streamnet.daemon.prometheus import Metrics
 from streamnet.version import __version__
 
@@ -46,8 +46,9 @@ def create_app(
         registry: The models.
         access: Tokens; None grants everything to everyone.
         limits: Limits of requests.
-        hosts: Allowed Host headers, as in ``localhost:8000``. None allows all, for an application
-            that is mounted in one that checks them.
+        hosts: Allowed Host headers in lower case, as in ``localhost:8000``; without the port if it
+            is the scheme's default. None allows all, for an application that is mounted in one that
+            checks them.
         origins: Allowed Origin headers besides the host's own.
         stopping: Set it to end event streams.
         metrics: Request counters.
@@ -71,25 +72,23 @@ def create_app(
         metrics=Metrics(lambda: registry.models) if metrics is None else metrics,
         stopping=anyio.Event() if stopping is None else stopping,
     )
+    document = build_document()
+
+    async def serve_document(request: Request) -> Response:
+        # The document's paths are relative to where the application is mounted.
+        servers = [{"url": request.scope.get("root_path") or "/"}]
+        return json_response(document | {"servers": servers})
+
     guard = Middleware(GuardMiddleware, hosts=hosts, origins=origins, limits=limits, rates=rates)
     return Starlette(
         routes=[
             *build_routes(ENDPOINTS, service),
             *monitoring.ROUTES,
-            Route("/openapi.json", _build_document_endpoint(build_document())),
+            Route("/openapi.json", serve_document),
         ],
         middleware=[guard, Middleware(GZipMiddleware, minimum_size=1024, compresslevel=3)],
         exception_handlers={HTTPException: handle_http_exception},
     )
-
-
-def _build_document_endpoint(document: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
-    async def serve(request: Request) -> Response:
-        # The document's paths are relative to where the application is mounted.
-        servers = [{"url": request.scope.get("root_path") or "/"}]
-        return Response(msgspec.json.encode(document | {"servers": servers}), media_type=JSON)
-
-    return serve
 
 
 # ------------------------------------------------------------------------------- OpenAPI

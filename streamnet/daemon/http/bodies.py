@@ -91,12 +91,7 @@ async def read_body(request: Request, limits: Limits, most: int | None = None) -
             413 if it is too large, 415 if it is compressed by another method than gzip.
     """
     most = limits.max_body if most is None else most
-    parts, size = [], 0
-    async for piece in _read_pieces(request, limits, most):
-        parts.append(piece)
-        size += len(piece)
-        if size > most:
-            raise _build_too_large(most)
+    parts = [piece async for piece in _read_pieces(request, limits, most)]
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -110,11 +105,8 @@ async def read_lines(
     Raises:
         HTTPException: As for `read_body`; also 413 if a line is too long, after those before it.
     """
-    rest, size, lines = b"", 0, 0
+    rest, lines = b"", 0
     async for piece in _read_pieces(request, limits, most):
-        size += len(piece)
-        if most is not None and size > most:
-            raise _build_too_large(most)
         text = rest + piece
         overlong = _find_overlong_line(text, limits.line)
         end = text.rfind(b"\n", len(rest)) + 1 if overlong is None else overlong
@@ -144,19 +136,25 @@ def _find_overlong_line(text: bytes, longest: int) -> int | None:
     return None
 
 
-async def _read_pieces(
-    request: Request, limits: Limits, most: int | None = None
-) -> AsyncIterator[bytes]:
+async def _read_pieces(request: Request, limits: Limits, most: int | None) -> AsyncIterator[bytes]:
     """Read and decompress the body as it arrives; raises as `read_body`."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
         raise http_error(415, f"Content-Encoding is {encoding!r}, but must be gzip or identity")
     length = request.headers.get("content-length", "")
-    if most is not None and length.isdecimal() and int(length) > most:
-        raise _build_too_large(most)
+    if length.isdecimal():
+        _check_size(int(length), most)
     raw = _receive_pieces(request, limits, is_stream=most is None)
+    size = 0
     async for piece in raw if encoding == "identity" else _decompress(raw):
+        size += len(piece)
+        _check_size(size, most)
         yield piece
+
+
+def _check_size(size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise http_error(413, f"the body is larger than {most} bytes", connection="close")
 
 
 async def _receive_pieces(
@@ -205,10 +203,6 @@ async def _decompress(raw: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             await checkpoint()
     if begun and not member.eof:
         raise http_error(400, "the body's gzip data is truncated")
-
-
-def _build_too_large(most: int) -> Exception:
-    return http_error(413, f"the body is larger than {most} bytes", connection="close")
 
 
 # Seconds between checks for the end of reading. Not the 0.1 of anyio's `wait_all_tasks_blocked`,

@@ -82,16 +82,7 @@ _SECURITY_HEADERS = (
 
 @final
 class GuardMiddleware:
-    """Admits requests to the application, or responds with a problem.
-
-    Args:
-        app: The application.
-        hosts: Allowed Host headers in lower case, with the port unless it is the scheme's default.
-            None allows all, for an application that is mounted in one that checks them.
-        origins: Allowed Origin headers besides the host's own.
-        limits: Limits of requests.
-        rates: Rate limiter, which invalid tokens draw from as well.
-    """
+    """Admits requests to the application, or responds with a problem; see `create_app`."""
 
     def __init__(
         self,
@@ -120,16 +111,12 @@ class GuardMiddleware:
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         guarded = _GuardedSend(send, self._limits.response_seconds, self._cors.headers(scope))
-        refusal = self._check(scope)
-        if refusal is not None:
-            status, detail, headers = refusal
-            if must_close_connection(scope):
-                headers["connection"] = "close"
-            await problem_response(status, detail, headers)(scope, receive, guarded)
-            return
-        preflight = self._cors.preflight(scope)
-        if preflight is not None:
-            await preflight(scope, receive, guarded)
+        response = self._check(scope)
+        if response is not None and must_close_connection(scope):
+            response.headers["connection"] = "close"
+        response = response or self._cors.preflight(scope)
+        if response is not None:
+            await response(scope, receive, guarded)
             return
         self.active_requests += 1
         try:
@@ -140,26 +127,27 @@ class GuardMiddleware:
         finally:
             self.active_requests -= 1
 
-    def _check(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
+    def _check(self, scope: Scope) -> Response | None:
         host = origin = None
         for name, value in scope["headers"]:
             if name == b"host":
                 if host is not None:
-                    return 400, "there are two Host headers, but must be one", {}
+                    return problem_response(400, "there are two Host headers, but must be one")
                 host = value.lower()
             elif name == b"origin":
                 origin = value.lower()
         if self._hosts is not None and host not in self._hosts:
-            return 421, "the Host header is not one of the daemon's names", {}
+            return problem_response(421, "the Host header is not one of the daemon's names")
         if origin is not None and not self._is_allowed(origin, host, scope["scheme"]):
-            return 403, "the Origin header is not allowed", {}
+            return problem_response(403, "the Origin header is not allowed")
         if scope["path"] in UNLIMITED_PATHS:
             return None
         if self.active_requests >= self._limits.requests:
-            return 503, "too many concurrent requests", {"retry-after": "1"}
+            return problem_response(503, "too many concurrent requests", {"retry-after": "1"})
         client = scope["client"][0] if scope.get("client") else ""
         if wait := self._rates.take(client):
-            return 429, "too many requests per second", {"retry-after": str(ceil(wait))}
+            headers = {"retry-after": str(ceil(wait))}
+            return problem_response(429, "too many requests per second", headers)
         return None
 
     def _is_allowed(self, origin: bytes, host: bytes | None, scheme: str) -> bool:

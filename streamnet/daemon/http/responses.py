@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from math import ceil
-from typing import Any, final
+from typing import final
 
 import anyio
 import msgspec
-from anyio.abc import TaskGroup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -146,16 +146,15 @@ class EventStream(Response):
 
     async def _follow(self, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(self._cancel_after, group, self._stopping.wait)
-            group.start_soon(self._cancel_after, group, _wait_for_disconnect, receive)
+
+            async def cancel_after(wait: Callable[[], Awaitable[None]]) -> None:
+                await wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(cancel_after, self._stopping.wait)
+            group.start_soon(cancel_after, partial(_wait_for_disconnect, receive))
             await self._write(send)
             group.cancel_scope.cancel()
-
-    async def _cancel_after(
-        self, group: TaskGroup, wait: Callable[..., Awaitable[Any]], *arguments: Any
-    ) -> None:
-        await wait(*arguments)
-        group.cancel_scope.cancel()
 
     async def _write(self, send: Send) -> None:
         text = _PREAMBLE

@@ -22,7 +22,7 @@ def token_file(folder: Path, text: str, mode: int = 0o600) -> Path:
     return path
 
 
-def test_a_file_gives_each_token_its_scopes(tmp_path: Path) -> None:
+def test_a_token_file_sets_the_scopes_of_each_token(tmp_path: Path) -> None:
     text = f"# of two\n\n{SECRET} read,predict\nfedcba9876543210 learn admin\n"
     access = Access.read(token_file(tmp_path, text))
     allowed = [scope for scope in Scope if scope in access.find_scopes(f"bearer {SECRET}".encode())]
@@ -42,13 +42,13 @@ def test_a_file_gives_each_token_its_scopes(tmp_path: Path) -> None:
         b"Bearer \xff",
     ],
 )
-def test_what_is_no_token_of_ours_is_none(header: bytes | None) -> None:
+def test_invalid_authorization_headers_have_no_scopes(header: bytes | None) -> None:
     access = Access({SECRET: {Scope.ADMIN}})
     assert not access.find_scopes(header)
     assert Scope.READ not in access.find_scopes(header)
 
 
-def test_a_variable_holds_a_token_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_in_a_variable_has_all_scopes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STREAMNET_TOKEN", raising=False)
     assert Access.read(None).is_open
     monkeypatch.setenv("MINE", SECRET)
@@ -57,7 +57,7 @@ def test_a_variable_holds_a_token_for_everything(monkeypatch: pytest.MonkeyPatch
         Access.read(None, "OTHER")
 
 
-def test_the_variable_of_clients_widens_no_token_of_a_file(
+def test_the_default_variable_does_not_extend_tokens_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STREAMNET_TOKEN", SECRET)
@@ -100,7 +100,7 @@ def test_a_token_with_scopes_from_two_places_is_refused_where_they_differ(
         ("# nothing", 0o600, "contains no token"),
     ],
 )
-def test_a_wrong_file_is_told_without_its_tokens(
+def test_errors_in_a_token_file_reveal_no_token(
     tmp_path: Path, text: str, mode: int, phrase: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=phrase) as caught:
@@ -108,7 +108,7 @@ def test_a_wrong_file_is_told_without_its_tokens(
     assert SECRET not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_token_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         Access.read(tmp_path / "absent")
     path = token_file(tmp_path, "")
@@ -125,7 +125,7 @@ def test_a_token_without_scopes_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("max_body", 0), ("max_rate", -1.0), ("line", float("nan"))]
 )
-def test_a_limit_that_is_none_is_refused(name: str, value: float) -> None:
+def test_limits_must_be_positive(name: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=f"{name} is {value}, but must be > 0"):
         Limits(**{name: value})  # type: ignore[arg-type]
 
@@ -134,7 +134,7 @@ def test_a_limit_that_is_none_is_refused(name: str, value: float) -> None:
     rate=st.integers(1, 20),
     steps=st.lists(st.floats(0, 3, allow_nan=False), min_size=1, max_size=60),
 )
-def test_a_client_gets_no_more_than_its_rate(rate: int, steps: list[float]) -> None:
+def test_a_client_never_exceeds_its_rate(rate: int, steps: list[float]) -> None:
     now = 0.0
     rates = RateLimiter(Limits(max_rate=rate), clock=lambda: now)
     taken = 0
@@ -145,7 +145,7 @@ def test_a_client_gets_no_more_than_its_rate(rate: int, steps: list[float]) -> N
 
 
 @given(cost=st.floats(1, 50))
-def test_who_is_told_to_wait_gets_through_after_it(cost: float) -> None:
+def test_a_client_that_waits_as_told_is_admitted(cost: float) -> None:
     now = wait = 0.0
     rates = RateLimiter(Limits(max_rate=10), clock=lambda: now)
     for _ in range(200):
@@ -155,7 +155,7 @@ def test_who_is_told_to_wait_gets_through_after_it(cost: float) -> None:
     assert rates.take("a") == 0.0
 
 
-def test_nobody_waits_much_longer_than_a_second_also_after_the_rate_was_lowered() -> None:
+def test_no_wait_is_much_longer_than_a_second_even_after_the_rate_drops() -> None:
     limits = Limits(max_rate=1000.0)
     rates = RateLimiter(limits, clock=lambda: 0.0)
     assert rates.take("a", 5000.0) == 0.0
@@ -163,7 +163,7 @@ def test_nobody_waits_much_longer_than_a_second_also_after_the_rate_was_lowered(
     assert rates.take("a") == 1.1
 
 
-def test_one_client_is_no_other_and_the_oldest_is_forgotten() -> None:
+def test_clients_are_limited_separately_and_the_oldest_is_forgotten() -> None:
     rates = RateLimiter(Limits(max_rate=1), most=2, clock=lambda: 0.0)
     assert [rates.take(client) > 0 for client in "abab"] == [False, False, True, True]
     assert rates.take("c") == 0.0

@@ -49,7 +49,7 @@ from tests.daemon.stand_ins import StandIn, StandInRegistry
         (b'{"sample": {"a": 1e999}}', 422, "range"),
     ],
 )
-def test_a_body_that_is_wrong_is_told_what_is(
+def test_an_invalid_body_is_explained(
     http: TestClient, body: bytes, status: int, phrase: str
 ) -> None:
     headers = {"content-type": "application/json"}
@@ -71,7 +71,7 @@ def test_a_body_that_is_wrong_is_told_what_is(
     ],
     ids=["type", "encoding", "no gzip", "half a gzip", "gzip bomb", "large", "a space", "no sign"],
 )
-def test_a_body_within_no_limits_is_refused(
+def test_a_body_beyond_the_limits_is_refused(
     registry: StandInRegistry, headers: dict[str, str], body: bytes, status: int
 ) -> None:
     http = client(registry, limits=Limits(max_body=1000))
@@ -79,14 +79,14 @@ def test_a_body_within_no_limits_is_refused(
     assert is_problem(refused, status)
 
 
-def test_a_body_of_two_gzip_members_is_one(http: TestClient, wine: StandIn) -> None:
+def test_two_gzip_members_are_one_body(http: TestClient, wine: StandIn) -> None:
     text = gzip.compress(b'{"sample"') + gzip.compress(b': {"x": 1}}')
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     assert http.post("/v1/models/wine/samples", content=text, headers=headers).is_success
     assert wine.taken == [{"x": 1}]
 
 
-def test_only_so_many_batches_are_at_work(registry: StandInRegistry) -> None:
+def test_the_size_of_a_batch_is_limited(registry: StandInRegistry) -> None:
     http = client(registry, limits=Limits(lines=1000))
     headers = {"content-type": "application/x-ndjson"}
     refused = http.post("/v1/models/wine/predict", content=lines(SAMPLES * 5), headers=headers)
@@ -101,7 +101,7 @@ def endless() -> Iterator[bytes]:
 @pytest.mark.parametrize(
     ("path", "status"), [("/v1/models/none/samples", 404), ("/v1/models/wine/samples?ack=bad", 422)]
 )
-def test_a_refusal_before_a_long_body_ends_the_connection(
+def test_refusing_a_long_body_closes_the_connection(
     http: TestClient, path: str, status: int
 ) -> None:
     lines_kind = {"content-type": "application/x-ndjson"}
@@ -114,7 +114,7 @@ def test_a_refusal_before_a_long_body_ends_the_connection(
     assert "connection" not in short.headers
 
 
-def test_an_error_behind_some_lines_ends_the_connection(
+def test_an_error_after_some_lines_closes_the_connection(
     registry: StandInRegistry, run: Runner
 ) -> None:
     registry.models["wine"].errors.append(NotReadyError("it has failed"))
@@ -140,7 +140,9 @@ async def given_as(pieces: list[bytes], then: Exception | None = None) -> AsyncI
 
 
 @pytest.mark.parametrize("failure", [http_error(413, "too large"), ClientDisconnect()])
-def test_what_was_read_comes_before_what_ended_it(failure: Exception, backend: str) -> None:
+def test_pieces_are_delivered_before_the_error_that_ended_reading(
+    failure: Exception, backend: str
+) -> None:
     taken: list[bytes] = []
 
     async def main() -> None:
@@ -155,7 +157,7 @@ def test_what_was_read_comes_before_what_ended_it(failure: Exception, backend: s
     assert taken == [b"a", b"b", b"c"]
 
 
-def test_no_more_is_read_than_may_wait(backend: str) -> None:
+def test_prefetching_is_bounded(backend: str) -> None:
     read: list[bytes] = []
 
     async def counted() -> AsyncIterator[bytes]:
@@ -172,7 +174,7 @@ def test_no_more_is_read_than_may_wait(backend: str) -> None:
     anyio.run(main, backend=backend)
 
 
-def test_an_error_of_the_block_stops_reading_and_comes_by_itself(backend: str) -> None:
+def test_an_error_in_the_block_stops_reading_and_is_raised_ungrouped(backend: str) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             await checkpoint()
@@ -188,7 +190,7 @@ def test_an_error_of_the_block_stops_reading_and_comes_by_itself(backend: str) -
 
 
 @given(st.lists(st.lists(st.sampled_from([b"\n", b"ab\n", b"abcdefgh\n"])), max_size=9))
-def test_cuts_do_not_depend_on_how_lines_came(pieces: list[list[bytes]]) -> None:
+def test_splitting_does_not_depend_on_how_lines_arrive(pieces: list[list[bytes]]) -> None:
     text = b"".join(map(b"".join, pieces))
     expected, rest = [], text
     while (end := rest.find(b"\n", 5) + 1) > 0:
@@ -201,7 +203,7 @@ def test_cuts_do_not_depend_on_how_lines_came(pieces: list[list[bytes]]) -> None
     assert anyio.run(main) == expected + [rest] * bool(rest)
 
 
-def test_what_ends_reading_early_is_raised_behind_what_was_read(run: Runner) -> None:
+def test_the_stop_error_is_raised_after_all_pieces_read(run: Runner) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"1"
         yield b"2"
@@ -224,7 +226,7 @@ def test_what_ends_reading_early_is_raised_behind_what_was_read(run: Runner) -> 
     assert run(main) == [b"1", b"2"]
 
 
-def test_a_body_that_was_read_is_not_ended_early(run: Runner) -> None:
+def test_a_completely_read_body_is_not_stopped(run: Runner) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"1"
         yield b"2"
@@ -257,7 +259,7 @@ ROWS = st.dictionaries(st.sampled_from(["a", "b c", "d"]), VALUES)
 
 
 @given(st.lists(ROWS, min_size=1, max_size=20))
-def test_answers_are_the_same_by_either_way(rows: list[dict[str, float]]) -> None:
+def test_the_block_decoder_predicts_the_same_as_dicts(rows: list[dict[str, float]]) -> None:
     lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     block = decode_block(lines, model().fields)
     assert block is not None
@@ -268,16 +270,16 @@ def test_answers_are_the_same_by_either_way(rows: list[dict[str, float]]) -> Non
     "line",
     [b'{"a": "1"}', b'{"a": true}', b"[1]", b"{", b'{"a": 1e999}', b'{"a": [1]}', b'{"a": "\xff"}'],
 )
-def test_what_is_no_plain_number_goes_the_other_way(line: bytes) -> None:
+def test_values_other_than_plain_numbers_use_dicts(line: bytes) -> None:
     assert decode_block(b'{"a": 1}\n' + line, NUMBERS) is None
 
 
 @pytest.mark.parametrize("fields", [(), (*NUMBERS, Field("w", Kind.CATEGORY))])
-def test_words_go_the_other_way(fields: tuple[Field, ...]) -> None:
+def test_text_columns_use_dicts(fields: tuple[Field, ...]) -> None:
     assert decode_block(b'{"a": 1}', fields) is None
 
 
-def test_no_lines_are_no_samples() -> None:
+def test_no_lines_decode_to_no_samples() -> None:
     block = decode_block(b"\n", NUMBERS)
     assert block is not None
     assert block.numbers.shape == (0, 2)

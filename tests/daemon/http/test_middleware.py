@@ -19,7 +19,7 @@ from tests.daemon.asgi import Talk, http_scope
 from tests.daemon.stand_ins import StandIn, StandInRegistry
 
 
-def test_each_operation_asks_for_its_scope(registry: StandInRegistry) -> None:
+def test_each_operation_requires_its_scope(registry: StandInRegistry) -> None:
     access = Access({token: {scope} for scope, token in TOKENS.items()})
     http = client(registry, access=access, limits=Limits(max_rate=1e6, guess=1e-6))
     for line in OPERATIONS.values():
@@ -32,7 +32,7 @@ def test_each_operation_asks_for_its_scope(registry: StandInRegistry) -> None:
             assert (status not in (401, 403)) == allowed, (line.name, scope, status)
 
 
-def test_who_guesses_tokens_is_slowed_down(
+def test_guessing_tokens_is_slowed_down(
     registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However slow a machine is, no time passes in which another guess becomes free.
@@ -45,9 +45,7 @@ def test_who_guesses_tokens_is_slowed_down(
     assert http.get("/healthz").status_code == 200
 
 
-def test_a_wrong_token_locks_nobody_out_however_small_the_rate_is(
-    registry: StandInRegistry,
-) -> None:
+def test_a_wrong_token_never_locks_a_client_out(registry: StandInRegistry) -> None:
     token = {"authorization": f"Bearer {TOKENS[Scope.READ]}"}
     http = client(
         registry, access=Access({TOKENS[Scope.READ]: {Scope.READ}}), limits=Limits(max_rate=10.0)
@@ -71,7 +69,7 @@ def test_a_wrong_token_locks_nobody_out_however_small_the_rate_is(
         ({"origin": "null"}, 403),
     ],
 )
-def test_a_page_of_others_is_kept_out(
+def test_foreign_pages_are_refused(
     registry: StandInRegistry, headers: dict[str, str], status: int
 ) -> None:
     app = create_app(registry, hosts={"localhost:8000"}, origins={"https://friend.example"})  # type: ignore[arg-type]
@@ -82,7 +80,7 @@ def test_a_page_of_others_is_kept_out(
 FRIEND = "https://friend.example"
 
 
-def test_a_page_of_an_allowed_origin_may_ask_and_read(registry: StandInRegistry) -> None:
+def test_pages_of_allowed_origins_may_send_and_read(registry: StandInRegistry) -> None:
     access = Access({TOKENS[Scope.LEARN]: {Scope.LEARN}})
     http = client(registry, access=access, origins={"https://Friend.example"})
     asked = {
@@ -108,7 +106,7 @@ def test_a_page_of_an_allowed_origin_may_ask_and_read(registry: StandInRegistry)
             assert told.headers["access-control-expose-headers"] == "retry-after"
 
 
-def test_a_page_of_no_allowed_origin_is_told_nothing_that_opens(registry: StandInRegistry) -> None:
+def test_other_origins_get_no_cors_headers(registry: StandInRegistry) -> None:
     asked = {"access-control-request-method": "GET"}
     some = client(registry, origins={FRIEND})
     for http in (some, client(registry)):
@@ -122,7 +120,7 @@ def test_a_page_of_no_allowed_origin_is_told_nothing_that_opens(registry: StandI
     assert is_problem(some.options("/v1/models", headers={"origin": FRIEND}), 405)
 
 
-def test_every_answer_tells_browsers_to_be_careful(http: TestClient) -> None:
+def test_every_response_has_security_headers(http: TestClient) -> None:
     for path in ("/v1/models", "/v1/models/absent", "/nothing", "/healthz"):
         headers = http.get(path).headers
         assert headers["content-security-policy"].startswith("default-src 'none'")
@@ -130,14 +128,14 @@ def test_every_answer_tells_browsers_to_be_careful(http: TestClient) -> None:
         assert headers["cache-control"] == "no-store"
 
 
-def test_what_is_not_there_is_a_problem_too(http: TestClient) -> None:
+def test_an_unknown_path_is_a_problem(http: TestClient) -> None:
     assert is_problem(http.get("/nothing"), 404)
     refused = http.put("/v1/models")
     assert is_problem(refused, 405)
     assert set(refused.headers["allow"].split(", ")) >= {"GET"}
 
 
-def test_the_page_is_shown_to_everybody(registry: StandInRegistry) -> None:
+def test_the_dashboard_needs_no_token(registry: StandInRegistry) -> None:
     http = client(registry, access=Access({TOKENS[Scope.READ]: {Scope.READ}}))
     page = http.get("/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -147,7 +145,7 @@ def test_the_page_is_shown_to_everybody(registry: StandInRegistry) -> None:
     assert is_problem(http.get("/page/..%2fassets.py"), 404)
 
 
-def test_only_so_many_requests_are_inside(registry: StandInRegistry) -> None:
+def test_the_rate_of_requests_is_limited(registry: StandInRegistry) -> None:
     http = client(registry, limits=Limits(max_rate=2.0))
     statuses = [http.get("/v1/models").status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
@@ -175,7 +173,7 @@ def ask(app: Any, scope: dict[str, Any], talk: Talk) -> Talk:
     return talk
 
 
-def test_two_names_of_a_host_are_one_too_many(registry: StandInRegistry) -> None:
+def test_two_host_headers_are_refused(registry: StandInRegistry) -> None:
     app = create_app(registry)  # type: ignore[arg-type]
     scope = http_scope("/healthz", [(b"host", b"a"), (b"host", b"b")])
     assert ask(app, scope, Talk()).status == 400
@@ -187,14 +185,14 @@ def test_a_websocket_is_closed(registry: StandInRegistry) -> None:
     assert talk.sent == [{"type": "websocket.close", "code": 1008}]
 
 
-def test_who_takes_no_more_of_an_answer_is_left_alone(registry: StandInRegistry) -> None:
+def test_a_client_that_stops_reading_is_disconnected(registry: StandInRegistry) -> None:
     app = create_app(registry, limits=Limits(response_seconds=0.05))  # type: ignore[arg-type]
     talk = Talk()
     talk.reads = False
     assert ask(app, http_scope("/v1/models/wine/events"), talk).status == 200
 
 
-def test_a_request_too_many_waits_outside_but_health_is_told(registry: StandInRegistry) -> None:
+def test_excess_requests_are_refused_but_health_checks_pass(registry: StandInRegistry) -> None:
     app = create_app(registry, limits=Limits(requests=1))  # type: ignore[arg-type]
 
     async def main() -> list[int]:
@@ -211,7 +209,7 @@ def test_a_request_too_many_waits_outside_but_health_is_told(registry: StandInRe
 
 
 @pytest.mark.parametrize("kind", [b"application/json", b"application/x-ndjson"])
-def test_who_leaves_in_the_middle_of_a_body_is_told_nothing(
+def test_a_client_that_disconnects_gets_no_response(
     registry: StandInRegistry, wine: StandIn, kind: bytes
 ) -> None:
     app = create_app(registry)  # type: ignore[arg-type]
@@ -222,7 +220,7 @@ def test_who_leaves_in_the_middle_of_a_body_is_told_nothing(
     assert wine.taken == ([] if kind.endswith(b"/json") else [b'{"x": 1}'])
 
 
-def test_only_so_many_batches_are_in_memory(registry: StandInRegistry) -> None:
+def test_the_number_of_batches_in_memory_is_limited(registry: StandInRegistry) -> None:
     app = create_app(registry, limits=Limits(batches=1))  # type: ignore[arg-type]
     headers = [(b"host", b"a"), (b"content-type", b"application/x-ndjson")]
 

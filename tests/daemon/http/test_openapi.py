@@ -109,7 +109,7 @@ def quoted(case: Case) -> Case:
 
 @SCHEMA.parametrize()
 @hypothesis.settings(max_examples=8)
-def test_the_interface_does_what_its_document_says(case: Case) -> None:
+def test_the_api_matches_its_document(case: Case) -> None:
     quoted(case).call_and_validate(excluded_checks=UNSAID)
 
 
@@ -117,7 +117,7 @@ def test_the_interface_does_what_its_document_says(case: Case) -> None:
 @pytest.mark.timeout(3600)
 @SCHEMA.parametrize()
 @hypothesis.settings(max_examples=500)
-def test_the_interface_does_what_its_document_says_whatever_is_sent(case: Case) -> None:
+def test_the_api_matches_its_document_for_arbitrary_requests(case: Case) -> None:
     # A client takes these out of a path, so that another operation is asked.
     hypothesis.assume(case.path_parameters.get("name") not in (".", ".."))
     quoted(case).call_and_validate(excluded_checks=UNSAID)
@@ -138,7 +138,7 @@ def test_the_document_names_every_operation_and_its_errors() -> None:
 @pytest.mark.parametrize(
     "line", [line for line in OPERATIONS.values() if line.has_body], ids=lambda o: o.name
 )
-def test_what_is_sent_may_be_too_large_too_slow_or_of_a_wrong_kind(
+def test_too_large_bodies_and_wrong_types_are_refused_as_documented(
     line: Operation[..., Any, Any],
 ) -> None:
     described = build_document()["paths"][line.path][line.method.lower()]
@@ -154,7 +154,7 @@ def test_what_is_sent_may_be_too_large_too_slow_or_of_a_wrong_kind(
         assert refused.status_code == 415, refused.text
 
 
-def test_every_operation_has_one_endpoint_and_no_endpoint_is_left_over() -> None:
+def test_operations_and_endpoints_correspond() -> None:
     assert set(ENDPOINTS) == set(OPERATIONS)
 
 
@@ -204,7 +204,7 @@ def references(value: Any) -> set[str]:
     return set().union(*map(references, value)) if isinstance(value, list) else set()
 
 
-def test_every_shape_that_is_named_is_there() -> None:
+def test_every_referenced_schema_exists() -> None:
     told = TestClient(APP).get("/openapi.json").json()
     there = {f"#/components/schemas/{name}" for name in told["components"]["schemas"]}
     assert references(told) <= there
@@ -261,7 +261,7 @@ def send(daemon: TestClient, path: str, body: bytes, headers: dict[str, str]) ->
 
 @given(sent=mutated())
 @settings(max_examples=200)
-def test_a_mutated_body_is_taken_or_refused(
+def test_a_mutated_body_is_accepted_or_refused(
     daemon: TestClient, sent: tuple[str, bytes, dict[str, str]]
 ) -> None:
     send(daemon, *sent)
@@ -271,7 +271,7 @@ def test_a_mutated_body_is_taken_or_refused(
 @pytest.mark.timeout(3600)
 @given(sent=mutated())
 @settings(max_examples=100_000)
-def test_a_hundred_thousand_mutated_bodies_are(
+def test_a_hundred_thousand_mutated_bodies_are_accepted_or_refused(
     daemon: TestClient, sent: tuple[str, bytes, dict[str, str]]
 ) -> None:
     send(daemon, *sent)

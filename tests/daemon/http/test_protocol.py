@@ -42,7 +42,7 @@ def lines_to_learn(server: Server, *more: bytes, body: bytes = LINES) -> bytes:
 @pytest.mark.parametrize(
     "length", [b"Content-Length: %d" % len(LINES), b"Transfer-Encoding: chunked"]
 )
-def test_the_body_of_an_offer_is_taken_once(
+def test_the_body_of_an_upgrade_request_is_processed_once(
     server: Server, length: bytes, cuts: tuple[int, ...]
 ) -> None:
     body = CHUNKED if length.endswith(b"chunked") else LINES
@@ -58,7 +58,7 @@ def test_the_body_of_an_offer_is_taken_once(
     assert second.endswith(b'{"status":"ok"}')
 
 
-def test_a_body_of_an_offer_is_no_request_of_its_own(server: Server) -> None:
+def test_the_body_of_an_upgrade_request_is_not_parsed_as_a_request(server: Server) -> None:
     hidden = request(server, b"GET /healthz")
     with connected(server) as connection:
         length = b"Content-Length: %d" % len(hidden)
@@ -68,14 +68,14 @@ def test_a_body_of_an_offer_is_no_request_of_its_own(server: Server) -> None:
     assert answer.count(b"HTTP/1.1") == 1
 
 
-def test_many_offers_at_once_are_answered_one_after_the_other(server: Server) -> None:
+def test_pipelined_upgrade_requests_are_answered_in_order(server: Server) -> None:
     offer = request(server, b"GET /healthz", *OFFER)
     with connected(server) as connection:
         connection.sendall(offer * 400 + request(server, b"GET /healthz", b"Connection: close"))
         assert said(connection).count(b'{"status":"ok"}') == 401
 
 
-def test_nobody_is_connected_to_elsewhere(server: Server) -> None:
+def test_connect_requests_are_refused(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(request(server, b"CONNECT example.org:80", b"Connection: close"))
         assert said(connection).startswith(b"HTTP/1.1 40")
@@ -141,7 +141,7 @@ def drip(connection: socket, drops: Iterator[bytes], seconds: float) -> tuple[by
         ("wine/labels", "application/json"),
     ],
 )
-def test_who_sends_a_body_drop_by_drop_is_sent_away(
+def test_a_body_that_arrives_too_slowly_is_refused(
     strict_server: Server, path: str, kind: str
 ) -> None:
     with connected(strict_server) as connection:
@@ -154,7 +154,7 @@ def test_who_sends_a_body_drop_by_drop_is_sent_away(
         assert took >= 1.4
 
 
-def test_a_line_that_is_slow_but_fast_enough_is_heard_out(strict_server: Server) -> None:
+def test_a_slow_body_above_the_minimum_rate_is_accepted(strict_server: Server) -> None:
     body = b'{"sample": {"x": 1' + b" " * 1000 + b"}}"
     size = 50  # bytes of a drop: 1,000 a second or somewhat fewer
     drops = (body[at : at + size] for at in range(0, len(body), size))
@@ -165,7 +165,7 @@ def test_a_line_that_is_slow_but_fast_enough_is_heard_out(strict_server: Server)
         assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_stream_of_lines_to_learn_may_be_as_slow_as_it_likes(strict_server: Server) -> None:
+def test_a_stream_of_lines_to_learn_may_be_slow(strict_server: Server) -> None:
     drop = b"%x\r\n%s\r\n" % (len(LINE), LINE)
     with connected(strict_server) as connection:
         lines = ("Content-Type: application/x-ndjson", "Transfer-Encoding: chunked")
@@ -184,7 +184,7 @@ def test_a_stream_of_lines_to_learn_may_be_as_slow_as_it_likes(strict_server: Se
     [("none/samples", "POST", b"404"), ("wine", "GET", b"200")],
     ids=["refused", "answered"],
 )
-def test_who_goes_on_with_a_body_that_was_answered_unread_is_sent_away(
+def test_continuing_a_body_after_its_response_closes_the_connection(
     strict_server: Server, path: str, method: str, status: bytes
 ) -> None:
     with connected(strict_server) as connection:
@@ -195,7 +195,7 @@ def test_who_goes_on_with_a_body_that_was_answered_unread_is_sent_away(
         assert took < 5
 
 
-def test_a_connection_goes_on_behind_a_body_that_was_answered_unread(strict_server: Server) -> None:
+def test_a_connection_survives_a_short_unread_body(strict_server: Server) -> None:
     with connected(strict_server) as connection:
         connection.sendall(
             head(strict_server, "none/samples", "Content-Length: 50000") + b" " * 10_000
@@ -207,9 +207,7 @@ def test_a_connection_goes_on_behind_a_body_that_was_answered_unread(strict_serv
         assert answered(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_head_that_begins_behind_a_large_body_is_not_taken_for_a_large_head(
-    strict_server: Server,
-) -> None:
+def test_a_head_following_a_large_body_is_not_counted_as_large(strict_server: Server) -> None:
     body = b'{"sample": {"x": 1' + b" " * 60_000 + b"}}"
     kind, length = "Content-Type: application/json", f"Content-Length: {len(body)}"
     second = head(strict_server, "wine", method="GET")
@@ -220,7 +218,7 @@ def test_a_head_that_begins_behind_a_large_body_is_not_taken_for_a_large_head(
         assert answered(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_half_a_request_is_not_waited_for_when_its_sender_is_gone(strict_server: Server) -> None:
+def test_half_a_request_is_dropped_when_its_client_disconnects(strict_server: Server) -> None:
     with connected(strict_server) as connection:
         connection.sendall(head(strict_server, "wine/samples", "Content-Length: 100") + b"{")
         connection.shutdown(SHUT_WR)
@@ -230,7 +228,7 @@ def test_half_a_request_is_not_waited_for_when_its_sender_is_gone(strict_server:
 
 
 @pytest.mark.parametrize("heard", [True, False])
-def test_events_end_with_their_reader(strict_server: Server, heard: bool) -> None:
+def test_events_end_when_the_client_disconnects(strict_server: Server, heard: bool) -> None:
     with connected(strict_server) as connection:
         connection.sendall(head(strict_server, "wine/events", method="GET"))
         while heard and b"retry: 2000" not in connection.recv(4096):

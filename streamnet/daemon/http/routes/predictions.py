@@ -31,7 +31,7 @@ from streamnet.daemon.http.responses import http_error
 from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.daemon.predictions import Prediction, Predictions, explain_by_occlusion
 from streamnet.errors import SampleError
-from streamnet.samples import Block, Sample
+from streamnet.samples import Block
 
 _MAX_INLINE_SAMPLES = 32  # predicted in the event loop: a thread takes longer
 _SLICE_BYTES = 1 << 17  # of lines that a thread predicts before others have their turn
@@ -53,8 +53,9 @@ async def _predict(request: Request, service: Service) -> Response:
     if len(samples) > _count_rows_at_once(hosted):
         rule = f"{len(samples)} samples need more than {_MAX_PROBABILITIES} probabilities"
         raise http_error(422, f"{rule}: send them as lines, or fewer at a time")
-    if body.explain:
-        _check_explainable(samples)
+    if body.explain and (occlusions := sum(map(len, samples))) > _MAX_OCCLUSIONS:
+        rule = f"explain needs {occlusions} predictions, but must need <= {_MAX_OCCLUSIONS}"
+        raise http_error(422, f"{rule}: send fewer samples at a time")
     if len(samples) <= _MAX_INLINE_SAMPLES:
         predictions = await hosted.microbatcher.predict(samples)
     else:
@@ -110,13 +111,6 @@ def _build_remembered(kept: Sequence[Prediction], predictions: Predictions) -> s
             for one in kept
         ]
     return response
-
-
-def _check_explainable(samples: Sequence[Sample]) -> None:
-    occlusions = sum(map(len, samples))
-    if occlusions > _MAX_OCCLUSIONS:
-        rule = f"explain needs {occlusions} predictions, but must need <= {_MAX_OCCLUSIONS}"
-        raise http_error(422, f"{rule}: send fewer samples at a time")
 
 
 # --------------------------------------------------------------------------------- lines

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from typing import final
 
 import anyio
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from streamnet.client.operations import KEY_PATTERN, MAX_KEY_LENGTH
@@ -34,7 +33,6 @@ _PART_BYTES = 1 << 18
 _PREFETCHED_PIECES = 8
 _MAX_WAIT_SECONDS = 30.0  # that a stream waits for space in the queue before it is refused
 _MIN_RETRY_DELAY = 0.02  # seconds
-_Failure = HTTPException | StreamnetError | ClientDisconnect
 _LEARN_DECODER = msgspec.json.Decoder(LearnRequest)
 _LABELS_DECODER = msgspec.json.Decoder(LabelsRequest)
 
@@ -52,35 +50,16 @@ async def _learn_stream(
     request: Request, service: Service, hosted: HostedModel, *, durable: bool, key: str | None
 ) -> Response:
     lines = read_lines(request, service.limits)
+    parts = lines if key is None else split_lines(lines, _PART_BYTES)
     intake = _StreamIntake(hosted, key, durable=durable)
-    failure = await _take_parts(
-        lines if key is None else split_lines(lines, _PART_BYTES),
-        intake,
-        service.build_stop_condition(),
-        joins=key is None,
-    )
-    if isinstance(failure, ClientDisconnect):
-        raise failure
-    if failure is not None:
-        return error_response(failure, intake.receipt, intake.describe_resumption())
-    return json_response(intake.receipt, 200 if durable else 202)
-
-
-async def _take_parts(
-    parts: AsyncIterator[bytes],
-    intake: _StreamIntake,
-    stop: tuple[anyio.Event, HTTPException],
-    *,
-    joins: bool,
-) -> _Failure | None:
-    """Take all parts, reading ahead while the disk is busy; returns what ended the stream early."""
     try:
-        async with prefetch(parts, _PREFETCHED_PIECES, stop) as prefetcher:
-            async for part in prefetcher:
-                await intake.take(prefetcher.drain(part) if joins else part)
-    except (HTTPException, StreamnetError, ClientDisconnect) as error:
-        return error
-    return None
+        # Pieces are read ahead while the disk is busy.
+        async with prefetch(parts, _PREFETCHED_PIECES, service.build_stop_condition()) as ahead:
+            async for part in ahead:
+                await intake.take(ahead.drain(part) if key is None else part)
+    except (HTTPException, StreamnetError) as error:
+        return error_response(error, intake.receipt, intake.describe_resumption())
+    return json_response(intake.receipt, 200 if durable else 202)
 
 
 @final

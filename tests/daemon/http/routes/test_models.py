@@ -13,7 +13,7 @@ from tests.daemon.app_client import is_problem
 from tests.daemon.stand_ins import StandIn, StandInRegistry
 
 
-def test_models_are_made_listed_changed_and_deleted(
+def test_models_are_created_listed_changed_and_deleted(
     http: TestClient, registry: StandInRegistry
 ) -> None:
     body = {"name": "beer", "settings": {"source": {"target": "label"}}}
@@ -30,16 +30,16 @@ def test_models_are_made_listed_changed_and_deleted(
 
 
 @pytest.mark.parametrize("name", ["", "UP", "../x", "a/b", "-x", "x" * 65])
-def test_a_name_of_a_model_is_no_path(http: TestClient, name: str) -> None:
+def test_a_model_name_cannot_be_a_path(http: TestClient, name: str) -> None:
     assert is_problem(http.post("/v1/models", json={"name": name}), 422, "name")
 
 
-def test_settings_that_are_wrong_are_named(http: TestClient) -> None:
+def test_invalid_settings_are_named(http: TestClient) -> None:
     body = {"name": "beer", "settings": {"source": {"targt": "y"}, "run": {"seed": -1}}}
     assert is_problem(http.post("/v1/models", json=body), 422, "source.targt", "run.seed")
 
 
-def test_settings_are_not_nested_deeply(http: TestClient) -> None:
+def test_deeply_nested_settings_are_refused(http: TestClient) -> None:
     deep: Any = {}
     for _ in range(20):
         deep = {"a": [deep]}
@@ -51,15 +51,15 @@ def test_settings_are_not_nested_deeply(http: TestClient) -> None:
 
 
 @pytest.mark.parametrize("part", ["", "/champion", "/leaders", "/confusion", "/rejected"])
-def test_what_a_model_tells_comes_in_its_shape(http: TestClient, part: str) -> None:
+def test_views_of_a_model_match_their_schemas(http: TestClient, part: str) -> None:
     assert http.get(f"/v1/models/wine{part}").status_code == 200
 
 
-def test_what_is_not_known_yet_is_told_so(http: TestClient) -> None:
+def test_views_that_are_not_ready_return_503(http: TestClient) -> None:
     assert is_problem(http.get("/v1/models/wine/history"), 503, "not learned")
 
 
-def test_a_model_is_taken_home_in_each_format(http: TestClient) -> None:
+def test_a_model_is_downloaded_in_each_format(http: TestClient) -> None:
     for suffix in ("safetensors", "json"):
         reply = http.get(f"/v1/models/wine/model?format={suffix}")
         assert reply.content == f".{suffix}".encode()
@@ -67,21 +67,21 @@ def test_a_model_is_taken_home_in_each_format(http: TestClient) -> None:
     assert is_problem(http.get("/v1/models/wine/model?format=pickle"), 422, "format")
 
 
-def test_rejected_records_are_taken_home_as_whole_lines(http: TestClient) -> None:
+def test_rejected_records_are_downloaded_as_whole_lines(http: TestClient) -> None:
     reply = http.get("/v1/models/wine/dead-letters")
     assert reply.content == b'{"line":3}\n{"line":4}\n'
     assert reply.headers["content-type"] == "application/x-ndjson"
     assert is_problem(http.get("/v1/models/absent/dead-letters"), 404)
 
 
-def test_where_no_record_was_rejected_there_is_none(
+def test_without_rejected_records_the_download_is_empty(
     http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(type(wine), "dead_letters", tmp_path / "absent")
     assert http.get("/v1/models/wine/dead-letters").content == b""
 
 
-def test_a_file_that_grows_is_read_to_where_it_ended(
+def test_a_growing_file_is_read_up_to_its_initial_size(
     http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """More than one piece of it, with a line across the border."""

@@ -13,7 +13,7 @@ from tests.daemon.app_client import client, is_problem
 from tests.daemon.stand_ins import StandIn, StandInRegistry
 
 
-def test_health_and_metrics_are_told(http: TestClient, wine: StandIn) -> None:
+def test_health_and_metrics_are_served(http: TestClient, wine: StandIn) -> None:
     assert http.get("/healthz").json() == http.get("/readyz").json() == {"status": "ok"}
     wine.state = "starting"
     assert http.get("/readyz").status_code == 503
@@ -24,7 +24,7 @@ def test_health_and_metrics_are_told(http: TestClient, wine: StandIn) -> None:
     assert 'streamnet_baseline{baseline="no_change",model="wine"} NaN' in text
 
 
-def test_a_daemon_whose_disk_takes_nothing_is_alive_and_answers_but_is_not_ready(
+def test_a_daemon_with_a_full_disk_is_alive_and_predicts_but_is_not_ready(
     http: TestClient, wine: StandIn
 ) -> None:
     wine.waits_for_disk = True
@@ -45,9 +45,7 @@ def test_readiness_ends_with_the_daemon(registry: StandInRegistry) -> None:
     assert http.get("/healthz").status_code == 200
 
 
-def test_events_are_told_from_the_last_one_on_that_was_read(
-    http: TestClient, wine: StandIn
-) -> None:
+def test_events_resume_after_the_last_one_read(http: TestClient, wine: StandIn) -> None:
     for number in range(3):
         wine.events.add("champion", number=number)
     wine.events.close()
@@ -60,13 +58,13 @@ def test_events_are_told_from_the_last_one_on_that_was_read(
     assert is_problem(http.get("/v1/models/wine/events?after=x"), 422)
 
 
-def test_the_head_of_events_ends_though_they_do_not(http: TestClient) -> None:
+def test_a_head_request_for_events_ends(http: TestClient) -> None:
     told = http.head("/v1/models/wine/events")
     assert (told.status_code, told.content) == (200, b"")
     assert told.headers["content-type"].startswith("text/event-stream")
 
 
-def test_long_answers_are_packed_for_who_can_unpack_them_and_events_are_not(
+def test_long_responses_are_compressed_on_request_but_events_never(
     http: TestClient, wine: StandIn
 ) -> None:
     packed = http.get("/openapi.json", headers={"accept-encoding": "gzip"})
@@ -83,7 +81,7 @@ def test_long_answers_are_packed_for_who_can_unpack_them_and_events_are_not(
     assert "content-encoding" not in events.headers
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are(http: TestClient, repository: Path) -> None:
+def test_the_dashboard_uses_only_existing_metrics(http: TestClient, repository: Path) -> None:
     http.get("/v1/models")
     told = set(re.findall(r"^(streamnet_\w+)", http.get("/metrics").text, re.MULTILINE))
     dashboard = (repository / "config" / "grafana.json").read_text(encoding="utf-8")

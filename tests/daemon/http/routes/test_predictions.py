@@ -20,7 +20,7 @@ from tests.daemon.asgi import Talk, http_scope
 from tests.daemon.stand_ins import StandIn, StandInRegistry, learned_model
 
 
-def test_answers_are_those_of_the_model(http: TestClient) -> None:
+def test_predictions_are_those_of_the_model(http: TestClient) -> None:
     told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES}).json()
     model = learned_model()
     assert told["predictions"] == model.predict(SAMPLES).tolist()
@@ -30,7 +30,7 @@ def test_answers_are_those_of_the_model(http: TestClient) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 100])
-def test_a_problem_tells_which_sample_is_refused_and_why(http: TestClient, count: int) -> None:
+def test_a_problem_names_the_refused_sample_and_the_reason(http: TestClient, count: int) -> None:
     samples = [{"x": 1}] * (count - 1) + [{"x": "many"}]
     refused = http.post("/v1/models/wine/predict", json={"samples": samples})
     assert is_problem(refused, 422, f"sample {count - 1}: column 'x'")
@@ -42,7 +42,7 @@ def test_a_problem_tells_which_sample_is_refused_and_why(http: TestClient, count
     assert "sample" not in absent.json()
 
 
-def test_many_lines_are_answered_in_their_order(http: TestClient) -> None:
+def test_many_lines_are_predicted_in_order(http: TestClient) -> None:
     samples = SAMPLES * 400
     headers = {"content-type": "application/x-ndjson"}
     reply = http.post("/v1/models/wine/predict", content=lines(samples), headers=headers)
@@ -52,7 +52,7 @@ def test_many_lines_are_answered_in_their_order(http: TestClient) -> None:
     assert [line["probability"] for line in told] == highest
 
 
-def test_shares_of_many_labels_are_held_for_a_bounded_number_of_samples(
+def test_probabilities_of_many_labels_are_computed_in_bounded_batches(
     http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -96,9 +96,7 @@ def test_a_line_with_a_wrong_value_is_named(
         assert is_problem(refused, 422, f"line {line}: ", "'x'")
 
 
-def test_answers_that_are_much_longer_than_their_lines_are_bounded(
-    registry: StandInRegistry,
-) -> None:
+def test_responses_much_longer_than_their_requests_are_bounded(registry: StandInRegistry) -> None:
     headers = {"content-type": "application/x-ndjson"}
     http = client(registry, limits=Limits(lines=1000))
     assert http.post("/v1/models/wine/predict", content=b"{}\n" * 10, headers=headers).is_success
@@ -106,7 +104,7 @@ def test_answers_that_are_much_longer_than_their_lines_are_bounded(
     assert is_problem(refused, 413, "response to 300 lines", "1000 bytes")
 
 
-def test_who_does_not_read_the_answers_keeps_the_place_of_a_batch(
+def test_a_client_that_does_not_read_its_response_keeps_its_slot(
     registry: StandInRegistry, backend: str
 ) -> None:
     app = create_app(registry, hosts=None, limits=Limits(batches=1))  # type: ignore[arg-type]
@@ -129,7 +127,9 @@ def test_who_does_not_read_the_answers_keeps_the_place_of_a_batch(
     assert (slow.status, other.status, last.status) == (200, 503, 200)
 
 
-def test_an_answer_with_an_id_waits_for_its_label(http: TestClient, wine: StandIn) -> None:
+def test_a_prediction_with_an_id_is_remembered_for_its_label(
+    http: TestClient, wine: StandIn
+) -> None:
     body = {"sample": SAMPLES[25], "id": "a"}
     first = http.post("/v1/models/wine/predict", json=body).json()
     again = http.post("/v1/models/wine/predict", json={"samples": [SAMPLES[0]], "ids": ["a"]})
@@ -139,7 +139,7 @@ def test_an_answer_with_an_id_waits_for_its_label(http: TestClient, wine: StandI
     assert told.json() == {"outcomes": ["joined", "contradictory", "unknown"]}
 
 
-def test_what_moved_an_answer_is_explained(http: TestClient) -> None:
+def test_predictions_are_explained_by_occlusion(http: TestClient) -> None:
     body = {"sample": SAMPLES[25], "explain": True}
     (told,) = http.post("/v1/models/wine/predict", json=body).json()["explanations"]
     model = learned_model()
@@ -150,7 +150,7 @@ def test_what_moved_an_answer_is_explained(http: TestClient) -> None:
     assert max(told, key=told.__getitem__) == "x"
 
 
-def test_an_explanation_of_too_much_is_refused_and_nothing_is_remembered(
+def test_too_large_explanations_are_refused_and_nothing_is_remembered(
     http: TestClient, registry: StandInRegistry
 ) -> None:
     many = SAMPLES * 300
@@ -161,7 +161,7 @@ def test_an_explanation_of_too_much_is_refused_and_nothing_is_remembered(
     assert registry.models["wine"].kept == {}
 
 
-def test_no_answer_comes_before_there_is_a_model(
+def test_there_is_no_prediction_before_the_first_model(
     http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def not_ready(_: Any) -> None:
@@ -173,7 +173,7 @@ def test_no_answer_comes_before_there_is_a_model(
     assert refused.headers["retry-after"] == "1"
 
 
-def test_a_number_has_an_interval_of_what_the_residuals_were(
+def test_numbers_have_prediction_intervals_from_residuals(
     http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = Predictions(np.array([3.0, np.nan]), None, (), 1)
@@ -193,7 +193,7 @@ def test_a_number_has_an_interval_of_what_the_residuals_were(
     assert unknown == [None, None]
 
 
-def test_a_value_that_is_nested_deeply_is_refused(http: TestClient) -> None:
+def test_a_deeply_nested_value_is_refused(http: TestClient) -> None:
     deep = b'{"x":' + b"[" * 990 + b"]" * 990 + b"}\n"
     headers = {"content-type": "application/x-ndjson"}
     refused = http.post("/v1/models/wine/predict", content=deep, headers=headers)

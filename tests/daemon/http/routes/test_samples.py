@@ -36,7 +36,7 @@ def test_one_sample_and_many_are_learned(http: TestClient, wine: StandIn) -> Non
     assert wine.taken[1:] == SAMPLES
 
 
-def test_an_acknowledgement_waits_for_the_disk_unless_it_need_not(
+def test_an_acknowledgement_waits_for_the_disk_unless_queued(
     http: TestClient, wine: StandIn
 ) -> None:
     body = {"sample": {"x": 1}}
@@ -47,7 +47,7 @@ def test_an_acknowledgement_waits_for_the_disk_unless_it_need_not(
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_stream_of_lines_is_learned_as_it_comes(
+def test_a_stream_of_lines_is_learned_as_it_arrives(
     http: TestClient, wine: StandIn, packed: bool
 ) -> None:
     text = lines(SAMPLES * 1000)
@@ -59,7 +59,7 @@ def test_a_stream_of_lines_is_learned_as_it_comes(
     assert [json.loads(line) for line in wine.taken[-30:]] == SAMPLES
 
 
-def test_a_last_line_needs_no_end(http: TestClient, wine: StandIn) -> None:
+def test_the_last_line_needs_no_newline(http: TestClient, wine: StandIn) -> None:
     headers = {"content-type": "application/x-ndjson"}
     http.post("/v1/models/wine/samples", content=b'{"x": 1}\n{"x": 2}', headers=headers)
     assert wine.taken == [b'{"x": 1}', b'{"x": 2}']
@@ -73,7 +73,9 @@ def test_the_same_key_learns_nothing_twice(http: TestClient, wine: StandIn) -> N
     assert len(wine.taken) == len(SAMPLES)
 
 
-def test_a_stream_with_a_key_is_cut_alike_however_it_comes(registry: StandInRegistry) -> None:
+def test_a_stream_with_a_key_is_split_the_same_however_it_arrives(
+    registry: StandInRegistry,
+) -> None:
     text = lines(SAMPLES * 600)
     headers = {"content-type": "application/x-ndjson", "idempotency-key": "k"}
     receipts = []
@@ -85,9 +87,7 @@ def test_a_stream_with_a_key_is_cut_alike_however_it_comes(registry: StandInRegi
     assert receipts[1]["accepted"] == len(registry.models["wine"].taken) == 18_000
 
 
-def test_the_parts_of_a_stream_have_no_keys_that_a_sender_may_give(
-    http: TestClient, wine: StandIn
-) -> None:
+def test_keys_of_stream_parts_differ_from_all_client_keys(http: TestClient, wine: StandIn) -> None:
     headers = {"content-type": "application/x-ndjson", "idempotency-key": "k"}
     http.post("/v1/models/wine/samples", content=lines(SAMPLES * 600), headers=headers)
     assert len(wine.keys) > 1
@@ -95,21 +95,21 @@ def test_the_parts_of_a_stream_have_no_keys_that_a_sender_may_give(
         assert not re.fullmatch("[!-~]*", key), "the documented pattern"
 
 
-def test_who_is_too_fast_is_told_when_to_come_again(http: TestClient, wine: StandIn) -> None:
+def test_a_full_queue_returns_retry_after(http: TestClient, wine: StandIn) -> None:
     wine.errors = [BusyError("9 samples wait to be learned", 2.5)]
     refused = http.post("/v1/models/wine/samples", json={"samples": SAMPLES})
     assert is_problem(refused, 429, "9 samples wait")
     assert refused.headers["retry-after"] == "3"
 
 
-def test_a_stream_waits_for_room(http: TestClient, wine: StandIn) -> None:
+def test_a_stream_waits_for_space_in_the_queue(http: TestClient, wine: StandIn) -> None:
     wine.errors = [BusyError("full", 0.01)] * 3
     headers = {"content-type": "application/x-ndjson"}
     receipt = http.post("/v1/models/wine/samples", content=lines(SAMPLES), headers=headers)
     assert receipt.json()["accepted"] == 30
 
 
-def test_a_stream_that_breaks_tells_what_was_accepted(registry: StandInRegistry) -> None:
+def test_an_interrupted_stream_reports_what_was_accepted(registry: StandInRegistry) -> None:
     http = client(registry, limits=Limits(line=100))
     headers = {"content-type": "application/x-ndjson"}
     good = lines(SAMPLES)
@@ -120,7 +120,7 @@ def test_a_stream_that_breaks_tells_what_was_accepted(registry: StandInRegistry)
         assert refused.json()["receipt"]["accepted"] == 30
 
 
-def test_a_line_is_numbered_from_the_start_of_its_stream(registry: StandInRegistry) -> None:
+def test_lines_are_numbered_from_the_start_of_the_stream(registry: StandInRegistry) -> None:
     headers = {"content-type": "application/x-ndjson", "idempotency-key": "k"}
     text = b'{"x": 1}\n' * 40_000 + b"x" * ((1 << 20) + 1)
     pieces = (text[start : start + 50_000] for start in range(0, len(text), 50_000))
@@ -130,20 +130,20 @@ def test_a_line_is_numbered_from_the_start_of_its_stream(registry: StandInRegist
     assert is_problem(refused, 413, "line 40001 is longer", f"resume at line {taken + 1}")
 
 
-def test_a_line_of_the_longest_length_is_learned(registry: StandInRegistry) -> None:
+def test_a_line_of_the_maximum_length_is_learned(registry: StandInRegistry) -> None:
     http = client(registry, limits=Limits(line=100))
     headers = {"content-type": "application/x-ndjson"}
     text = iter([(b"x" * 100 + b"\n") * 3, b"x" * 99, b"x\n", b"x" * 100])
     assert http.post("/v1/models/wine/samples", content=text, headers=headers).json()["last"] == 4
 
 
-def test_a_full_disk_is_told(http: TestClient, wine: StandIn) -> None:
+def test_a_full_disk_returns_507(http: TestClient, wine: StandIn) -> None:
     wine.errors = [OutputError("no space left")]
     refused = http.post("/v1/models/wine/samples", json={"samples": SAMPLES})
     assert is_problem(refused, 507, "no space left")
 
 
-def test_an_error_of_ours_is_logged_and_not_told(
+def test_an_internal_error_is_logged_and_not_disclosed(
     http: TestClient, wine: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     wine.errors = [KeyError("a secret of the inside")]
@@ -153,7 +153,7 @@ def test_an_error_of_ours_is_logged_and_not_told(
     assert "a secret of the inside" in caplog.text
 
 
-def test_a_stream_that_nobody_has_room_for_ends(
+def test_a_stream_ends_when_the_queue_stays_full(
     http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamnet.daemon.http.routes.samples._MAX_WAIT_SECONDS", 0.0)
@@ -166,7 +166,7 @@ def test_a_stream_that_nobody_has_room_for_ends(
 
 
 @pytest.mark.parametrize("part", ["samples", "predict"])
-def test_a_stream_in_progress_is_told_that_the_daemon_stops_and_what_was_taken(
+def test_a_stopping_daemon_ends_streams_and_reports_what_was_accepted(
     registry: StandInRegistry, part: str
 ) -> None:
     piece = {"type": "http.request", "body": b'{"x": 1}\n', "more_body": True}
@@ -238,7 +238,7 @@ def test_whole_numbers_are_the_same_classes_in_samples_and_in_late_labels(
     run(main)
 
 
-def test_a_number_that_no_reader_holds_is_refused(http: TestClient) -> None:
+def test_a_number_out_of_range_is_refused(http: TestClient) -> None:
     body = b'{"labels": [{"id": "a", "label": %s}]}' % (b"9" * 5000)
     refused = http.post("/v1/models/wine/labels", content=body)
     assert is_problem(refused, 422, "out of range", "label")
