@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from streamnet.cli.options import DATA, OUTPUT, Files, ReadingOptions
+from streamnet.cli.options import DATA, Files, ModelFile, ReadingOptions, flag, output_option
 
 
 def inspect(
@@ -26,10 +25,7 @@ def inspect(
 
 
 def export_model(
-    model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],
-    /,
-    *,
-    to: Annotated[Path, Parameter(group=OUTPUT, metavar="FILE", help="The file to write, .json.")],
+    model: ModelFile, /, *, to: Annotated[Path, output_option("The file to write, .json.")]
 ) -> int:
     """Write a model as a JSON file for gopher-neural and go-neural.
 
@@ -56,10 +52,7 @@ def import_model(
     ],
     /,
     *,
-    model: Annotated[
-        Path,
-        Parameter(group=OUTPUT, metavar="FILE", help="The model to write, .safetensors or .json."),
-    ],
+    model: Annotated[Path, output_option("The model to write, .safetensors or .json.")],
     names: Annotated[
         str | None,
         Parameter(metavar="A,B,C", help="Names of its inputs; default f0, f1, and so on."),
@@ -87,7 +80,7 @@ def import_model(
 
 
 def evaluate(
-    model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],
+    model: ModelFile,
     /,
     *files: Files,
     target: Annotated[
@@ -99,48 +92,21 @@ def evaluate(
         ),
     ] = None,
     reading: ReadingOptions | None = None,
-    report: Annotated[
-        Path | None, Parameter(group=OUTPUT, metavar="FILE", help="Write all metrics: .json.")
-    ] = None,
+    report: Annotated[Path | None, output_option("Write all metrics: .json.")] = None,
     all_measures: Annotated[
-        bool,
-        Parameter(
-            group=OUTPUT,
-            negative=(),
-            show_default=False,
-            help="Add ROC-AUC, calibration error and others; keeps all predictions in memory.",
-        ),
+        bool, flag("Add ROC-AUC, calibration error and others; keeps all predictions in memory.")
     ] = False,
-    per_class: Annotated[
-        bool,
-        Parameter(
-            group=OUTPUT, negative=(), show_default=False, help="Show each class against the rest."
-        ),
-    ] = False,
-    confusion: Annotated[
-        bool,
-        Parameter(
-            group=OUTPUT,
-            negative=(),
-            show_default=False,
-            help="Show the confusion matrix, however wide.",
-        ),
-    ] = False,
+    per_class: Annotated[bool, flag("Show each class against the rest.")] = False,
+    confusion: Annotated[bool, flag("Show the confusion matrix, however wide.")] = False,
     threshold: Annotated[
         float | None,
-        Parameter(
-            group=OUTPUT,
-            metavar="NUMBER",
-            help="For regression: predictions closer than this to the true value are correct.",
+        output_option(
+            "For regression: predictions closer than this to the true value are correct.", "NUMBER"
         ),
     ] = None,
     plot: Annotated[
         Path | None,
-        Parameter(
-            group=OUTPUT,
-            metavar="FILE",
-            help="Plot the confusion matrix, or the residuals of a regression: .png or .svg.",
-        ),
+        output_option("Plot the confusion matrix, or the residuals of a regression: .png or .svg."),
     ] = None,
 ) -> int:
     """Score a saved model on labeled files; nothing is learned.
@@ -152,11 +118,13 @@ def evaluate(
     import anyio
 
     from streamnet.cli.terminal import log_to_stderr, write_error
-    from streamnet.cli.views.report import DisplayOptions, show_evaluation
+    from streamnet.cli.views.report import show_evaluation
     from streamnet.durability.files import OutputPath, check_output_paths
+    from streamnet.errors import ConfigurationError
     from streamnet.modelfiles import Model
     from streamnet.plots import SUFFIXES
     from streamnet.runs.inference import evaluate_files
+    from streamnet.samples import Task
     from streamnet.validation import check_extra
 
     outputs = [
@@ -169,22 +137,24 @@ def evaluate(
     )
     if plot is not None:
         check_extra("report", "matplotlib")
-    display = DisplayOptions(report, plot, per_class=per_class, confusion=confusion)
     with log_to_stderr():
         loaded = Model.load(model)
-        display.check(loaded.task)
-        evaluate_loaded = partial(
-            evaluate_files,
-            loaded,
-            files,
-            reading.to_kwargs() if reading else {},
-            target=target,
-            threshold=threshold,
-            all_metrics=all_measures,
-            keep_pairs=plot is not None,
+        for name, given in (("per_class", per_class), ("confusion", confusion)):
+            if given and loaded.task is Task.REGRESSION:
+                raise ConfigurationError(f"{name} is given, but the model predicts numbers")
+        options = reading.to_kwargs() if reading else {}
+        result = anyio.run(
+            lambda: evaluate_files(
+                loaded,
+                files,
+                options,
+                target=target,
+                threshold=threshold,
+                all_metrics=all_measures,
+                keep_pairs=plot is not None,
+            )
         )
-        result = anyio.run(evaluate_loaded)
-    show_evaluation(result, display)
+    show_evaluation(result, report, plot, per_class=per_class, confusion=confusion)
     for message in (result.warning, result.rejected.note):
         if message:
             write_error(message)
@@ -192,16 +162,14 @@ def evaluate(
 
 
 def predict(
-    model: Annotated[Path, Parameter(help="A model file, .safetensors or .json.")],
+    model: ModelFile,
     /,
     *files: Files,
     reading: ReadingOptions | None = None,
     output: Annotated[
         Path | None,
-        Parameter(
-            group=OUTPUT,
-            metavar="FILE",
-            help="Where to write predictions, .csv or .jsonl; default CSV on standard output.",
+        output_option(
+            "Where to write predictions, .csv or .jsonl; default CSV on standard output."
         ),
     ] = None,
 ) -> int:

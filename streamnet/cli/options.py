@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import get_annotations
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, final, get_args, get_origin
 
@@ -71,29 +72,6 @@ def convert_pairs(kind: Any, tokens: Sequence[Token]) -> tuple[tuple[str, str], 
     return tuple(result.items())
 
 
-def list_option(converter: Any, metavar: str, text: str, group: Group | None = None) -> Parameter:
-    """An option that takes texts with commas, and may be repeated."""
-    placed: dict[str, Any] = {} if group is None else {"group": group}  # None itself would hide it
-    return Parameter(
-        converter=converter, n_tokens=1, negative="", metavar=metavar, help=text, **placed
-    )
-
-
-def value_option(metavar: str, text: str, name: str | None = None) -> Parameter:
-    """An option with one value."""
-    return Parameter(name=name, metavar=metavar, help=text)
-
-
-def text_option(metavar: str, text: str) -> Parameter:
-    """An option with one text, which may be ``-``."""
-    return Parameter(converter=convert_text, n_tokens=1, metavar=metavar, help=text)
-
-
-def integer_option(text: str, name: str | None = None, *, metavar: str = "N") -> Parameter:
-    """An option with one integer."""
-    return Parameter(name=name, converter=_convert_integer, n_tokens=1, metavar=metavar, help=text)
-
-
 DATA = Group("Data", sort_key=1)
 READING = Group("Reading", sort_key=2)
 POPULATION = Group("Population", sort_key=3)
@@ -101,40 +79,63 @@ RUN = Group("Run", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
 
 
+def integer_option(text: str, *, metavar: str = "N") -> Parameter:
+    """An option with one integer."""
+    return Parameter(converter=_convert_integer, n_tokens=1, metavar=metavar, help=text)
+
+
+def flag(text: str, group: Group = OUTPUT) -> Parameter:
+    """An option without a value."""
+    return Parameter(group=group, negative="", show_default=False, help=text)
+
+
+def output_option(text: str, metavar: str = "FILE") -> Parameter:
+    """An option with one value that is about the output."""
+    return Parameter(group=OUTPUT, metavar=metavar, help=text)
+
+
+Quiet = Annotated[bool, flag("Print errors only.")]
+ModelFile = Annotated[Path, Parameter(help="A model file, .safetensors or .json.")]
+
+
 # ---------------------------------------------------------------- options of declared settings
 
-# Options whose name is not that of their setting.
+# Options whose name is not that of their setting, and the other way round.
 _FLAGS = {
     "kinds": "--kind",
     "dir": "--state",
     "every": "--search-every",
     "budget": "--search-budget",
 }
+_KEYS = {"autoencoder": "autoencoder.code"}
 _MAX_CHOICES = 8  # that the help lists; others are checked with the settings
 _LISTS: dict[Any, Callable[..., Any]] = {int: convert_counts, float: convert_numbers}
 
 
 class Options:
-    """A group of options; None is one that is not given.
+    """A group of options; None is one that is not given."""
 
-    Attributes:
-        section: Table of a run file that has the settings.
-    """
+    section: ClassVar[str] = ""  # table of a run file that has the settings
 
-    section: ClassVar[str] = ""
+    @classmethod
+    def _list_keys(cls) -> dict[str, str]:
+        """Dotted keys of a run file by name of the field."""
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return {name: f"{cls.section}.{_KEYS.get(name, name)}" for name in names}
 
     def to_overrides(self) -> dict[str, Any]:
         """Values by dotted key of a run file."""
-        return {
-            f"{self.section}.{field.name}": getattr(self, field.name)
-            for field in fields(self)  # type: ignore[arg-type]
-        }
+        return {key: getattr(self, name) for name, key in self._list_keys().items()}
+
+    def to_kwargs(self) -> dict[str, Any]:
+        """What is given, by name of the setting."""
+        given = {key.partition(".")[2]: value for key, value in self.to_overrides().items()}
+        return {name: value for name, value in given.items() if value is not None}
 
     @classmethod
     def list_flags(cls) -> dict[str, str]:
         """Names of the options by dotted key of a run file."""
-        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-        return {f"{cls.section}.{name}": _flag(name) for name in names}
+        return {key: _flag(name) for name, key in cls._list_keys().items()}
 
 
 O = TypeVar("O", bound=Options)  # noqa: E741
@@ -143,11 +144,8 @@ O = TypeVar("O", bound=Options)  # noqa: E741
 def options(group: Group, *settings: type, **metavars: str) -> Callable[[type[O]], type[O]]:
     """Decorator of a group of options that are derived from declared settings.
 
-    Args:
-        group: Heading in the help.
-        settings: Classes that declare the settings.
-        metavars: Placeholders of the values by name of the setting, in the order of the help. An
-            empty one stands for that of the setting's type.
+    ``metavars`` are placeholders of the values by name of the setting, in the order of the help. An
+    empty one stands for that of the setting's type.
     """
     declared = {d.name: d for cls in settings for d in list_settings(cls).values()}
 
@@ -155,7 +153,7 @@ def options(group: Group, *settings: type, **metavars: str) -> Callable[[type[O]
         own = get_annotations(cls, eval_str=True)
         derived = {name: _annotate(declared[name], var) for name, var in metavars.items()}
         cls.__annotations__ = derived | own
-        for name in derived:
+        for name in derived.keys() - own.keys():
             setattr(cls, name, None)
         return Parameter(name="*", group=group)(dataclass(frozen=True, kw_only=True)(cls))
 
@@ -216,26 +214,27 @@ Files = Annotated[
     str,
     Parameter(name="FILE", converter=convert_text, n_tokens=1, help=f"{_SOURCE['files'].summary}."),
 ]
-Drop = Annotated[
-    tuple[str, ...] | None,
-    list_option(convert_texts, "A,B,C", describe(_SOURCE["drop"]), group=DATA),
-]
-Kinds = Annotated[
-    tuple[tuple[str, str], ...] | None,
-    Parameter(
-        name="--kind",
-        group=DATA,
-        converter=convert_pairs,
-        n_tokens=1,
-        negative="",
-        metavar="COLUMN=KIND",
-        help=describe(_SOURCE["kinds"]),
-    ),
-]
 TaskName = Annotated[
     Literal["auto", "classification", "regression"],
     Parameter(group=DATA, metavar="TASK", help=describe(_SOURCE["task"])),
 ]
+
+
+class SourceOptions(Options):
+    """Options of the source, whose values have another form in a run file."""
+
+    section = "source"
+
+    def to_overrides(self) -> dict[str, Any]:
+        """Values by dotted key of a run file."""
+        values = super().to_overrides()
+        if kinds := values.get("source.kinds"):
+            values["source.kinds"] = dict(kinds)
+        if missing := values.get("source.missing"):
+            values["source.missing"] = ("", *missing)
+        if values.get("source.task") == "auto":
+            values["source.task"] = None
+        return values
 
 
 @final
@@ -252,40 +251,16 @@ TaskName = Annotated[
     on_gap="WHAT",
     max_rejected="FRACTION",
 )
-class DataOptions(Options):
+class DataOptions(SourceOptions):
     """Samples to learn, and the target to predict."""
 
-    section = "source"
     task: TaskName = "auto"
-
-    def to_overrides(self) -> dict[str, Any]:
-        """Values by dotted key of a run file."""
-        values = super().to_overrides()
-        if (kinds := values["source.kinds"]) is not None:
-            values["source.kinds"] = dict(kinds)
-        if self.task == "auto":
-            values["source.task"] = None
-        return values
 
 
 @final
 @options(READING, SourceSettings, format="FORMAT", delimiter="CHAR", header="", missing="")
-class ReadingOptions(Options):
+class ReadingOptions(SourceOptions):
     """How files are read, where their content does not tell."""
-
-    section = "source"
-
-    def to_kwargs(self) -> dict[str, Any]:
-        """What is given, by name of the setting."""
-        given = {key.partition(".")[2]: value for key, value in self.to_overrides().items()}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def to_overrides(self) -> dict[str, Any]:
-        """Values by dotted key of a run file."""
-        values = super().to_overrides()
-        if (missing := values["source.missing"]) is not None:
-            values["source.missing"] = ("", *missing)
-        return values
 
 
 @final
@@ -297,18 +272,6 @@ class EncoderOptions(Options):
     autoencoder: Annotated[
         int | None, integer_option(f"{list_settings(AutoEncoderSettings)['code'].summary}.")
     ] = None
-
-    def to_overrides(self) -> dict[str, Any]:
-        """Values by dotted key of a run file."""
-        values = super().to_overrides()
-        values["encoder.autoencoder.code"] = values.pop("encoder.autoencoder")
-        return values
-
-    @classmethod
-    def list_flags(cls) -> dict[str, str]:
-        """Names of the options by dotted key of a run file."""
-        flags = super().list_flags()
-        return {**flags, "encoder.autoencoder.code": flags["encoder.autoencoder"]}
 
 
 @final

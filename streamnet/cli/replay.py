@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from streamnet.cli.options import (
-    OUTPUT,
     RUN,
     DataOptions,
     EncoderOptions,
     Files,
     OutputOptions,
     PopulationOptions,
+    Quiet,
     ReadingOptions,
     RunOptions,
     SearchOptions,
     SelectionOptions,
     StateOptions,
+    flag,
 )
 from streamnet.settings.fields import list_settings
 from streamnet.settings.run import SourceSettings, StateSettings
@@ -40,21 +41,13 @@ def replay(
     output: OutputOptions | None = None,
     state: StateOptions | None = None,
     resume: Annotated[
-        bool,
-        Parameter(
-            group=RUN,
-            negative="",
-            show_default=False,
-            help="Resume the run whose state is in --state, if there is one.",
-        ),
+        bool, flag("Resume the run whose state is in --state, if there is one.", RUN)
     ] = False,
     config: Annotated[
         Path | None,
         Parameter(group=RUN, metavar="FILE", help="Run file (TOML); options override it."),
     ] = None,
-    quiet: Annotated[
-        bool, Parameter(group=OUTPUT, negative="", show_default=False, help="Print errors only.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Learn data files as a stream: every sample is predicted, scored, and only then learned.
 
@@ -90,9 +83,7 @@ def run(
     config: Annotated[Path, Parameter(help="Run file (TOML) with a [state] section.")],
     /,
     *,
-    quiet: Annotated[
-        bool, Parameter(group=OUTPUT, negative="", show_default=False, help="Print errors only.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Run a run file, resuming from its state directory if there is a state.
 
@@ -114,14 +105,9 @@ def run(
 
 
 def reload(replay: Replay, config: Path) -> str:
-    """Reload the run file and apply the settings that changed.
+    """Reload the run file, apply the settings that changed, and return a message that names them.
 
-    Returns:
-        A message that names them.
-
-    Raises:
-        ConfigurationError: If it is invalid, or a setting changed that can't change during a run;
-            then nothing is applied.
+    Nothing is applied if a setting changed that can't change during a run.
     """
     from streamnet.durability.provenance import describe_differences, flatten_settings
     from streamnet.errors import ConfigurationError

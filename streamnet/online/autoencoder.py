@@ -155,7 +155,8 @@ class AutoEncoder:
         """
         with self._lock:
             parts = [self._encoder.transform(block).dense for block in self._read_queries(X)]
-            return np.concatenate(parts) if parts else self._no_codes()
+            code = self._encoder.statistics().dense
+            return np.concatenate(parts) if parts else np.empty((0, code), np.float32)
 
     def encode_one(self, x: Sample) -> NDArray[np.float32]:
         """Encode one sample, shape=(code,).
@@ -236,9 +237,6 @@ class AutoEncoder:
             DataError: If a value cannot be read.
         """
         return float(self.score((x,))[0])
-
-    def _no_codes(self) -> NDArray[np.float32]:
-        return np.empty((0, self._encoder.statistics().dense), np.float32)
 
     def _read_queries(self, X: SamplesLike) -> Iterator[Block]:
         """Read samples to encode, ignoring unknown columns."""

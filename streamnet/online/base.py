@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
@@ -29,22 +28,127 @@ from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike, to_rows, to_rows_and_targets
 from streamnet.sources.rows import RowReader
 
+TARGET = "(target)"  # column of the targets; no feature has this name
 
-class ScikitLearnEstimator(ABC):
-    """Base class for estimators that follow the scikit-learn API.
 
-    `sklearn.base.clone`, pipelines, cross-validation and searches accept such estimators
-    (https://scikit-learn.org/stable/developers/develop.html). Does not need scikit-learn itself.
+def describe_rejection(letter: DeadLetter, number: int | None = None) -> str:
+    """Describe why a sample was rejected; it has a number if there are several."""
+    detail = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
+    return detail if number is None else f"sample {number}: {detail}"
+
+
+BLOCK_SIZE = 1024  # samples learned or predicted at a time
+FIT_KEY = 1  # part of the random key for the order in which `fit` learns
+
+
+@with_settings(LearningSettings)
+class OnlineEstimator:
+    """Base class of the online classifier and regressor, which follow the scikit-learn API.
+
+    `sklearn.base.clone`, pipelines, cross-validation and searches accept them; scikit-learn itself
+    is not needed (https://scikit-learn.org/stable/developers/develop.html).
+
+    Predictions for a single sample are those for the next sample of the stream: candidates with
+    lags see the last targets. Many samples at once may come from anywhere: they are predicted
+    without lags, as by the exported `model`.
+
+    A sample is a dict of numbers, strings, dates or None by name, in any order. Features may be
+    missing, and new ones may appear at any time. Learning in blocks or one by one gives the same
+    bits.
+
+    Many samples are a list of dicts, a data frame (polars, pandas or pyarrow), or a matrix,
+    shape=(n, features), whose columns are called f0, f1, ... For prediction, at least one column of
+    a frame must be known, and a matrix must have exactly the known columns, else `SchemaError` is
+    raised.
+
+    Copies and pickles continue with the same bits. Ctrl-C is deferred until the current block, at
+    most 1,024 samples, is complete. Any other exception raised while learning, such as one from a
+    signal handler, leaves the estimator unusable, and every later call says so.
+
+    The first sample ever learned on a machine waits some 20 seconds for kernels to be compiled.
+    Calls from several threads run one after the other; a `model` predicts without waiting.
 
     Args:
-        given: Settings by name, as given.
+        candidates: Settings of each network; None uses the default population of 23.
+        seed: Random seed; the same seed and samples give the same bits.
+        kinds: Kinds of columns whose first value would mislead.
+        most_fields: Maximum number of features; samples with more are rejected. None is 4,096.
+        start: Model to continue learning from, instead of candidates; see `Learner`.
+        dtype: Data type of the networks.
+        encoder: Settings of the `Encoder`.
+        evolution: Settings of the search for better candidates; None disables it if ``candidates``
+            are given.
+
+    Raises:
+        ConfigurationError: If a setting is unknown or invalid.
     """
 
     _task: ClassVar[Task]
 
-    def __init__(self, **given: Any) -> None:
-        self._params = self._read_defaults() | given
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__doc__ and OnlineEstimator.__doc__:
+            # `help` shows only a class's own docstring, so append all but this one's first line.
+            _, shared = cleandoc(OnlineEstimator.__doc__).split("\n\n", 1)
+            cls.__doc__ = f"{cleandoc(cls.__doc__)}\n\n{shared}\n"
+
+    def __init__(
+        self,
+        candidates: Sequence[CandidateSettings] | None = None,
+        *,
+        seed: int = 0,
+        kinds: Mapping[str, Kind] | None = None,
+        most_fields: int | None = None,
+        start: Model | None = None,
+        dtype: DType = "float32",
+        encoder: EncoderKeywords | None = None,
+        evolution: SearchKeywords | None = None,
+        **learning: Unpack[LearningKeywords],
+    ) -> None:
+        check_names(learning, signature(type(self)).parameters, type(self).__name__)
+        if not isinstance(candidates, Sequence):
+            candidates = check_candidates(candidates)  # an iterator can be read only once
+        given = {
+            "candidates": candidates,
+            "seed": seed,
+            "kinds": kinds,
+            "most_fields": most_fields,
+            "start": start,
+            "dtype": dtype,
+            "encoder": encoder,
+            "evolution": evolution,
+        }
+        self._params: dict[str, Any] = {**self._read_defaults(), **given, **learning}
         self._lock = RLock()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start from scratch with the present settings."""
+        given = {**self._params, "candidates": check_candidates(self._params["candidates"])}
+        kinds, most, start = (given.pop(name) for name in ("kinds", "most_fields", "start"))
+        # A copy, since the caller may change the given objects.
+        copied = deepcopy({**given, "kinds": kinds, "most_fields": most})
+        self._settings = {**copied, "start": start}
+        self._learner = Learner(task=self._task, start=start, **given)
+        fields = () if start is None else start.fields
+        kinds = {**dict(fields), **Columns(kinds=kinds or {}).kinds}
+        limit = {} if most is None else {"most_fields": most}
+        self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit))
+        self._query_reader = RowReader(Columns(kinds=kinds), closed=True)
+        if start is not None:
+            known = schema_to_dict(Schema(fields, TARGET, self._task))
+            self._reader.restore_state({**known, "records": 0})
+        self._query_schema: Schema | None = None  # that of the query reader
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        with self._lock:
+            return _restored, (type(self), self._settings, self._params, self.export_state())
+
+    def _has_learned(self) -> bool:
+        learner: object = self._learner
+        return isinstance(learner, Broken) or self._learner.trainer.number > 0
+
+    # --------------------------------------------------------- scikit-learn
 
     @classmethod
     def _read_defaults(cls) -> dict[str, Any]:
@@ -85,32 +189,6 @@ class ScikitLearnEstimator(ABC):
                 self._begin()
         return self
 
-    @abstractmethod
-    def fit(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> Self:
-        """Reset the estimator, then learn samples.
-
-        Args:
-            X: The samples.
-            y: Their targets, shape=(n,).
-        """
-
-    @abstractmethod
-    def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
-        """Score `predict`, 1 being perfect.
-
-        Args:
-            X: The samples.
-            y: Their targets, shape=(n,).
-        """
-
-    @abstractmethod
-    def _begin(self) -> None:
-        """Start from scratch with the present settings."""
-
-    @abstractmethod
-    def _has_learned(self) -> bool:
-        """Whether any sample was learned."""
-
     def __sklearn_is_fitted__(self) -> bool:
         return self._has_learned()
 
@@ -126,125 +204,6 @@ class ScikitLearnEstimator(ABC):
             regressor_tags=None if labels else RegressorTags(),
             input_tags=InputTags(string=True, dict=True, categorical=True, allow_nan=True),
         )
-
-
-TARGET = "(target)"  # column of the targets; no feature has this name
-
-
-def describe_rejection(letter: DeadLetter, number: int | None = None) -> str:
-    """Describe why a sample was rejected.
-
-    Args:
-        letter: The rejected sample.
-        number: Its number if there are several samples.
-    """
-    detail = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
-    return detail if number is None else f"sample {number}: {detail}"
-
-
-BLOCK_SIZE = 1024  # samples learned or predicted at a time
-FIT_KEY = 1  # part of the random key for the order in which `fit` learns
-
-
-@with_settings(LearningSettings)
-class OnlineEstimator(ScikitLearnEstimator):
-    """Base class of the online classifier and regressor.
-
-    Predictions for a single sample are those for the next sample of the stream: candidates with
-    lags see the last targets. Many samples at once may come from anywhere: they are predicted
-    without lags, as by the exported `model`.
-
-    A sample is a dict of numbers, strings, dates or None by name, in any order. Features may be
-    missing, and new ones may appear at any time. Learning in blocks or one by one gives the same
-    bits.
-
-    Many samples are a list of dicts, a data frame (polars, pandas or pyarrow), or a matrix,
-    shape=(n, features), whose columns are called f0, f1, ... For prediction, at least one column of
-    a frame must be known, and a matrix must have exactly the known columns, else `SchemaError` is
-    raised.
-
-    Copies and pickles continue with the same bits. Ctrl-C is deferred until the current block, at
-    most 1,024 samples, is complete. Any other exception raised while learning, such as one from a
-    signal handler, leaves the estimator unusable, and every later call says so.
-
-    The first sample ever learned on a machine waits some 20 seconds for kernels to be compiled.
-    Calls from several threads run one after the other; a `model` predicts without waiting.
-
-    Args:
-        candidates: Settings of each network; None uses the default population of 23.
-        seed: Random seed; the same seed and samples give the same bits.
-        kinds: Kinds of columns whose first value would mislead.
-        most_fields: Maximum number of features; samples with more are rejected. None is 4,096.
-        start: Model to continue learning from, instead of candidates; see `Learner`.
-        dtype: Data type of the networks.
-        encoder: Settings of the `Encoder`.
-        evolution: Settings of the search for better candidates; None disables it if ``candidates``
-            are given.
-
-    Raises:
-        ConfigurationError: If a setting is unknown or invalid.
-    """
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if cls.__doc__ and OnlineEstimator.__doc__:
-            # `help` shows only a class's own docstring, so append all but this one's first line.
-            _, shared = cleandoc(OnlineEstimator.__doc__).split("\n\n", 1)
-            cls.__doc__ = f"{cleandoc(cls.__doc__)}\n\n{shared}\n"
-
-    def __init__(
-        self,
-        candidates: Sequence[CandidateSettings] | None = None,
-        *,
-        seed: int = 0,
-        kinds: Mapping[str, Kind] | None = None,
-        most_fields: int | None = None,
-        start: Model | None = None,
-        dtype: DType = "float32",
-        encoder: EncoderKeywords | None = None,
-        evolution: SearchKeywords | None = None,
-        **learning: Unpack[LearningKeywords],
-    ) -> None:
-        check_names(learning, signature(type(self)).parameters, type(self).__name__)
-        if not isinstance(candidates, Sequence):
-            candidates = check_candidates(candidates)  # an iterator can be read only once
-        super().__init__(
-            candidates=candidates,
-            seed=seed,
-            kinds=kinds,
-            most_fields=most_fields,
-            start=start,
-            dtype=dtype,
-            encoder=encoder,
-            evolution=evolution,
-            **learning,
-        )
-        self._begin()
-
-    def _begin(self) -> None:
-        given = {**self._params, "candidates": check_candidates(self._params["candidates"])}
-        kinds, most, start = (given.pop(name) for name in ("kinds", "most_fields", "start"))
-        # A copy, since the caller may change the given objects.
-        copied = deepcopy({**given, "kinds": kinds, "most_fields": most})
-        self._settings = {**copied, "start": start}
-        self._learner = Learner(task=self._task, start=start, **given)
-        fields = () if start is None else start.fields
-        kinds = {**dict(fields), **Columns(kinds=kinds or {}).kinds}
-        limit = {} if most is None else {"most_fields": most}
-        self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit))
-        self._query_reader = RowReader(Columns(kinds=kinds), closed=True)
-        if start is not None:
-            known = schema_to_dict(Schema(fields, TARGET, self._task))
-            self._reader.restore_state({**known, "records": 0})
-        self._query_schema: Schema | None = None  # that of the query reader
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        with self._lock:
-            return _restored, (type(self), self._settings, self._params, self.export_state())
-
-    def _has_learned(self) -> bool:
-        learner: object = self._learner
-        return isinstance(learner, Broken) or self._learner.trainer.number > 0
 
     # ------------------------------------------------------------- learning
 
@@ -365,11 +324,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         return reader.read([{}] * len(targets), targets)
 
     def _targets(self, targets: Sequence[Any]) -> NDArray[Any]:
-        """Return the targets to compare predictions with: the encoder's labels, or numbers.
-
-        Raises:
-            DataError: If a target cannot be read, or there are none.
-        """
+        """Return the targets to compare predictions with: the encoder's labels, or numbers."""
         if not targets:
             raise DataError("X has no samples, but must have one to be scored")
         block = self._read_targets(self._named(targets))
@@ -385,15 +340,15 @@ class OnlineEstimator(ScikitLearnEstimator):
             score_deferred()
         return self._learner
 
-    @abstractmethod
+    # Numbers are learned as given; labels need more.
+
     def _expect_all(self, targets: Sequence[Any]) -> None:
         """Prepare for all targets that `fit` is about to learn."""
 
-    @abstractmethod
     def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
         """Return the given targets in the form in which they are learned."""
+        return targets
 
-    @abstractmethod
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
         """Record the targets of a block that was learned."""
 
@@ -453,9 +408,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             # Exactly the fields that are learned: switching between others is slow.
             self._query_reader.set_fields(schema.fields)
             self._query_schema = schema
-        block = self._query_reader.read(
-            rows
-        )  # all rows in one block, since the schema does not grow
+        block = self._query_reader.read(rows)  # in one block, since the schema does not grow
         if block.rejected:
             letter = block.rejected[0]
             number = letter.offset - self._query_reader.records + len(rows) + start

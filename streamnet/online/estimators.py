@@ -78,16 +78,6 @@ class OnlineRegressor(OnlineEstimator):
         errors = np.square(truths - answers).sum()
         return float(1.0 - errors / squares) if squares else float(errors == 0.0)
 
-    def _expect_all(self, targets: Sequence[Any]) -> None:
-        """Do nothing: numbers need not be known in advance."""
-
-    def _named(self, targets: Sequence[Any]) -> Sequence[Any]:
-        """Return the numbers unchanged."""
-        return targets
-
-    def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
-        """Do nothing: numbers are not recorded."""
-
 
 _TRUTHS = {"false": False, "true": True}  # by the encoder's spelling
 _MOMENTS = np.datetime64, np.timedelta64
@@ -168,11 +158,9 @@ class OnlineClassifier(OnlineEstimator):
         """
         with self._lock:
             probabilities = self._predict_next(x)
-            return (
-                None
-                if probabilities is None
-                else self._classes[probabilities.index(max(probabilities))]
-            )
+            if probabilities is None:
+                return None
+            return self._classes[probabilities.index(max(probabilities))]
 
     def predict_proba_one(self, x: Sample) -> dict[Any, float]:
         """Predict the probability of each label of the next sample; empty if `predict_one` is None.
@@ -185,11 +173,7 @@ class OnlineClassifier(OnlineEstimator):
         """
         with self._lock:
             probabilities = self._predict_next(x)
-            return (
-                {}
-                if probabilities is None
-                else dict(zip(self._classes, probabilities, strict=True))
-            )
+            return dict(zip(self._classes, probabilities, strict=True)) if probabilities else {}
 
     def predict(self, X: SamplesLike) -> NDArray[Any]:
         """Predict the labels of samples from anywhere, shape=(n,).
@@ -204,10 +188,9 @@ class OnlineClassifier(OnlineEstimator):
         """
         with self._lock:
             probabilities, known = self.predict_proba(X), self._classes.copy()
-        best = probabilities.argmax(axis=1) if known else np.zeros(len(probabilities), np.intp)
-        silent = (
-            np.isnan(probabilities).any(axis=1) if known else np.ones(len(probabilities), np.bool_)
-        )
+        if not known:
+            return np.full(len(probabilities), None, object)
+        best, silent = probabilities.argmax(axis=1), np.isnan(probabilities).any(axis=1)
         if not silent.any():
             named: NDArray[Any] = _to_array(known)[best]
             return named
@@ -312,9 +295,7 @@ class OnlineClassifier(OnlineEstimator):
         labels = self._learner.encoder.labels
         if len(labels) == len(self._classes) or block.target is None:
             return
-        texts = [
-            escape_surrogates(text) for text in block.target.tolist()
-        ]  # as the encoder calls them
+        texts = list(map(escape_surrogates, block.target.tolist()))  # as the encoder calls them
         before = len(self._classes)
         for label in labels[before:]:
             record = int(block.marks[texts.index(label), 1])

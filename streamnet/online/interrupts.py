@@ -39,10 +39,9 @@ class Uninterrupted:
     def __enter__(self) -> None:
         if threading.get_ident() == threading.main_thread().ident:
             handler = _getsignal(_SIGINT)
+            # One may be left whose exit was interrupted by an exception of another signal.
             if isinstance(left := getattr(handler, "__self__", None), Uninterrupted):
-                handler = (
-                    left._handler
-                )  # left by one whose exit an exception of another signal interrupted
+                handler = left._handler
             if callable(handler):
                 self._handler = handler
                 try:
@@ -70,10 +69,6 @@ class Uninterrupted:
 class Broken:
     """Replaces an object whose change was interrupted; every access raises `StateError`.
 
-    Args:
-        what: What the object is a part of, for the message.
-        error: The exception that interrupted the change.
-
     >>> Broken("the estimator", TimeoutError("too slow")).answer
     Traceback (most recent call last):
         ...
@@ -86,9 +81,7 @@ class Broken:
         self._error = error
 
     def __getattr__(self, name: str) -> Never:
-        if name.startswith(
-            "__"
-        ):  # Python's protocols: copying and pickling must not fail strangely
+        if name.startswith("__"):  # Python's protocols, such as pickling, must not fail strangely
             raise AttributeError(name)
         raise StateError(
             f"{self._what} was interrupted while it learned, by {self._error!r}; continue with an "

@@ -158,7 +158,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, declaration in list_settings(type(self)).items():
-            value = _check_value(name, getattr(self, name), declaration.hint)
+            value = check_value(name, getattr(self, name), declaration.hint)
             object.__setattr__(self, name, value)
         self.check_rules()
 
@@ -228,11 +228,12 @@ def parse_arguments(owner: Any) -> dict[str, str]:
 # ------------------------------------------------------------------------------- validation
 
 
-def _check_value(name: str, value: Any, hint: Any) -> Any:
+def check_value(name: str, value: Any, hint: Any) -> Any:
+    """The value as its declared type, or an error that begins with ``name``."""
     if get_origin(hint) is not Annotated:
         return _check_type(name, to_builtin(value), hint)
     base, *marks = get_args(hint)
-    value = _check_value(name, value, base)
+    value = check_value(name, value, base)
     if value is not None:
         for mark in marks:
             if isinstance(mark, Check):
@@ -275,7 +276,7 @@ def _check_type(name: str, value: Any, hint: Any) -> Any:
     if origin is tuple:
         if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
             raise _error(name, value, RULES["tuple_type"])
-        return tuple(_check_value(f"{name}[{i}]", v, options[0]) for i, v in enumerate(value))
+        return tuple(check_value(f"{name}[{i}]", v, options[0]) for i, v in enumerate(value))
     if issubclass(origin or hint, Enum):
         if value not in list(hint):
             raise _error(name, value, f"must be {format_choices([m.value for m in hint])}")
@@ -294,7 +295,7 @@ def _check_table(name: str, value: Any, hint: Any) -> Any:
     if not isinstance(value, Mapping):
         raise _error(name, value, "must be a dict")
     of = get_args(hint)[1]
-    return {key: _check_value(f"{name}.{key}", v, of) for key, v in value.items()}
+    return {key: check_value(f"{name}.{key}", v, of) for key, v in value.items()}
 
 
 def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> Any:
@@ -303,7 +304,7 @@ def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> Any:
         return None
     one, *others = (option for option in options if option is not NoneType)
     several = others and not isinstance(value, str)
-    return _check_value(name, value, others[0] if several else one)
+    return check_value(name, value, others[0] if several else one)
 
 
 def _check_finite(name: str, value: Any) -> float:

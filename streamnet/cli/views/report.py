@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -235,42 +235,19 @@ def _abbreviate(names: list[str]) -> str:
     return f"{listed} and {more:,} more" if more > 0 else listed
 
 
-class DisplayOptions(NamedTuple):
-    """What is shown of an evaluation, apart from the metrics.
-
-    Args:
-        report: File of the JSON report.
-        plot: File of the plot.
-        per_class: Whether to show each class against the rest.
-        confusion: Whether to show the confusion matrix, however wide.
-    """
-
-    report: Path | None = None
-    plot: Path | None = None
-    per_class: bool = False
-    confusion: bool = False
-
-    def check(self, task: Task) -> None:
-        """Check that the task has what should be shown.
-
-        Raises:
-            ConfigurationError: If it does not.
-        """
-        for name in ("per_class", "confusion"):
-            if task is Task.REGRESSION and getattr(self, name):
-                raise ConfigurationError(f"{name} is given, but the model predicts numbers")
-
-
-def show_evaluation(result: EvaluationResult, options: DisplayOptions) -> None:
-    """Print an evaluation, and write its report and plot.
-
-    Raises:
-        StreamnetError: If the report or the plot can't be written.
-    """
-    if options.report is not None:
-        write_report(options.report, result.as_dict())
-    if options.plot is not None:
-        _save_plot(result, options.plot)
+def show_evaluation(
+    result: EvaluationResult,
+    report: Path | None,
+    plot: Path | None,
+    *,
+    per_class: bool,
+    confusion: bool,
+) -> None:
+    """Print an evaluation, with the confusion matrix if it fits, and write report and plot."""
+    if report is not None:
+        write_report(report, result.as_dict())
+    if plot is not None:
+        _save_plot(result, plot)
     terminal = Terminal()
     terminal.say(f"{format_count(result.samples, 'sample')}\n")
     terminal.print(measures_table(result.measures))
@@ -279,25 +256,20 @@ def show_evaluation(result: EvaluationResult, options: DisplayOptions) -> None:
         terminal.print(regression_table(result.pairs))
     if result.confusion is None:
         return
-    if options.per_class:
+    if per_class:
         for table in class_tables(result.labels, result.confusion, terminal.width):
             terminal.say("")
             terminal.print(table)
-    _show_confusion(terminal, result, options)
-
-
-def _show_confusion(terminal: Terminal, result: EvaluationResult, options: DisplayOptions) -> None:
-    assert result.confusion is not None
     table = confusion_table(result.labels, result.confusion)
     unbounded = terminal.options.update(max_width=_MAX_COLUMNS)
     width = terminal.measure(table, options=unbounded).maximum
     fits = len(result.labels) <= _MAX_CLASSES and width <= terminal.width
-    if options.confusion or fits:
+    if confusion or fits:
         terminal.say("\nconfusion matrix: true labels in rows, predicted labels in columns\n")
         terminal.width = max(terminal.width, width)
         terminal.print(table)
     else:
-        where = f"see {options.report}" if options.report else "use --report"
+        where = f"see {report}" if report else "use --report"
         terminal.say(f"\nconfusion matrix: too wide; {where}, or show it with --confusion")
 
 
