@@ -18,8 +18,8 @@ StreamnetError
 └── StateError
     └── DamagedStateError
 
-Their messages are written for the person who can mend the cause: they name the thing, its
-value, the rule it breaks and where it stands. The command line prints them without a traceback.
+Their messages are written for the person who can fix the cause: they name the thing, its value, the
+rule it breaks and where it is. The command line prints them without a traceback.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StreamnetError(Exception):
 
 
 class BusyError(StreamnetError):
-    """Raised when so much waits to be learned that no more is taken just now.
+    """Raised when so much waits to be learned that no more is accepted at the moment.
 
     Args:
         message: What waits.
@@ -49,10 +49,10 @@ class ConfigurationError(StreamnetError, ValueError):
 
 
 class SampleError(ConfigurationError):
-    """Raised when one of the samples that were given can't be read.
+    """Raised when one of several samples can't be read.
 
     Args:
-        number: Which of them, from 0.
+        number: Its number, from 0.
         detail: What is wrong with it.
     """
 
@@ -66,7 +66,7 @@ class SampleError(ConfigurationError):
 
 
 class ConflictError(StreamnetError):
-    """Raised when a key or a name that was used before is used for something else."""
+    """Raised when a key or a name is reused for something else."""
 
 
 class DataError(StreamnetError):
@@ -78,7 +78,7 @@ class ReadError(DataError):
 
 
 class SchemaError(DataError):
-    """Raised when a source lacks a column that was asked for, or its columns make no sense."""
+    """Raised when a source lacks a required column, or its columns make no sense."""
 
 
 class TooManyRejectedError(DataError):
@@ -90,11 +90,11 @@ class ModelFileError(StreamnetError):
 
 
 class NoCandidateError(StreamnetError):
-    """Raised when an answer is asked for and no candidate is able to give a finite one."""
+    """Raised when no candidate has a finite prediction."""
 
 
 class NotReadyError(StreamnetError):
-    """Raised when an answer is asked for before there is a model that could give it."""
+    """Raised when a prediction is requested before there is a model."""
 
 
 class OutputError(StreamnetError):
@@ -110,10 +110,10 @@ class RefusedError(StreamnetError):
 
     Args:
         message: What the daemon says.
-        status: That of HTTP; 0 if there was no answer.
+        status: That of HTTP; 0 if there was no response.
         receipt: What was accepted before, of a stream of lines; see `streamnet.client.schemas`.
-        number: Which of the samples or labels is refused, from 0, where it is one of them.
-        detail: What is wrong with that one, where it is one of them.
+        number: Number of the refused sample or label, from 0, if it is one of several.
+        detail: What is wrong with that one.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ def ticks(labels: Any) -> list[str]:
     return [label.get_text() for label in labels]
 
 
-def test_rows_are_truths_columns_answers_and_cells_counts() -> None:
+def test_rows_are_true_labels_columns_predictions_and_cells_counts() -> None:
     axes = axes_of(confusion_figure(("R", "M"), CONFUSION))[0]
     assert ticks(axes.get_yticklabels()) == ticks(axes.get_xticklabels()) == ["R", "M"]
     cells = {text.get_position(): text.get_text() for text in axes.texts}
@@ -34,13 +34,13 @@ def test_rows_are_truths_columns_answers_and_cells_counts() -> None:
     assert top < bottom  # the first class stands at the top
 
 
-def test_missing_answers_have_a_column_of_their_own() -> None:
+def test_missing_predictions_have_their_own_column() -> None:
     axes = axes_of(confusion_figure(("R", "M"), [[1, 2, 3], [0, 0, 0]]))[0]
     assert ticks(axes.get_xticklabels()) == ["R", "M", "(none)"]
     assert axes.images[0].get_array().tolist() == [[1 / 6, 2 / 6, 3 / 6], [0, 0, 0]]
 
 
-def test_many_classes_have_colours_only() -> None:
+def test_many_classes_have_colors_only() -> None:
     labels = [f"class {i}" for i in range(31)]
     axes = axes_of(confusion_figure(labels, np.eye(31, 32)))[0]
     assert (len(axes.texts), len(axes.get_yticks())) == (0, 31)
@@ -80,17 +80,17 @@ def test_pyplot_which_opens_windows_is_never_imported() -> None:
     [
         (lambda: confusion_figure(("R",), CONFUSION), r"must have \(1, 2\)"),
         (lambda: confusion_figure((), np.zeros((0, 1))), "labels is empty"),
-        (lambda: residual_figure([1.0], [1.0, 2.0]), "answers has shape"),
+        (lambda: residual_figure([1.0], [1.0, 2.0]), "predictions has shape"),
         (lambda: residual_figure([1.0], [np.inf]), "no finite number"),
         (lambda: save_figure(residual_figure([1.0], [1.0]), "a.jpg"), r"must end in \.png or"),
     ],
 )
-def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:
+def test_invalid_settings_are_rejected(call: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         call()
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     figure = residual_figure([1.0], [1.0])
     with pytest.raises(StreamnetError, match="can't be written"):
         save_figure(figure, tmp_path / "nowhere" / "a.png")
@@ -122,8 +122,8 @@ def test_errors_too_large_for_a_number_are_left_out(tmp_path: Path) -> None:
     assert sum(bar.get_height() for bar in figure.axes[1].patches) == 2  # type: ignore[attr-defined]
 
 
-def test_what_is_no_number_is_not_drawn() -> None:
+def test_values_that_are_not_numbers_are_rejected() -> None:
     with pytest.raises(ConfigurationError, match=r"confusion is \[\[1\], \[2, 3\]\], but must be"):
         confusion_figure(["a", "b"], [[1], [2, 3]])
-    with pytest.raises(ConfigurationError, match=r"answers is \['a'\], but must be numbers"):
+    with pytest.raises(ConfigurationError, match=r"predictions is \['a'\], but must be numbers"):
         residual_figure([1.0], ["a"])

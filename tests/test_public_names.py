@@ -126,7 +126,7 @@ def test_all_names_exactly_what_is_public(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PACKAGES, ids=name_of)
-def test_every_public_name_can_be_had(path: Path) -> None:
+def test_every_public_name_can_be_imported(path: Path) -> None:
     module = importlib.import_module(name_of(path))
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
 

@@ -18,7 +18,7 @@ whole = st.integers(0, 2**64 - 1)
 
 
 @given(key=whole, part=whole)
-def test_the_compiled_mix_is_the_plain_one(key: int, part: int) -> None:
+def test_the_compiled_mix_equals_the_python_one(key: int, part: int) -> None:
     assert int(mix_key(np.uint64(key), np.uint64(part))) == naive.mix(key, part)
 
 
@@ -64,7 +64,7 @@ def test_a_seed_is_a_whole_number_of_64_bits_of_any_type(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, 1.0, "a", None, np.float64(3), np.int64(-1)])
-def test_what_is_no_seed_is_refused_with_its_value_and_the_rule(seed: Any) -> None:
+def test_an_invalid_seed_is_rejected_with_value_and_rule(seed: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         check_seed(seed)
     rule = "must be a whole number from 0 to 2**64 - 1"

@@ -41,7 +41,7 @@ def test_any_other_number_is_a_float(given: Any) -> None:
 
 
 @pytest.mark.parametrize("given", NONE)
-def test_what_is_no_number_is_refused_by_its_name(given: Any) -> None:
+def test_a_value_that_is_not_a_number_is_rejected_by_name(given: Any) -> None:
     for check in (check_integer, check_number):
         with pytest.raises(ConfigurationError, match=r"^rate is .*, but must be a "):
             check("rate", given)
@@ -54,7 +54,7 @@ def test_a_flag_is_true_or_false() -> None:
             check_bool("bias", given)
 
 
-def test_settings_are_freed_of_numpys_types_at_any_depth() -> None:
+def test_numpy_types_in_settings_are_converted_at_any_depth() -> None:
     given = {"a": np.float32(0.5), "b": {"c": {"d": np.int64(3), "e": np.bool_(False)}}, "f": "g"}
     given |= {"dtype": np.float64, "other": np.dtype("f4")}
     found = to_builtins(given)
@@ -73,7 +73,7 @@ def test_settings_are_freed_of_numpys_types_at_any_depth() -> None:
         {"rehearsal_tolerance": np.float64(0.25)},
     ],
 )
-def test_candidates_of_numpys_numbers_can_be_written(given: dict[str, Any]) -> None:
+def test_candidates_with_numpy_numbers_can_be_saved(given: dict[str, Any]) -> None:
     settings = CandidateSettings(**given)
     plain = json.loads(json.dumps(settings.as_dict()))
     assert CandidateSettings.from_dict(plain) == settings
@@ -95,7 +95,7 @@ def test_anything_else_becomes_contiguous_writable_and_of_the_type() -> None:
         np.testing.assert_array_equal(array, values)
 
 
-def test_what_the_type_cannot_hold_becomes_infinite_without_a_warning() -> None:
+def test_values_out_of_range_become_infinite_without_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert as_kernel_array([1e300, -1e39, 1.0], np.float32).tolist() == [np.inf, -np.inf, 1.0]

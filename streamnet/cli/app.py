@@ -19,92 +19,74 @@ DAMAGED = 78  # no state can be resumed from: restarting would not help
 class Command(NamedTuple):
     """A command, whose module is imported when it is called."""
 
-    name: str
-    function: str  # "module:name"
+    function: str  # "module:name" in streamnet.cli
     usage: str
     summary: str  # first sentence of the function's docstring
 
 
-COMMANDS = (
-    Command(
-        "replay",
-        "streamnet.cli.replay:replay",
+COMMANDS = {
+    "replay": Command(
+        "replay:replay",
         "[OPTIONS] FILE...",
         "Learn data files as a stream: every sample is predicted, scored, and only then learned.",
     ),
-    Command(
-        "train",
-        "streamnet.cli.train:train",
+    "train": Command(
+        "train:train",
         "[OPTIONS] FILE...",
         "Learn data files in epochs: many networks at once, the best of which are kept.",
     ),
-    Command(
-        "predict",
-        "streamnet.cli.models:predict",
+    "predict": Command(
+        "models:predict",
         "[OPTIONS] MODEL FILE...",
         "Predict every sample in files with a saved model; nothing is learned.",
     ),
-    Command(
-        "evaluate",
-        "streamnet.cli.models:evaluate",
+    "evaluate": Command(
+        "models:evaluate",
         "[OPTIONS] MODEL FILE...",
         "Score a saved model on labeled files; nothing is learned.",
     ),
-    Command(
-        "inspect",
-        "streamnet.cli.models:inspect",
-        "FILE",
-        "Show the content of a model file or a report.",
-    ),
-    Command(
-        "run",
-        "streamnet.cli.replay:run",
+    "inspect": Command("models:inspect", "FILE", "Show the content of a model file or a report."),
+    "run": Command(
+        "replay:run",
         "[OPTIONS] CONFIG",
         "Run a run file, resuming from its state directory if there is a state.",
     ),
-    Command(
-        "status",
-        "streamnet.cli.state:status",
+    "status": Command(
+        "state:status",
         "DIR",
         "Show the status of a state directory: position, generations, model and limits.",
     ),
-    Command(
-        "rollback",
-        "streamnet.cli.state:rollback",
+    "rollback": Command(
+        "state:rollback",
         "DIR GENERATION",
         "Make the next run resume from an earlier generation, under a new lineage.",
     ),
-    Command(
-        "dead-letters",
-        "streamnet.cli.state:dead_letters",
+    "dead-letters": Command(
+        "state:dead_letters",
         "list|show|replay DIR [NUMBER]",
         "List or show rejected records, or write them to a file so that they can be learned.",
     ),
-    Command(
-        "serve",
-        "streamnet.cli.serve:serve",
+    "serve": Command(
+        "serve:serve",
         "[OPTIONS] CONFIG",
         "Learn and predict over HTTP, with a live dashboard, until a signal arrives.",
     ),
-    Command(
-        "verify",
-        "streamnet.cli.state:verify",
+    "verify": Command(
+        "state:verify",
         "DIR [GENERATION]",
         "Learn the same files again, up to a generation, and compare every bit of the state.",
     ),
-    Command(
-        "export",
-        "streamnet.cli.models:export_model",
+    "export": Command(
+        "models:export_model",
         "MODEL --to FILE",
         "Write a model as a JSON file for gopher-neural and go-neural.",
     ),
-    Command(
-        "import",
-        "streamnet.cli.models:import_model",
+    "import": Command(
+        "models:import_model",
         "[OPTIONS] FILE --model FILE",
         "Convert a network of gopher-neural to a model that can predict and continue to learn.",
     ),
-)
+}
 
 
 def _unwrap(text: str | None) -> str:
@@ -131,12 +113,12 @@ app: App = App(
     print_error=False,
     suppress_keyboard_interrupt=False,
 )
-for _command in COMMANDS:
+for _name, _command in COMMANDS.items():
     app.command(
-        _command.function,
-        name=_command.name,
+        f"streamnet.cli.{_command.function}",
+        name=_name,
         help=_command.summary,
-        usage=f"Usage: streamnet {_command.name} {_command.usage}",
+        usage=f"Usage: streamnet {_name} {_command.usage}",
         help_epilogue="",
     )
 # Imported when it is used, since it imports the whole API.
@@ -203,7 +185,7 @@ def _call(arguments: list[str]) -> int:
     # Characters that a terminal can't show must not end a run.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
-    if arguments[:1] and arguments[0] in (command.name for command in COMMANDS):
+    if arguments and arguments[0] in COMMANDS:
         load_command(arguments[0])
     tokens = [STANDARD_INPUT if argument == "-" else argument for argument in arguments]
     code = app(tokens, console=Terminal(pipe_width=0))

@@ -17,9 +17,7 @@ PIPE_WIDTH = 100
 class Terminal(Console):
     r"""A console that prints text verbatim: no markup, no emoji names, no highlighting.
 
-    Args:
-        file: Where it writes; None is standard output.
-        pipe_width: Minimum width in columns of output that does not go to a terminal.
+    Output that does not go to a terminal is at least ``pipe_width`` columns wide.
 
     >>> import io
     >>> terminal = Terminal(io.StringIO())

@@ -142,7 +142,7 @@ class AutoEncoder:
             self._encoder = cast("Encoder", Broken("the auto-encoder", error))
             raise
 
-    # ---------------------------------------------------------------- answers
+    # ---------------------------------------------------------------- queries
 
     def encode(self, X: SamplesLike) -> NDArray[np.float32]:
         """Encode each sample, shape=(n, code).

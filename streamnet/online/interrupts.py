@@ -69,7 +69,7 @@ class Uninterrupted:
 class Broken:
     """Replaces an object whose change was interrupted; every access raises `StateError`.
 
-    >>> Broken("the estimator", TimeoutError("too slow")).answer
+    >>> Broken("the estimator", TimeoutError("too slow")).model
     Traceback (most recent call last):
         ...
     streamnet.errors.StateError: the estimator was interrupted while it learned, by

@@ -17,7 +17,7 @@ import numpy as np
 
 from streamnet.learning.contenders import BASELINES, SERVABLE
 from streamnet.learning.learner import Learner
-from streamnet.learning.serving import ChampionChange, RetiredCandidate
+from streamnet.learning.serving import ChampionChange
 from streamnet.metrics import ClassificationEvaluator, Horizon
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.networks.population import Member
@@ -63,16 +63,7 @@ def build_report(
     settings: dict[str, Any],
     threads: int,
 ) -> Report:
-    """Build the report of a run that has ended.
-
-    Args:
-        learner: What the run has learned.
-        target: Name of the target column.
-        rejected: Counts, see `Rejections.statistics`.
-        times: Duration of the run.
-        settings: Settings of the run, passed through.
-        threads: Number of threads that learned.
-    """
+    """Build the report of a run that has ended; ``rejected`` is of `Rejections.statistics`."""
     serving = learner.serving
     contenders = serving.contenders
     learned, seconds = learner.trainer.number, times.running
@@ -144,13 +135,7 @@ def build_status(learner: Learner) -> LearningStatus:
 
 
 def build_leader_board(learner: Learner, *, rows: int = 8, points: int = 60) -> LeaderBoard:
-    """Build what a person sees of a run that is learning.
-
-    Args:
-        learner: It may be learning meanwhile.
-        rows: Maximum number of candidates.
-        points: Maximum number of points of the curve.
-    """
+    """Build what a person sees of a run: at most ``rows`` candidates, ``points`` of the curve."""
     changes = list(learner.serving.changes)[-_MAX_SWITCHES:]
     return LeaderBoard(
         build_status(learner),
@@ -230,7 +215,7 @@ def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
         learner.evaluator.candidates.table(horizon)
         for horizon in (Horizon.OVERALL, Horizon.SLIDING, Horizon.FADING)
     )
-    reports = [
+    present = [
         CandidateReport(
             candidate=member.serial,
             settings=member.settings.as_dict(),
@@ -243,24 +228,23 @@ def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
         )
         for slot, member, loss in _rank(learner)
     ]
-    return reports + [_build_retired(retired) for retired in serving.retired]
+    replaced = [
+        CandidateReport(
+            candidate=retired.member.serial,
+            settings=retired.member.settings.as_dict(),
+            quarantined=retired.exploded,
+            born=retired.member.born,
+            scores={},
+            left=retired.number,
+        )
+        for retired in serving.retired
+    ]
+    return present + replaced
 
 
 def _select(table: dict[str, Any], slot: int) -> dict[str, float | None]:
     """The metrics of one candidate."""
     return nan_to_none({name: float(values[slot]) for name, values in table.items()})
-
-
-def _build_retired(retired: RetiredCandidate) -> CandidateReport:
-    member = retired.member
-    return CandidateReport(
-        candidate=member.serial,
-        settings=member.settings.as_dict(),
-        quarantined=retired.exploded,
-        born=member.born,
-        scores={},
-        left=retired.number,
-    )
 
 
 def _build_curve(learner: Learner) -> ErrorCurve:

@@ -120,12 +120,7 @@ class ErrorCurve(Struct, frozen=True):
         return History(MAIN_METRICS[task], self.samples, series, ordered)
 
     def resample(self, task: Task, points: int) -> list[float]:
-        """The main metric of what was served, over equal stretches of the stream.
-
-        Args:
-            task: What is learned.
-            points: Maximum number of values.
-        """
+        """The main metric of what was served, over at most ``points`` equal stretches."""
         if not self.samples:
             return []
         errors = [0.0, *(row[0] for row in self.summed_errors)]
@@ -195,11 +190,7 @@ class CandidateReport(Struct, frozen=True, kw_only=True):
         return CandidateSettings.from_dict(self.settings).describe()
 
     def as_leader_board_row(self, champion: int | None) -> LeaderBoardRow:
-        """Its row on the leader board.
-
-        Args:
-            champion: Which candidate is the champion.
-        """
+        """Its row on the leader board, where ``champion`` is the number of the champion."""
         replaced = self.left is not UNSET
         return LeaderBoardRow(
             self.candidate,
@@ -275,11 +266,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Report:
-        """The report that `as_dict` returned, also after it was read from a file.
-
-        Raises:
-            ConfigurationError: If a key is missing or has another type.
-        """
+        """The report that `as_dict` returned, also after it was read from a file."""
         try:
             return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
@@ -353,11 +340,8 @@ def build_confusion_matrix(counts: NDArray[np.float64], labels: list[str]) -> Co
     """Count samples by true label (row) and predicted label (column).
 
     With more than 30 labels, the 29 most frequent ones keep their order and the rest are counted
-    together as the last one. Samples without a prediction are in no column.
-
-    Args:
-        counts: Shape (labels, labels + 1), as returned by `ClassificationEvaluator.confusion`.
-        labels: Names of the labels, at least as many as there are rows.
+    together as the last one. Samples without a prediction, the last column of ``counts``,
+    shape=(labels, labels + 1), are in no column.
 
     >>> build_confusion_matrix(np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]]), ["a", "b"])
     Confusion(labels=['a', 'b'], matrix=[[3, 1], [0, 2]])
@@ -380,11 +364,7 @@ def build_residual_histogram(pairs: NDArray[np.float64]) -> Residuals:
     """Histogram of the residuals (prediction minus true value) in 25 bins of equal width.
 
     The edges are symmetric about 0 and span 98 % of the residuals; the outermost bins count
-    everything beyond them.
-
-    Args:
-        pairs: True values and predictions, finite, shape (n, 2), as returned by
-            `RegressionEvaluator.recent`.
+    everything beyond them. ``pairs`` are finite true values and predictions, shape=(n, 2).
 
     >>> pairs = [[1.0, 0.0], [2.0, 2.0], [3.0, 3.0], [0.0, 1.0]]
     >>> histogram = build_residual_histogram(np.array(pairs))

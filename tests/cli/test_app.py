@@ -275,8 +275,8 @@ def test_a_warning_about_a_file_is_printed_once(cli: Cli, command: str) -> None:
     assert outcome.complaint == "f.csv has no header: target 1 is column 'f1', counted from 0"
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_the_summary_of_a_command_is_the_first_sentence_of_its_help(command: Command) -> None:
     module, _, name = command.function.partition(":")
-    function = getattr(import_module(module), name)
+    function = getattr(import_module(f"streamnet.cli.{module}"), name)
     assert command.summary == function.__doc__.partition("\n")[0]

@@ -67,7 +67,7 @@ def test_no_file_that_is_read_is_overwritten(
 
 
 @needs_a_full_device
-def test_if_predictions_can_not_be_written_what_was_learned_is_kept(cli: Cli) -> None:
+def test_if_predictions_cannot_be_written_the_model_is_kept(cli: Cli) -> None:
     Path("answers.csv").symlink_to(FULL)
     path = write("good.csv", csv_text(rows(3000)))
     outcome = cli.replay(
@@ -121,7 +121,7 @@ def test_if_the_model_can_not_be_written_the_report_still_is(
         ),
     ],
 )
-def test_an_output_that_can_not_be_written_in_the_end_is_named_and_not_left_half_written(
+def test_an_output_that_cannot_be_written_is_named_and_not_left_half_written(
     cli: Cli,
     model: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -59,7 +59,7 @@ def test_json_lines_say_the_same_as_csv(cli: Cli, model: Path) -> None:
         assert one["position"] == int(other["position"])
 
 
-def test_the_target_need_not_be_there(cli: Cli, model: Path) -> None:
+def test_the_target_column_may_be_absent(cli: Cli, model: Path) -> None:
     whole = cli("predict", model, write("new.csv", csv_text(NEW)))
     assert cli("predict", model, write("new.csv", csv_text(without("label")))) == whole
 
@@ -114,7 +114,7 @@ def test_a_missing_target_is_reported_with_the_columns_of_the_file(cli: Cli, mod
     assert "but only 'number', 'other'." in outcome.complaint
 
 
-def test_a_model_of_numbered_columns_is_refused_where_they_have_names(cli: Cli) -> None:
+def test_a_model_of_numbered_columns_is_rejected_for_named_columns(cli: Cli) -> None:
     lines = "".join(f"{i % 2} 1:{i % 2} 2:{i % 3}\n" for i in range(300))
     replay(write("f.svm", lines), candidates=2).model.save("svm.json")
     assert cli("predict", "svm.json", "f.svm").code == 0

@@ -110,7 +110,7 @@ def test_predictions_as_json_lines_say_the_same_as_csv(cli: Cli) -> None:
         assert one["probabilities"] == json.loads(other["probabilities"])
 
 
-def test_every_format_gives_the_same_answers(cli: Cli) -> None:
+def test_every_format_gives_the_same_predictions(cli: Cli) -> None:
     samples = rows(300)
     files = {
         "a.csv": csv_text(samples).encode(),
@@ -216,7 +216,7 @@ def test_options_override_the_run_file(cli: Cli) -> None:
         assert report["settings"]["source"]["limit"] == learned
 
 
-def test_a_wrong_run_file_is_told_by_line(cli: Cli) -> None:
+def test_a_wrong_run_file_is_reported_with_its_line(cli: Cli) -> None:
     write("run.toml", '[source]\nfiles = "good.csv"\nlimitt = 3\n')
     outcome = cli("replay", good(), "--config", "run.toml")
     assert outcome.code == 2
@@ -229,7 +229,7 @@ def test_a_dropped_column_is_not_learned(cli: Cli) -> None:
     assert [field.name for field in Model.load("model.json").fields] == ["number"]
 
 
-def test_an_empty_field_is_missing_whatever_words_mean_missing_too(cli: Cli) -> None:
+def test_an_empty_field_is_missing_whatever_other_words_are(cli: Cli) -> None:
     lines = [f"{i % 7 if i % 2 else ('', 'none')[i // 2 % 2]},{i % 3}\n" for i in range(60)]
     path = write("gaps.csv", "".join(["number,label\n", *lines]))
     options = ("--task", "classification", "--kind", "number=number", "--missing", "none")
@@ -247,7 +247,7 @@ def test_the_advice_on_a_word_among_numbers_reads_it_as_missing_beside_the_other
     assert (report["learned"], report["rejected"]) == (60, 0)
 
 
-def test_a_kind_that_is_told_goes_before_what_is_found_out(cli: Cli) -> None:
+def test_a_given_kind_takes_precedence_over_the_inferred_one(cli: Cli) -> None:
     path = write("good.csv", csv_text({**row, "size": i * 0.5} for i, row in enumerate(rows(300))))
     for options, kind in (((), "number"), (("--kind", "number=category"), "category")):
         assert cli.replay(path, *options, "--model", "model.json").code == 0
@@ -255,7 +255,7 @@ def test_a_kind_that_is_told_goes_before_what_is_found_out(cli: Cli) -> None:
         assert kinds["number"] == kind
 
 
-def test_kinds_of_several_columns_are_told_by_repeating_the_option(cli: Cli) -> None:
+def test_kinds_of_several_columns_are_given_by_repeating_the_option(cli: Cli) -> None:
     options = ("--kind", "number=category", "--kind", "shade=text")
     assert cli.replay(good(), *options, "--model", "model.json").code == 0
     kinds = {field.name: str(field.kind) for field in Model.load("model.json").fields}
@@ -272,7 +272,7 @@ def test_candidates_are_those_asked_for(cli: Cli) -> None:
     }  # fmt: skip
 
 
-def test_a_target_with_one_value_only_is_learned_and_remarked_upon(cli: Cli) -> None:
+def test_a_target_with_a_single_value_is_learned_with_a_note(cli: Cli) -> None:
     write("one.csv", "x,label\n" + "".join(f"{i},always\n" for i in range(50)))
     outcome = cli(
         "replay", "one.csv", "--target", "label", "--candidates", 2, "--model", "model.json"
@@ -352,7 +352,7 @@ def test_ways_to_encode_reach_the_model(cli: Cli) -> None:
     assert (outcome.code, "--scaling" in outcome.complaint) == (2, True)
 
 
-def test_a_run_is_not_gone_on_with_another_encoder(cli: Cli) -> None:
+def test_a_run_cannot_resume_with_another_encoder(cli: Cli) -> None:
     options = ("--state", "state", "--resume")
     assert cli.replay(good(), "--limit", 100, *options).code == 0
     outcome = cli.replay(good(), "--limit", 200, "--scaling", "rank", *options)
@@ -361,7 +361,7 @@ def test_a_run_is_not_gone_on_with_another_encoder(cli: Cli) -> None:
     assert cli.replay(good(), "--limit", 200, *options).code == 0
 
 
-def test_a_run_goes_on_to_the_same_bits_however_columns_are_encoded(cli: Cli) -> None:
+def test_a_run_resumes_with_the_same_bits_however_columns_are_encoded(cli: Cli) -> None:
     options = ("--scaling", "robust", "--text", "auto", "--duplicates", "drop", "--resume")
     for limit in (100, 300):
         outputs = ("--state", "cut", "--model", "cut.json")
@@ -371,7 +371,7 @@ def test_a_run_goes_on_to_the_same_bits_however_columns_are_encoded(cli: Cli) ->
     assert Path("cut.json").read_bytes() == Path("whole.json").read_bytes()
 
 
-def test_a_run_file_whose_networks_are_for_labels_can_not_learn_numbers(cli: Cli) -> None:
+def test_networks_for_labels_in_a_run_file_cannot_learn_numbers(cli: Cli) -> None:
     Path("run.toml").write_text("[[population.candidate]]\nloss = 'cross_entropy'\n")
     arguments = "--target number --task regression --config run.toml"
     outcome = cli("replay", good(), *arguments.split())
@@ -387,7 +387,7 @@ def test_a_run_file_whose_networks_are_for_labels_can_not_learn_numbers(cli: Cli
         ("scalings = { shade = 'rank' }", "scalings names 'shade', but it is of kind category"),
     ],
 )
-def test_a_way_to_encode_a_column_that_can_not_be_is_refused(
+def test_an_impossible_encoding_of_a_column_is_rejected(
     cli: Cli, line: str, complaint: str
 ) -> None:
     Path("run.toml").write_text(f"[encoder]\n{line}\n")

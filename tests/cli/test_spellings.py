@@ -36,7 +36,7 @@ def write_truth_values(spelling: str) -> Path:
 
 
 @pytest.mark.parametrize("learned", ["True", "parquet"])
-def test_truth_values_are_predicted_alike_in_every_format(cli: Cli, learned: str) -> None:
+def test_boolean_labels_are_predicted_alike_in_every_format(cli: Cli, learned: str) -> None:
     replay(write_truth_values(learned), target="y", candidates=2, epochs=3).model.save("model.json")
     accuracies = []
     for spelling in TRUTH_SPELLINGS:
@@ -71,7 +71,7 @@ def write_whole_numbers(file: str) -> Path:
 
 
 @pytest.mark.parametrize("learned", ["whole.csv", "floats.csv", "floats.parquet"])
-def test_whole_numbers_are_predicted_alike_in_every_format(cli: Cli, learned: str) -> None:
+def test_integer_labels_are_predicted_alike_in_every_format(cli: Cli, learned: str) -> None:
     result = replay(
         write_whole_numbers(learned),
         target="y",

@@ -42,7 +42,7 @@ def taught(count: int = 4000, **given: Any) -> AutoEncoder:
     return AutoEncoder(**{"code": 6, "kinds": kinds, **given}).partial_fit(people(count))
 
 
-def test_one_by_one_or_as_many_gives_the_same_bits() -> None:
+def test_learning_one_by_one_or_in_blocks_gives_the_same_bits() -> None:
     rows = people(200)
     single, many = AutoEncoder(4, seed=2), AutoEncoder(4, seed=2)
     for row in rows:
@@ -77,7 +77,7 @@ def test_a_category_whose_values_are_hashed_is_absent() -> None:
     assert coder.reconstruct_one(rows[0]).keys() == {"x"}
 
 
-def test_what_is_always_missing_is_restored_as_missing() -> None:
+def test_an_always_missing_value_is_reconstructed_as_missing() -> None:
     rows: list[dict[str, Any]] = [{"x": 1.0, "job": "cook"}, {"x": 2.0, "job": "pilot"}]
     coder = AutoEncoder(2).partial_fit(rows + 500 * [{"x": None, "job": None}])
     assert coder.reconstruct_one({}) == {"x": None, "job": None}
@@ -97,7 +97,7 @@ def test_a_combination_that_breaks_the_rule_is_unusual_though_each_value_is_not(
     assert roc_auc_score(planted[1000:], scores[1000:]) > 0.8
 
 
-def test_what_is_asked_about_changes_nothing_and_may_be_of_any_shape() -> None:
+def test_queries_change_nothing_and_may_have_any_columns() -> None:
     coder = taught(300)
     before = flat(coder.export_state())
     strange: list[dict[str, Any]] = [{"age": 33.0, "unheard": 1}, {}, {"job": "astronaut"}]
@@ -110,7 +110,7 @@ def test_what_is_asked_about_changes_nothing_and_may_be_of_any_shape() -> None:
     assert AutoEncoder(3).score_and_learn([]).shape == (0,)
 
 
-def test_a_value_that_can_not_be_read_is_told_and_what_came_before_it_is_learned() -> None:
+def test_an_unreadable_value_is_reported_and_the_samples_before_it_are_learned() -> None:
     rows: list[dict[str, Any]] = [{"x": 1.0}, {"x": 2.0}, {"x": "much"}, {"x": 3.0}]
     coder, shorter = AutoEncoder(2), AutoEncoder(2)
     with pytest.raises(DataError, match="sample 2: column 'x'"):
@@ -126,7 +126,7 @@ def test_a_value_that_can_not_be_read_is_told_and_what_came_before_it_is_learned
 
 
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
-def test_a_saved_one_goes_on_to_the_same_bits(tmp_path: Path, suffix: str) -> None:
+def test_a_saved_auto_encoder_continues_with_the_same_bits(tmp_path: Path, suffix: str) -> None:
     rows = people(400)
     coder = AutoEncoder(4, hidden=[8], kinds={"note": streamnet.Kind.TEXT}, encoder={"clip": 4.0})
     coder.partial_fit(rows[:200])
@@ -138,7 +138,7 @@ def test_a_saved_one_goes_on_to_the_same_bits(tmp_path: Path, suffix: str) -> No
 
 
 @pytest.mark.parametrize("copied", [copy, deepcopy, lambda coder: loads(dumps(coder))])
-def test_a_copy_goes_on_by_itself_and_to_the_same_bits(copied: Callable[[Any], Any]) -> None:
+def test_a_copy_continues_independently_with_the_same_bits(copied: Callable[[Any], Any]) -> None:
     coder, rows = taught(200), people(100)
     other, codes = copied(coder), coder.encode(rows).tobytes()
     other.partial_fit(rows)
@@ -147,7 +147,7 @@ def test_a_copy_goes_on_by_itself_and_to_the_same_bits(copied: Callable[[Any], A
     assert coder.encode(rows).tobytes() == other.encode(rows).tobytes() != codes
 
 
-def test_what_is_no_auto_encoder_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_auto_encoder_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     classifier = streamnet.OnlineClassifier(FEW).partial_fit(samples(50), ["a", "b"] * 25)
     classifier.model().save(path)
@@ -163,7 +163,7 @@ def test_what_is_no_auto_encoder_is_refused(tmp_path: Path) -> None:
         taught(50).save(tmp_path / "coder.txt")
 
 
-def test_wrong_settings_are_told() -> None:
+def test_wrong_settings_are_reported() -> None:
     with pytest.raises(ConfigurationError, match="code is 0, but must be >= 1"):
         AutoEncoder(0)
     with pytest.raises(ConfigurationError, match="inputs is not a known setting of AutoEncoder"):
@@ -179,7 +179,7 @@ def test_wrong_settings_are_told() -> None:
 
 @pytest.mark.parametrize("use", ["add", "replace"])
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
-def test_a_model_with_an_auto_encoder_answers_alike_from_its_file(
+def test_a_model_with_an_auto_encoder_predicts_the_same_after_loading(
     tmp_path: Path, use: str, suffix: str
 ) -> None:
     rows = people(600)
@@ -199,14 +199,14 @@ def test_a_model_with_an_auto_encoder_answers_alike_from_its_file(
     assert estimator.outlier_score_one(strange) > max(3.0, scores[7])
 
 
-def test_without_one_nobody_scores_outliers() -> None:
+def test_without_an_auto_encoder_there_are_no_outlier_scores() -> None:
     estimator = streamnet.OnlineClassifier(FEW).partial_fit(samples(50), ["a", "b"] * 25)
     for ask in (estimator.outlier_score_one, estimator.model().outlier_scores):
         with pytest.raises(ConfigurationError, match="autoencoder is None, but must be given"):
             ask(samples(1)[0])
 
 
-def test_an_estimator_goes_on_from_its_state_and_its_seed_is_the_auto_encoders() -> None:
+def test_an_estimator_resumes_from_its_state_and_shares_its_seed_with_the_auto_encoder() -> None:
     rows, targets = people(300), [row["income"] for row in people(300)]
     settings: dict[str, Any] = {"encoder": {"autoencoder": {"code": 3}}}
     first = streamnet.OnlineRegressor(FEW, seed=4, **settings).partial_fit(rows, targets)
@@ -220,7 +220,7 @@ def test_an_estimator_goes_on_from_its_state_and_its_seed_is_the_auto_encoders()
     assert scores[0] != scores[1]
 
 
-def test_replay_goes_on_from_a_checkpoint_to_the_same_predictions(tmp_path: Path) -> None:
+def test_replay_resumes_from_a_checkpoint_with_the_same_predictions(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["age", "income", "job", "note"])
@@ -243,7 +243,9 @@ def test_replay_goes_on_from_a_checkpoint_to_the_same_predictions(tmp_path: Path
     assert np.isfinite([float(row["outlier"]) for row in rows]).all()
 
 
-def test_the_command_line_turns_it_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_enables_the_auto_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     call = Cli(capsys)
     path = tmp_path / "x.csv"
     path.write_text("x,y\n" + "".join(f"{i % 7},{'ab'[i % 2]}\n" for i in range(300)))
@@ -265,7 +267,7 @@ def test_a_run_file_states_the_rule_of_a_setting() -> None:
         parse("encoder.autoencoder.noise = 2.0")
 
 
-def test_a_sound_file_of_parts_that_contradict_each_other_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_contradictory_parts_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "coder.json"
     taught(50).save(path)
     whole = json.loads(path.read_text())

@@ -27,14 +27,14 @@ def test_the_users_own_labels_come_back(labels: tuple[Any, Any]) -> None:
     assert estimator.model().labels == tuple(str(name).lower() for name in labels)
 
 
-def test_labels_of_one_text_are_one_label_and_the_first_one_is_answered() -> None:
+def test_labels_with_the_same_text_are_one_label_and_the_first_is_predicted() -> None:
     estimator = classifier()
     for one in (1, "1", np.int64(1), " 1 "):
         estimator.learn_one({"x": 0.0}, one)
     assert estimator.classes_.tolist() == [1]
 
 
-def test_numpys_numbers_become_pythons() -> None:
+def test_numpy_numbers_become_python_numbers() -> None:
     estimator = classifier()
     estimator.learn_one({"x": np.float32(0.5), "n": np.int16(3)}, np.int64(4))
     assert type(estimator.predict_one({"x": 0.5})) is int
@@ -80,7 +80,7 @@ def test_labels_that_are_equal_are_one_label(first: Any, many: bool) -> None:
         ([" 2", 2.0, "2", "-", "1_0", 10], ("2", "-", "1_0", "10")),
     ],
 )
-def test_one_by_one_or_as_many_the_same_labels_are_equal(
+def test_the_same_labels_are_equal_one_by_one_and_in_blocks(
     targets: list[Any], texts: tuple[str, ...]
 ) -> None:
     """What the user gave is not what the encoder calls it, nor always what comes back."""
@@ -93,14 +93,14 @@ def test_one_by_one_or_as_many_the_same_labels_are_equal(
     assert many.model().labels == texts
 
 
-def test_who_goes_on_from_a_model_meets_its_labels_as_numbers_of_any_type() -> None:
+def test_labels_of_a_start_model_match_numbers_of_any_type() -> None:
     taught = classifier().partial_fit([{"x": 0.0}, {"x": 1.0}] * 20, [0, 1] * 20)
     estimator = OnlineClassifier(seed=1, start=taught.model())
     estimator.partial_fit([{"x": 0.0}, {"x": 1.0}, {"x": 1.0}], [0.0, 1.0, True])
     assert estimator.classes_.tolist() == ["0", "1"]
 
 
-def test_a_label_may_come_up_at_any_time_in_the_middle_of_a_block() -> None:
+def test_a_new_label_may_appear_in_the_middle_of_a_block() -> None:
     estimator = classifier()
     estimator.partial_fit([{"x": i} for i in range(50)], ["a"] * 20 + ["b"] * 20 + ["c"] * 10)
     assert estimator.classes_.tolist() == ["a", "b", "c"]
@@ -108,7 +108,7 @@ def test_a_label_may_come_up_at_any_time_in_the_middle_of_a_block() -> None:
     assert estimator.predict_proba([{"x": 1}]).sum() == pytest.approx(1.0)
 
 
-def test_a_label_too_many_is_refused() -> None:
+def test_a_label_beyond_the_maximum_is_rejected() -> None:
     estimator = classifier(encoder={"max_classes": 2})
     estimator.partial_fit([{"x": 0}, {"x": 1}], ["a", "b"])
     with pytest.raises(DataError, match="max_classes"):
@@ -119,7 +119,7 @@ def test_a_label_too_many_is_refused() -> None:
 @pytest.mark.parametrize(
     ("labels", "good"), [("abcabb", 2), ("ababab", 6), ("aaabbc", 5), ("abc", 2), ("abbbbca", 5)]
 )
-def test_many_samples_are_learned_up_to_a_label_too_many_as_one_by_one(
+def test_many_samples_are_learned_up_to_the_maximum_of_labels_as_one_by_one(
     labels: str, good: int
 ) -> None:
     many, single = (classifier(encoder={"max_classes": 2}) for _ in range(2))
@@ -137,7 +137,9 @@ def test_many_samples_are_learned_up_to_a_label_too_many_as_one_by_one(
 
 
 @pytest.mark.parametrize(("wrong", "message"), [(3, "sample 2: label"), (1, "sample 1: column")])
-def test_of_a_label_too_many_and_a_wrong_value_the_first_is_told(wrong: int, message: str) -> None:
+def test_the_first_of_an_extra_label_and_a_wrong_value_is_reported(
+    wrong: int, message: str
+) -> None:
     estimator = classifier(encoder={"max_classes": 2})
     rows: list[dict[str, Any]] = [{"x": i} for i in range(4)]
     rows[wrong] = {"x": "many"}
@@ -146,7 +148,7 @@ def test_of_a_label_too_many_and_a_wrong_value_the_first_is_told(wrong: int, mes
     assert estimator.export_state()["learner"]["trainer"]["number"] == min(wrong, 2)
 
 
-def test_a_label_of_half_a_character_is_learned_and_answered() -> None:
+def test_a_label_with_a_lone_surrogate_is_learned_and_predicted() -> None:
     half, printed = "\ud83d", "\\ud83d"
     estimator = classifier()
     for i in range(200):
@@ -159,7 +161,7 @@ def test_a_label_of_half_a_character_is_learned_and_answered() -> None:
 
 
 @pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
-def test_a_time_as_a_label_is_answered_as_the_model_calls_it(unit: str) -> None:
+def test_a_time_as_a_label_is_predicted_as_its_text(unit: str) -> None:
     days = np.array(["2024-01-01", "2024-06-02"], f"M8[{unit}]")
     many = classifier().partial_fit([{"x": 0}, {"x": 1}], days)
     single = classifier()
@@ -169,7 +171,7 @@ def test_a_time_as_a_label_is_answered_as_the_model_calls_it(unit: str) -> None:
         assert estimator.classes_.tolist() == list(estimator.model().labels) == list(map(str, days))
 
 
-def test_large_whole_numbers_are_labels_as_they_are() -> None:
+def test_large_integers_are_exact_labels() -> None:
     """No type of numpy holds 2**64 - 1 beside 5, but float64, in which two of them are equal."""
     labels = [2**64 - 1, 2**64 - 2, 5]
     rows = [{"x": i} for i in range(3)]

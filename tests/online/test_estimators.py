@@ -39,7 +39,7 @@ from tests.online.estimators import (
 # -------------------------------------------------------------- scikit-learn's way
 
 
-def test_it_is_used_like_an_estimator_of_scikit_learn_and_learns_as_well() -> None:
+def test_it_works_like_a_scikit_learn_estimator_and_learns_as_well() -> None:
     random = np.random.default_rng(1)
     X = random.normal(size=(3000, 6)) * [1, 10, 0.1, 5, 1, 1] + 3
     y = (X[:, 0] + X[:, 1] / 10 - X[:, 3] / 5 > 3).astype(int)
@@ -60,13 +60,13 @@ def test_it_is_used_like_an_estimator_of_scikit_learn_and_learns_as_well() -> No
     assert (np.array(ours.classes_)[shares.argmax(axis=1)] == guesses).all()
 
 
-def test_many_more_samples_than_a_block_are_answered_like_each_alone() -> None:
+def test_more_samples_than_a_block_are_predicted_like_each_alone() -> None:
     estimator, rows = taught(), samples(3000, seed=9)
     assert estimator.predict(rows).tolist() == [estimator.predict([row])[0] for row in rows]
 
 
 @pytest.mark.parametrize(("make", "target"), KINDS)
-def test_one_sample_is_the_next_of_the_stream_and_many_come_from_anywhere(
+def test_a_single_sample_is_predicted_as_the_next_one_and_many_as_from_anywhere(
     make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
 ) -> None:
     estimator, rows = make(), samples(400)
@@ -82,7 +82,7 @@ def test_one_sample_is_the_next_of_the_stream_and_many_come_from_anywhere(
     assert served.answers[0, ...].tolist() == pytest.approx(full.tolist(), rel=0.05, abs=0.05)
 
 
-def test_only_the_next_sample_is_answered_by_what_the_last_labels_tell() -> None:
+def test_only_the_next_sample_is_predicted_from_the_last_labels() -> None:
     # Nothing but the label before tells the next one.
     estimator = OnlineClassifier([FEW[0], replace(FEW[0], lags=True)], seed=3)
     right = 0
@@ -94,7 +94,7 @@ def test_only_the_next_sample_is_answered_by_what_the_last_labels_tell() -> None
     assert max(estimator.predict_proba([{"x": 0.0}])[0]) < 0.6
 
 
-def test_a_wide_matrix_is_learned_where_so_many_features_may_come() -> None:
+def test_a_wide_matrix_is_learned_if_the_limit_allows_it() -> None:
     X, y = np.random.default_rng(1).random((30, 5000)), np.arange(30) % 2
     with pytest.raises(DataError, match=r"there may be 4096 \(most_fields\)"):
         OnlineClassifier(FEW).partial_fit(X, y)
@@ -110,7 +110,7 @@ def test_a_wide_matrix_is_learned_where_so_many_features_may_come() -> None:
 # ------------------------------------------------------------ before, new, absent
 
 
-def test_before_the_first_sample_there_is_nothing_to_answer() -> None:
+def test_before_the_first_sample_there_is_no_prediction() -> None:
     names, values = classifier(), regressor()
     assert names.predict_one({"x": 1}) is None
     assert names.predict_proba_one({"x": 1}) == {}
@@ -122,14 +122,14 @@ def test_before_the_first_sample_there_is_nothing_to_answer() -> None:
         names.model()
 
 
-def test_no_samples_are_no_answers() -> None:
+def test_no_samples_give_no_predictions() -> None:
     estimator = taught()
     assert estimator.predict([]).shape == (0,)
     assert estimator.predict_proba([]).shape == (0, 2)
     assert estimator.partial_fit([], []) is estimator
 
 
-def test_features_may_come_later_and_count_then() -> None:
+def test_features_may_appear_later_and_count_from_then_on() -> None:
     estimator = classifier()
     bits = np.random.default_rng(1).integers(0, 2, 600).tolist()  # nothing else tells the label
     for i, bit in enumerate(bits[:300]):
@@ -158,7 +158,7 @@ def test_a_feature_may_have_any_name() -> None:
     assert estimator.predict_one({"target": 0, "y": 0, "": 1}) == 0
 
 
-def test_the_kind_of_a_feature_can_be_told() -> None:
+def test_the_kind_of_a_feature_can_be_given() -> None:
     estimator = OnlineClassifier(FEW, kinds={"code": Kind.CATEGORY})
     estimator.learn_one({"code": 17, "x": 1}, "a")
     estimator.learn_one({"code": "B2", "x": 2}, "b")
@@ -182,7 +182,7 @@ def test_the_kind_of_a_feature_can_be_told() -> None:
         ([1.0], "yes", "the sample is not a mapping"),
     ],
 )
-def test_a_wrong_value_is_told_and_changes_nothing(x: Any, y: Any, message: str) -> None:
+def test_a_wrong_value_is_reported_and_changes_nothing(x: Any, y: Any, message: str) -> None:
     wrong, right = taught(), taught()
     with pytest.raises(DataError) as caught:
         wrong.learn_one(x, y)
@@ -194,7 +194,7 @@ def test_a_wrong_value_is_told_and_changes_nothing(x: Any, y: Any, message: str)
     assert wrong.classes_.tolist() == right.classes_.tolist()
 
 
-def test_of_several_samples_those_before_a_wrong_one_are_learned() -> None:
+def test_samples_before_a_wrong_one_are_learned() -> None:
     rows = samples(30)
     targets: list[Any] = [label(row) for row in rows]
     targets[20] = None
@@ -207,7 +207,7 @@ def test_of_several_samples_those_before_a_wrong_one_are_learned() -> None:
     assert broken.classes_.tolist() == short.classes_.tolist()
 
 
-def test_a_wrong_value_is_told_when_it_is_asked_about() -> None:
+def test_a_wrong_value_is_reported_when_predicting() -> None:
     estimator = taught()
     with pytest.raises(DataError, match="column 'x' has 'many'"):
         estimator.predict_one({"x": "many"})
@@ -218,7 +218,7 @@ def test_a_wrong_value_is_told_when_it_is_asked_about() -> None:
         estimator.predict_one(not_a_sample)
 
 
-def test_a_wrong_setting_is_told() -> None:
+def test_a_wrong_setting_is_reported() -> None:
     with pytest.raises(ConfigurationError, match="fading is 2"):
         OnlineClassifier(fading=2.0)
     with pytest.raises(ConfigurationError):
@@ -228,7 +228,7 @@ def test_a_wrong_setting_is_told() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "a", None])
-def test_a_wrong_seed_is_told_before_anything_is_learned(seed: Any) -> None:
+def test_a_wrong_seed_is_reported_before_anything_is_learned(seed: Any) -> None:
     makers: list[Callable[..., object]] = [
         OnlineClassifier,
         OnlineRegressor,
@@ -287,7 +287,7 @@ def test_a_number_as_a_target_may_be_whole_or_a_text() -> None:
 # -------------------------------------------------------------- explosions, models
 
 
-def test_exploded_networks_never_answer() -> None:
+def test_exploded_networks_never_predict() -> None:
     wild = CandidateSettings(hidden=(8,), activation="relu", optimizer="sgd", learning_rate=1e30)
     names, values = OnlineClassifier([wild]), OnlineRegressor([wild], seed=1)
     for i in range(300):
@@ -299,7 +299,7 @@ def test_exploded_networks_never_answer() -> None:
     assert set(names.predict([{"x": 1.0}]).tolist()) <= {0, 1, None}
 
 
-def test_a_model_answers_like_the_estimator_it_was_taken_from(tmp_path: Any) -> None:
+def test_a_model_predicts_like_the_estimator_it_was_built_from(tmp_path: Any) -> None:
     estimator, rows = taught(), samples(100, seed=4)
     estimator.model().save(tmp_path / "model.json")
     model = Model.load(tmp_path / "model.json")
@@ -308,7 +308,7 @@ def test_a_model_answers_like_the_estimator_it_was_taken_from(tmp_path: Any) -> 
     assert model.predict_proba(rows) == pytest.approx(estimator.predict_proba(rows), rel=1e-12)
 
 
-def test_it_tells_how_good_its_answers_were() -> None:
+def test_it_reports_the_metrics_of_its_predictions() -> None:
     estimator = classifier()
     right = 0
     for row in samples(1500):
@@ -406,7 +406,7 @@ def test_a_regressor_learns_again_after_extreme_inputs(make: Make) -> None:
     assert np.mean(errors[-250:]) < 0.5 * np.mean(np.abs(targets - targets.mean()))
 
 
-def test_targets_of_any_size_leave_every_network_sound() -> None:
+def test_targets_of_any_size_leave_every_network_finite() -> None:
     rng = np.random.default_rng(5)
     regressor = OnlineRegressor(seed=2)
     values = numbers(HOSTILE, 6)

@@ -34,7 +34,7 @@ def test_one_by_one_and_in_blocks_give_the_same_bits(
     assert one.predict(rows[:50]).tolist() == many.predict(rows[:50]).tolist()
 
 
-def test_asking_in_between_changes_nothing() -> None:
+def test_predicting_in_between_changes_nothing() -> None:
     asked, left_alone = classifier(), classifier()
     for row in samples(1100):
         asked.predict_one(row)
@@ -46,7 +46,7 @@ def test_asking_in_between_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("make", "target"), KINDS)
-def test_a_state_taken_anywhere_goes_on_to_the_bit(
+def test_a_state_exported_anywhere_continues_with_the_same_bits(
     make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
 ) -> None:
     rows = samples(2500)
@@ -64,7 +64,7 @@ def test_a_state_taken_anywhere_goes_on_to_the_bit(
 
 
 @pytest.mark.parametrize(("make", "target"), KINDS)
-def test_a_state_that_is_damaged_is_told_and_leaves_nothing_half_restored(
+def test_a_damaged_state_is_reported_and_leaves_nothing_half_restored(
     make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
 ) -> None:
     estimator = make()
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_and_another_one_does_not() -> None:
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
 @pytest.mark.parametrize(("make", "target"), KINDS)
-def test_a_copied_or_pickled_estimator_goes_on_to_the_same_bits(
+def test_a_copied_or_pickled_estimator_continues_with_the_same_bits(
     make: Callable[[], Estimator],
     target: Callable[[dict[str, Any]], Any],
     copied: Callable[[Estimator], Estimator],
@@ -123,7 +123,7 @@ def test_a_copied_or_pickled_estimator_goes_on_to_the_same_bits(
     assert flat(one.export_state()) == flat(other.export_state())
 
 
-def test_what_was_given_may_be_used_up_or_changed_afterwards() -> None:
+def test_arguments_may_be_iterators_or_changed_afterwards() -> None:
     rows = samples(50)
     targets = [label(row) for row in rows]
     few = FEW.copy()

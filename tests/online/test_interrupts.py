@@ -55,7 +55,7 @@ def interrupted_at_call(
 
 
 @pytest.mark.parametrize("at", range(3, 400, 23))
-def test_who_presses_ctrl_c_while_a_sample_is_learned_goes_on_to_the_same_bits(at: int) -> None:
+def test_ctrl_c_while_a_sample_is_learned_does_not_change_any_bit(at: int) -> None:
     # The first sample of a new label makes the most room; other calls lead into later samples.
     start = LABELS.index("label 5")
     estimator = learned(OnlineClassifier(FEW, seed=1), 0, start)
@@ -67,7 +67,7 @@ def test_who_presses_ctrl_c_while_a_sample_is_learned_goes_on_to_the_same_bits(a
     assert pickle.dumps(estimator.export_state()) == pickle.dumps(whole.export_state())
 
 
-def test_samples_in_one_call_are_learned_up_to_a_block_s_end() -> None:
+def test_an_interrupted_call_learns_up_to_the_end_of_a_block() -> None:
     estimator = OnlineClassifier(FEW, seed=1)
     with pytest.raises(KeyboardInterrupt), interrupted_at_call(40, signal.SIGINT, "_learn"):
         estimator.partial_fit(ROWS * 10, LABELS * 10)
@@ -77,7 +77,7 @@ def test_samples_in_one_call_are_learned_up_to_a_block_s_end() -> None:
     assert estimator.predict_proba(ROWS).tolist() == whole.predict_proba(ROWS).tolist()
 
 
-def test_an_auto_encoder_is_left_whole_too() -> None:
+def test_an_interrupted_auto_encoder_stays_consistent() -> None:
     coder, whole = AutoEncoder(seed=1), AutoEncoder(seed=1).partial_fit(ROWS)
     with pytest.raises(KeyboardInterrupt), interrupted_at_call(30, signal.SIGINT, "blocks"):
         coder.partial_fit(ROWS)
@@ -99,7 +99,7 @@ def broken_off_at_call(wanted: int, within: str) -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_what_another_exception_broke_off_says_so_and_is_used_no_more() -> None:
+def test_an_estimator_broken_by_another_exception_says_so_and_is_unusable() -> None:
     estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
     with broken_off_at_call(30, "learn_one"):
         learned(estimator, 50, 60)
@@ -116,7 +116,7 @@ def test_what_another_exception_broke_off_says_so_and_is_used_no_more() -> None:
             use()
 
 
-def test_an_auto_encoder_that_another_exception_broke_off_says_so_too(tmp_path: Path) -> None:
+def test_an_auto_encoder_broken_by_another_exception_says_so(tmp_path: Path) -> None:
     coder = AutoEncoder(seed=1).partial_fit(ROWS[:50])
     with broken_off_at_call(30, "learn_one"):
         coder.learn_one(ROWS[50])
@@ -134,7 +134,7 @@ def test_an_auto_encoder_that_another_exception_broke_off_says_so_too(tmp_path: 
             use()
 
 
-def test_a_handler_of_the_program_s_own_is_called_behind_the_block() -> None:
+def test_a_custom_handler_is_called_after_the_block() -> None:
     came: list[str] = []
     before = signal.signal(signal.SIGINT, lambda *_: came.append("handled"))
     try:
@@ -148,7 +148,7 @@ def test_a_handler_of_the_program_s_own_is_called_behind_the_block() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_is_ignored_stays_so_and_other_threads_touch_no_handler() -> None:
+def test_an_ignored_signal_stays_ignored_and_other_threads_touch_no_handler() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Uninterrupted():
@@ -167,7 +167,7 @@ def test_what_is_ignored_stays_so_and_other_threads_touch_no_handler() -> None:
     assert seen == [before]
 
 
-def test_a_handler_that_an_exception_left_behind_is_found_out_by_the_next_block() -> None:
+def test_a_handler_left_behind_by_an_exception_is_replaced_by_the_next_block() -> None:
     before = signal.getsignal(signal.SIGINT)
     left = Uninterrupted()
     left.__enter__()  # and its end is never reached
@@ -180,7 +180,7 @@ def test_a_handler_that_an_exception_left_behind_is_found_out_by_the_next_block(
 
 
 @pytest.mark.parametrize("at", range(0, 60, 7))
-def test_who_presses_ctrl_c_while_it_is_asked_for_scores_goes_on_to_the_same_bits(at: int) -> None:
+def test_ctrl_c_while_scores_are_read_does_not_change_any_bit(at: int) -> None:
     estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
     with suppress(KeyboardInterrupt), interrupted_at_call(at, signal.SIGINT, "served"):
         assert estimator.served
@@ -189,7 +189,7 @@ def test_who_presses_ctrl_c_while_it_is_asked_for_scores_goes_on_to_the_same_bit
     assert pickle.dumps(estimator.export_state()) == pickle.dumps(whole.export_state())
 
 
-def test_an_exception_while_it_is_asked_for_scores_leaves_an_estimator_that_says_so() -> None:
+def test_an_exception_while_scores_are_read_breaks_the_estimator_which_says_so() -> None:
     estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
     with broken_off_at_call(3, "pop_all"):
         assert estimator.served
@@ -201,6 +201,6 @@ def test_an_exception_while_it_is_asked_for_scores_leaves_an_estimator_that_says
 @pytest.mark.parametrize(
     "again", [copy.copy, copy.deepcopy, lambda broken: pickle.loads(pickle.dumps(broken))]
 )
-def test_a_copy_says_so_too(again: Callable[[Broken], Any]) -> None:
+def test_a_copy_of_a_broken_estimator_raises_the_same_error(again: Callable[[Broken], Any]) -> None:
     with pytest.raises(StateError, match=r"the estimator was interrupted .* by TimeoutError"):
         again(Broken("the estimator", TimeoutError("too slow"))).answer()

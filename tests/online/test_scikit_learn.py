@@ -32,7 +32,7 @@ FOLDS = KFold(3)
 
 
 @pytest.mark.parametrize("scoring", [None, "neg_log_loss", "roc_auc_ovr", "f1_macro"])
-def test_cross_validation_scores_each_fold_as_one_does_by_hand(scoring: str | None) -> None:
+def test_cross_validation_scores_each_fold_as_a_manual_loop_does(scoring: str | None) -> None:
     found = cross_val_score(OnlineClassifier(FEW), X, NAMES, scoring=scoring, cv=FOLDS)
     assert found.shape == (3,)
     # Better than by chance: of accuracy and of F1 a third, of the area half.
@@ -70,7 +70,7 @@ def test_it_is_the_last_step_of_a_pipeline() -> None:
 
 
 @pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor])
-def test_who_was_only_told_what_can_t_be_learned_has_learned_nothing(kind: type[Any]) -> None:
+def test_an_estimator_that_rejected_all_samples_is_not_fitted(kind: type[Any]) -> None:
     estimator = kind(FEW)
     with pytest.raises(DataError, match="x"):
         estimator.learn_one({"x": [1]}, 1)
@@ -79,7 +79,7 @@ def test_who_was_only_told_what_can_t_be_learned_has_learned_nothing(kind: type[
 
 
 @pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor])
-def test_what_it_is_and_whether_it_has_learned_is_told(kind: type[Any]) -> None:
+def test_estimator_type_and_fitted_state_are_reported(kind: type[Any]) -> None:
     estimator = kind(FEW)
     assert (is_classifier(estimator), is_regressor(estimator)) == (
         kind is OnlineClassifier,
@@ -144,7 +144,7 @@ def test_settings_that_break_a_rule_change_nothing(wrong: dict[str, Any]) -> Non
 # ------------------------------------------------------------------ fit, score
 
 
-def test_a_fit_forgets_all_knows_all_labels_and_learns_in_an_order_of_the_seed() -> None:
+def test_fit_resets_knows_all_labels_and_shuffles_by_the_seed() -> None:
     estimator = OnlineClassifier(FEW, seed=2).partial_fit(X[:100], ["z"] * 100)
     assert estimator.fit(X, NAMES) is estimator
     assert estimator.classes_.tolist() == ["a", "b", "c"]
@@ -160,7 +160,7 @@ def test_samples_sorted_by_their_label_are_fitted_as_well_as_others() -> None:
     assert OnlineClassifier(seed=1).fit(flowers, kinds).score(flowers, kinds) > 0.9
 
 
-def test_what_can_t_be_fitted_is_refused_before_anything_is_forgotten() -> None:
+def test_invalid_data_are_rejected_before_fit_resets_anything() -> None:
     estimator = OnlineClassifier(FEW).fit(X, y)
     before = flat(estimator.export_state())
     with pytest.raises(DataError, match="600 samples, but y has 599"):
@@ -195,7 +195,7 @@ def test_classes_are_known_before_their_samples_and_others_may_come() -> None:
     assert flat(again.export_state()) == flat(estimator.export_state())
 
 
-def test_new_classes_can_t_be_told_once_samples_were_learned() -> None:
+def test_new_classes_cannot_be_declared_once_samples_were_learned() -> None:
     estimator = OnlineClassifier(FEW).partial_fit(X, NAMES)
     before = flat(estimator.export_state())
     with pytest.raises(ConfigurationError, match="classes has 'new', but must have no new label"):
@@ -205,7 +205,7 @@ def test_new_classes_can_t_be_told_once_samples_were_learned() -> None:
     assert estimator.classes_.tolist() == ["c", "b", "a"]
 
 
-def test_a_fit_goes_on_from_a_model_with_its_labels_first() -> None:
+def test_fit_continues_from_a_model_with_its_labels_first() -> None:
     start = OnlineClassifier(FEW).partial_fit(X, NAMES).model()
     estimator = OnlineClassifier(start=start)
     with pytest.raises(DataError, match="f0"):
@@ -216,9 +216,7 @@ def test_a_fit_goes_on_from_a_model_with_its_labels_first() -> None:
     assert set(estimator.predict(X)) == {"other"}
 
 
-def test_a_fit_that_is_broken_off_leaves_nothing_that_answers_wrongly(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_interrupted_fit_leaves_no_wrong_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     estimator = OnlineClassifier(FEW).fit(X, NAMES)
     with monkeypatch.context() as patch:
         patch.setattr("streamnet.online.base.RowReader", None)  # as a signal may break in
@@ -244,7 +242,7 @@ def test_classes_that_are_numbers_are_the_labels_that_equal_them() -> None:
         (["a", "b", "c"], 2, r"classes\[2\] can't be a label: .*all 2 classes"),
     ],
 )
-def test_classes_that_can_t_be_labels_are_refused_and_none_is_known(
+def test_classes_that_cannot_be_labels_are_rejected_and_none_is_known(
     classes: list[Any], most: int, message: str
 ) -> None:
     estimator = OnlineClassifier(FEW, encoder={"max_classes": most})
@@ -266,7 +264,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor])
-def test_nothing_can_t_be_scored_and_neither_can_what_is_no_target(kind: type[Any]) -> None:
+def test_no_samples_and_invalid_targets_cannot_be_scored(kind: type[Any]) -> None:
     estimator = kind(FEW)
     with pytest.raises(DataError, match="X has no samples"):
         estimator.score([], [])

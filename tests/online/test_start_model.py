@@ -41,7 +41,7 @@ def samples(X: list[list[float]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("serve", ["champion", "ensemble"])
-def test_sample_by_sample_a_number_is_learned_as_gopher_neural_did(serve: Any) -> None:
+def test_a_number_is_learned_sample_by_sample_as_by_gopher_neural(serve: Any) -> None:
     numbers = gopher.golden()
     X, Y = gopher.stream(8, 1, numbers["steps"])
     regressor = OnlineRegressor(start=like_gopher(8, 16, 1), serve=serve)
@@ -62,7 +62,7 @@ def test_sample_by_sample_a_number_is_learned_as_gopher_neural_did(serve: Any) -
 
 
 @pytest.mark.parametrize("sizes", [(20, 20, 2), (54, 100, 7)])
-def test_in_blocks_labels_are_learned_as_the_plain_reference(sizes: tuple[int, ...]) -> None:
+def test_labels_in_blocks_are_learned_as_by_the_naive_reference(sizes: tuple[int, ...]) -> None:
     X, Y = gopher.stream(sizes[0], sizes[-1], 1000 if sizes[1] < 50 else 60)
     reference = gopher.Gopher(gopher.start_weights(*sizes))
     for x, y in zip(X, Y, strict=True):
@@ -72,7 +72,7 @@ def test_in_blocks_labels_are_learned_as_the_plain_reference(sizes: tuple[int, .
     check(classifier.model(), reference.weights)
 
 
-def test_it_answers_as_the_model_before_anything_was_learned() -> None:
+def test_an_estimator_predicts_like_its_start_model_before_it_learns() -> None:
     X, _ = gopher.stream(8, 1, 20)
     for serve in ("champion", "ensemble"):
         start = like_gopher(8, 16, 1)
@@ -89,7 +89,7 @@ def test_it_answers_as_the_model_before_anything_was_learned() -> None:
 
 
 @pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor])
-def test_networks_go_on_answering_together_as_they_did(kind: Any) -> None:
+def test_networks_of_a_start_model_continue_to_predict_together(kind: Any) -> None:
     """Not as if each was as good as any other, which it takes hundreds of samples to find out."""
     random = np.random.default_rng(3)
     X = random.normal(size=(1500, 3))
@@ -108,7 +108,7 @@ def test_networks_go_on_answering_together_as_they_did(kind: Any) -> None:
     np.testing.assert_allclose(second.model().outputs(rows), start.outputs(rows), rtol=1e-9)
 
 
-def test_any_model_is_learned_on_with_its_encoder_columns_and_labels() -> None:
+def test_any_model_continues_to_learn_with_its_encoder_columns_and_labels() -> None:
     def rows(n: int) -> list[dict[str, Any]]:
         return [{"x": 0.1 * (i % 10), "job": ["cook", "smith"][i % 2]} for i in range(n)]
 
@@ -126,7 +126,7 @@ def test_any_model_is_learned_on_with_its_encoder_columns_and_labels() -> None:
     assert start.predict({"x": 0.3, "job": "smith"}).tolist() == ["no"], "the start stays as it is"
 
 
-def test_truth_values_and_whole_numbers_are_learned_as_the_start_spells_them() -> None:
+def test_booleans_and_integers_are_learned_as_the_start_model_spells_them() -> None:
     def rows(*words: Any) -> list[dict[str, Any]]:
         return [{"x": 0.1 * (i % 10), "b": words[i % 2]} for i in range(200)]
 
@@ -144,7 +144,7 @@ def test_truth_values_and_whole_numbers_are_learned_as_the_start_spells_them() -
     assert one.classes_.tolist() == ["False", "True", "maybe"]
 
 
-def test_going_on_is_the_same_however_it_is_cut_and_restored() -> None:
+def test_continuing_gives_the_same_bits_however_it_is_cut_and_restored() -> None:
     X, Y = gopher.stream(8, 1, 1500)
     targets = [y for (y,) in Y]
     one, other = (OnlineRegressor(start=like_gopher(8, 16, 1)) for _ in range(2))
@@ -164,12 +164,12 @@ def test_going_on_is_the_same_however_it_is_cut_and_restored() -> None:
         ({"encoder": {"clip": 3.0}}, "encoder is given, but start has its own"),
     ],
 )
-def test_what_a_start_brings_is_not_given_again(learning, message: str) -> None:
+def test_settings_of_the_start_model_cannot_be_given_again(learning, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         OnlineRegressor(start=like_gopher(8, 16, 1), **learning)
 
 
-def test_a_start_is_for_the_same_task() -> None:
+def test_a_start_model_must_have_the_same_task() -> None:
     with pytest.raises(ConfigurationError, match="start is for regression, but the task is class"):
         OnlineClassifier(start=like_gopher(8, 16, 1))
 

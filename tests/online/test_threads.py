@@ -18,7 +18,7 @@ THREADS, EACH = 4, 150
 
 
 @pytest.mark.parametrize(("make", "target"), KINDS)
-def test_threads_that_learn_and_ask_at_once_share_an_estimator(
+def test_threads_that_learn_and_predict_at_once_share_an_estimator(
     make: Callable[[], Estimator], target: Callable[[dict[str, Any]], Any]
 ) -> None:
     estimator, rows = make(), samples(EACH)
@@ -49,7 +49,7 @@ def test_threads_that_learn_and_ask_at_once_share_an_estimator(
     ],
     ids=["predict_one", "predict_proba_one", "predict", "predict_proba", "score"],
 )
-def test_a_label_that_comes_while_one_asks_is_not_half_there(
+def test_a_label_that_appears_during_a_prediction_is_complete_or_absent(
     ask: Callable[[OnlineClassifier], Any],
 ) -> None:
     estimator, before = taught(), taught()

@@ -66,7 +66,7 @@ def _bins(outcomes: dict[str, Any]) -> tuple[list[float], list[float]]:
     return outcomes["edges"][1:-2], outcomes["edges"][2:-1]
 
 
-def test_of_many_labels_the_frequent_ones_are_kept_and_no_sample_is_lost() -> None:
+def test_many_labels_are_reduced_to_the_frequent_ones_without_losing_samples() -> None:
     random = np.random.default_rng(0)
     counts = random.integers(0, 50, (100, 101)).astype(float)
     counts[[5, 50, 99]] += 1000
@@ -86,7 +86,7 @@ def test_of_many_labels_the_frequent_ones_are_kept_and_no_sample_is_lost() -> No
 
 
 @pytest.mark.parametrize("residuals", [[0.0] * 9, [1e308, -1e308], [3.0], [0.0] * 99 + [7.0]])
-def test_every_residual_is_counted_however_far_it_lies(residuals: list[float]) -> None:
+def test_every_residual_is_counted_however_large_it_is(residuals: list[float]) -> None:
     histogram = build_residual_histogram(np.array([[0.0, residual] for residual in residuals]))
     assert sum(histogram.counts) == len(residuals)
     assert len(histogram.counts) == HISTOGRAM_BINS

@@ -40,7 +40,7 @@ def test_a_setting_of_another_type_is_refused(name: str, value: Any, rule: str) 
     assert str(caught.value) == f"{name} is {value!r}, but must be {rule}"
 
 
-def test_numbers_of_numpy_are_kept_as_those_of_python() -> None:
+def test_numpy_numbers_are_kept_as_python_numbers() -> None:
     settings = EngineSettings(
         tries=np.int64(2),  # type: ignore[arg-type]
         half_life=np.float32(3.0),  # type: ignore[arg-type]

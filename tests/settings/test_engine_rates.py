@@ -29,7 +29,7 @@ def test_rates_are_what_decimal_arithmetic_gives(first: int, step: int, digits: 
     assert rates == tuple(float(value) for value in wanted)
 
 
-def test_without_decay_there_is_one_rate_and_an_end() -> None:
+def test_without_decay_there_is_a_single_rate() -> None:
     assert list_rates(0.4, 0.0) == (0.4,)
 
 
@@ -43,8 +43,6 @@ def test_without_decay_there_is_one_rate_and_an_end() -> None:
         (1.0, 1e-9, "which makes 1,000,000,000 rates"),
     ],
 )
-def test_rates_that_make_no_sense_are_refused(
-    learning_rate: float, decay: float, what: str
-) -> None:
+def test_invalid_rates_are_rejected(learning_rate: float, decay: float, what: str) -> None:
     with pytest.raises(ConfigurationError, match=what):
         list_rates(learning_rate, decay)

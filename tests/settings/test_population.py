@@ -11,9 +11,7 @@ from streamnet.settings.run import parse
 @pytest.mark.parametrize(
     ("key", "more"), [("hidden", ", or 'linear' for none"), ("knots", ""), ("learning_rate", "")]
 )
-def test_an_empty_list_of_what_to_try_is_refused_and_the_default_population_does_not_learn(
-    key: str, more: str
-) -> None:
+def test_an_empty_list_of_values_to_try_is_rejected(key: str, more: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         parse(f"population.{key} = []")
     assert str(raised.value).endswith(f"population.{key} is [], but must list what to try{more}")

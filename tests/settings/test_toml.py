@@ -35,7 +35,7 @@ k = 1
 '''
 
 
-def test_keys_stand_where_a_person_finds_them() -> None:
+def test_keys_are_found_on_the_expected_lines() -> None:
     tomllib.loads(TEXT)
     assert locate_keys(TEXT) == {
         ("top",): 2,
@@ -56,7 +56,7 @@ def test_keys_stand_where_a_person_finds_them() -> None:
     }
 
 
-def test_what_has_no_line_is_where_its_surroundings_are() -> None:
+def test_a_key_without_a_line_has_that_of_its_table() -> None:
     lines = locate_keys(TEXT)
     assert find_line(("a", "list", 1, "k", "m"), lines) == 20
     assert find_line(("a", "nothing"), lines) == 3

@@ -19,6 +19,7 @@ from streamnet.cli.views.tables import (
     format_count,
     format_number,
     measures_table,
+    new_grid,
     new_table,
     regression_table,
     sparkline,
@@ -81,11 +82,7 @@ _REPORTS = {"protocol": _TrainingReport, "served": Report, "measures": _Evaluati
 
 
 def show_file(path: Path) -> None:
-    """Print a model or a report.
-
-    Raises:
-        ModelFileError: If the file is neither, or damaged.
-    """
+    """Print a model or a report."""
     terminal = Terminal()
     values = _read_json(path)
     kind = next((kind for key, kind in _REPORTS.items() if key in values), None)
@@ -100,11 +97,7 @@ def show_file(path: Path) -> None:
 
 
 def write_report(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a report as JSON, so that it is on the disk afterwards.
-
-    Raises:
-        StreamnetError: If that fails.
-    """
+    """Write a report as JSON, so that it is on the disk afterwards."""
     text = json.dumps(values, indent=1, allow_nan=False) + "\n"
     try:
         write_durably(path, text.encode())
@@ -126,10 +119,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _grid(rows: list[tuple[str, str]]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
+    table = new_grid(*rows)
+    table.columns[0].no_wrap = True
     return table
 
 

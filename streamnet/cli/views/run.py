@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -15,6 +17,7 @@ from streamnet.cli.views.tables import (
     format_duration,
     format_number,
     measures_table,
+    new_grid,
     new_table,
     sparkline,
 )
@@ -52,11 +55,8 @@ def headline(run: Replay) -> str:
 def ready_line(pipeline: Pipeline) -> str:
     """Describe the task, once it is known, and how long startup took."""
     ready = f"source open and kernels ready after {pipeline.statistics().startup:.1f} s"
-    return (
-        ready
-        if pipeline.learner is None
-        else f"{pipeline.learner.trainer.population.task}: {ready}"
-    )
+    learner = pipeline.learner
+    return ready if learner is None else f"{learner.trainer.population.task}: {ready}"
 
 
 def status_line(pipeline: Pipeline) -> str:
@@ -80,12 +80,7 @@ def status_line(pipeline: Pipeline) -> str:
 
 
 class LiveView:
-    """The live display of a pipeline, up to date each time it is rendered.
-
-    Args:
-        pipeline: The pipeline.
-        stopping: Whether it was asked to stop.
-    """
+    """The live display of a pipeline, up to date each time it is rendered."""
 
     def __init__(self, pipeline: Pipeline, *, stopping: bool = False) -> None:
         self.pipeline = pipeline
@@ -104,28 +99,26 @@ class LiveView:
             room = max(3, (options.height or console.height) - OTHER_LINES)
             leaders = _leader_board(board.rows[:room], options)
             if options.max_width >= WIDE:
-                parts.append(_side_by_side(_scores_table(board), leaders))
+                grid = Table.grid(padding=(0, 4))
+                grid.add_row()
+                grid.add_row(_scores_table(board), leaders)
+                parts.append(grid)
             else:
                 parts += ["", _scores_table(board), "", leaders]
             parts.append(_history(board, options))
         return Group(*parts)
 
 
-def _side_by_side(left: RenderableType, right: RenderableType) -> Table:
-    grid = Table.grid(padding=(0, 4))
-    grid.add_row()
-    grid.add_row(left, right)
-    return grid
-
-
-def _progress(now: PipelineStatistics, options: ConsoleOptions, *, stopping: bool) -> Table:
+def _progress(
+    now: PipelineStatistics, options: ConsoleOptions, *, stopping: bool
+) -> RenderableType:
     cells: list[RenderableType] = [f"{now.samples:>9,} samples", f"{_format_rate(now):>9}"]
     if now.rejected:
         cells.append(Text(f"{now.rejected:,} rejected", "yellow"))
     how_far = _progress_cells(now, stopping=stopping)
     if options.max_width >= WIDE:
         return _row([*how_far, *cells])
-    return _stacked(_row(how_far), _row(cells))
+    return Group(_row(how_far), _row(cells))
 
 
 def _progress_cells(now: PipelineStatistics, *, stopping: bool) -> list[RenderableType]:
@@ -133,11 +126,9 @@ def _progress_cells(now: PipelineStatistics, *, stopping: bool) -> list[Renderab
         return [Text("stopping", "yellow")]
     if now.progress is None:
         return []
-    left = (
-        f"{_format_remaining(now):>6} left"
-        if now.progress < 1
-        else f"{format_duration(now.seconds):>6}"
-    )
+    left = f"{format_duration(now.seconds):>6}"
+    if now.progress < 1:
+        left = f"{_format_remaining(now):>6} left"
     bar = ProgressBar(total=1.0, completed=now.progress, width=22)
     return [bar, Text(f"{now.progress:4.0%}", "bold"), left]
 
@@ -147,13 +138,6 @@ def _row(cells: list[RenderableType]) -> Table:
     for _ in cells:
         grid.add_column(no_wrap=True)
     grid.add_row(*cells)
-    return grid
-
-
-def _stacked(*tables: Table) -> Table:
-    grid = Table.grid()
-    for table in tables:
-        grid.add_row(table)
     return grid
 
 
@@ -231,49 +215,34 @@ def _summary_metrics(task: Task) -> list[str]:
 
 
 def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
-    """Render the summary of a run.
-
-    Args:
-        run: The run.
-        result: Its result.
-        width: Columns of the terminal.
-    """
+    """Render the summary of a run for a terminal of ``width`` columns."""
     report = Report.from_dict(result.report)
-    learned = Table.grid(padding=(0, 2))
-    learned.add_row("learned", _format_learned(report, run.pipeline.statistics().earlier))
+    learned = ("learned", _format_learned(report, run.pipeline.statistics().earlier))
+    rest = list(_summarize_rest(run, report, result))
     if width < WIDE:
-        rest = Table.grid(padding=(0, 2))
-        _add_rest(rest, run, report, result)
-        return Padding(Group(learned, "", _narrow_metrics_table(report), "", rest), (1, 0, 0, 0))
-    learned.add_row("", "")
-    learned.add_row("", _metrics_table(report))
-    learned.add_row("", "")
-    _add_rest(learned, run, report, result)
-    return Padding(learned, (1, 0, 0, 0), expand=False)
+        narrow = Group(new_grid(learned), "", _narrow_metrics_table(report), "", new_grid(*rest))
+        return Padding(narrow, (1, 0, 0, 0))
+    grid = new_grid(learned, ("", ""), ("", _metrics_table(report)), ("", ""), *rest)
+    return Padding(grid, (1, 0, 0, 0), expand=False)
 
 
-def _add_rest(table: Table, run: Replay, report: Report, result: Result) -> None:
+def _summarize_rest(
+    run: Replay, report: Report, result: Result
+) -> Iterator[tuple[str, RenderableType]]:
     if report.champion is not None:
         switches = format_count(report.switches, "switch")
-        table.add_row(
-            "champion",
-            f"#{report.champion.candidate} {result.model.settings.describe()}, since sample "
-            f"{report.champion.since:,}, after {switches}",
-        )
+        champion = f"#{report.champion.candidate} {result.model.settings.describe()}"
+        yield "champion", f"{champion}, since sample {report.champion.since:,}, after {switches}"
     if len(result.model.labels) == 1:
         only = escape_text(result.model.labels[0])
-        table.add_row("note", f"the target has a single value, {only!r}: there is nothing to learn")
+        yield "note", f"the target has a single value, {only!r}: there is nothing to learn"
     if report.rejected:
-        what = format_count(report.rejected, "record")
-        but = (
-            f", except {lost:,} beyond its maximum size"
-            if (lost := report.rejected_not_kept)
-            else ""
-        )
-        table.add_row("rejected", f"{what}, kept in {run.rejections.path}{but}")
+        what = f"{format_count(report.rejected, 'record')}, kept in {run.rejections.path}"
+        lost = report.rejected_not_kept
+        yield "rejected", f"{what}, except {lost:,} beyond its maximum size" if lost else what
     for name in ("model", "predictions", "report"):
         if path := getattr(run.settings.output, name):
-            table.add_row(name, Text(escape_text(path)))
+            yield name, Text(escape_text(path))
 
 
 def _format_learned(report: Report, earlier: int) -> str:
@@ -297,13 +266,8 @@ def _metrics_table(report: Report) -> Table:
 
 
 def _narrow_metrics_table(report: Report) -> Table:
-    names = _summary_metrics(report.task)
-    return measures_table(
-        {
-            track: {name: scores[name] for name in names}
-            for track, scores in _served_and_baselines(report).items()
-        }
-    )
+    names, tracks = _summary_metrics(report.task), _served_and_baselines(report).items()
+    return measures_table({track: {n: scores[n] for n in names} for track, scores in tracks})
 
 
 def _served_and_baselines(report: Report) -> dict[str, Scores]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamnet.cli.terminal import Terminal, escape_text, write_error
-from streamnet.cli.views.tables import format_count, new_table
+from streamnet.cli.views.tables import format_count, new_grid, new_table
 from streamnet.errors import ConfigurationError
 from streamnet.pipeline.maintenance import StateStatus, read_state_status
 from streamnet.pipeline.rejections import export_dead_letters, read_dead_letters
@@ -20,27 +20,26 @@ _NO_DEAD_LETTERS = "no record was rejected"
 
 
 def show_state(path: Path) -> None:
-    """Print the status of a state directory.
-
-    Raises:
-        StateError: If it is not a state directory, or is too damaged to resume from.
-    """
+    """Print the status of a state directory."""
     status = read_state_status(path)
-    tree = status.tree
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_row("state", Text(escape_text(str(path))))
-    table.add_row("lineage", tree["lineage"])
-    table.add_row("writer", status.writer or "none")
-    table.add_row("position", Text(_format_position(status)))
-    counts = status.counts
-    table.add_row("records", ", ".join(f"{count:,} {name}" for name, count in counts.items()))
-    table.add_row("ledger", tree["ledger"]["value"])
-    table.add_row("model", _format_model(status))
-    table.add_row("", "")
-    table.add_row("generations", _generations_table(status))
-    table.add_row("", "")
-    table.add_row("limits", _limits_table(status))
+    current = status.current
+    model = "none published yet"
+    if current is not None:
+        model = f"{current.file}, after {format_count(current.samples, 'sample')}"
+    table = new_grid(
+        ("state", Text(escape_text(str(path)))),
+        ("lineage", status.tree["lineage"]),
+        ("writer", status.writer or "none"),
+        ("position", Text(_format_position(status))),
+        ("records", ", ".join(f"{count:,} {name}" for name, count in status.counts.items())),
+        ("ledger", status.tree["ledger"]["value"]),
+        ("model", model),
+        ("", ""),
+        ("generations", _generations_table(status)),
+        ("", ""),
+        ("limits", _limits_table(status)),
+    )
+    table.columns[0].no_wrap = True
     Terminal().print(Padding(table, 0, expand=False))
 
 
@@ -51,13 +50,6 @@ def _format_position(status: StateStatus) -> str:
     source, offset, record, line = position
     where = f"line {line:,}" if line else f"record {record:,}"
     return f"{escape_text(source)}, before {where} (offset {offset:,})"
-
-
-def _format_model(status: StateStatus) -> str:
-    current = status.current
-    if current is None:
-        return "none published yet"
-    return f"{current.file}, after {format_count(current.samples, 'sample')}"
 
 
 def _generations_table(status: StateStatus) -> Table:
@@ -81,11 +73,7 @@ def _limits_table(status: StateStatus) -> Table:
 
 
 def list_dead_letters(folder: Path) -> None:
-    """Print a line for each rejected record.
-
-    Raises:
-        StateError: If the directory holds no state, or its dead letters are damaged.
-    """
+    """Print a line for each rejected record."""
     terminal = Terminal()
     count = 0
     for count, letter in enumerate(read_dead_letters(folder), start=1):
@@ -96,21 +84,14 @@ def list_dead_letters(folder: Path) -> None:
 
 
 def show_dead_letter(folder: Path, number: int | None) -> None:
-    """Print everything that is known about a rejected record.
-
-    Raises:
-        ConfigurationError: If there is no record with that number.
-        StateError: As for `list_dead_letters`.
-    """
+    """Print everything that is known about a rejected record."""
     if number is None:
         raise ConfigurationError("NUMBER is missing: which record should be shown?")
     count = 0
     for count, letter in enumerate(read_dead_letters(folder), start=1):
         if count == number:
-            table = Table.grid(padding=(0, 2))
-            for name, value in letter.items():
-                table.add_row(name, Text(escape_text(str(value))))
-            Terminal().print(table)
+            rows = ((name, Text(escape_text(str(value)))) for name, value in letter.items())
+            Terminal().print(new_grid(*rows))
             return
     if not count:
         raise ConfigurationError(f"NUMBER is {number}, but {_NO_DEAD_LETTERS}")
@@ -118,12 +99,7 @@ def show_dead_letter(folder: Path, number: int | None) -> None:
 
 
 def write_dead_letters(folder: Path, to: Path | None) -> None:
-    """Write rejected records to a new file as they were, and print what was left out.
-
-    Raises:
-        ConfigurationError: If no file is given, or it can't be created.
-        StateError: As for `export_dead_letters`.
-    """
+    """Write rejected records to a new file as they were, and print what was left out."""
     if to is None:
         raise ConfigurationError("--to is missing: which file should the records be written to?")
     exported = export_dead_letters(folder, to)

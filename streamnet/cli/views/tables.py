@@ -10,10 +10,11 @@ from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import RenderableType
 from rich.table import Table
 
 from streamnet.cli.terminal import escape_text
-from streamnet.metrics import METRICS, Evaluation, RegressionEvaluation
+from streamnet.metrics import METRICS, RegressionEvaluation
 from streamnet.metrics.evaluation import compute_per_class
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -49,10 +50,7 @@ def format_count(count: int, thing: str) -> str:
 def estimate_remaining(seconds: float, progress: float, earlier: float = 0.0) -> float:
     """Estimate the remaining seconds at the same speed; infinite if it is unknown.
 
-    Args:
-        seconds: Time that was needed so far.
-        progress: Fraction that is done, from 0 to 1.
-        earlier: Fraction that was done before that time.
+    In ``seconds`` the fraction that is done rose from ``earlier`` to ``progress``.
     """
     if progress >= 1.0:
         return 0.0
@@ -77,11 +75,7 @@ def format_duration(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
-    """Draw a curve as one line, scaled to its range.
-
-    Args:
-        values: Those that are not finite are left blank.
-        plain: Whether to use ASCII only.
+    """Draw a curve as one line, scaled to its range and blank where it is not finite.
 
     >>> sparkline((0.0, 0.5, 1.0)), sparkline((0.0, 0.5, 1.0), plain=True)
     ('▁▄█', '_~#')
@@ -126,11 +120,8 @@ def class_tables(
 ) -> Iterator[Table]:
     """Build tables of each class against the rest: a row for each metric, a column for each class.
 
-    Args:
-        labels: Labels by class number.
-        confusion: Shape (C, C + 1): true labels in rows, predicted labels in columns, the last one
-            without a prediction.
-        width: Columns of the terminal; classes that don't fit go into another table.
+    Classes that don't fit into the width go into another table. ``confusion`` has shape (C, C + 1):
+    true labels in rows, predicted labels in columns, the last one without a prediction.
     """
     metrics = compute_per_class(labels, confusion)
     widest = max((len(escape_text(label)) + 2 for label in labels), default=0)
@@ -148,10 +139,6 @@ def confusion_table(labels: Sequence[str], confusion: NDArray[np.float64]) -> Ta
     """Build a confusion matrix: true labels in rows, predicted labels in columns.
 
     The last column counts samples without a prediction, if there are any.
-
-    Args:
-        labels: Labels by class number.
-        confusion: Shape (C, C + 1), see `class_tables`.
     """
     names = [escape_text(label) for label in labels]
     shown = confusion if confusion[:, -1].any() else confusion[:, :-1]
@@ -183,20 +170,16 @@ def regression_table(
     return table
 
 
-def evaluation_tables(evaluation: Evaluation, width: int) -> Iterator[Table]:
-    """Build all tables of a classification: overall metrics, each class, the confusion matrix."""
-    yield measures_table({"model": evaluation.measures()})
-    yield from class_tables(evaluation.labels, evaluation.confusion, width)
-    yield confusion_table(evaluation.labels, evaluation.confusion)
+def new_grid(*rows: Sequence[RenderableType]) -> Table:
+    """Create a table of names and values without headings."""
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def new_table(*columns: str, left: int = 1) -> Table:
-    """Create an empty table without lines.
-
-    Args:
-        columns: Headings.
-        left: Number of columns that are left-aligned; the others are right-aligned.
-    """
+    """Create an empty table without lines, whose first ``left`` columns are left-aligned."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number < left else "right")

@@ -29,6 +29,7 @@ from streamnet.cli.views.tables import (
     format_duration,
     format_number,
     measures_table,
+    new_grid,
     regression_table,
 )
 from streamnet.engine import Engine, EngineProgress, Improvement, Trained
@@ -49,10 +50,6 @@ class Watcher(ABC):
 
     The first SIGINT or SIGTERM asks it to stop, the second one aborts. A closed or failing output
     counts as a first signal.
-
-    Args:
-        terminal: Where progress is displayed.
-        quiet: Whether nothing is displayed.
     """
 
     stopping_message: ClassVar[str]
@@ -90,13 +87,8 @@ class Watcher(ABC):
     ) -> StreamnetError | None:
         """Do the work while listening for signals and displaying progress.
 
-        Args:
-            work: What to run.
-            background: What runs beside it, cancelled when it is done.
-            hang_up: Whether SIGHUP calls `reload`.
-
-        Returns:
-            The error that ended the work, if any.
+        ``background`` is cancelled when the work is done, and the error that ended it is returned.
+        With ``hang_up`` SIGHUP calls `reload`.
         """
         return anyio.run(self._run, work, background, (signal.SIGHUP,) if hang_up else ())
 
@@ -164,17 +156,8 @@ def watch(
     """Run to the end, displaying progress, and return the exit code.
 
     The first Ctrl-C ends reading, and what was learned is written; the second one aborts. With a
-    state, work that is not done in time after the first one is left to the next run.
-
-    Args:
-        run: The run.
-        quiet: Whether only errors are printed.
-        out: Where progress is displayed; standard output if None.
-        reload: Called on SIGHUP; returns a message.
-
-    Raises:
-        StreamnetError: If the run failed.
-        KeyboardInterrupt: If it was aborted.
+    state, work that is not done in time after the first one is left to the next run. SIGHUP calls
+    ``reload`` and prints its message.
     """
     logging.getLogger("streamnet").addHandler(_NULL_HANDLER)  # adding it twice has no effect
     return _RunWatcher(run, Terminal(out), quiet=quiet, reload=reload).watch()
@@ -263,12 +246,7 @@ LINE_SECONDS = 2.0  # between two lines in a pipe
 
 @final
 class EngineWatcher(Watcher):
-    """Runs an engine and displays its progress.
-
-    Args:
-        verbose: Whether each improvement is printed.
-        quiet: Whether nothing is printed.
-    """
+    """Runs an engine and displays its progress; ``verbose`` also prints each improvement."""
 
     stopping_message = "stopping and keeping the best so far; repeat to abort"
 
@@ -292,12 +270,7 @@ class EngineWatcher(Watcher):
         model: Path | None,
         report: Path | None,
     ) -> int:
-        """Run to the end, write and print the results, and return the exit code.
-
-        Raises:
-            StreamnetError: If the run failed.
-            KeyboardInterrupt: If it was aborted, or stopped before there was a best network.
-        """
+        """Run to the end, write and print the results, and return the exit code."""
         self._engine = engine
         failure = self.run(partial(engine.run, list(files), **reading))
         if self.aborted or (self.signal and engine.trained is None):
@@ -305,7 +278,10 @@ class EngineWatcher(Watcher):
         if failure is not None:
             raise failure
         assert engine.trained is not None
-        self._write(engine.trained, model, report)
+        if model is not None:
+            engine.trained.model.save(model)
+        if report is not None:
+            write_report(report, engine.trained.report)
         if self.output_error is not None:
             raise self.output_error
         if engine.rejected:
@@ -328,7 +304,7 @@ class EngineWatcher(Watcher):
         with Live(console=self.terminal, auto_refresh=False, transient=True) as live:
             while True:
                 self._print_improvements()
-                live.update(self._progress_display(self._engine), refresh=True)
+                live.update(_progress_display(self._engine), refresh=True)
                 await anyio.sleep(REFRESH_SECONDS)
 
     async def lines(self) -> None:
@@ -338,42 +314,14 @@ class EngineWatcher(Watcher):
             self._print_improvements()
             now = engine.progress()
             if now is not None and anyio.current_time() >= due:
-                self.terminal.say(f"{_format_progress(now)}  {self._format_best(engine, now)}")
+                self.terminal.say("  ".join(_format_progress(engine, now)))
                 due = anyio.current_time() + LINE_SECONDS
             await anyio.sleep(REFRESH_SECONDS)
 
     def _print_improvements(self) -> None:
         while self._pending_improvements:
-            self.terminal.say(
-                self._describe_improvement(self._engine, self._pending_improvements.popleft())
-            )
-
-    def _progress_display(self, engine: Engine) -> Table:
-        grid = Table.grid(padding=(0, 2))
-        now = engine.progress()
-        if now is None:
-            grid.add_row("reading and compiling kernels (slower the first time)")
-            return grid
-        bar = ProgressBar(total=now.epochs, completed=now.epoch, width=22)
-        grid.add_row(bar, _format_progress(now), self._format_best(engine, now))
-        return grid
-
-    def _format_best(self, engine: Engine, now: EngineProgress) -> str:
-        return "" if now.best is None else self._describe_improvement(engine, now.best)
-
-    def _describe_improvement(self, engine: Engine, improvement: Improvement) -> str:
-        name = engine.settings.criterion.replace("_", " ")
-        return (
-            f"best so far: {name} {format_number(improvement.value)} "
-            f"after epoch {improvement.epoch}, "
-            f"{engine.describe(improvement.candidate)}"
-        )
-
-    def _write(self, trained: Trained, model: Path | None, report: Path | None) -> None:
-        if model is not None:
-            trained.model.save(model)
-        if report is not None:
-            write_report(report, trained.report)
+            improvement = self._pending_improvements.popleft()
+            self.terminal.say(_describe_improvement(self._engine, improvement))
 
     def _print_results(
         self, engine: Engine, trained: Trained, model: Path | None, report: Path | None
@@ -395,9 +343,28 @@ class EngineWatcher(Watcher):
                 terminal.say(f"{name}  {escape_text(str(path))}")
 
 
-def _format_progress(now: EngineProgress) -> str:
+def _progress_display(engine: Engine) -> Table:
+    now = engine.progress()
+    if now is None:
+        return new_grid(("reading and compiling kernels (slower the first time)",))
+    bar = ProgressBar(total=now.epochs, completed=now.epoch, width=22)
+    return new_grid((bar, *_format_progress(engine, now)))
+
+
+def _format_progress(engine: Engine, now: EngineProgress) -> tuple[str, str]:
+    """How far the engine is, and the best network so far."""
     what = "refit, " if now.refitting else ""
-    return f"{what}epoch {now.epoch} of {now.epochs}, {format_count(now.candidates, 'network')}"
+    best = "" if now.best is None else _describe_improvement(engine, now.best)
+    count = format_count(now.candidates, "network")
+    return f"{what}epoch {now.epoch} of {now.epochs}, {count}", best
+
+
+def _describe_improvement(engine: Engine, improvement: Improvement) -> str:
+    name = engine.settings.criterion.replace("_", " ")
+    return (
+        f"best so far: {name} {format_number(improvement.value)} "
+        f"after epoch {improvement.epoch}, {engine.describe(improvement.candidate)}"
+    )
 
 
 def _summary_table(engine: Engine, trained: Trained) -> Table:
@@ -406,17 +373,13 @@ def _summary_table(engine: Engine, trained: Trained) -> Table:
     best = report["members"][0]
     others = len(report["members"]) - 1
     more = f", with {format_count(others, 'other')}" if others else ""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("samples", sizes)
-    table.add_row(
-        "learned",
+    learned = (
         f"{format_count(report['candidates'], 'network')}, "
         f"{format_count(report['epochs'], 'epoch')} in "
-        f"{format_duration(report['seconds'])}, {format_count(report['passes'], 'pass')}",
+        f"{format_duration(report['seconds'])}, {format_count(report['passes'], 'pass')}"
     )
-    table.add_row(
-        "winner",
+    winner = (
         f"{engine.describe(best['candidate'])}, after epoch {best['epoch']}: "
-        f"{report['criterion'].replace('_', ' ')} {format_number(best['value'])}{more}",
+        f"{report['criterion'].replace('_', ' ')} {format_number(best['value'])}{more}"
     )
-    return table
+    return new_grid(("samples", sizes), ("learned", learned), ("winner", winner))

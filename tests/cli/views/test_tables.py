@@ -18,10 +18,10 @@ from streamnet.cli.views.tables import (
     class_tables,
     confusion_table,
     estimate_remaining,
-    evaluation_tables,
     format_count,
     format_duration,
     format_number,
+    measures_table,
     regression_table,
     sparkline,
 )
@@ -86,7 +86,7 @@ def test_classes_that_do_not_fit_go_into_another_table(width: int) -> None:
     assert (heads, counts) == (labels, [str(i + 1) for i in range(9)])
 
 
-def test_a_regression_counts_correct_and_wrong_by_the_threshold() -> None:
+def test_a_regression_counts_correct_and_wrong_predictions_by_the_threshold() -> None:
     evaluation = RegressionEvaluation.of([1.0, 2.0, 3.0], [1.0, 2.5, np.nan], threshold=0.25)
     rows = [row for row in rows_of(regression_table(evaluation)) if row]
     assert rows[:4] == [
@@ -100,9 +100,11 @@ def test_a_regression_counts_correct_and_wrong_by_the_threshold() -> None:
     assert not any(row[:1] == ["wrong"] for row in plain)
 
 
-def test_all_tables_of_a_classification_are_in_order() -> None:
+def test_tables_of_a_classification_have_metrics_classes_and_counts() -> None:
     evaluation = Evaluation.of(["a", "b"], probabilities=[[0.75, 0.25], [0.75, 0.25]], labels="ab")
-    measures, classes, confusion = evaluation_tables(evaluation, 100)
+    measures = measures_table({"model": evaluation.measures()})
+    (classes,) = class_tables(evaluation.labels, evaluation.confusion, 100)
+    confusion = confusion_table(evaluation.labels, evaluation.confusion)
     names = [name for name, *_ in rows_of(measures)[1:]]
     assert names[:4] == ["accuracy", "balanced accuracy", "macro f1", "micro f1"]
     assert names[-1] == "gopher.f measure"
