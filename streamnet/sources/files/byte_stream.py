@@ -193,8 +193,8 @@ class ByteStream(FileStream):
         except (OSError, ValueError) as error:
             raise make_open_error(path, error) from None
         status = os.fstat(self._file.fileno())
-        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        self.live = self.size is None
+        self.size: int | None = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self.live: bool = self.size is None
         self._head = b""
         self._decompressor: Decompressor | None = None
         self._piece = PIECE
@@ -233,7 +233,7 @@ class ByteStream(FileStream):
         if not self._begun or self.compressed or self.size is None or offset > self.size:
             return False
         self._head = b""
-        self.raw = self._file.seek(offset)
+        self.raw: int = self._file.seek(offset)
         return True
 
     def close(self) -> None:
@@ -254,8 +254,8 @@ class ByteStream(FileStream):
         if clear or not may_be_compressed(self._head):
             self._begun = True
             self._start_member(self._head)
-            self.compressed = self._decompressor is not None
-            self.ended = self.ended and not self._head
+            self.compressed: bool = self._decompressor is not None
+            self.ended: bool = self.ended and not self._head
 
     def _start_member(self, head: bytes) -> None:
         if (compression := find_compression(head)) is not None:
@@ -349,7 +349,7 @@ class TailStream(FileStream):
 
     def __init__(self, path: str, chunk_bytes: int, mark: Mapping[str, Any] | None = None) -> None:
         super().__init__(path, chunk_bytes)
-        self.size = 0
+        self.size: int | None = 0
         self._mark = mark
         self._file: FileIO | None = None
         self._first = b""
@@ -391,12 +391,12 @@ class TailStream(FileStream):
             self._tail = os.pread(self._file.fileno(), offset - start, start)
         except OSError:
             return False
-        self.raw = offset
+        self.raw: int = offset
         return True
 
     def close(self) -> None:
         """Close the file."""
-        self.ended = True
+        self.ended: bool = True
         if self._file is not None:
             self._file.close()
 
@@ -453,7 +453,7 @@ class TailStream(FileStream):
         if self._file is not None:
             self._file.close()
         self._file = file
-        self.status = os.fstat(file.fileno())
+        self.status: os.stat_result | None = os.fstat(file.fileno())
         self.size = self.status.st_size
         self._grew = monotonic()
 
@@ -472,7 +472,7 @@ class TailStream(FileStream):
             if other is not None:
                 self._use(other)
                 return
-        self.gap = gap
+        self.gap: str | None = gap
         self.ended = True
 
 
