@@ -146,12 +146,10 @@ class Encoder:
             raise ConfigurationError(f"lags is {lags}, but must be from 0 to {MAX_LAGS}")
         self._settings: dict[str, Any] = {"task": str(self.task), "lags": int(lags)}
         # Of the other settings, a state names those that are numbers or differ from their default.
-        for name, declaration in list_settings(EncoderSettings).items():
-            value = chosen.as_dict()[name]
-            if isinstance(declaration.default, int | float) or value not in (
-                {},
-                declaration.default,
-            ):
+        declared = list_settings(EncoderSettings)
+        for name, value in chosen.as_dict().items():
+            default = declared[name].default
+            if isinstance(default, int | float) or value not in ({}, default):
                 self._settings[name] = value
         self._coding = None
         if chosen.autoencoder is not None:
