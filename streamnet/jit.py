@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -136,22 +137,15 @@ def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
 def switch(functions: Iterable[F]) -> Callable[..., Any]:
     """An inlined function that calls ``functions[code]`` with what comes after ``code``.
 
-    Compilers turn its comparisons into a jump, and drop them where the code is a constant. A code
-    that is out of range calls the first function: codes are made from the same functions.
+    All take the same arguments. A code that is out of range calls the first function: codes are
+    made from the same functions.
     """
-    *others, last = functions
-    number = len(others)
-    if not others:
-        return inlined(lambda _code, *arguments: last(*arguments))
-    before = switch(others)
-
-    @inlined
-    def choose(code: Any, *arguments: Any) -> Any:
-        if code == number:
-            return last(*arguments)
-        return before(code, *arguments)
-
-    return choose
+    first, *others = functions
+    parameters = [
+        Parameter("code", Parameter.POSITIONAL_ONLY),
+        *signature(first).parameters.values(),
+    ]
+    return _branch([first, *others], parameters, passes_code=False)
 
 
 def specialize(function: F, codes: int) -> Callable[..., Any]:
@@ -159,18 +153,48 @@ def specialize(function: F, codes: int) -> Callable[..., Any]:
 
     In a copy the code is a constant, so that each `switch` in it costs nothing.
     """
-    number = codes - 1
-    if number == 0:
-        return inlined(lambda _code, *arguments: function(0, *arguments))
-    before = specialize(function, number)
+    parameters = list(signature(function).parameters.values())
+    return _branch([function] * codes, parameters, passes_code=True)
 
-    @inlined
-    def choose(code: Any, *arguments: Any) -> Any:
-        if code == number:
-            return function(number, *arguments)
-        return before(code, *arguments)
 
-    return choose
+def _branch(
+    functions: list[F], parameters: list[Parameter], *, passes_code: bool
+) -> Callable[..., Any]:
+    """Branch on the first argument by one LLVM instruction.
+
+    Compiling a chain of Python functions, one for each code, takes longer than what they call.
+    """
+
+    def choose(typing_context: Any, code: Any, *arguments: Any) -> Any:
+        given = (code, *arguments) if passes_code else arguments
+        kinds = [typing_context.resolve_value_type(function) for function in functions]
+        targets = [typing_context.resolve_function_type(kind, given, {}) for kind in kinds]
+
+        def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            jump, values, end = None, [], builder.append_basic_block()
+            for number, target in enumerate(targets):
+                constant, block = context.get_constant(code, number), builder.append_basic_block()
+                if jump is None:
+                    jump = builder.switch(args[0], block)
+                else:
+                    jump.add_case(constant, block)
+                builder.position_at_end(block)
+                call = context.get_function(kinds[number], target)
+                context.add_linking_libs(getattr(call, "libs", ()))
+                value = call(builder, [constant, *args[1:]] if passes_code else args[1:])
+                values.append((value, builder.block))
+                builder.branch(end)
+            builder.position_at_end(end)
+            merged = builder.phi(values[0][0].type)
+            for value, block in values:
+                merged.add_incoming(value, block)
+            return merged
+
+        return targets[0].return_type(code, *arguments), generate
+
+    context = Parameter("typing_context", Parameter.POSITIONAL_ONLY)
+    choose.__signature__ = Signature([context, *parameters])  # type: ignore[attr-defined]
+    return intrinsic(choose)
 
 
 def _inline(function: F, *, fastmath: bool | set[str]) -> F:

@@ -94,31 +94,18 @@ class FrozenPopulation:
         return replace(outputs, outputs=outputs.outputs[:, :, : self.outputs])
 
     def _predict_block(
-        self,
-        inputs: Inputs,
-        start: int,
-        stop: int,
-        slots: NDArray[np.int64],
-        outputs: NetworkOutputs,
+        self, inputs: Inputs, start: int, stop: int, slots: NDArray[np.int64], out: NetworkOutputs
     ) -> None:
-        n = stop - start
         block = self._population.predict(_slice_inputs(inputs, start, stop), self.outputs, slots)
-        outputs.outputs[slots, start:stop] = block.outputs
-        outputs.alive[slots, start:stop] = block.alive
+        out.outputs[slots, start:stop] = block.outputs
+        out.alive[slots, start:stop] = block.alive
         for slot, predicted in zip(slots.tolist(), block.alive.sum(axis=1).tolist(), strict=True):
             # A network predicts nothing after a sample that exploded: continue behind it.
             behind = start + predicted + 1
-            if predicted < n and behind < stop:
-                self._predict_block(inputs, behind, stop, self._slots[slot : slot + 1], outputs)
+            if behind < stop:
+                self._predict_block(inputs, behind, stop, self._slots[slot : slot + 1], out)
 
 
 def _slice_inputs(inputs: Inputs, start: int, stop: int) -> Inputs:
-    part = slice(start, stop)
-    return replace(
-        inputs,
-        dense=inputs.dense[part],
-        row=inputs.row[part],
-        value=inputs.value[part],
-        count=inputs.count[part],
-        splined=inputs.splined[part],
-    )
+    columns = ("dense", "row", "value", "count", "splined")
+    return replace(inputs, **{name: getattr(inputs, name)[start:stop] for name in columns})

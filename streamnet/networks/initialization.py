@@ -17,7 +17,7 @@ from streamnet.randomness import derive_key, fill_rows
 from streamnet.settings.candidate import CandidateSettings
 
 # Parts of the random numbers' keys; upper layers come after these.
-_SECTION_NUMBERS = {"first": 0, "sparse": 1, "output": 2, "output_bias": 3, "splines": 0}
+_SECTION_NUMBERS = {"first": 0, "sparse": 1, "output": 2}
 
 
 def _fan_in_limit(settings: CandidateSettings, section: str, fan_in: int) -> float:
@@ -43,13 +43,6 @@ INITIALIZATIONS = {"fan_in": _fan_in_limit, "uniform": _uniform_limit}
 `settings.candidate` as well."""
 
 
-def initial_limit(settings: CandidateSettings, section: str, fan_in: int) -> float:
-    """Bound of a section's initial weights, which are uniform in +- this, or all zero."""
-    if section in ("output_bias", "splines"):
-        return 0.0
-    return INITIALIZATIONS[settings.initialization](settings, section, fan_in)
-
-
 def fill_section(
     matrix: NDArray[Any],
     section: Section,
@@ -62,6 +55,9 @@ def fill_section(
 ) -> None:
     """Write initial weights into ``matrix``, shape=(rows, width), from row ``first`` on."""
     name = section.name
+    matrix[first:] = 0
+    if name in ("output_bias", "splines"):
+        return
     if name.startswith("upper"):
         number = 3 + int(name.removeprefix("upper"))
         fan_in = section.rows - 1
@@ -69,8 +65,7 @@ def fill_section(
         number = _SECTION_NUMBERS[name]
     if name == "output":
         fan_in = section.units
-    limit = initial_limit(settings, name, fan_in)
-    matrix[first:] = 0
+    limit = INITIALIZATIONS[settings.initialization](settings, name, fan_in)
     if limit == 0.0:
         return
     key = np.uint64(derive_key(seed, serial, number))

@@ -20,6 +20,16 @@ from streamnet.samples import Inputs, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.validation import check_integer, check_number
 
+# Settings that only a stream of samples gives a meaning to.
+_FIXED_SETTINGS = {
+    "rehearsal": 0,
+    "early_rehearsal": 0,
+    "knots": 0,
+    "class_weight": 0,
+    "target_transform": "none",
+    "lags": False,
+}
+
 
 @final
 class NeuralNetwork:
@@ -84,18 +94,11 @@ class NeuralNetwork:
             )
         if len(set(self.labels)) != len(self.labels):
             raise ConfigurationError(f"labels is {self.labels}, but must have no name twice")
-        for name in ("rehearsal", "early_rehearsal", "knots", "class_weight"):
-            if value := getattr(self.settings, name):
+        for name, allowed in _FIXED_SETTINGS.items():
+            if (value := getattr(self.settings, name)) != allowed:
                 raise ConfigurationError(
-                    f"{name} is {value}, but must be 0 in a network made by hand"
+                    f"{name} is {value!r}, but must be {allowed!r} in a network made by hand"
                 )
-        if self.settings.target_transform != "none":
-            raise ConfigurationError(
-                f"target_transform is {self.settings.target_transform!r}, but must be 'none' in a "
-                "network made by hand"
-            )
-        if self.settings.lags:
-            raise ConfigurationError("lags is True, but must be False in a network made by hand")
 
     def _started(self, seed: int) -> Population:
         population = Population(
@@ -117,14 +120,8 @@ class NeuralNetwork:
 
     def _exported(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Arguments of the constructor, and the learned state."""
-        given = {
-            "inputs": self.inputs,
-            "settings": self.settings,
-            "labels": self.labels,
-            "outputs": self.outputs,
-            "dtype": self.dtype,
-        }
-        return given, self._population.export_state(0)
+        names = ("inputs", "settings", "labels", "outputs", "dtype")
+        return {name: getattr(self, name) for name in names}, self._population.export_state(0)
 
     # -------------------------------------------------------------- calculate
 
@@ -284,7 +281,8 @@ class NeuralNetwork:
         """
         parts = self._population.extract(0)
         hidden = [parts[name][1:].T for name in self._names()]
-        return [matrix.copy() for matrix in (*hidden, *_output_weights(parts))]
+        last = [parts["output"]] if self.settings.hidden else []
+        return [matrix.copy() for matrix in (*hidden, *last)]
 
     @weights.setter
     def weights(self, matrices: Sequence[ArrayLike]) -> None:
@@ -313,9 +311,8 @@ class NeuralNetwork:
         if not self.settings.bias:
             raise ConfigurationError("bias is False, so the network has no biases to be set")
         parts = self._population.extract(0)
-        arrays = _check_arrays(
-            "biases", vectors, [(units,) for units, _ in self.shapes], self.dtype
-        )
+        shapes = [(units,) for units, _ in self.shapes]
+        arrays = _check_arrays("biases", vectors, shapes, self.dtype)
         for name, vector in zip(self._names(), arrays, strict=False):
             parts[name][0] = vector
         if self.settings.hidden:
@@ -339,10 +336,6 @@ def _restore(given: dict[str, Any], learned: dict[str, Any]) -> NeuralNetwork:
     network = NeuralNetwork(**given)
     network._population.restore_state(0, learned)
     return network
-
-
-def _output_weights(parts: Weights) -> list[NDArray[Any]]:
-    return [parts["output"]] if "output" in parts else []
 
 
 def _dense_inputs(samples: NDArray[np.floating]) -> Inputs:

@@ -96,7 +96,6 @@ class _Factors(NamedTuple):
 PLAN, PLAN_LAYER, PLAN_UPDATE, FACTORS = Plan(), PlanLayer(), PlanUpdate(), _Factors()
 UPDATES = PLAN.layers + len(PLAN_LAYER) * LAYERS  # first column of the first update
 ALL_OUTPUTS = -1
-_LAYER_COLUMNS = len(PLAN_LAYER)
 
 
 def _columns(first: int, step: int, number: int, column: int) -> list[int]:
@@ -115,6 +114,29 @@ STATE_PLACES = np.array([PLAN.state, PLAN.gradient_sums])
 
 
 @inlined
-def layer_fact(plan: Any, layer: Any, column: int) -> Any:
-    """A column of a layer, see `PLAN_LAYER`."""
-    return simd.load_constant(plan, PLAN.layers + _LAYER_COLUMNS * layer + column)
+def read_layer(plan: Any, layer: Any) -> PlanLayer:
+    """All columns of a layer."""
+    first = PLAN.layers + len(PLAN_LAYER) * layer
+    return PlanLayer(
+        simd.load_constant(plan, first + PLAN_LAYER.weights),
+        simd.load_constant(plan, first + PLAN_LAYER.units),
+        simd.load_constant(plan, first + PLAN_LAYER.width),
+        simd.load_constant(plan, first + PLAN_LAYER.activation),
+        simd.load_constant(plan, first + PLAN_LAYER.value),
+        simd.load_constant(plan, first + PLAN_LAYER.delta),
+    )
+
+
+@inlined
+def read_update(plan: Any, number: Any, active: Any) -> PlanUpdate:
+    """All columns of an updated section, whose rows are those of the ``active`` outputs."""
+    first = UPDATES + len(PLAN_UPDATE) * number
+    rows = simd.load_constant(plan, first + PLAN_UPDATE.rows)
+    return PlanUpdate(
+        simd.load_constant(plan, first + PLAN_UPDATE.weights),
+        active if rows == ALL_OUTPUTS else rows,
+        simd.load_constant(plan, first + PLAN_UPDATE.width),
+        simd.load_constant(plan, first + PLAN_UPDATE.source),
+        simd.load_constant(plan, first + PLAN_UPDATE.vector),
+        simd.load_constant(plan, first + PLAN_UPDATE.biases),
+    )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import astuple
 from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError
@@ -100,14 +101,7 @@ class ClassCounts:
         self._counts = np.zeros(1, np.int64)
 
     def update(self, label: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Count the next samples, in order.
-
-        Args:
-            label: Class numbers, shape=(n,); -1 for none.
-
-        Returns:
-            Rarity of each sample, shape=(n,); 1 for none.
-        """
+        """Count the next class numbers, -1 for none; return each one's rarity, 1 for none."""
         rarity, at = np.empty(len(label)), 0
         while (at := _count(label, self._counts, rarity, at)) < len(label):
             missing = int(label[at]) + 1 - len(self._counts)
@@ -313,9 +307,7 @@ class Population:
         self._learn(ring, order, new_work_counter(), self.healthy.copy(), 0, labels, outputs)
         if slots is None:
             return outputs
-        return NetworkOutputs(
-            outputs.outputs[slots], outputs.alive[slots], outputs.logarithmic[slots]
-        )
+        return NetworkOutputs(*(array[slots] for array in astuple(outputs)))
 
     def _learn(
         self,
@@ -354,7 +346,7 @@ class Population:
         return int(mark_nonfinite(self.layout.plans, self.weights, self.healthy))
 
     def find_finite_slots(self) -> set[int]:
-        """Slots of healthy candidates all of whose weights are finite."""
+        """Slots of healthy candidates whose weights are all finite."""
         healthy = self.healthy.copy()
         mark_nonfinite(self.layout.plans, self.weights, healthy)
         return set(np.flatnonzero(healthy).tolist())

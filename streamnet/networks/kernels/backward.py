@@ -7,8 +7,9 @@ from typing import Any
 
 from streamnet.jit import inlined
 from streamnet.networks.activations import ACTIVATION_CODES, slope, times_slope
+from streamnet.networks.kernels.update import Learned
 from streamnet.networks.losses import loss_derivative
-from streamnet.networks.plan import FACTORS, PLAN, PLAN_LAYER, PLAN_UPDATE, UPDATES, layer_fact
+from streamnet.networks.plan import FACTORS, PLAN, read_layer, read_update
 from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.vectors import LANES
 
@@ -42,10 +43,12 @@ def output_gradient(
             truth = scratch.dtype.type(1 if o == label else 0)
         error = y - truth
         largest = max(largest, abs(error))
-        derivative = loss_derivative(loss, error, delta)
-        if code != IDENTITY:
-            derivative *= slope(code, y, one)
-        simd.store_one(scratch, target + o, derivative)
+        simd.store_one(scratch, target + o, loss_derivative(loss, error, delta))
+    if code != IDENTITY:
+        for o in range(active):
+            derivative = simd.load_one(scratch, target + o)
+            y = simd.load_one(scratch, start + o)
+            simd.store_one(scratch, target + o, derivative * slope(code, y, one))
     return largest
 
 
@@ -58,9 +61,7 @@ def weight_gradient(
         factor, FACTORS.class_weight
     )
     share = scratch.dtype.type(min(weight, MAX_CLASS_WEIGHT))
-    start = simd.load_constant(plan, PLAN.gradient)
-    for o in range(start, start + active):
-        simd.store_one(scratch, o, simd.load_one(scratch, o) * share)
+    _scale(scratch, simd.load_constant(plan, PLAN.gradient), active, share)
 
 
 @inlined
@@ -68,42 +69,34 @@ def backward(plan: Any, weights: Any, scratch: Any, active: Any) -> None:
     """Deltas of every layer, before any weight moves."""
     depth = simd.load_constant(plan, PLAN.depth)
     if depth > 0:
-        width = layer_fact(plan, depth - 1, PLAN_LAYER.width)
-        delta = layer_fact(plan, depth - 1, PLAN_LAYER.delta)
-        values = layer_fact(plan, depth - 1, PLAN_LAYER.value)
-        code = layer_fact(plan, depth - 1, PLAN_LAYER.activation)
-        for j in range(0, width, LANES):
+        last = read_layer(plan, depth - 1)
+        for j in range(0, last.width, LANES):
             at = simd.load_constant(plan, PLAN.output) + j
             g = simd.broadcast(scratch, simd.load_constant(plan, PLAN.gradient))
             parts = simd.multiply(g, simd.load(weights, at))
             for o in range(1, active):
-                at += width
+                at += last.width
                 g = simd.broadcast(scratch, simd.load_constant(plan, PLAN.gradient) + o)
                 parts = simd.multiply_add(g, simd.load(weights, at), parts)
-            simd.store(scratch, delta + j, times_slope(code, simd.load(scratch, values + j), parts))
+            h = simd.load(scratch, last.value + j)
+            simd.store(scratch, last.delta + j, times_slope(last.activation, h, parts))
     for layer in range(depth - 1, 0, -1):
-        _propagate(plan, layer, weights, scratch)
+        _propagate(read_layer(plan, layer), read_layer(plan, layer - 1), weights, scratch)
 
 
 @inlined
-def _propagate(plan, layer, weights, scratch):
-    """Deltas of the layer below ``layer``."""
-    width = layer_fact(plan, layer, PLAN_LAYER.width)
-    above = layer_fact(plan, layer, PLAN_LAYER.delta)
-    below = layer_fact(plan, layer - 1, PLAN_LAYER.delta)
-    units = layer_fact(plan, layer - 1, PLAN_LAYER.units)
-    for i in range(units):
-        at = layer_fact(plan, layer, PLAN_LAYER.weights) + (i + 1) * width
-        parts = simd.multiply(simd.load(weights, at), simd.load(scratch, above))
-        for j in range(LANES, width, LANES):
+def _propagate(above, below, weights, scratch):
+    """Deltas of the layer ``below``."""
+    for i in range(below.units):
+        at = above.weights + (i + 1) * above.width
+        parts = simd.multiply(simd.load(weights, at), simd.load(scratch, above.delta))
+        for j in range(LANES, above.width, LANES):
             w = simd.load(weights, at + j)
-            parts = simd.multiply_add(w, simd.load(scratch, above + j), parts)
-        simd.store_one(scratch, below + i, simd.reduce_add(parts))
-    values = layer_fact(plan, layer - 1, PLAN_LAYER.value)
-    code = layer_fact(plan, layer - 1, PLAN_LAYER.activation)
-    for j in range(0, layer_fact(plan, layer - 1, PLAN_LAYER.width), LANES):
-        d = simd.load(scratch, below + j)
-        simd.store(scratch, below + j, times_slope(code, simd.load(scratch, values + j), d))
+            parts = simd.multiply_add(w, simd.load(scratch, above.delta + j), parts)
+        simd.store_one(scratch, below.delta + i, simd.reduce_add(parts))
+    for j in range(0, below.width, LANES):
+        h, d = simd.load(scratch, below.value + j), simd.load(scratch, below.delta + j)
+        simd.store(scratch, below.delta + j, times_slope(below.activation, h, d))
 
 
 @inlined
@@ -115,32 +108,35 @@ def _sum_of_squares(numbers, start, size):
 
 
 @inlined
-def clip_gradient(
-    plan: Any, factor: Any, scratch: Any, touched: Any, count: Any, inputs: Any, active: Any
-) -> None:
+def clip_gradient(learned: Learned, inputs: Any) -> None:
     """Scale all deltas if the norm of the whole gradient exceeds the limit.
 
     A layer's gradient is the outer product of its inputs and deltas, so its squared norm is the
     product of theirs, and no gradient has to be stored.
     """
+    plan, scratch, touched = learned.plan, learned.scratch, learned.touched
     depth = simd.load_constant(plan, PLAN.depth)
-    bias = float(simd.load_constant(plan, UPDATES + PLAN_UPDATE.biases))  # the input of the biases
+    bias = float(read_update(plan, 0, 0).biases)  # the input of the biases
     below = bias + _sum_of_squares(scratch, LANES, inputs)
-    below += _sum_of_squares(touched.share, 0, count)
+    below += _sum_of_squares(touched.share, 0, learned.rows)
+    gradient = simd.load_constant(plan, PLAN.gradient)
     total = 0.0
-    for layer in range(max(depth, 1)):
-        width = layer_fact(plan, layer, PLAN_LAYER.width)
-        total += below * _sum_of_squares(scratch, layer_fact(plan, layer, PLAN_LAYER.delta), width)
-        below = bias + _sum_of_squares(scratch, layer_fact(plan, layer, PLAN_LAYER.value), width)
+    for number in range(max(depth, 1)):
+        layer = read_layer(plan, number)
+        total += below * _sum_of_squares(scratch, layer.delta, layer.width)
+        below = bias + _sum_of_squares(scratch, layer.value, layer.width)
     if depth > 0:
-        total += below * _sum_of_squares(scratch, simd.load_constant(plan, PLAN.gradient), active)
-    limit = simd.load_constant(factor, FACTORS.clip)
+        total += below * _sum_of_squares(scratch, gradient, learned.active)
+    limit = simd.load_constant(learned.factor, FACTORS.clip)
     if total > limit * limit:
         share = scratch.dtype.type(limit / math.sqrt(total))
-        for layer in range(depth):
-            start = layer_fact(plan, layer, PLAN_LAYER.delta)
-            for j in range(start, start + layer_fact(plan, layer, PLAN_LAYER.width)):
-                scratch[j] *= share
-        start = simd.load_constant(plan, PLAN.gradient)
-        for j in range(start, start + active):
-            scratch[j] *= share
+        for number in range(depth):
+            layer = read_layer(plan, number)
+            _scale(scratch, layer.delta, layer.width, share)
+        _scale(scratch, gradient, learned.active, share)
+
+
+@inlined
+def _scale(numbers, start, size, factor):
+    for j in range(start, start + size):
+        numbers[j] *= factor

@@ -23,14 +23,8 @@ from streamnet.networks.simd import vectors as simd
 
 
 def new_work_counter(threads: int = 1) -> NDArray[np.int64]:
-    """A counter of the candidates taken so far, and the number of threads that take them.
-
-    >>> new_work_counter(2)
-    array([0, 2])
-    """
-    work_counter = np.zeros(2, np.int64)
-    work_counter[1] = threads
-    return work_counter
+    """A counter of the candidates taken so far, and the number of threads that take them."""
+    return np.array([0, threads], np.int64)
 
 
 @intrinsic
@@ -76,25 +70,26 @@ class Contexts(NamedTuple):
     touched: ActiveRows  # shape=(CONTEXTS, most) each
 
 
-def new_contexts(size: int, touched: int, dtype: DTypeLike) -> Contexts:
-    """Contexts without candidates.
+def thread_contexts(kept: local, size: int, touched: int, dtype: DTypeLike) -> ContextArrays:
+    """This thread's arrays of `Contexts`, large enough for these.
 
     Args:
+        kept: Where threads keep them.
         size: Size of a candidate's working memory.
         touched: Largest number of a sample's active rows.
         dtype: float32 or float64.
     """
-    line = np.dtype(dtype)
-    scratch = aligned_zeros(CONTEXTS * size, line).reshape(CONTEXTS, size)
-    place, share = np.zeros((CONTEXTS, touched), np.int64), np.zeros((CONTEXTS, touched), line)
-    return Contexts(np.zeros((CONTEXTS, len(CONTEXT)), np.int64), scratch, ActiveRows(place, share))
-
-
-def thread_contexts(kept: local, size: int, touched: int, dtype: DTypeLike) -> ContextArrays:
-    """This thread's arrays, large enough for these; see `new_contexts`."""
     if getattr(kept, "most", -1) < touched:
-        contexts = new_contexts(size, touched, dtype)
-        kept.most, kept.arrays = touched, (contexts.now, contexts.scratch, *contexts.touched)
+        number = np.dtype(dtype)
+        kept.most, kept.arrays = (
+            touched,
+            (
+                np.zeros((CONTEXTS, len(CONTEXT)), np.int64),
+                aligned_zeros(CONTEXTS * size, number).reshape(CONTEXTS, size),
+                np.zeros((CONTEXTS, touched), np.int64),
+                np.zeros((CONTEXTS, touched), number),
+            ),
+        )
     arrays: ContextArrays = kept.arrays
     return arrays
 
@@ -120,10 +115,8 @@ def fill_contexts(
 def _one_is_exclusive(contexts):
     for s in range(CONTEXTS):
         now = contexts.now[s]
-        if (
-            simd.load_one(now, CONTEXT.phase) != EMPTY
-            and simd.load_one(now, CONTEXT.exclusive) == 1
-        ):
+        exclusive = simd.load_one(now, CONTEXT.exclusive) == 1
+        if exclusive and simd.load_one(now, CONTEXT.phase) != EMPTY:
             return True
     return False
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streamnet.jit import inlined
 from streamnet.networks.activations import ACTIVATION_CODES, SOFTMAX, activate
 from streamnet.networks.activations.softmax import exponentials
-from streamnet.networks.plan import PLAN, PLAN_LAYER, layer_fact
+from streamnet.networks.plan import PLAN, read_layer
 from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.vectors import LANES
 
@@ -54,70 +54,66 @@ def forward(plan: Any, weights: Any, scratch: Any, touched: Any, count: Any, act
     depth = simd.load_constant(plan, PLAN.depth)
     source = LANES - 1
     rows = simd.load_constant(plan, PLAN.inputs) + 1
-    for layer in range(max(depth, 1)):
-        target = layer_fact(plan, layer, PLAN_LAYER.value)
-        _layer(plan, layer, weights, rows, scratch, source, touched, count)
-        simd.store_one(scratch, target - 1, 1)
-        source = target - 1
-        rows = layer_fact(plan, layer, PLAN_LAYER.units) + 1
+    for number in range(max(depth, 1)):
+        layer = read_layer(plan, number)
+        _layer(layer, weights, rows, scratch, source, touched, count)
+        simd.store_one(scratch, layer.value - 1, 1)
+        source = layer.value - 1
+        rows = layer.units + 1
         count = 0
     if depth > 0:
-        width = layer_fact(plan, depth - 1, PLAN_LAYER.width)
-        values = layer_fact(plan, depth - 1, PLAN_LAYER.value)
+        last = read_layer(plan, depth - 1)
         for o in range(active):
-            start = simd.load_constant(plan, PLAN.output) + o * width
-            parts = simd.multiply(simd.load(weights, start), simd.load(scratch, values))
-            for j in range(LANES, width, LANES):
+            start = simd.load_constant(plan, PLAN.output) + o * last.width
+            parts = simd.multiply(simd.load(weights, start), simd.load(scratch, last.value))
+            for j in range(LANES, last.width, LANES):
                 w = simd.load(weights, start + j)
-                parts = simd.multiply_add(w, simd.load(scratch, values + j), parts)
-            score = simd.reduce_add(parts) + simd.load_one(
-                weights, simd.load_constant(plan, PLAN.output_bias) + o
-            )
+                parts = simd.multiply_add(w, simd.load(scratch, last.value + j), parts)
+            bias = simd.load_one(weights, simd.load_constant(plan, PLAN.output_bias) + o)
+            score = simd.reduce_add(parts) + bias
             simd.store_one(scratch, simd.load_constant(plan, PLAN.score) + o, score)
 
 
 @inlined
-def _layer(plan, layer, weights, rows, scratch, source, touched, count):
+def _layer(layer, weights, rows, scratch, source, touched, count):
     """Values of a layer, four, two or one vectors in registers at a time."""
-    width = layer_fact(plan, layer, PLAN_LAYER.width)
-    target = layer_fact(plan, layer, PLAN_LAYER.value)
+    width, target = layer.width, layer.value
     zero = scratch.dtype.type(0)
     one, two, four = simd.splat(zero), simd.splat_two_wide(zero), simd.splat_four_wide(zero)
     j = 0
     while j + 4 * LANES <= width:
-        value = _strip(four, plan, layer, weights, rows, scratch, source, touched, count, j)
+        value = _strip(four, layer, weights, rows, scratch, source, touched, count, j)
         simd.store(scratch, target + j, value)
         j += 4 * LANES
     if j + 2 * LANES <= width:
-        value = _strip(two, plan, layer, weights, rows, scratch, source, touched, count, j)
+        value = _strip(two, layer, weights, rows, scratch, source, touched, count, j)
         simd.store(scratch, target + j, value)
         j += 2 * LANES
     if j < width:
         # These may be scores, of which single ones are read next.
-        value = _strip(one, plan, layer, weights, rows, scratch, source, touched, count, j)
+        value = _strip(one, layer, weights, rows, scratch, source, touched, count, j)
         simd.store_split(scratch, target + j, value)
 
 
 @inlined
-def _strip(zero, plan, layer, weights, rows, scratch, source, touched, count, j):
+def _strip(zero, layer, weights, rows, scratch, source, touched, count, j):
     """Values of the units of a layer from ``j`` on, as many as ``zero`` has lanes.
 
     Even and odd rows are summed separately, which halves the latency. A unit's sum does not depend
     on the number of lanes, and so not on how wide a layer has grown.
     """
-    width = layer_fact(plan, layer, PLAN_LAYER.width)
     odd = (rows - 1) // 2 * 2 + 1
     pairs = count // 2 * 2
-    at = layer_fact(plan, layer, PLAN_LAYER.weights) + j
+    at = layer.weights + j
     even_sums = _add_row(scratch, source, weights, at, zero)
     odd_sums = zero
     for i in range(1, odd, 2):
-        at += width
+        at += layer.width
         even_sums = _add_row(scratch, source + i, weights, at, even_sums)
-        at += width
+        at += layer.width
         odd_sums = _add_row(scratch, source + i + 1, weights, at, odd_sums)
     if odd < rows:
-        odd_sums = _add_row(scratch, source + odd, weights, at + width, odd_sums)
+        odd_sums = _add_row(scratch, source + odd, weights, at + layer.width, odd_sums)
     for r in range(0, pairs, 2):
         at = simd.load_one(touched.place, r) + j
         even_sums = _add_row(touched.share, r, weights, at, even_sums)
@@ -126,9 +122,7 @@ def _strip(zero, plan, layer, weights, rows, scratch, source, touched, count, j)
     if pairs < count:
         at = simd.load_one(touched.place, pairs) + j
         even_sums = _add_row(touched.share, pairs, weights, at, even_sums)
-    code = layer_fact(plan, layer, PLAN_LAYER.activation)
-    units = layer_fact(plan, layer, PLAN_LAYER.units)
-    return activate(code, simd.add(even_sums, odd_sums), units - j)
+    return activate(layer.activation, simd.add(even_sums, odd_sums), layer.units - j)
 
 
 @inlined
@@ -208,17 +202,13 @@ class ActiveRows(NamedTuple):
 @inlined
 def find_active_rows(plan: Any, memory: Any, slot: Any, inputs: Any, touched: Any) -> Any:
     """Find the active rows of a sample; return their number."""
-    width = layer_fact(plan, 0, PLAN_LAYER.width)
+    width = read_layer(plan, 0).width
     count = 0
     if simd.load_constant(plan, PLAN.knots) > 0:
         count = _find_knots(plan, memory, slot, inputs, width, touched)
     entry = slot * memory.row.shape[1]
-    for q in range(
-        entry,
-        entry
-        + simd.load_constant(memory.count, slot)
-        - simd.load_constant(plan, PLAN.ignored_lags),
-    ):
+    ignored = simd.load_constant(plan, PLAN.ignored_lags)
+    for q in range(entry, entry + simd.load_constant(memory.count, slot) - ignored):
         at = simd.load_constant(plan, PLAN.sparse) + simd.load_constant(memory.row, q) * width
         simd.store_one(touched.place, count, at)
         simd.store_one(touched.share, count, simd.load_constant(memory.value, q))

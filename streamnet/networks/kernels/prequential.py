@@ -38,7 +38,7 @@ from streamnet.networks.kernels.forward import (
     prefetch_sample,
     write_outputs,
 )
-from streamnet.networks.kernels.update import apply_gradient
+from streamnet.networks.kernels.update import Learned, apply_gradient
 from streamnet.networks.plan import FACTORS, PLAN
 from streamnet.networks.replay_buffer import SampleRing
 from streamnet.networks.simd import vectors as simd
@@ -92,7 +92,7 @@ def learn(
     busy = fill_contexts(plans, order, work_counter, contexts, limit, 0)
     while busy > 0:
         for s in range(CONTEXTS):
-            _run_forward(
+            _forward(
                 plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive
             )
         for s in range(CONTEXTS):
@@ -109,16 +109,15 @@ def learn(
                 simd.store_one(contexts.now[s], CONTEXT.phase, EMPTY)
                 left -= 1
                 if checks:
-                    _check_weights(
-                        plans, weights, healthy, simd.load_one(contexts.now[s], CONTEXT.candidate)
-                    )
+                    k = simd.load_one(contexts.now[s], CONTEXT.candidate)
+                    _check_weights(plans, weights, healthy, k)
         if left < busy:
             busy = fill_contexts(plans, order, work_counter, contexts, limit, left)
     restore_subnormals(control)
 
 
 @inlined
-def _run_forward(plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive):
+def _forward(plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive):
     """First part of a step: run the next sample through the network, up to its scores."""
     now = contexts.now[s]
     if simd.load_one(now, CONTEXT.phase) == EMPTY:
@@ -143,9 +142,8 @@ def _write_prediction(plans, factors, contexts, s, memory, known, healthy, predi
         return
     k = np.uint64(simd.load_one(now, CONTEXT.candidate))
     scratch, active = contexts.scratch[s], simd.load_one(now, CONTEXT.active)
-    sound = activate_outputs(
-        plans[k], scratch, active, simd.load_constant(factors[k], FACTORS.score_limit)
-    )
+    limit = simd.load_constant(factors[k], FACTORS.score_limit)
+    sound = activate_outputs(plans[k], scratch, active, limit)
     truth = simd.load_constant(memory.label, simd.load_one(now, CONTEXT.slot))
     simd.store_one(now, CONTEXT.phase, LEARN if sound and truth >= 0 else IDLE)
     if not sound:
@@ -186,9 +184,10 @@ def _run_update(plans, factors, taken, weights, state, contexts, s, inputs):
     plan, factor, scratch = plans[k], factors[k], contexts.scratch[s]
     count, active = simd.load_one(now, CONTEXT.touched), simd.load_one(now, CONTEXT.active)
     touched = ActiveRows(contexts.touched.place[s], contexts.touched.share[s])
+    learned = Learned(plan, factor, weights, state, scratch, touched, count, active)
     if simd.load_constant(factor, FACTORS.clip) > 0.0:
-        clip_gradient(plan, factor, scratch, touched, count, inputs, active)
-    apply_gradient(plan, factor, weights, state, scratch, touched, count, active, taken[k])
+        clip_gradient(learned, inputs)
+    apply_gradient(learned, taken[k])
     taken[k] += 1
 
 
@@ -234,10 +233,8 @@ def _advance(plans, contexts, s, memory, first):
 @inlined
 def _rehearsal_count(plan: Any, number: int) -> Any:
     """Number of samples to rehearse after sample ``number``."""
-    rehearsal, early = (
-        simd.load_constant(plan, PLAN.rehearsal),
-        simd.load_constant(plan, PLAN.early_rehearsal),
-    )
+    rehearsal = simd.load_constant(plan, PLAN.rehearsal)
+    early = simd.load_constant(plan, PLAN.early_rehearsal)
     if number >= EARLY_SAMPLES * early:  # it is over: a division takes as long as a small layer
         return rehearsal
     return max(rehearsal, min(early, EARLY_SAMPLES * early // (number + 1)))
@@ -246,10 +243,8 @@ def _rehearsal_count(plan: Any, number: int) -> Any:
 @inlined
 def _draw_rehearsal(plan: Any, seed: int, number: int, repeat: int) -> Any:
     """Draw the number of an earlier sample in memory."""
-    key = mix_key(
-        mix_key(np.uint64(seed), np.uint64(simd.load_constant(plan, PLAN.serial))),
-        np.uint64(number),
-    )
+    serial = np.uint64(simd.load_constant(plan, PLAN.serial))
+    key = mix_key(mix_key(np.uint64(seed), serial), np.uint64(number))
     draw = mix_key(key, np.uint64(repeat))
     reach = min(simd.load_constant(plan, PLAN.memory), number) + 1
     return number - np.int64(draw % np.uint64(reach))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from llvmlite import binding as llvm
@@ -10,14 +11,13 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from streamnet.jit import intrinsic
-from streamnet.networks.simd.vectors import FLAGS, call_llvm
+from streamnet.networks.simd.vectors import FLAGS, Operation, call_llvm, elementwise
 
 # Degree of the Taylor polynomial, clamp, bits of the mantissa, bias of the exponent.
 _EXPONENTIAL = {types.float32: (6, 87.0, 23, 127), types.float64: (13, 708.0, 52, 1023)}
 
 
-@intrinsic
-def exponential(typing_context: Any, vector: Any) -> Any:
+def _exponential(builder, vector, x):
     """``exp`` of each lane, about as exact as its argument.
 
     exp(x) = 2**t with t = x / ln 2: the whole part of t becomes the exponent, and a Taylor
@@ -25,43 +25,48 @@ def exponential(typing_context: Any, vector: Any) -> Any:
     x would, so its relative error is below ``(2 + abs(x))`` units in the last place. Arguments are
     clamped at +-87 (float32) or +-708 (float64). NaN stays NaN.
     """
-
-    def generate(context, builder, signature, args):
-        return _exponential(builder, vector, args[0])
-
-    return vector(vector), generate
-
-
-def _exponential(builder, vector, x):
     degree, clamp, mantissa, bias = _EXPONENTIAL[vector.dtype]
-    kind = x.type
     integer = _integers(vector)
-
-    def constant(number):
-        return ir.Constant(kind, [number] * vector.lanes)
-
-    def fma(a, b, c):
-        return call_llvm(builder, "fma", vector, kind, [a, b, c])
-
+    constant = partial(_constant, x.type)
     t = builder.fmul(x, constant(1.0 / math.log(2.0)))
-    for limit, compare in ((clamp, "<"), (-clamp, ">")):
-        end = constant(limit / math.log(2.0))
-        t = builder.select(builder.fcmp_ordered(compare, end, t), end, t)
-    n = call_llvm(builder, "roundeven", vector, kind, [t])
+    t = _clamp(builder, t, clamp / math.log(2.0))
+    n = call_llvm(builder, "roundeven", vector, x.type, [t])
     terms = [math.log(2.0) ** k / math.factorial(k) for k in range(degree + 1)]
-    power = _estrin(builder, vector, terms, builder.fsub(t, n), fma)
-    exponent = builder.add(builder.fptosi(n, integer), ir.Constant(integer, [bias] * vector.lanes))
-    shifted = builder.shl(exponent, ir.Constant(integer, [mantissa] * vector.lanes))
-    return builder.fmul(power, builder.bitcast(shifted, kind))
+    power = _estrin(builder, vector, terms, builder.fsub(t, n))
+    exponent = builder.add(builder.fptosi(n, integer), _constant(integer, bias))
+    shifted = builder.shl(exponent, _constant(integer, mantissa))
+    return builder.fmul(power, builder.bitcast(shifted, x.type))
 
 
-def _estrin(builder, vector, coefficients, x, fma):
+exponential: Operation = elementwise(_exponential)
+
+
+def _constant(kind, number):
+    """A vector of equal numbers."""
+    return ir.Constant(kind, [number] * kind.count)
+
+
+def _integers(vector):
+    """The LLVM vector of integers of the same shape."""
+    return ir.VectorType(ir.IntType(vector.dtype.bitwidth), vector.lanes)
+
+
+def _clamp(builder, x, limit):
+    """``x`` within +-limit; NaN stays NaN."""
+    for nearest, compare in ((limit, "<"), (-limit, ">")):
+        end = _constant(x.type, nearest)
+        x = builder.select(builder.fcmp_ordered(compare, end, x), end, x)
+    return x
+
+
+def _estrin(builder, vector, coefficients, x):
     """A polynomial by Estrin's scheme: pairs of terms, with a shorter chain than Horner's."""
-    terms = [ir.Constant(x.type, [number] * vector.lanes) for number in coefficients]
+    terms = [_constant(x.type, number) for number in coefficients]
     while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)
         last = terms[-1:] if len(terms) % 2 else []
-        terms = [fma(odd, x, even) for even, odd in pairs] + last
+        fused = [call_llvm(builder, "fma", vector, x.type, [odd, x, even]) for even, odd in pairs]
+        terms = fused + last
         x = builder.fmul(x, x)
     return terms[0]
 
@@ -70,43 +75,23 @@ def _estrin(builder, vector, coefficients, x, fma):
 _LOGARITHM = {types.float32: (5, 23, 0x3F3504F3), types.float64: (11, 52, 0x3FE6A09E667F3BCD)}
 
 
-@intrinsic
-def logarithm(typing_context: Any, vector: Any) -> Any:
+@elementwise
+def logarithm(builder: Any, vector: Any, x: Any) -> Any:
     """``log`` of each lane, which must be positive, finite and not subnormal.
 
     x = 2**n z with z from sqrt(1/2) to sqrt(2), and log z = 2 artanh((z - 1) / (z + 1)), by its
     series. The relative error is below 4 units in the last place.
     """
-
-    def generate(context, builder, signature, args):
-        count, mantissa, half = _LOGARITHM[vector.dtype]
-        kind, integer = args[0].type, _integers(vector)
-
-        def constant(number):
-            return ir.Constant(kind, [number] * vector.lanes)
-
-        def whole(number):
-            return ir.Constant(integer, [number] * vector.lanes)
-
-        def fma(*factors):
-            return call_llvm(builder, "fma", vector, kind, factors)
-
-        bits = builder.bitcast(args[0], integer)
-        n = builder.ashr(builder.sub(bits, whole(half)), whole(mantissa))
-        z = builder.bitcast(builder.sub(bits, builder.shl(n, whole(mantissa))), kind)
-        s = builder.fdiv(builder.fsub(z, constant(1.0)), builder.fadd(z, constant(1.0)))
-        square = builder.fmul(s, s)
-        terms = [2.0 / (2 * k + 1) for k in range(count)]
-        series = _estrin(builder, vector, terms, square, fma)
-        exponent = builder.sitofp(n, kind)
-        return fma(s, series, builder.fmul(exponent, constant(math.log(2.0))))
-
-    return vector(vector), generate
-
-
-def _integers(vector):
-    """The LLVM vector of integers of the same shape."""
-    return ir.VectorType(ir.IntType(32 if vector.dtype == types.float32 else 64), vector.lanes)
+    count, mantissa, half = _LOGARITHM[vector.dtype]
+    constant, whole = partial(_constant, x.type), partial(_constant, _integers(vector))
+    bits = builder.bitcast(x, _integers(vector))
+    n = builder.ashr(builder.sub(bits, whole(half)), whole(mantissa))
+    z = builder.bitcast(builder.sub(bits, builder.shl(n, whole(mantissa))), x.type)
+    s = builder.fdiv(builder.fsub(z, constant(1.0)), builder.fadd(z, constant(1.0)))
+    square = builder.fmul(s, s)
+    series = _estrin(builder, vector, [2.0 / (2 * k + 1) for k in range(count)], square)
+    exponent = builder.fmul(builder.sitofp(n, x.type), constant(math.log(2.0)))
+    return call_llvm(builder, "fma", vector, x.type, [s, series, exponent])
 
 
 # tanh(x) is about x P(x**2) / Q(x**2) for abs(x) <= 8: our minimax fit, with a relative error below
@@ -128,58 +113,40 @@ _TANH_Q = (
 )
 
 
-@intrinsic
-def hyperbolic_tangent(typing_context: Any, vector: Any) -> Any:
+@elementwise
+def hyperbolic_tangent(builder: Any, vector: Any, x: Any) -> Any:
     """``tanh`` of each lane; NaN stays NaN, and 0 stays 0.
 
     In float32 a rational function with an absolute error below 4e-7, whose latency is lower than
     that of `exponential`; small networks wait for it most. In float64 2 / (1 + exp(-2 x)) - 1, with
     an absolute error below 1e-15.
     """
-
-    def generate(context, builder, signature, args):
-        kind = args[0].type
-        if vector.dtype == types.float32:
-            return _rational_tangent(builder, vector, args[0])
-        one, two = (ir.Constant(kind, [number] * vector.lanes) for number in (1.0, 2.0))
-        twice = builder.fneg(builder.fmul(two, args[0]))
-        power = _exponential(builder, vector, twice)
-        return builder.fsub(builder.fdiv(two, builder.fadd(one, power)), one)
-
-    return vector(vector), generate
+    if vector.dtype == types.float32:
+        return _rational_tangent(builder, vector, x)
+    one, two = _constant(x.type, 1.0), _constant(x.type, 2.0)
+    power = _exponential(builder, vector, builder.fneg(builder.fmul(two, x)))
+    return builder.fsub(builder.fdiv(two, builder.fadd(one, power)), one)
 
 
 def _rational_tangent(builder, vector, x):
-    kind = x.type
-
-    def fma(*factors):
-        return call_llvm(builder, "fma", vector, kind, factors)
-
-    for limit, compare in ((_TANH_LIMIT, "<"), (-_TANH_LIMIT, ">")):
-        end = ir.Constant(kind, [limit] * vector.lanes)
-        x = builder.select(builder.fcmp_ordered(compare, end, x), end, x)
+    x = _clamp(builder, x, _TANH_LIMIT)
     s = builder.fmul(x, x)
-    above, below = (_estrin(builder, vector, terms, s, fma) for terms in (_TANH_P, _TANH_Q))
+    above, below = (_estrin(builder, vector, terms, s) for terms in (_TANH_P, _TANH_Q))
     return builder.fdiv(builder.fmul(x, above), below)
 
 
-@intrinsic
-def logistic(typing_context: Any, vector: Any) -> Any:
+@elementwise
+def logistic(builder: Any, vector: Any, x: Any) -> Any:
     """``1 / (1 + exp(-x))`` of each lane; NaN stays NaN.
 
     In float32 1/2 + tanh(x / 2) / 2, with an absolute error below 3e-7; in float64 as written.
     """
-
-    def generate(context, builder, signature, args):
-        kind = args[0].type
-        half, one = (ir.Constant(kind, [n] * vector.lanes) for n in (0.5, 1.0))
-        if vector.dtype == types.float32:
-            tangent = _rational_tangent(builder, vector, builder.fmul(half, args[0], flags=FLAGS))
-            return call_llvm(builder, "fma", vector, kind, [half, tangent, half])
-        power = _exponential(builder, vector, builder.fneg(args[0]))
-        return builder.fdiv(one, builder.fadd(one, power))
-
-    return vector(vector), generate
+    half, one = _constant(x.type, 0.5), _constant(x.type, 1.0)
+    if vector.dtype == types.float32:
+        tangent = _rational_tangent(builder, vector, builder.fmul(half, x, flags=FLAGS))
+        return call_llvm(builder, "fma", vector, x.type, [half, tangent, half])
+    power = _exponential(builder, vector, builder.fneg(x))
+    return builder.fdiv(one, builder.fadd(one, power))
 
 
 _TRIPLE = llvm.get_default_triple()

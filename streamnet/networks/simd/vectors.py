@@ -9,6 +9,7 @@ and never wrap. Exponential and its relatives are in `simd.functions`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import Signature, signature
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -45,11 +46,6 @@ class _VectorModel(PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, ir.VectorType(ELEMENTS[kind.dtype], kind.lanes))
 
 
-def item_size(dtype: Any) -> int:
-    """Size in bytes of a number of this type."""
-    return int(dtype.bitwidth) // 8
-
-
 def splat_value(builder: Any, value: Any, lanes: Any) -> Any:
     """Copy a number into ``lanes`` lanes."""
     kind = ir.VectorType(value.type, lanes)
@@ -65,6 +61,24 @@ def call_llvm(builder: Any, name: Any, kind: Any, result: Any, arguments: Any) -
     suffix = f"v{kind.lanes}{_SUFFIX[kind.dtype]}"
     function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.{suffix}")
     return builder.call(function, arguments, fastmath=FLAGS)
+
+
+def elementwise(write: Callable[..., Any]) -> Operation:
+    """An operation of vectors of one type, whose instructions ``write(builder, vector, ...)`` adds.
+
+    ``vector`` is their `Vector`, and what follows their values.
+    """
+
+    def operation(typing_context, vector, *others):
+        def generate(context, builder, signature, args):
+            return write(builder, vector, *args)
+
+        return vector(vector, *others), generate
+
+    parameters = list(signature(write).parameters.values())
+    operation.__signature__ = Signature(parameters[:1] + parameters[2:])  # type: ignore[attr-defined]
+    operation.__name__, operation.__doc__ = write.__name__, write.__doc__
+    return intrinsic(operation)
 
 
 @intrinsic
@@ -96,14 +110,10 @@ splat_four_wide: Operation = _make_splat(4 * LANES)
 
 
 def _make_binary(name: str, flags: tuple[str, ...] = FLAGS):
-    @intrinsic
-    def operation(typing_context, left, right):
-        def generate(context, builder, signature, args):
-            return getattr(builder, name)(args[0], args[1], flags=flags)
+    def write(builder, _vector, left, right):
+        return getattr(builder, name)(left, right, flags=flags)
 
-        return left(left, right), generate
-
-    return operation
+    return elementwise(write)
 
 
 add: Operation = _make_binary("fadd")
@@ -115,29 +125,22 @@ divide: Operation = _make_binary("fdiv")
 multiply_exact: Operation = _make_binary("fmul", ("nsz",))
 
 
-@intrinsic
-def multiply_add(typing_context: Any, left: Any, right: Any, addend: Any) -> Any:
+@elementwise
+def multiply_add(builder: Any, vector: Any, left: Any, right: Any, addend: Any) -> Any:
     """``left * right + addend``, rounded once."""
-
-    def generate(context, builder, signature, args):
-        return call_llvm(builder, "fma", signature.return_type, args[0].type, args)
-
-    return left(left, right, addend), generate
+    return call_llvm(builder, "fma", vector, left.type, [left, right, addend])
 
 
-def _make_unary(name: str):
-    @intrinsic
-    def operation(typing_context, vector):
-        def generate(context, builder, signature, args):
-            return call_llvm(builder, name, vector, args[0].type, args)
-
-        return vector(vector), generate
-
-    return operation
+@elementwise
+def sqrt(builder: Any, vector: Any, x: Any) -> Any:
+    """Square root of each lane."""
+    return call_llvm(builder, "sqrt", vector, x.type, [x])
 
 
-sqrt: Operation = _make_unary("sqrt")
-truncate: Operation = _make_unary("trunc")  # towards zero
+@elementwise
+def truncate(builder: Any, vector: Any, x: Any) -> Any:
+    """Each lane, rounded towards zero."""
+    return call_llvm(builder, "trunc", vector, x.type, [x])
 
 
 class _Estimate(NamedTuple):
@@ -207,20 +210,15 @@ def reduce_add(typing_context: Any, vector: Any) -> Any:
     return vector.dtype(vector), generate
 
 
-@intrinsic
-def reduce_add_fours(typing_context: Any, vector: Any) -> Any:
+@elementwise
+def reduce_add_fours(builder: Any, vector: Any, total: Any) -> Any:
     """Sums of four lanes each, the first four, the next four and so on, in each of their lanes."""
-
-    def generate(context, builder, signature, args):
-        total = args[0]
-        for distance in (1, 2):
-            places = [lane ^ distance for lane in range(vector.lanes)]
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), places)
-            other = builder.shuffle_vector(total, ir.Constant(total.type, ir.Undefined), mask)
-            total = builder.fadd(total, other, flags=FLAGS)
-        return total
-
-    return vector(vector), generate
+    for distance in (1, 2):
+        places = [lane ^ distance for lane in range(vector.lanes)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), places)
+        other = builder.shuffle_vector(total, ir.Constant(total.type, ir.Undefined), mask)
+        total = builder.fadd(total, other, flags=FLAGS)
+    return total
 
 
 @intrinsic
@@ -237,46 +235,37 @@ def keep_first(typing_context: Any, vector: Any, count: Any) -> Any:
     return vector(vector, types.intp), generate
 
 
-def _make_choice(compare: str):
-    @intrinsic
-    def operation(typing_context, left, right):
-        def generate(context, builder, signature, args):
-            chosen = builder.fcmp_ordered(compare, args[0], args[1])
-            return builder.select(chosen, args[0], args[1])
-
-        return left(left, right), generate
-
-    return operation
+@elementwise
+def maximum(builder: Any, vector: Any, left: Any, right: Any) -> Any:
+    """The larger of two lanes; the right one if either is NaN."""
+    return builder.select(builder.fcmp_ordered(">", left, right), left, right)
 
 
-# The larger, or smaller, of two lanes; the right one if either is NaN.
-maximum: Operation = _make_choice(">")
-minimum: Operation = _make_choice("<")
+@elementwise
+def minimum(builder: Any, vector: Any, left: Any, right: Any) -> Any:
+    """The smaller of two lanes; the right one if either is NaN."""
+    return builder.select(builder.fcmp_ordered("<", left, right), left, right)
 
 
-@intrinsic
-def positive_part(typing_context: Any, vector: Any) -> Any:
+@elementwise
+def positive_part(builder: Any, vector: Any, x: Any) -> Any:
     """Each lane, or 0 where it is below; NaN stays NaN."""
-
-    def generate(context, builder, signature, args):
-        zero = ir.Constant(args[0].type, [0.0] * vector.lanes)
-        return builder.select(builder.fcmp_ordered("<=", args[0], zero), zero, args[0])
-
-    return vector(vector), generate
+    zero = ir.Constant(x.type, [0.0] * vector.lanes)
+    return builder.select(builder.fcmp_ordered("<=", x, zero), zero, x)
 
 
-@intrinsic
-def gate(typing_context: Any, vector: Any, opener: Any) -> Any:
-    """Each lane of ``vector``, or 0 where ``opener`` is not above 0."""
-
-    def generate(context, builder, signature, args):
-        zero = ir.Constant(args[0].type, [0.0] * vector.lanes)
-        return builder.select(builder.fcmp_ordered(">", args[1], zero), args[0], zero)
-
-    return vector(vector, vector), generate
+@elementwise
+def gate(builder: Any, vector: Any, x: Any, opener: Any) -> Any:
+    """Each lane of ``x``, or 0 where ``opener`` is not above 0."""
+    zero = ir.Constant(x.type, [0.0] * vector.lanes)
+    return builder.select(builder.fcmp_ordered(">", opener, zero), x, zero)
 
 
 _PART_SIZE = 16  # bytes
+
+
+def _item_size(dtype):
+    return dtype.bitwidth // 8
 
 
 def _element_pointer(context, builder, signature, args):
@@ -295,7 +284,7 @@ def _make_load(lanes: int):
     def operation(typing_context, array, index):
         def generate(context, builder, signature, args):
             pointer = _vector_pointer(context, builder, signature, args, lanes)
-            return builder.load(pointer, align=item_size(signature.args[0].dtype))
+            return builder.load(pointer, align=_item_size(signature.args[0].dtype))
 
         return Vector(array.dtype, lanes)(array, types.intp), generate
 
@@ -314,7 +303,7 @@ def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
 
     def generate(context, builder, signature, args):
         pointer = _vector_pointer(context, builder, signature, args, vector.lanes)
-        builder.store(args[2], pointer, align=item_size(signature.args[0].dtype))
+        builder.store(args[2], pointer, align=_item_size(signature.args[0].dtype))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
@@ -331,14 +320,14 @@ def store_split(typing_context: Any, array: Any, index: Any, vector: Any) -> Any
     def generate(context, builder, signature, args):
         pointer = _element_pointer(context, builder, signature, args)
         element = ELEMENTS[vector.dtype]
-        lanes = _PART_SIZE // item_size(vector.dtype)
+        lanes = _PART_SIZE // _item_size(vector.dtype)
         for first in range(0, vector.lanes, lanes):
             places = list(range(first, first + lanes))
             mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), places)
             part = builder.shuffle_vector(args[2], ir.Constant(args[2].type, ir.Undefined), mask)
             start = builder.gep(pointer, [ir.Constant(ir.IntType(64), first)])
             start = builder.bitcast(start, ir.VectorType(element, lanes).as_pointer())
-            builder.store(part, start, align=item_size(vector.dtype))
+            builder.store(part, start, align=_item_size(vector.dtype))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
@@ -416,7 +405,7 @@ def load_like(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
 
     def generate(context, builder, signature, args):
         pointer = _vector_pointer(context, builder, signature, args, vector.lanes)
-        return builder.load(pointer, align=item_size(vector.dtype))
+        return builder.load(pointer, align=_item_size(vector.dtype))
 
     return vector(array, types.intp, vector), generate
 
