@@ -25,7 +25,7 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_memory_is_taken_as_long_as_a_view_of_it_lives(view: str) -> None:
+def test_a_block_is_in_use_while_any_view_of_it_exists(view: str) -> None:
     spare = SpareMemory(least=1)
     array = spare.empty((16,), np.float32)
     array[:] = np.arange(16)
@@ -43,9 +43,7 @@ steps = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 300)), max_size=40)
 
 
 @given(steps=steps)
-def test_living_arrays_never_share_memory_and_no_more_blocks_are_made_than_lived_at_once(
-    steps: list[tuple[int, int]],
-) -> None:
+def test_live_arrays_never_share_memory_and_blocks_are_reused(steps: list[tuple[int, int]]) -> None:
     spare = SpareMemory(least=1)
     living: dict[int, Any] = {}
     most = 0
@@ -69,7 +67,7 @@ def test_the_smallest_block_that_is_large_enough_is_used() -> None:
     assert spare.empty((200,), np.uint8).ctypes.data == places[2]
 
 
-def test_no_more_is_kept_than_is_allowed_and_nothing_small() -> None:
+def test_neither_small_blocks_nor_more_than_the_limit_are_kept() -> None:
     spare = SpareMemory(least=100, most=512)
     arrays = [spare.empty((256,), np.uint8) for _ in range(4)]
     small = spare.empty((99,), np.uint8)
@@ -92,7 +90,7 @@ def test_threads_get_memory_of_their_own() -> None:
         assert all(threads.map(work, range(8)))
 
 
-def test_a_state_stays_as_it_is_while_others_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_is_unaffected_by_later_states(monkeypatch: pytest.MonkeyPatch) -> None:
     spare = SpareMemory(least=1)
     for module in (parameters, replay_buffer):
         monkeypatch.setattr(module, "SPARE_MEMORY", spare)

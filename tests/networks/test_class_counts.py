@@ -12,7 +12,7 @@ LABELS = st.lists(st.integers(-1, 5), max_size=60)
 
 
 @given(LABELS, st.integers(1, 9))
-def test_rarity_is_reckoned_by_the_samples_so_far_however_they_are_cut(labels, cut: int) -> None:
+def test_rarity_is_computed_from_the_samples_so_far_however_they_are_cut(labels, cut: int) -> None:
     counts = ClassCounts()
     label = np.array(labels, np.int32)
     found = [counts.update(label[i : i + cut]) for i in range(0, len(label), cut)]
@@ -26,7 +26,7 @@ def test_rarity_is_reckoned_by_the_samples_so_far_however_they_are_cut(labels, c
 
 
 @given(LABELS, LABELS)
-def test_counts_go_on_from_their_state(before, after) -> None:
+def test_counts_continue_from_their_state(before, after) -> None:
     counts, other = ClassCounts(), ClassCounts()
     counts.update(np.array(before, np.int32))
     other.restore_state(counts.export_state())

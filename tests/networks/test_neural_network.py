@@ -40,7 +40,7 @@ def same(network: NeuralNetwork, weights: list, tolerance: float = 1e-12) -> Non
 # --------------------------------------------------------------------- gopher-neural
 
 
-def test_the_plain_reference_reproduces_what_gopher_neural_wrote() -> None:
+def test_the_plain_reference_reproduces_the_output_of_gopher_neural() -> None:
     numbers = gopher.golden()
     X, Y = gopher.stream(8, 1, numbers["steps"])
     reference = gopher.Gopher(gopher.start_weights(8, 16, 1))
@@ -77,7 +77,7 @@ def test_a_thousand_steps_give_the_weights_of_gopher_neural(batch: int) -> None:
 
 @pytest.mark.parametrize("labels", [True, False])
 @pytest.mark.parametrize("sizes", [*SHAPES, (5, 3), (6, 9, 4, 3), (3, 2, 2, 2, 2)])
-def test_any_shape_learns_as_the_plain_reference(sizes: tuple[int, ...], labels: bool) -> None:
+def test_any_shape_learns_like_the_plain_reference(sizes: tuple[int, ...], labels: bool) -> None:
     steps = 1000 if sizes[-2] < 50 else 60
     X, Y = gopher.stream(sizes[0], sizes[-1], steps)
     reference = gopher.Gopher(gopher.start_weights(*sizes))
@@ -99,7 +99,7 @@ def test_targets_need_not_be_one_hot() -> None:
     same(network, reference.weights)
 
 
-def test_wide_sums_saturate_as_in_gopher_neural_and_go_on() -> None:
+def test_wide_sums_saturate_as_in_gopher_neural_and_learning_continues() -> None:
     network = made(2, 1)
     network.weights = [[[1e6, -3.0]]]
     assert network.learn([1e6, 1.0], [0.0], 0.5).tolist() == [1.0]
@@ -107,7 +107,7 @@ def test_wide_sums_saturate_as_in_gopher_neural_and_go_on() -> None:
     assert network.weights[0].tolist() == [[1e6, -3.0]]
 
 
-def test_start_weights_are_uniform_whatever_the_fan_in_and_a_pure_function_of_the_seed() -> None:
+def test_uniform_initial_weights_depend_only_on_the_seed() -> None:
     network = NeuralNetwork(100, CandidateSettings.gopher(hidden=(200,)), outputs=50, seed=4)
     for matrix in network.weights:
         assert matrix.min() >= -1
@@ -128,7 +128,7 @@ def test_start_weights_are_uniform_whatever_the_fan_in_and_a_pure_function_of_th
     ("activation", "output"),
     [*product(("logistic", "tanh", "identity"), repeat=2), ("relu", "relu")],
 )
-def test_every_activation_moves_down_the_slope_of_half_the_squared_error(
+def test_every_activation_descends_the_gradient_of_half_the_squared_error(
     activation: Any, output: Any, bias: bool
 ) -> None:
     settings = CandidateSettings(
@@ -174,7 +174,7 @@ def test_one_sample_or_several_give_the_same_outputs() -> None:
     assert network.calculate(np.empty((0, 8))).shape == (0, 3)
 
 
-def test_labels_have_their_outputs_and_the_largest_wins() -> None:
+def test_each_label_has_an_output_and_the_largest_wins() -> None:
     network = made(3, 4, 2)
     said = network.calculate_labels([0.1, 0.2, 0.3])
     assert list(said) == ["a", "b"]
@@ -182,7 +182,7 @@ def test_labels_have_their_outputs_and_the_largest_wins() -> None:
     assert network.winner_label([0.1, 0.2, 0.3]) == max(said, key=lambda label: said[label])
 
 
-def test_of_labels_with_equal_outputs_the_first_always_wins() -> None:
+def test_the_first_of_several_labels_with_equal_outputs_wins() -> None:
     network = NeuralNetwork(2, CandidateSettings.gopher(hidden=(3,)), labels=("x", "y", "z"))
     row = [[0.5, -0.2, 0.1]]
     network.weights = [np.ones((3, 2)), row * 3]
@@ -199,7 +199,7 @@ def test_labels_are_calculated_for_one_sample_at_a_time() -> None:
         made(2, 2).winner_label([[1, 2]])
 
 
-def test_an_output_beyond_the_limit_is_no_answer() -> None:
+def test_an_output_beyond_the_limit_is_refused() -> None:
     network = NeuralNetwork(1, CandidateSettings(hidden=(), output="identity"))
     network.weights = [[[1.0]]]
     assert network.calculate([9e5]).tolist() == [9e5]
@@ -207,7 +207,7 @@ def test_an_output_beyond_the_limit_is_no_answer() -> None:
         network.calculate([[1.0], [2e6]])
 
 
-def test_many_threads_that_calculate_get_what_one_gets() -> None:
+def test_many_threads_calculate_the_same_as_one() -> None:
     network = made(20, 20, 2)
     X = np.array(gopher.stream(20, 2, 400)[0])
     expected = network.calculate(X)
@@ -251,7 +251,7 @@ def test_a_wrong_sample_is_refused_and_leaves_the_network_as_it_was(x, ideal, me
     assert np.isfinite(network.calculate([1.0, 2.0])).all()
 
 
-def test_a_network_that_would_explode_stays_as_it_was_and_goes_on_learning() -> None:
+def test_a_network_that_would_explode_stays_unchanged_and_can_continue() -> None:
     settings = CandidateSettings(hidden=(), loss="squared", optimizer="adam")
     network = NeuralNetwork(1, settings)
     network.learn([[1.0], [2.0]], [[1.0], [2.0]])
@@ -290,7 +290,7 @@ def test_a_rate_that_is_not_above_0_is_refused(rate: float) -> None:
         ({"inputs": 1, "dtype": "int32"}, "dtype is int32, but must be float32 or float64"),
     ],
 )
-def test_a_network_that_can_not_be_is_refused(arguments, message: str) -> None:
+def test_invalid_arguments_of_a_network_are_refused(arguments, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         NeuralNetwork(**arguments)
 
@@ -312,7 +312,7 @@ def test_weights_that_do_not_fit_are_refused(weights, message: str) -> None:
     same(network, before, 0.0)
 
 
-def test_biases_are_set_where_there_are_any() -> None:
+def test_biases_can_be_set_unless_there_are_none() -> None:
     network = NeuralNetwork(2, CandidateSettings(hidden=(3,)), outputs=2)
     network.biases = [[1, 2, 3], [4, 5]]
     assert [vector.tolist() for vector in network.biases] == [[1, 2, 3], [4, 5]]
@@ -333,7 +333,7 @@ def test_biases_are_set_where_there_are_any() -> None:
     st.sampled_from(["sgd", "momentum", "adam"]),
     st.integers(0, 9),
 )
-def test_a_copy_goes_on_to_the_bit_and_weights_come_back_as_they_were_set(
+def test_a_copy_learns_identically_and_weights_are_returned_as_set(
     hidden, inputs, outputs, optimizer, cut
 ) -> None:
     settings = CandidateSettings(hidden=tuple(hidden), optimizer=optimizer, loss="squared")

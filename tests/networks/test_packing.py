@@ -42,9 +42,7 @@ def size_of_what_holds_something(population: Population, rows: int) -> tuple[int
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_state_holds_no_reserved_and_no_empty_rows_and_restores_them_to_the_bit(
-    dtype: str,
-) -> None:
+def test_a_state_omits_reserved_and_empty_rows_and_restores_them_exactly(dtype: str) -> None:
     settings = [*SETTINGS, UNIFORM, BATCHES]
     population = Population(settings, task=Task.CLASSIFICATION, seed=7, dtype=dtype)
     packed_and_restored(population, 0)
@@ -68,7 +66,7 @@ def test_a_state_holds_no_reserved_and_no_empty_rows_and_restores_them_to_the_bi
     assert np.array_equal(population.weights, restored.weights)
 
 
-def test_a_state_does_not_tell_when_there_was_room_made() -> None:
+def test_a_state_does_not_depend_on_when_memory_was_reserved() -> None:
     """Steps that turn all signs make -0.0 of what fills a row up, until it is arranged anew."""
     turning = replace(SETTINGS[0], learning_rate=1.0, weight_decay=2.0)
     states = []
@@ -84,7 +82,7 @@ def test_a_state_does_not_tell_when_there_was_room_made() -> None:
         assert states[0][name].tobytes() == states[1][name].tobytes()
 
 
-def test_a_row_of_a_child_starts_the_same_whenever_there_was_room_for_it() -> None:
+def test_a_new_row_of_a_child_starts_the_same_whenever_it_was_reserved() -> None:
     early, late = (Population(SETTINGS, task=Task.CLASSIFICATION, seed=8) for _ in range(2))
     early.reserve(dense=4, rows=65, outputs=3)
     late.reserve(dense=4, rows=64, outputs=3)

@@ -27,7 +27,7 @@ capacities = st.builds(
 
 
 @given(st.lists(settings, min_size=1, max_size=6), capacities)
-def test_candidates_fill_both_arrays_one_behind_the_other(
+def test_candidates_fill_both_arrays_without_gaps(
     candidates: list[CandidateSettings], capacity: Capacity
 ) -> None:
     drafts = [plan_candidate(given, Task.CLASSIFICATION, capacity) for given in candidates]
@@ -42,7 +42,7 @@ def test_candidates_fill_both_arrays_one_behind_the_other(
 
 
 @given(st.lists(settings, min_size=1, max_size=4), settings, capacities, st.data())
-def test_who_needs_no_more_than_the_one_before_takes_its_room_and_no_other(
+def test_a_replacement_that_fits_uses_the_space_of_its_predecessor(
     candidates: list[CandidateSettings],
     newcomer: CandidateSettings,
     capacity: Capacity,
@@ -75,7 +75,7 @@ def test_who_needs_no_more_than_the_one_before_takes_its_room_and_no_other(
 
 
 @given(settings, settings, capacities)
-def test_places_of_a_later_candidate_lie_behind_those_of_the_first(
+def test_places_of_a_later_candidate_follow_those_of_the_first(
     first: CandidateSettings, second: CandidateSettings, capacity: Capacity
 ) -> None:
     drafts = [plan_candidate(given, Task.REGRESSION, capacity) for given in (first, second)]
@@ -92,7 +92,7 @@ def test_places_of_a_later_candidate_lie_behind_those_of_the_first(
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), settings), max_size=60), capacities)
-def test_however_often_candidates_are_replaced_room_is_never_made_for_more_than_twice_their_needs(
+def test_replacements_never_reserve_more_than_twice_what_is_needed(
     newcomers: list[tuple[int, CandidateSettings]], capacity: Capacity
 ) -> None:
     start = plan_candidate(CandidateSettings(), Task.REGRESSION, capacity)

@@ -63,7 +63,7 @@ def equal(left: dict, right: dict) -> bool:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_no_weight_of_a_linear_networks_classes_to_come_decays(batch: int) -> None:
+def test_weights_of_unused_outputs_of_a_linear_network_do_not_decay(batch: int) -> None:
     """Whether there is room for them by then depends on how blocks are cut."""
     settings = CandidateSettings(
         hidden=(), initialization="uniform", weight_decay=0.1, batch_size=batch, optimizer="sgd"
@@ -91,7 +91,7 @@ def test_cutting_the_stream_changes_no_bit(dtype: str, cut: int) -> None:
     assert np.array_equal(whole.state, pieces.state)
 
 
-def test_growing_keeps_what_was_learned_to_the_bit() -> None:
+def test_growing_preserves_learned_weights_exactly() -> None:
     block = samples(100)
     population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=1)
     feed(population, 0, block)
@@ -105,7 +105,7 @@ def test_growing_keeps_what_was_learned_to_the_bit() -> None:
             assert np.array_equal(matrix, new[name][:rows, :columns]), name
 
 
-def test_start_weights_do_not_depend_on_when_there_was_room() -> None:
+def test_initial_weights_do_not_depend_on_when_memory_was_reserved() -> None:
     early = Population(SETTINGS, task=Task.CLASSIFICATION, seed=1)
     early.reserve(dense=4, rows=2000, outputs=30)
     late = Population(SETTINGS, task=Task.CLASSIFICATION, seed=1)
@@ -116,7 +116,7 @@ def test_start_weights_do_not_depend_on_when_there_was_room() -> None:
         assert equal(one, other)
 
 
-def test_every_layer_of_a_deep_network_starts_with_weights_that_can_learn() -> None:
+def test_every_layer_of_a_deep_network_starts_with_nonzero_weights() -> None:
     deep = CandidateSettings(hidden=(24, 16, 8), activation="relu")
     population = Population([deep], task=Task.CLASSIFICATION, seed=1)
     population.reserve(dense=4, rows=4, outputs=3)
@@ -129,7 +129,7 @@ def test_every_layer_of_a_deep_network_starts_with_weights_that_can_learn() -> N
     assert (population.extract(0)["upper2"][1:] != 0).mean() > 0.99
 
 
-def test_seeds_and_places_start_differently() -> None:
+def test_initial_weights_differ_by_seed_and_candidate() -> None:
     twins = Population([SETTINGS[0]] * 2, task=Task.CLASSIFICATION, seed=1)
     other = Population([SETTINGS[0]], task=Task.CLASSIFICATION, seed=2)
     for population in (twins, other):
@@ -139,7 +139,7 @@ def test_seeds_and_places_start_differently() -> None:
     assert not np.array_equal(first[0], first[2])
 
 
-def test_an_exploding_candidate_is_marked_at_its_sample_and_others_do_not_notice() -> None:
+def test_an_exploding_candidate_is_marked_at_its_sample_without_affecting_others() -> None:
     wild = CandidateSettings(hidden=(8,), activation="relu", optimizer="sgd", learning_rate=1e7)
     block = samples(300)
     sane = Population(SETTINGS, task=Task.CLASSIFICATION, seed=4)
@@ -160,7 +160,7 @@ def test_an_exploding_candidate_is_marked_at_its_sample_and_others_do_not_notice
 
 
 @pytest.mark.parametrize("checks", [False, True])
-def test_a_weight_that_is_not_finite_is_found_by_a_check_or_at_a_round_s_end(checks: bool) -> None:
+def test_a_nonfinite_weight_is_found_by_a_check_or_at_the_end_of_a_round(checks: bool) -> None:
     population = Population(SETTINGS, task=Task.CLASSIFICATION)
     inputs, label, goal, known = samples(20)
     feed(population, 0, (inputs, label, goal, known))
@@ -192,9 +192,7 @@ def test_a_replacement_starts_fresh_and_leaves_the_others_alone() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_newcomers_of_any_size_learn_as_in_a_population_that_has_exactly_their_room(
-    seed: int,
-) -> None:
+def test_replacements_of_any_size_learn_as_in_a_population_of_exactly_their_size(seed: int) -> None:
     # What took the place of a larger one has room to spare, what is larger moves all others.
     rng = np.random.default_rng(seed)
     block = samples(300, seed=seed)
@@ -216,7 +214,7 @@ def test_newcomers_of_any_size_learn_as_in_a_population_that_has_exactly_their_r
     assert one.weights.size > twin.weights.size
 
 
-def test_room_that_large_candidates_had_is_given_up_and_the_others_keep_their_weights() -> None:
+def test_space_of_large_candidates_is_released_and_others_keep_their_weights() -> None:
     small, large = SETTINGS[0], replace(SETTINGS[3], hidden=(256,))
     population = Population([small] * 8, task=Task.CLASSIFICATION, seed=8)
     block = samples(40)
@@ -232,14 +230,14 @@ def test_room_that_large_candidates_had_is_given_up_and_the_others_keep_their_we
     assert largest < 6 * least, "of eight large ones it would be sixteen times as much"
 
 
-def test_a_replacement_may_not_remember_more_than_there_is_room_for() -> None:
+def test_a_replacement_with_too_large_a_memory_is_refused() -> None:
     population = Population(SETTINGS, task=Task.CLASSIFICATION)
     with pytest.raises(ConfigurationError, match="memory is 51, but must be <= 50"):
         population.replace(0, CandidateSettings(rehearsal=1, memory=51), born=0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_restored_population_goes_on_to_the_same_bits(dtype: str) -> None:
+def test_a_restored_population_continues_with_the_same_bits(dtype: str) -> None:
     block = samples(400)
     one = Population(SETTINGS, task=Task.CLASSIFICATION, seed=6, dtype=dtype)
     feed(one, 0, block, slice(0, 150))
@@ -253,7 +251,7 @@ def test_a_restored_population_goes_on_to_the_same_bits(dtype: str) -> None:
     assert np.array_equal(one.taken, other.taken)
 
 
-def test_asking_a_candidate_changes_nothing_but_gives_its_answer() -> None:
+def test_predicting_changes_nothing_and_agrees_with_learning() -> None:
     block = samples(120)
     inputs, _label, _goal, _known = block
     population = Population(SETTINGS, task=Task.CLASSIFICATION, seed=7)
@@ -274,7 +272,7 @@ def test_asking_a_candidate_changes_nothing_but_gives_its_answer() -> None:
 
 @pytest.mark.parametrize("task", list(Task))
 @pytest.mark.parametrize("slots", [[0], [1], [2], [3], [2, 0, 3, 1]])
-def test_networks_on_their_own_answer_as_in_the_population(task: Task, slots: list[int]) -> None:
+def test_frozen_networks_predict_as_in_the_population(task: Task, slots: list[int]) -> None:
     inputs, label, goal, known = samples(150)
     if task is Task.REGRESSION:
         label, goal, known = label * 0, inputs.dense[:, 0].astype(float), known * 0 + 1
@@ -293,7 +291,7 @@ def test_networks_on_their_own_answer_as_in_the_population(task: Task, slots: li
         assert np.array_equal(answers.outputs[place], asked)
 
 
-def test_networks_that_explode_on_one_sample_answer_the_others() -> None:
+def test_networks_that_explode_on_one_sample_predict_the_others() -> None:
     settings = [
         CandidateSettings(hidden=(30,), activation="relu"),
         CandidateSettings(hidden=(30,), activation="tanh"),  # which never explodes
@@ -358,7 +356,7 @@ def learned(settings: list[CandidateSettings], block: tuple) -> tuple[Population
     return population, answers.outputs
 
 
-def test_who_looks_at_no_lags_learns_as_if_there_were_none() -> None:
+def test_a_candidate_without_lags_learns_as_if_there_were_none() -> None:
     block = samples(300)
     plain, expected = learned([*SETTINGS, CLIPPED], block)
     other, answers = learned([*SETTINGS, CLIPPED], with_lags(block))
@@ -366,7 +364,7 @@ def test_who_looks_at_no_lags_learns_as_if_there_were_none() -> None:
     assert without_memory(other) == without_memory(plain)
 
 
-def test_who_looks_at_lags_learns_as_from_any_other_entries() -> None:
+def test_lags_are_learned_like_any_other_entries() -> None:
     inputs, *others = with_lags(samples(300))
     ones = [*LAGGED, replace(CLIPPED, lags=True)]
     plain, expected = learned(ones, (structs.replace(inputs, lags=0), *others))
@@ -377,7 +375,7 @@ def test_who_looks_at_lags_learns_as_from_any_other_entries() -> None:
     assert not np.array_equal(answers, blind)
 
 
-def test_lagged_and_other_candidates_do_not_disturb_each_other() -> None:
+def test_candidates_with_and_without_lags_do_not_affect_each_other() -> None:
     block = with_lags(samples(300))
     _, mixed = learned([LAGGED[0], SETTINGS[1], LAGGED[2], SETTINGS[3]], block)
     _, lagged = learned(LAGGED, block)
@@ -387,9 +385,7 @@ def test_lagged_and_other_candidates_do_not_disturb_each_other() -> None:
 
 
 @pytest.mark.parametrize("settings", [SETTINGS[0], LAGGED[0]])
-def test_a_network_on_its_own_looks_at_lags_as_in_the_population(
-    settings: CandidateSettings,
-) -> None:
+def test_a_frozen_network_uses_lags_as_in_the_population(settings: CandidateSettings) -> None:
     block = with_lags(samples(150))
     population, _ = learned([settings, SETTINGS[1]], block)
     weights = population.extract(0, rows=16, outputs=3)

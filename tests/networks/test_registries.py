@@ -83,7 +83,7 @@ def test_an_optimizer_states_a_cost_and_a_rate(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize("name", candidate.ACTIVATIONS)
-def test_an_activation_keeps_to_its_range(name: str) -> None:
+def test_an_activation_stays_within_its_range(name: str) -> None:
     lowest, highest = ACTIVATIONS[name].range
     values = [naive.ACTIVATIONS[name](x) for x in np.linspace(-30.0, 30.0, 61)]
     assert lowest <= min(values) < max(values) <= highest

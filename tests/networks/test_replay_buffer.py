@@ -27,7 +27,7 @@ sizes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 5), st.integers(1,
 
 
 @given(reach=st.integers(0, 60), blocks=sizes)
-def test_the_last_samples_and_the_block_are_always_there(reach, blocks) -> None:
+def test_the_buffer_always_holds_the_block_and_the_samples_before_it(reach, blocks) -> None:
     memory = ReplayBuffer(reach=reach, dtype=np.float32)
     first = 0
     dense = width = 1

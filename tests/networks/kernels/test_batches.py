@@ -114,7 +114,7 @@ def settings_of(
 @pytest.mark.parametrize("knots", [0, 4])
 @pytest.mark.parametrize("decay", [0.0, 0.2])
 @pytest.mark.parametrize("batch", [2, 7, 60])
-def test_weights_move_by_the_mean_gradient_of_a_batch(batch, decay, knots) -> None:
+def test_a_batch_updates_weights_by_its_mean_gradient(batch, decay, knots) -> None:
     dense, goal = data()
     found = learned(settings_of(batch, weight_decay=decay, knots=knots), dense, goal)
     expected = by_numpy(batch, decay, dense, goal, knots)
@@ -150,7 +150,7 @@ def test_bits_do_not_depend_on_how_blocks_are_cut(optimizer: Any) -> None:
     assert all(np.array_equal(whole[name], parts[name]) for name in whole)
 
 
-def test_what_came_after_the_last_whole_batch_waits() -> None:
+def test_an_incomplete_batch_updates_nothing() -> None:
     dense, goal = data()
     some = learned(settings_of(8), dense[:56], goal[:56])
     more = learned(settings_of(8), dense[:59], goal[:59])

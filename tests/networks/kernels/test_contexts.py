@@ -49,7 +49,9 @@ def learned(population: Population, threads: int) -> tuple[NetworkOutputs, np.nd
 
 @pytest.mark.parametrize("threads", [1, 2, 5, 9])
 @pytest.mark.parametrize("sizes", [SMALL * 4, MIXED], ids=["small", "mixed"])
-def test_each_candidate_learns_as_it_does_alone(sizes: list[tuple[int, ...]], threads: int) -> None:
+def test_each_candidate_learns_the_same_as_alone(
+    sizes: list[tuple[int, ...]], threads: int
+) -> None:
     """Two large ones would not fit into the nearest cache together: each of them sits alone."""
     settings = settings_of(sizes)
     together = Population(settings, task=Task.CLASSIFICATION, seed=3)

@@ -100,7 +100,7 @@ def check(
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("hidden", [(), (7,), (33,), (70,), (20, 5), (3, 18, 4)])
 @pytest.mark.parametrize("task", list(Task))
-def test_every_optimizer_learns_as_the_naive_network(optimizer: Any, hidden, task: Task) -> None:
+def test_every_optimizer_learns_like_the_naive_network(optimizer: Any, hidden, task: Task) -> None:
     check(
         CandidateSettings(hidden=hidden, optimizer=optimizer, learning_rate=0.02, weight_decay=0.1),
         task,
@@ -109,7 +109,7 @@ def test_every_optimizer_learns_as_the_naive_network(optimizer: Any, hidden, tas
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("hidden", [(), (70,), (20, 5)])
-def test_float32_learns_the_same_but_for_roots_that_are_estimated(optimizer: Any, hidden) -> None:
+def test_float32_differs_only_by_the_error_of_estimated_roots(optimizer: Any, hidden) -> None:
     settings = CandidateSettings(
         hidden=hidden, optimizer=optimizer, learning_rate=0.002, weight_decay=0.1, knots=5
     )
@@ -118,7 +118,7 @@ def test_float32_learns_the_same_but_for_roots_that_are_estimated(optimizer: Any
 
 
 @pytest.mark.parametrize(("momentum", "second_momentum"), [(0.2, 0.3), (0.5, 0.5), (0.0, 0.9)])
-def test_adam_is_corrected_until_there_is_nothing_to_correct(momentum, second_momentum) -> None:
+def test_the_bias_correction_of_adam_fades_out(momentum, second_momentum) -> None:
     # 1 - 0.5 ** n is 1 from the 54th step on, of 60; 1 - 0.3 ** n from the 32nd.
     settings = CandidateSettings(
         hidden=(7,), optimizer="adam", momentum=momentum, second_momentum=second_momentum
@@ -165,7 +165,7 @@ def test_clipping_bounds_the_length_of_the_whole_gradient(optimizer, hidden, bia
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("hidden", [(), (7,), (70,), (20, 5)])
 @pytest.mark.parametrize("knots", [2, 3, 9])
-def test_numbers_of_many_values_are_learned_as_splines(optimizer, hidden, knots: int) -> None:
+def test_inputs_with_many_values_are_learned_as_splines(optimizer, hidden, knots: int) -> None:
     settings = CandidateSettings(
         hidden=hidden, optimizer=optimizer, learning_rate=0.02, knots=knots, weight_decay=0.1
     )
@@ -173,7 +173,7 @@ def test_numbers_of_many_values_are_learned_as_splines(optimizer, hidden, knots:
 
 
 @pytest.mark.parametrize(("knots", "rehearsal", "clip"), [(5, 3, 0.0), (4, 0, 0.3)])
-def test_splines_are_rehearsed_and_clipped_like_all_else(knots, rehearsal, clip) -> None:
+def test_splines_are_rehearsed_and_clipped_like_other_inputs(knots, rehearsal, clip) -> None:
     settings = CandidateSettings(
         hidden=(9,), optimizer="sgd", knots=knots, rehearsal=rehearsal, memory=20, clip=clip
     )
@@ -191,7 +191,7 @@ def test_schedules_lower_the_learning_rate_as_stated(schedule, decay) -> None:
     )
 
 
-def test_rehearsal_is_more_often_while_samples_are_few() -> None:
+def test_early_samples_are_rehearsed_more_often() -> None:
     many = CandidateSettings(
         hidden=(4,), optimizer="sgd", rehearsal=1, early_rehearsal=6, memory=30
     )
@@ -229,7 +229,9 @@ def test_rehearsal_learns_earlier_samples_drawn_by_key(memory: int) -> None:
         (Task.REGRESSION, "identity", "huber"),
     ],
 )
-def test_what_is_known_well_enough_is_not_learned_again(task, output, loss, tolerance) -> None:
+def test_a_rehearsed_sample_within_the_tolerance_is_not_learned_again(
+    task, output, loss, tolerance
+) -> None:
     settings = CandidateSettings(
         hidden=(6,),
         output=output,
@@ -274,7 +276,7 @@ def test_rare_classes_weigh_more_also_when_rehearsed(
     check(settings, Task.CLASSIFICATION)
 
 
-def test_of_numbers_all_samples_weigh_the_same() -> None:
+def test_class_weights_do_not_apply_to_regression() -> None:
     settings = CandidateSettings(hidden=(6,), optimizer="sgd")
     found = [
         learn([replace(settings, class_weight=weight)], Task.REGRESSION)[0].weights
@@ -283,7 +285,7 @@ def test_of_numbers_all_samples_weigh_the_same() -> None:
     assert np.array_equal(*found)
 
 
-def test_who_learns_logarithms_has_goals_of_its_own() -> None:
+def test_candidates_that_learn_logarithms_use_the_transformed_targets() -> None:
     plain = CandidateSettings(hidden=(6,), optimizer="adam", rehearsal=2)
     logarithmic = replace(plain, target_transform="log")
     inputs, label, goal, known = stream(Task.REGRESSION)
@@ -321,14 +323,14 @@ def test_the_weight_of_a_class_is_bounded() -> None:
     np.testing.assert_allclose(population.extract(0)["first"], start.layers[0], atol=1e-9)
 
 
-def test_without_bias_no_bias_ever_moves() -> None:
+def test_without_bias_all_biases_stay_zero() -> None:
     settings = CandidateSettings(hidden=(6, 5), optimizer="sgd", bias=False)
     check(settings, Task.CLASSIFICATION)
     population, _, _ = learn([settings], Task.CLASSIFICATION)
     assert not population.extract(0)["first"][0].any()
 
 
-def test_candidates_do_not_touch_each_other() -> None:
+def test_candidates_do_not_affect_each_other() -> None:
     settings = [
         CandidateSettings(hidden=(5,), optimizer="sgd"),
         CandidateSettings(hidden=(40,), optimizer="adam", rehearsal=2),

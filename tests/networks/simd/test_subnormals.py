@@ -16,7 +16,7 @@ def subnormals(numbers: np.ndarray) -> int:
     return int(((numbers != 0) & (np.abs(numbers) < TINY)).sum())
 
 
-def test_an_average_that_nothing_is_added_to_any_more_comes_to_zero() -> None:
+def test_a_decaying_average_reaches_zero() -> None:
     # As it is without the kernel's care: rounding keeps the last bit for ever.
     average = np.float32(1.0)
     for _ in range(SAMPLES):
@@ -42,7 +42,7 @@ def test_an_average_that_nothing_is_added_to_any_more_comes_to_zero() -> None:
     assert subnormals(population.state) == 0
 
 
-def test_a_thread_works_with_subnormal_numbers_again_behind_the_kernel() -> None:
+def test_a_thread_handles_subnormal_numbers_again_after_the_kernel() -> None:
     population = Population([CandidateSettings()], task=Task.REGRESSION)
     row = np.zeros((1, 1), np.int32)
     one = np.ones((1, 1), np.float32)

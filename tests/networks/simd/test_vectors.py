@@ -54,7 +54,7 @@ def roots_of_eight(numbers, out):
         (roots_of_eight, np.float64, 1e-15),
     ],
 )
-def test_one_over_the_root_is_exact_to_the_stated_error(
+def test_the_reciprocal_root_is_within_the_stated_error(
     function: Any, dtype: Any, error: float
 ) -> None:
     numbers = np.logspace(-37, 38, 1 << 14).astype(dtype)
@@ -64,7 +64,7 @@ def test_one_over_the_root_is_exact_to_the_stated_error(
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_every_operation_does_to_each_lane_what_numpy_does(dtype: Any) -> None:
+def test_every_operation_agrees_with_numpy_in_each_lane(dtype: Any) -> None:
     rng = np.random.default_rng(0)
     a, b, c = rng.normal(size=(3, 16)).astype(dtype)
     out = np.zeros(208, dtype)
@@ -99,7 +99,7 @@ def parts(a, out):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_vectors_of_any_width_do_what_numpy_does_and_touch_nothing_else(dtype: Any) -> None:
+def test_vectors_of_any_width_agree_with_numpy_and_touch_nothing_else(dtype: Any) -> None:
     a = (5 * np.random.default_rng(2).normal(size=80)).astype(dtype)
     out = np.full(192, 7, dtype)
     parts(a, out)
@@ -121,7 +121,7 @@ def four(a, b, out):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_four_lanes_do_what_numpy_does_and_touch_nothing_else(dtype: Any) -> None:
+def test_four_lanes_agree_with_numpy_and_touch_nothing_else(dtype: Any) -> None:
     a, b = np.random.default_rng(1).normal(size=(2, 6)).astype(dtype)
     out = np.full(16, 7, dtype)
     four(a, b, out)
@@ -139,7 +139,7 @@ def eight(a, b, out):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_eight_lanes_do_what_numpy_does_and_touch_nothing_else(dtype: Any) -> None:
+def test_eight_lanes_agree_with_numpy_and_touch_nothing_else(dtype: Any) -> None:
     a, b = np.random.default_rng(3).normal(size=(2, 10)).astype(dtype)
     out = np.full(20, 7, dtype)
     eight(a, b, out)
