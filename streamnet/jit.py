@@ -42,8 +42,11 @@ FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 def cache_folder() -> Path:
     """Folder that holds the compiled kernels of exactly these sources (not created here)."""
     digest = _hash_sources(Path(__file__).parent)
-    home = os.environ.get("XDG_CACHE_HOME") or _home() / ".cache"
-    return Path(home) / "streamnet" / f"kernels-{digest}"
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a name and without HOME
+        home = Path(NOWHERE)
+    return home / "streamnet" / f"kernels-{digest}"
 
 
 def _hash_sources(root: Path) -> str:
@@ -55,13 +58,6 @@ def _hash_sources(root: Path) -> str:
         if b"streamnet.jit" in text or any(path.is_relative_to(folder) for folder in folders):
             digest.update(f"{path.relative_to(root).as_posix()} {len(text)} ".encode() + text)
     return digest.hexdigest()[:16]
-
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:  # a user without a name and without HOME
-        return Path(NOWHERE)
 
 
 def numerics() -> dict[str, str]:

@@ -280,9 +280,10 @@ class NeuralNetwork:
             ConfigurationError: If a shape is wrong, or a weight is not finite.
         """
         parts = self._population.extract(0)
-        hidden = [parts[name][1:].T for name in self._names()]
-        last = [parts["output"]] if self.settings.hidden else []
-        return [matrix.copy() for matrix in (*hidden, *last)]
+        matrices = [parts[name][1:].T for name in self._names()]
+        if self.settings.hidden:
+            matrices.append(parts["output"])
+        return [matrix.copy() for matrix in matrices]
 
     @weights.setter
     def weights(self, matrices: Sequence[ArrayLike]) -> None:
@@ -302,9 +303,8 @@ class NeuralNetwork:
             ConfigurationError: If a shape is wrong, a bias is not finite, or there are no biases.
         """
         parts = self._population.extract(0)
-        hidden = [parts[name][0] for name in self._names()]
-        last = [parts["output_bias"][0]] if self.settings.hidden else []
-        return [vector.copy() for vector in (*hidden, *last)]
+        names = [*self._names(), "output_bias"] if self.settings.hidden else self._names()
+        return [parts[name][0].copy() for name in names]
 
     @biases.setter
     def biases(self, vectors: Sequence[ArrayLike]) -> None:
@@ -328,7 +328,7 @@ class NeuralNetwork:
         self._population.insert(0, parts)
 
     def _names(self) -> list[str]:
-        """Sections whose rows are inputs: all but the output layer if there are hidden layers."""
+        """Sections with a row for each input: all but the output layer, unless it is the first."""
         return ["first", *(f"upper{layer}" for layer in range(1, len(self.settings.hidden)))]
 
 

@@ -198,7 +198,7 @@ class Population:
         return self.layout.matrices(slot, self.weights, self.state)
 
     def _all_matrices(self) -> list[Matrices]:
-        return [self._matrices(slot) for slot in range(len(self.members))]
+        return list(map(self._matrices, range(len(self.members))))
 
     def reserve(self, *, dense: int, rows: int, outputs: int, lags: int = 0) -> None:
         """Make room for inputs and outputs; learned weights keep their exact values."""
@@ -206,17 +206,16 @@ class Population:
         now = self.capacity
         if dense <= now.dense and rows <= now.rows and outputs <= now.outputs and lags <= now.lags:
             return
-        wanted = Capacity(max(dense, now.dense), now.rows, now.outputs, max(lags, now.lags))
         if rows > now.rows:
-            wanted = wanted._replace(rows=max(64, 1 << (rows - 1).bit_length()))
+            rows = max(64, 1 << (rows - 1).bit_length())
         if outputs > now.outputs:
-            wanted = wanted._replace(outputs=max(outputs, min(2 * now.outputs, outputs + 64)))
+            outputs = max(outputs, min(2 * now.outputs, outputs + 64))
         before = [view_parts(matrices) for matrices in self._all_matrices()]
         if not any(now):
             # Nothing was learned: the weights are zeros, not even initial ones.
             before = [{} for _ in before]
             self.fan_in[:] = max(8, dense)
-        self.capacity = wanted
+        self.capacity = Capacity(*map(max, (dense, rows, outputs, lags), now))
         self._build_layout()
         for slot, old in enumerate(before):
             self._fill(slot, old)
@@ -291,14 +290,10 @@ class Population:
     def predict(
         self, inputs: Inputs, known: int, slots: NDArray[np.int64] | None = None
     ) -> NetworkOutputs:
-        """Predict samples without learning them, in any number of threads at a time.
+        """Predict the ``known`` outputs without learning, in any number of threads at a time.
 
-        After a sample without a finite output, a candidate predicts nothing.
-
-        Args:
-            inputs: Samples.
-            known: Number of outputs that may be predicted.
-            slots: Candidates to run, in order of the result. By default all.
+        ``slots`` are the candidates to run, in order of the result; by default all. After a sample
+        without a finite output, a candidate predicts nothing.
         """
         n = len(inputs.count)
         outputs, labels = self.new_outputs(n), constant_column(n, known, np.int32)
@@ -384,21 +379,19 @@ class Population:
 
     def _replace_layout(self, slot: int) -> None:
         """Lay out for another member in ``slot``; all others keep their weights and states."""
-        before, pools = self.layout, (self.weights, self.state)
+        before, weights, state = self.layout, self.weights, self.state
         draft = plan_candidate(self.members[slot].settings, self.task, self.capacity)
         layout = before.replaced(slot, draft, self.members[slot].serial)
         if layout.rooms is before.rooms:
-            for pool, room in zip(pools, layout.reserved_places(slot), strict=True):
-                pool[room] = 0
+            own, theirs = layout.reserved_places(slot)
+            weights[own], state[theirs] = 0, 0
             self._adopt(layout)
             return
         self._allocate(layout)
         for other in range(len(self.members)):
             if other != slot:
-                places = zip(before.places(other), layout.places(other), strict=True)
-                pairs = zip(pools, (self.weights, self.state), strict=True)
-                for (source, target), (old, new) in zip(pairs, places, strict=True):
-                    target[new] = source[old]
+                (own, theirs), (new, new_theirs) = before.places(other), layout.places(other)
+                self.weights[new], self.state[new_theirs] = weights[own], state[theirs]
 
     def _inherited(self, settings: CandidateSettings, parent: int) -> Parts:
         arrays = view_parts(self._matrices(parent))

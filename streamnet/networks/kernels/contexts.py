@@ -71,14 +71,7 @@ class Contexts(NamedTuple):
 
 
 def thread_contexts(kept: local, size: int, touched: int, dtype: DTypeLike) -> ContextArrays:
-    """This thread's arrays of `Contexts`, large enough for these.
-
-    Args:
-        kept: Where threads keep them.
-        size: Size of a candidate's working memory.
-        touched: Largest number of a sample's active rows.
-        dtype: float32 or float64.
-    """
+    """This thread's arrays of `Contexts`, for up to ``touched`` active rows of a sample."""
     if getattr(kept, "most", -1) < touched:
         number = np.dtype(dtype)
         kept.most, kept.arrays = (
