@@ -45,7 +45,7 @@ def cache_folder() -> Path:
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # a user without a name and without HOME
-        home = Path(NOWHERE)
+        home = Path(NOWHERE) / ".cache"
     return home / "streamnet" / f"kernels-{digest}"
 
 
