@@ -45,6 +45,7 @@ def output_gradient(
         largest = max(largest, abs(error))
         simd.store_one(scratch, target + o, loss_derivative(loss, error, delta))
     if code != IDENTITY:
+        # Not in the loop above, of which LLVM would make a copy for each loss and slope.
         for o in range(active):
             derivative = simd.load_one(scratch, target + o)
             y = simd.load_one(scratch, start + o)
@@ -139,4 +140,4 @@ def clip_gradient(learned: Learned, inputs: Any) -> None:
 @inlined
 def _scale(numbers, start, size, factor):
     for j in range(start, start + size):
-        numbers[j] *= factor
+        simd.store_one(numbers, j, simd.load_one(numbers, j) * factor)

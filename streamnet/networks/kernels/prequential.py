@@ -92,7 +92,7 @@ def learn(
     busy = fill_contexts(plans, order, work_counter, contexts, limit, 0)
     while busy > 0:
         for s in range(CONTEXTS):
-            _forward(
+            _run_forward(
                 plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive
             )
         for s in range(CONTEXTS):
@@ -117,7 +117,7 @@ def learn(
 
 
 @inlined
-def _forward(plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive):
+def _run_forward(plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive):
     """First part of a step: run the next sample through the network, up to its scores."""
     now = contexts.now[s]
     if simd.load_one(now, CONTEXT.phase) == EMPTY:
