@@ -298,12 +298,4 @@ def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) 
 
 def build_model(snapshot: Snapshot, about: dict[str, Any]) -> Model:
     """Build a model with metadata from a snapshot."""
-    networks = snapshot.networks()
-    _, weights = networks[0]
-    return Model(
-        encoder=snapshot.encoder.materialize(),
-        networks=networks,
-        ensemble=snapshot.ensemble,
-        dtype=weights["first"].dtype.name,
-        about=about,
-    )
+    return Model(**snapshot.contents(), about=about)

@@ -39,6 +39,16 @@ class Snapshot(NamedTuple):
         """Return settings and weights of each network."""
         return [(settings, copied.weights()) for settings, copied in self.copies]
 
+    def contents(self) -> dict[str, Any]:
+        """Everything that a model is built from, except its metadata."""
+        networks = self.networks()
+        return {
+            "encoder": self.encoder.materialize(),
+            "networks": networks,
+            "ensemble": self.ensemble,
+            "dtype": networks[0][1]["first"].dtype.name,
+        }
+
 
 @final
 class Predicted(Struct, frozen=True, eq=False, gc=False):

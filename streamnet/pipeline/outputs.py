@@ -238,14 +238,7 @@ class Champion:
 
     def document(self, **about: Any) -> Document:
         """The document of `model`, with more metadata, without building the model."""
-        networks = self.snapshot.networks()
-        return build_document(
-            encoder=self.snapshot.encoder.materialize(),
-            networks=networks,
-            ensemble=self.snapshot.ensemble,
-            dtype=networks[0][1]["first"].dtype.name,
-            about={**self.about, **about},
-        )
+        return build_document(**self.snapshot.contents(), about={**self.about, **about})
 
 
 @final
