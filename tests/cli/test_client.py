@@ -1,4 +1,4 @@
-"""``streamnet client``: each command asks a daemon, and shows what it says as JSON."""
+"""``streamnet client``: each command calls a daemon and prints its response as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.cli.invocation import Cli, write
 from tests.daemon.processes import Server, running
 from tests.daemon.stand_ins import learned_model
 
-NOBODY = "--url http://127.0.0.1:1"  # asked only if nothing is wrong before
+NOBODY = "--url http://127.0.0.1:1"  # reached only if the arguments are valid
 SAMPLES = '{"x": 25, "number": 1}\n{"x": 2, "number": 2}\n'
 
 
@@ -189,7 +189,7 @@ def test_data_in_a_pipe_is_sent_before_the_pipe_closes() -> None:
     with os.fdopen(reading, "rb") as pipe:
         os.write(writing, b'{"x": 1}\n')
         pieces = iter(_read_chunks(pipe))
-        assert next(pieces) == b'{"x": 1}\n'  # another way to read would wait for the end
+        assert next(pieces) == b'{"x": 1}\n'  # a plain read would wait for the end
         os.close(writing)
         assert list(pieces) == []
 

@@ -1,4 +1,4 @@
-"""The clients, against a real server: each operation, errors as ours, what is sent again."""
+"""The clients against a real server: operations, errors, and retries."""
 
 from __future__ import annotations
 
@@ -187,12 +187,12 @@ def test_errors_do_not_reveal_a_password_in_the_url() -> None:
 
 
 def test_retries_reuse_the_idempotency_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([(0, ""), (429, "0"), (503, "soon"), (200, "")])
+    responses = iter([(0, ""), (429, "0"), (503, "soon"), (200, "")])
     keys = []
 
     def handler(request: httpx.Request) -> httpx.Response:
         keys.append(request.headers["idempotency-key"])
-        status, wait = next(answers)
+        status, wait = next(responses)
         if status == 0:
             raise httpx.ConnectError("no route")
         body = {"accepted": 1} if status == 200 else {"title": "", "status": 1, "detail": "wait"}
@@ -274,7 +274,7 @@ def test_help_shows_arguments_return_type_and_summary() -> None:
 
 
 def plain(text: str) -> str:
-    return re.sub(".\b", "", text)  # what pydoc overstrikes is bold
+    return re.sub(".\b", "", text)  # pydoc overstrikes bold text
 
 
 def test_model_names_are_quoted_in_urls() -> None:
@@ -291,7 +291,7 @@ def test_a_response_of_another_server_is_an_error(content: bytes) -> None:
 
 
 def test_a_redirect_is_refused_by_each_call_of_both_clients(backend: str) -> None:
-    """As of a proxy in front, whose page must be taken neither for done nor for a file."""
+    """Such as a proxy's, whose page must not be mistaken for success or for a file."""
     to = "https://elsewhere.example/login"
 
     def handler(request: httpx.Request) -> httpx.Response:

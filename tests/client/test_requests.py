@@ -1,4 +1,4 @@
-"""Requests in parts: as large as may be, smaller where a daemon wants them so, none twice."""
+"""Split requests: as large as allowed, halved when refused, and never sent twice."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def parts_of(sizes: list[int]) -> SplitContent[list[int]]:
     )
 
 
-def answered(
+def send_parts(
     content: SplitContent[list[int]], refusal: RefusedError, most: int, wrong: int
 ) -> list[range]:
-    """The ranges that are asked for; more than so many things, and one of them, are refused."""
+    """The requested ranges; one of more than ``most`` items, or with the wrong one, is refused."""
     asks = content.parts()
     ask, asked = next(asks), []
     joined = None
@@ -40,14 +40,14 @@ def answered(
 
 @given(sizes=st.lists(st.integers(1, 1 << 19), max_size=60), most=st.integers(1, 100))
 def test_each_item_is_sent_once_and_in_order(sizes: list[int], most: int) -> None:
-    asked = answered(parts_of(sizes), RefusedError("too much", 413), most, wrong=-1)
+    asked = send_parts(parts_of(sizes), RefusedError("too much", 413), most, wrong=-1)
     assert all(len(part) <= 1 or sum(sizes[i] for i in part) <= 1 << 18 for part in asked)
 
 
 def test_few_or_no_items_are_one_request() -> None:
     refusal = RefusedError("too much", 413)
-    assert answered(parts_of([100] * 1000), refusal, 1000, -1) == [range(1000)]
-    assert answered(parts_of([]), refusal, 1000, -1) == [range(0)]
+    assert send_parts(parts_of([100] * 1000), refusal, 1000, -1) == [range(1000)]
+    assert send_parts(parts_of([]), refusal, 1000, -1) == [range(0)]
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 500, 1234, 2499])
@@ -57,7 +57,7 @@ def test_the_refused_item_is_found_with_few_requests(wrong: int) -> None:
         RefusedError("no number", 422),
     ):
         with pytest.raises(RefusedError) as caught:
-            answered(parts_of([100] * 2500), refusal, 5000, wrong)
+            send_parts(parts_of([100] * 2500), refusal, 5000, wrong)
         assert str(caught.value) == f"sample {wrong}: no number"
         assert (caught.value.number, caught.value.detail) == (wrong, "no number")
 
@@ -66,5 +66,5 @@ def test_the_refused_item_is_found_with_few_requests(wrong: int) -> None:
 def test_errors_that_splitting_cannot_fix_are_raised_unchanged(status: int) -> None:
     refusal = RefusedError("no", status)
     with pytest.raises(RefusedError) as caught:
-        answered(parts_of([100] * 10), refusal, 5, -1)
+        send_parts(parts_of([100] * 10), refusal, 5, -1)
     assert caught.value is refusal

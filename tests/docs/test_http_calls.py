@@ -1,4 +1,4 @@
-"""The calls that README.md and the pages open with do what they say, one after the other."""
+"""The first calls of README.md and the pages work, one after the other."""
 
 from __future__ import annotations
 

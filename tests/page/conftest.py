@@ -1,4 +1,4 @@
-"""A real browser for the page; what it complains about fails the test that made it complain."""
+"""A real browser for the page; its errors fail the test that caused them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def daemon(serve: Callable[..., StandIn]) -> StandIn:
 
 @pytest.fixture
 def visit(browser: Browser, serve: object) -> Iterator[Opener]:  # left before the servers end
-    """Open an address as a visitor of its own: ``visit(address, refused=False, **context)``.
+    """Open an address in a new browser context: ``visit(address, refused=False, **context)``.
 
     At the end no page may have logged an error, but for responses that were to be refused.
     """

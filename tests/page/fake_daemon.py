@@ -1,4 +1,4 @@
-"""A stand-in for the daemon: a real server with the shapes that the page reads, and what it saw."""
+"""A stand-in for the daemon: a real server with the data that the page reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTILE = "</td></script><img src=x onerror=\"document.title='owned'\"><b>bold</
 
 
 def history(points: int, *, regression: bool = False) -> dict[str, Any]:
-    """A score that gets better, falls at a drift and gets better again."""
+    """A score that improves, falls at a drift, and improves again."""
     samples = [512 * (i + 1) for i in range(points)]
     wave = [0.02 * ((i * 7) % 11 - 5) / 5 for i in range(points)]
     fall = [0.18 if points // 2 < i < points // 2 + points // 12 else 0.0 for i in range(points)]
@@ -65,7 +65,7 @@ def leaders(count: int = 12) -> list[dict[str, Any]]:
 
 
 def labels_model(name: str = "traffic") -> dict[str, Any]:
-    """All shapes of a model that predicts labels, one of which is hostile."""
+    """All data of a model that predicts labels, one of which is hostile."""
     return {
         "status": {
             "name": name,
@@ -128,7 +128,7 @@ def labels_model(name: str = "traffic") -> dict[str, Any]:
 
 
 def numbers_model(name: str = "bikes") -> dict[str, Any]:
-    """All shapes of a model that predicts numbers."""
+    """All data of a model that predicts numbers."""
     model = labels_model(name)
     model["status"] |= {
         "task": "regression",

@@ -1,4 +1,4 @@
-"""The page is for everybody: by keyboard, on a phone, in either theme, with a screen reader."""
+"""Accessibility of the page: keyboard, phone, themes, and screen readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page stays with a daemon: its token, lost connections, months of running."""
+"""The page's connection to a daemon: token, lost connections, months of running."""
 
 from __future__ import annotations
 

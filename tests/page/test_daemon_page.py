@@ -1,4 +1,4 @@
-"""The page as the daemon itself serves it: its headers, its guard and its shapes, in a browser."""
+"""The page as the daemon itself serves it, in a browser."""
 
 from __future__ import annotations
 

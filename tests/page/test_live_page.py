@@ -1,4 +1,4 @@
-"""The page of a daemon, clicked through in a real browser."""
+"""The page of a daemon, used in a real browser."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_progress_of_files_is_shown(
     expect(page.locator("#failure")).to_have_text(
         f"Reading its files stopped: {HOSTILE}" if tone else ""
     )
-    page.locator("#models").select_option("bikes")  # which is fed from none
+    page.locator("#models").select_option("bikes")  # which reads no files
     expect(page.get_by_role("heading", name="Files")).to_have_count(0)
 
 
@@ -161,7 +161,7 @@ def test_a_sample_from_the_form_is_predicted(visit: Opener, daemon: StandIn) -> 
     text = text_of(page, "#prediction").split("\n")
     assert text.index("slow", 1) < text.index("free")
     assert "80.0 %" in text
-    page.wait_for_timeout(2500)  # the page looks again, and leaves alone what was typed in
+    page.wait_for_timeout(2500)  # the page polls again, and keeps the input
     assert page.get_by_label("speed").input_value() == "12.5"
     expect(page.locator("#prediction strong")).to_have_text("slow")
 

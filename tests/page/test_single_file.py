@@ -1,4 +1,4 @@
-"""The page as one file: its data is read back as it was, and its policy is of exactly its code."""
+"""The page as one file: its data round-trips, and its policy allows exactly its code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The view of a report says what the report says, in the shapes of the page."""
+"""The view of a report has the report's values, in the form that the page reads."""
 
 from __future__ import annotations
 

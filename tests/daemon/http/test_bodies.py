@@ -1,4 +1,4 @@
-"""Bodies: limits, media types, reading ahead, and blocks decoded from lines."""
+"""Bodies: limits, media types, prefetching, and blocks decoded from lines."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_an_error_after_some_lines_closes_the_connection(
 ) -> None:
     registry.models["wine"].errors.append(NotReadyError("it has failed"))
     piece = {"type": "http.request", "body": b'{"x": 1}\n', "more_body": True}
-    talk = Talk(piece, piece)  # and more may come for ever
+    talk = Talk(piece, piece)  # and never ends
     scope = lines_scope("/v1/models/wine/samples")
 
     async def main() -> None:
@@ -236,7 +236,7 @@ def test_a_completely_read_body_is_not_stopped(run: Runner) -> None:
         async with prefetch(pieces(), 4, (event, http_error(503, "over"))) as ahead:
             await wait_all_tasks_blocked()
             event.set()
-            await anyio.sleep(0.3)  # longer than it takes to be noticed
+            await anyio.sleep(0.3)  # longer than the poll interval
             found += [piece async for piece in ahead]
         return found
 

@@ -1,4 +1,4 @@
-"""Who may come in: scopes, guesses, pages of others, too many at a time."""
+"""Admission: scopes, guessed tokens, foreign pages, and too many requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_each_operation_requires_its_scope(registry: StandInRegistry) -> None:
 def test_guessing_tokens_is_slowed_down(
     registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # However slow a machine is, no time passes in which another guess becomes free.
+    # However slow the machine, no further guess becomes free during the test.
     monkeypatch.setattr(app_module, "RateLimiter", partial(RateLimiter, clock=lambda: 0.0))
     access = Access({TOKENS[Scope.READ]: {Scope.READ}})
     http = client(registry, access=access, limits=Limits(max_rate=10.0, guess=0.4))
@@ -96,11 +96,11 @@ def test_pages_of_allowed_origins_may_send_and_read(registry: StandInRegistry) -
     token = {"authorization": f"Bearer {TOKENS[Scope.LEARN]}"}
     body = {"sample": {"x": 1}}
     for headers, status in ((token, 200), ({}, 401)):
-        answer = http.post(
+        response = http.post(
             "/v1/models/wine/samples", json=body, headers={"origin": FRIEND, **headers}
         )
-        assert answer.status_code == status
-        for told in (preflight, answer):
+        assert response.status_code == status
+        for told in (preflight, response):
             assert told.headers["access-control-allow-origin"] == FRIEND
             assert "origin" in told.headers["vary"]
             assert told.headers["access-control-expose-headers"] == "retry-after"
@@ -114,9 +114,9 @@ def test_other_origins_get_no_cors_headers(registry: StandInRegistry) -> None:
         assert is_problem(refused, 403, "Origin")
         own = http.options("/v1/models", headers={"origin": "http://testserver", **asked})
         assert is_problem(own, 405)
-        for answer in (refused, own, http.get("/v1/models")):
-            assert not any(name.startswith("access-control") for name in answer.headers)
-            assert ("origin" in answer.headers.get("vary", "")) == (http is some)
+        for response in (refused, own, http.get("/v1/models")):
+            assert not any(name.startswith("access-control") for name in response.headers)
+            assert ("origin" in response.headers.get("vary", "")) == (http is some)
     assert is_problem(some.options("/v1/models", headers={"origin": FRIEND}), 405)
 
 

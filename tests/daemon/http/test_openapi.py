@@ -1,4 +1,4 @@
-"""The OpenAPI document: the API does what it promises, whatever is sent."""
+"""The OpenAPI document: the API behaves as documented, whatever is sent."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from tests.daemon.stand_ins import StandIn, StandInRegistry
 
 
 class Undying(StandInRegistry):
-    """A model that is deleted comes back with a sample, so that there is something to ask."""
+    """Recreates deleted models with a sample, so that there is always something to call."""
 
     async def delete(self, name: str) -> None:
         self.models[name] = Learned(name)
 
 
 class Learned(StandIn):
-    """It has learned a sample, whatever it is told."""
+    """Has always learned a sample, whatever it is sent."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -57,12 +57,12 @@ APP = create_app(REGISTRY, limits=Limits(max_rate=1e9))  # type: ignore[arg-type
 
 
 def promised(described: dict[str, Any]) -> list[str]:
-    """The refusals that the document says an operation may answer with."""
+    """The error statuses that the document lists for an operation."""
     return [status for status in described["responses"] if status.startswith("4")]
 
 
 def expectations() -> SchemathesisConfig:
-    """What is wrong is to be refused by one of the statuses that its operation promises."""
+    """Invalid requests must be refused with one of the documented statuses."""
     paths = build_document()["paths"]
     lines = [described for path in paths.values() for described in path.values()]
     return SchemathesisConfig.from_dict(
@@ -81,7 +81,7 @@ def expectations() -> SchemathesisConfig:
 
 
 def interface() -> BaseSchema:
-    """What is to be held: without the endless events; tokens and lines are tested elsewhere."""
+    """The operations to test: not the endless events; tokens and lines are tested elsewhere."""
     whole = schemathesis.openapi.from_asgi("/openapi.json", APP, config=expectations())
     schema = whole.exclude(operation_id="events")
     for path in schema.raw_schema["paths"].values():
@@ -100,7 +100,7 @@ UNSAID: list[Any] = [positive_data_acceptance]
 
 
 def quoted(case: Case) -> Case:
-    """The case with a name that is no text quoted as a text is: a raw ``?`` would end its path."""
+    """The case with its name quoted even if it is not text: a raw ``?`` would end the path."""
     name = case.path_parameters.get("name", "")
     if not isinstance(name, str):
         case.path_parameters["name"] = quote(str(name), safe="")
@@ -118,7 +118,7 @@ def test_the_api_matches_its_document(case: Case) -> None:
 @SCHEMA.parametrize()
 @hypothesis.settings(max_examples=500)
 def test_the_api_matches_its_document_for_arbitrary_requests(case: Case) -> None:
-    # A client takes these out of a path, so that another operation is asked.
+    # Clients normalize such paths, which would then call another operation.
     hypothesis.assume(case.path_parameters.get("name") not in (".", ".."))
     quoted(case).call_and_validate(excluded_checks=UNSAID)
 
@@ -175,8 +175,8 @@ def test_a_declared_operation_gets_a_route_a_description_and_client_methods(
     monkeypatch.setitem(ENDPOINTS, "echo", endpoint)
     app = TestClient(create_app(REGISTRY))  # type: ignore[arg-type]
     assert app.get("/v1/models/absent/echo").status_code == 404
-    answered = app.get("/v1/models/wine/echo")
-    assert answered.json() == {"status": "ok"}
+    response = app.get("/v1/models/wine/echo")
+    assert response.json() == {"status": "ok"}
     described = build_document()["paths"]["/v1/models/{name}/echo"]["get"]
     assert described["summary"] == "Return the health of a model"
     with Client() as client:
@@ -184,7 +184,7 @@ def test_a_declared_operation_gets_a_route_a_description_and_client_methods(
 
         def handler(request: httpx.Request) -> httpx.Response:
             paths.append(request.url.path)
-            return httpx.Response(200, content=answered.content)
+            return httpx.Response(200, content=response.content)
 
         client._http = httpx.Client(
             base_url="http://daemon/", transport=httpx.MockTransport(handler)
@@ -228,7 +228,7 @@ WORDS = st.sampled_from(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> tuple[str, bytes, dict[str, str]]:
-    """A good body with some of it replaced, removed, repeated or packed, and where to send it."""
+    """A valid body with parts replaced, removed, repeated or compressed, and its path."""
     part = draw(st.sampled_from(list(BODIES)))
     body = bytearray(json.dumps(BODIES[part]).encode())
     for _ in range(draw(st.integers(0, 4))):
@@ -253,10 +253,10 @@ def daemon() -> Iterator[TestClient]:
 
 
 def send(daemon: TestClient, path: str, body: bytes, headers: dict[str, str]) -> None:
-    answer = daemon.post(path, content=body, headers=headers)
-    assert answer.status_code in (200, 201, 400, 409, 413, 415, 422), answer.text
-    if answer.status_code >= 400:
-        assert answer.json()["status"] == answer.status_code
+    response = daemon.post(path, content=body, headers=headers)
+    assert response.status_code in (200, 201, 400, 409, 413, 415, 422), response.text
+    if response.status_code >= 400:
+        assert response.json()["status"] == response.status_code
 
 
 @given(sent=mutated())

@@ -51,7 +51,7 @@ def test_the_body_of_an_upgrade_request_is_processed_once(
         for start, end in pairwise((0, *(cut % len(sent) for cut in cuts), len(sent))):
             connection.sendall(sent[start:end])
             sleep(0.05)
-        # The connection goes on behind it.
+        # The connection stays usable.
         connection.sendall(request(server, b"GET /healthz", b"Connection: close"))
         first, second = said(connection).split(b"HTTP/1.1 200 OK\r\n")[1:]
     assert json.loads(first.partition(b"\r\n\r\n")[2])["accepted"] == 3
@@ -63,9 +63,9 @@ def test_the_body_of_an_upgrade_request_is_not_parsed_as_a_request(server: Serve
     with connected(server) as connection:
         length = b"Content-Length: %d" % len(hidden)
         connection.sendall(lines_to_learn(server, b"Connection: close", length, body=hidden))
-        answer = said(connection)
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.count(b"HTTP/1.1") == 1
+        response = said(connection)
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert response.count(b"HTTP/1.1") == 1
 
 
 def test_pipelined_upgrade_requests_are_answered_in_order(server: Server) -> None:
@@ -81,10 +81,10 @@ def test_connect_requests_are_refused(server: Server) -> None:
         assert said(connection).startswith(b"HTTP/1.1 40")
 
 
-# The pause that is allowed is long beside that between two drops, which is no pause at all.
+# The allowed pause is much longer than the interval between two drops.
 LIMITS = {"header_seconds": 1.0, "body_seconds": 1.5, "min_body_rate": 200.0}
 DROP = 0.05  # seconds between two
-LONGEST = 30.0  # seconds until the rest of an answer is here
+LONGEST = 30.0  # seconds until a whole response has arrived
 SAMPLE = b'{"sample": {"x": 1}}'
 LINE = b'{"x": 1, "lit": "on"}\n'
 
@@ -103,23 +103,23 @@ def head(strict_server: Server, path: str, *lines: str, method: str = "POST") ->
     return "\r\n".join((*start, *lines, "", "")).encode()
 
 
-def answered(connection: socket, answer: bytes = b"") -> bytes:
-    """One whole answer, however many pieces it comes in; ``answer`` has come already."""
+def receive_response(connection: socket, response: bytes = b"") -> bytes:
+    """One whole response, however many pieces it arrives in; ``response`` has arrived already."""
     while True:
-        found = re.search(rb"content-length: (\d+)\r\n(?s:.*?)\r\n\r\n", answer)
-        if found is not None and len(answer) >= found.end() + int(found[1]):
-            return answer
+        found = re.search(rb"content-length: (\d+)\r\n(?s:.*?)\r\n\r\n", response)
+        if found is not None and len(response) >= found.end() + int(found[1]):
+            return response
         part = connection.recv(4096)
-        assert part, answer
-        answer += part
+        assert part, response
+        response += part
 
 
 def drip(connection: socket, drops: Iterator[bytes], seconds: float) -> tuple[bytes, float]:
-    """Send them, one now and one then; the answer and how long it took, empty if none came."""
+    """Send drops one by one; returns the response, empty if there was none, and the time taken."""
     begun = monotonic()
     connection.settimeout(DROP)
     while (took := monotonic() - begun) < seconds:
-        with suppress(BrokenPipeError, ConnectionResetError):  # what was answered can be read
+        with suppress(BrokenPipeError, ConnectionResetError):  # the response can still be read
             connection.sendall(next(drops))
         try:
             part = connection.recv(4096)
@@ -128,7 +128,7 @@ def drip(connection: socket, drops: Iterator[bytes], seconds: float) -> tuple[by
         except ConnectionResetError:
             return b"closed", took
         connection.settimeout(LONGEST)
-        return answered(connection, part) if part else b"", took
+        return receive_response(connection, part) if part else b"", took
     return b"", took
 
 
@@ -147,10 +147,10 @@ def test_a_body_that_arrives_too_slowly_is_refused(
     with connected(strict_server) as connection:
         lines = (f"Content-Type: {kind}", "Content-Length: 60000")
         connection.sendall(head(strict_server, path, *lines))
-        answer, took = drip(connection, repeat(b" "), 10)
-        assert answer.startswith(b"HTTP/1.1 408 ")
-        assert b"connection: close" in answer
-        assert b"less than 200 bytes per second" in answer
+        response, took = drip(connection, repeat(b" "), 10)
+        assert response.startswith(b"HTTP/1.1 408 ")
+        assert b"connection: close" in response
+        assert b"less than 200 bytes per second" in response
         assert took >= 1.4
 
 
@@ -161,8 +161,8 @@ def test_a_slow_body_above_the_minimum_rate_is_accepted(strict_server: Server) -
     with connected(strict_server) as connection:
         kind, length = "Content-Type: application/json", f"Content-Length: {len(body)}"
         connection.sendall(head(strict_server, "wine/samples", kind, length))
-        answer, _ = drip(connection, drops, 10)
-        assert answer.startswith(b"HTTP/1.1 200 ")
+        response, _ = drip(connection, drops, 10)
+        assert response.startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_stream_of_lines_to_learn_may_be_slow(strict_server: Server) -> None:
@@ -174,24 +174,24 @@ def test_a_stream_of_lines_to_learn_may_be_slow(strict_server: Server) -> None:
             connection.sendall(drop)
             sleep(0.5)
         connection.sendall(b"0\r\n\r\n")
-        answer = answered(connection)
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert b'"accepted":6' in answer
+        response = receive_response(connection)
+        assert response.startswith(b"HTTP/1.1 200 ")
+        assert b'"accepted":6' in response
 
 
 @pytest.mark.parametrize(
     ("path", "method", "status"),
     [("none/samples", "POST", b"404"), ("wine", "GET", b"200")],
-    ids=["refused", "answered"],
+    ids=["refused", "accepted"],
 )
 def test_continuing_a_body_after_its_response_closes_the_connection(
     strict_server: Server, path: str, method: str, status: bytes
 ) -> None:
     with connected(strict_server) as connection:
         connection.sendall(head(strict_server, path, "Content-Length: 60000", method=method) + b"{")
-        assert answered(connection).startswith(b"HTTP/1.1 " + status)
-        answer, took = drip(connection, repeat(b" "), 10)
-        assert answer in (b"", b"closed")
+        assert receive_response(connection).startswith(b"HTTP/1.1 " + status)
+        response, took = drip(connection, repeat(b" "), 10)
+        assert response in (b"", b"closed")
         assert took < 5
 
 
@@ -200,11 +200,11 @@ def test_a_connection_survives_a_short_unread_body(strict_server: Server) -> Non
         connection.sendall(
             head(strict_server, "none/samples", "Content-Length: 50000") + b" " * 10_000
         )
-        assert answered(connection).startswith(b"HTTP/1.1 404 ")
+        assert receive_response(connection).startswith(b"HTTP/1.1 404 ")
         connection.sendall(b" " * 40_000)
         sleep(1.2)  # longer than the rest may take
         connection.sendall(head(strict_server, "wine", method="GET"))
-        assert answered(connection).startswith(b"HTTP/1.1 200 ")
+        assert receive_response(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_head_following_a_large_body_is_not_counted_as_large(strict_server: Server) -> None:
@@ -213,9 +213,9 @@ def test_a_head_following_a_large_body_is_not_counted_as_large(strict_server: Se
     second = head(strict_server, "wine", method="GET")
     with connected(strict_server) as connection:
         connection.sendall(head(strict_server, "wine/samples", kind, length) + body + second[:20])
-        assert answered(connection).startswith(b"HTTP/1.1 200 ")
+        assert receive_response(connection).startswith(b"HTTP/1.1 200 ")
         connection.sendall(second[20:])
-        assert answered(connection).startswith(b"HTTP/1.1 200 ")
+        assert receive_response(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_half_a_request_is_dropped_when_its_client_disconnects(strict_server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Models over HTTP: made, looked at, changed, taken home, deleted."""
+"""Models over HTTP: created, inspected, changed, downloaded, and deleted."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_without_rejected_records_the_download_is_empty(
 def test_a_growing_file_is_read_up_to_its_initial_size(
     http: TestClient, wine: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """More than one piece of it, with a line across the border."""
+    """Read in several chunks, with a line across a boundary."""
     path = tmp_path / "letters"
     lines = [b"%d" % number * 1000 for number in range(1000)]
     path.write_bytes(b"\n".join(lines))

@@ -1,4 +1,4 @@
-"""Watching over HTTP: health, metrics, events."""
+"""Monitoring over HTTP: health, metrics, and events."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_long_responses_are_compressed_on_request_but_events_never(
     assert "content-encoding" not in plain.headers
     assert packed.content == plain.content
     assert int(packed.headers["content-length"]) < len(plain.content) / 3
-    assert "content-encoding" not in http.get("/healthz").headers  # too short to gain by it
+    assert "content-encoding" not in http.get("/healthz").headers  # too short to be compressed
     for number in range(300):
         wine.events.add("champion", number=number)
     wine.events.close()

@@ -1,4 +1,4 @@
-"""Predictions: those of the model, in order, remembered by id, explained."""
+"""Predictions: those of the model, in order, remembered by ID, and explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples and labels: what is taken, what is refused, and what the sender is told."""
+"""Samples and labels: what is accepted, what is refused, and how it is reported."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_lines_are_numbered_from_the_start_of_the_stream(registry: StandInRegist
     pieces = (text[start : start + 50_000] for start in range(0, len(text), 50_000))
     refused = client(registry).post("/v1/models/wine/samples", content=pieces, headers=headers)
     taken = len(registry.models["wine"].taken)
-    assert 0 < taken < 40_000  # a key takes whole parts
+    assert 0 < taken < 40_000  # parts with a key are accepted as a whole
     assert is_problem(refused, 413, "line 40001 is longer", f"resume at line {taken + 1}")
 
 
@@ -170,7 +170,7 @@ def test_a_stopping_daemon_ends_streams_and_reports_what_was_accepted(
     registry: StandInRegistry, part: str
 ) -> None:
     piece = {"type": "http.request", "body": b'{"x": 1}\n', "more_body": True}
-    talk = Talk(piece, piece)  # and no more for now
+    talk = Talk(piece, piece)  # and nothing more for now
 
     async def main() -> None:
         stopping = anyio.Event()
@@ -179,7 +179,7 @@ def test_a_stopping_daemon_ends_streams_and_reports_what_was_accepted(
             async with anyio.create_task_group() as group:
                 scope = lines_scope(f"/v1/models/wine/{part}")
                 group.start_soon(app, scope, talk.receive, talk.send)
-                await anyio.sleep(0.5)  # it takes what has come
+                await anyio.sleep(0.5)  # until what arrived is accepted
                 assert not talk.sent
                 stopping.set()
 
@@ -195,7 +195,7 @@ def test_a_stopping_daemon_ends_streams_and_reports_what_was_accepted(
 def test_whole_numbers_are_the_same_classes_in_samples_and_in_late_labels(
     run: Runner, tmp_path: Path, late: bool
 ) -> None:
-    """Whichever names a class first, and also as floats."""
+    """Whichever mentions a class first, and also as floats."""
     samples = [{"x": i % 2, "y": i % 2} for i in range(40)]
 
     async def main() -> None:
@@ -213,7 +213,7 @@ def test_whole_numbers_are_the_same_classes_in_samples_and_in_late_labels(
                     told = [{"id": identity, "label": value} for identity, value in pairs]
                     return (await sent("labels", {"labels": told}))["outcomes"]
 
-                # Something must have been learned for there to be answers.
+                # The model predicts only after it has learned something.
                 first = [{"x": 2, "y": "other"}] * 40 if late else samples
                 await sent("samples", {"samples": first})
                 await spam.published()
