@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamnet.errors import ConfigurationError, ModelFileError
+from streamnet.errors import ModelFileError
 from streamnet.jit import exact, inlined
 from streamnet.metrics.formulas import ConfusionCounts, Sums
 from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator, growing_weights
@@ -20,6 +20,7 @@ WEIGHT, WRONG, NO_CHANGE_WRONG, LOSS, BRIER = range(5)  # sums
 HITS, TRUTHS, ANSWERS = range(3)  # rows of a confusion of which only these are kept
 TRUTH, ANSWER, NO_CHANGE_MISSED = range(3)  # cells
 POSITION, LAST, CLASSES = range(3)  # clock
+FLOOR = 1e-4  # least probability in a log-loss
 MAJORITY, LAST_CLASS = range(2)  # memory of the baselines, -1: none yet
 
 
@@ -47,7 +48,6 @@ def score_classes(
     truth: NDArray[np.int32],
     known: NDArray[np.int32],
     alive: NDArray[np.uint8],
-    scored: NDArray[np.uint8],
     losses: NDArray[np.float64],
     confusion: NDArray[np.float64],
     sums: NDArray[np.float64],
@@ -56,7 +56,6 @@ def score_classes(
     places: NDArray[np.int64],
     clock: NDArray[np.int64],
     growth: NDArray[np.float64],
-    floor: float,
     whole: bool,
     start: int,
 ) -> int:
@@ -68,9 +67,8 @@ def score_classes(
         classes = min(known[i], width)
         if max(y + 1, classes) >= confusion.shape[3]:
             return i
-        counted = scored[i] != 0 and y >= 0
         weight = 1.0
-        if counted:
+        if y >= 0:
             if clock[POSITION] == growth.size - 1:
                 return i
             weight = growth[clock[POSITION]]
@@ -83,10 +81,8 @@ def score_classes(
             best, p, brier = _score_answer(answers, k, i, y, classes)
             if not math.isfinite(brier):
                 continue
-            loss = -math.log(max(p, floor))
+            loss = -math.log(max(p, FLOOR))
             losses[i, k] = loss
-            if not counted:
-                continue
             wrong = 0 if best == y else 1
             place = places[k, PLACE]
             places[k, SEEN] += 1
@@ -117,24 +113,19 @@ def score_classes(
 
 @final
 class ClassificationEvaluator(StreamEvaluator):
-    """Scores many tracks on the same samples, each predicted before it was learned.
+    """Scores predictions of classes.
 
-    A track is a candidate, what was served, or a baseline. A sample is scored for a track if the
-    track is available, its probabilities are finite, and the sample has a truth. The predicted
-    class is the most probable one (ties: the lowest number); without any known class there is no
-    prediction, which is wrong and gives the truth probability 0, as does a new class.
+    A sample is scored for a track if the track is available, its probabilities are finite, and the
+    sample has a truth. The predicted class is the most probable one (ties: the lowest number);
+    without any known class there is no prediction, which is wrong and gives the truth probability
+    0, as does a new class.
 
     Args:
         tracks: Number of tracks.
         window: Scored samples of a track in the sliding window.
-        fading: Factor applied to the weight of all earlier samples at every scored sample, also at
-            those for which the track was not available.
-        floor: Least probability in a log-loss, so that no loss exceeds ``-log(floor)``.
-        whole: Whether the overall and the fading `confusion` are kept, whose memory grows with the
-            square of the classes; metrics need only their diagonals and margins.
-
-    Raises:
-        ConfigurationError: If a setting is out of range.
+        fading: Factor applied to the weight of all earlier samples at every scored sample.
+        whole: Whether confusion matrices are kept, whose memory grows with the square of the
+            classes; metrics need only their diagonals and margins.
 
     >>> evaluator = ClassificationEvaluator(1)
     >>> answers = np.array([[[0.0, 0.0], [1.0, 0.0], [0.2, 0.8], [0.6, 0.4]]], np.float32)
@@ -146,21 +137,13 @@ class ClassificationEvaluator(StreamEvaluator):
     """
 
     task = Task.CLASSIFICATION
+    _settings = ("window", "fading", "whole")
     _arrays = ("sums", "cells", "costs", "places", "clock")
 
     def __init__(
-        self,
-        tracks: int,
-        *,
-        window: int = 1000,
-        fading: float = 0.999,
-        floor: float = 1e-4,
-        whole: bool = True,
+        self, tracks: int, *, window: int = 1000, fading: float = 0.999, whole: bool = True
     ) -> None:
         super().__init__(tracks, window=window, fading=fading)
-        if not 0.0 < floor < 1.0:
-            raise ConfigurationError(f"floor is {floor}, but must be > 0 and < 1")
-        self._floor = float(floor)
         self._growth = growing_weights(fading)
         self._whole = bool(whole)
         # Of the overall and the fading horizon; column 0 is no prediction, so that it stays put.
@@ -171,12 +154,7 @@ class ClassificationEvaluator(StreamEvaluator):
         self._clock = np.array([0, -1, 0])
 
     def update(
-        self,
-        answers: ArrayLike,
-        truth: ArrayLike,
-        known: ArrayLike,
-        alive: ArrayLike | None = None,
-        scored: ArrayLike | None = None,
+        self, answers: ArrayLike, truth: ArrayLike, known: ArrayLike, alive: ArrayLike | None = None
     ) -> NDArray[np.float64]:
         """Score n samples in order.
 
@@ -186,12 +164,10 @@ class ClassificationEvaluator(StreamEvaluator):
             truth: int32 (n,), class numbers, possibly of a new class; -1 without a truth.
             known: int32 (n,), number of classes known before each sample, at most C.
             alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
-            scored: uint8 or bool (n,), 0 where a sample must not enter any metric; its losses are
-                returned, and no-change repeats its label. None: all are scored.
 
         Returns:
-            float64 (n, K): ``-log(max(probability of the truth, floor))``; inf where a track is
-            not available or not finite, and without a truth.
+            float64 (n, K): ``-log(max(probability of the truth, 0.0001))``; inf where a track
+            is not available or not finite, and without a truth.
 
         Raises:
             ValueError: If the shapes do not fit.
@@ -205,9 +181,7 @@ class ClassificationEvaluator(StreamEvaluator):
                 f"answers {answers.shape}, truth {truth.shape} and known {known.shape} do not fit"
                 f" {self._tracks} tracks"
             )
-        ones = self._all_ones(n)
-        alive = as_flags(alive, ones)
-        scored = as_flags(scored, ones[0])
+        alive = as_flags(alive, self._all_ones(n))
         losses = np.empty((n, self._tracks))
         i = 0
         while True:
@@ -216,7 +190,6 @@ class ClassificationEvaluator(StreamEvaluator):
                 truth,
                 known,
                 alive,
-                scored,
                 losses,
                 self._confusion,
                 self._sums,
@@ -225,7 +198,6 @@ class ClassificationEvaluator(StreamEvaluator):
                 self._places,
                 self._clock,
                 self._growth,
-                self._floor,
                 self._whole,
                 i,
             )
@@ -233,38 +205,26 @@ class ClassificationEvaluator(StreamEvaluator):
                 return losses
             self._make_room(max(int(truth[i]) + 1, min(int(known[i]), answers.shape[2])))
 
-    def confusion(
-        self, track: int, horizon: Horizon | str = Horizon.OVERALL
-    ) -> NDArray[np.float64]:
-        """Weights of samples by truth (rows) and prediction (columns; the last one: none).
+    def confusion(self, track: int) -> NDArray[np.float64]:
+        """Samples by truth (rows) and prediction (columns; the last one: none), of all so far.
 
-        Shape (C, C + 1) for the C classes seen so far. The newest sample has weight 1.
+        Shape (C, C + 1) for the C classes seen so far.
 
         Raises:
             IndexError: If there is no such track.
-            ValueError: If there is no such horizon, or it is not kept ``whole``.
+            ValueError: If confusion matrices are not kept ``whole``.
         """
         k = range(self._tracks)[track]
-        classes = int(self._clock[CLASSES])
-        if Horizon(horizon) is not Horizon.SLIDING:
-            if not self._whole:
-                raise ValueError(f"the {Horizon(horizon)} confusion is not kept whole")
-            kept = self._kept(slice(k, k + 1), Horizon(horizon))[0]
-            return np.ascontiguousarray(np.roll(kept, -1, axis=-1))
-        truth, answer = self._ring(slice(k, k + 1))[:2]
-        place = truth * (classes + 1) + np.where(answer < 0, classes, answer)
-        counts = np.bincount(place[truth >= 0], minlength=classes * (classes + 1))
-        return counts.reshape(classes, classes + 1).astype(np.float64)
+        if not self._whole:
+            raise ValueError("the confusion matrix is not kept whole")
+        kept = self._kept(slice(k, k + 1), Horizon.OVERALL)[0]
+        return np.ascontiguousarray(np.roll(kept, -1, axis=-1))
 
     def export_state(self) -> dict[str, Any]:
         """Export settings and copies of all arrays, from which `restore_state` resumes exactly."""
         classes = int(self._clock[CLASSES])
-        return {
-            **self._export(),
-            "floor": self._floor,
-            "whole": self._whole,
-            "confusion": self._confusion[:, :, : self._rows(classes), : classes + 1].copy(),
-        }
+        kept = self._confusion[:, :, : self._rows(classes), : classes + 1]
+        return {**super().export_state(), "confusion": kept.copy()}
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
@@ -273,9 +233,7 @@ class ClassificationEvaluator(StreamEvaluator):
         Raises:
             ModelFileError: If the parts of the state do not fit together.
         """
-        names = ("window", "fading", "floor", "whole")
-        self = cls(state["tracks"], **{name: state[name] for name in names})
-        self._restore(state)
+        self = super().restore_state(state)
         classes = int(self._clock[CLASSES])
         shape = (2, self._tracks, self._rows(classes), classes + 1)
         if np.shape(state["confusion"]) != shape or not self._is_sound(classes):
@@ -286,15 +244,12 @@ class ClassificationEvaluator(StreamEvaluator):
 
     def _is_sound(self, classes: int) -> bool:
         """Whether every number by which a kernel or a count is indexed lies in its range."""
-        cells = self._cells
-        places = self._places
-        return (
+        classes_of_cells = self._cells[:, :, :NO_CHANGE_MISSED]
+        return bool(
             0 <= self._clock[POSITION] < self._growth.size
             and -1 <= self._clock[LAST] < classes
-            and bool(
-                (cells >= -1).all() and (cells[:, :, :NO_CHANGE_MISSED] < max(classes, 1)).all()
-            )
-            and bool((places >= 0).all() and (places[:, PLACE] < len(cells)).all())
+            and (self._cells >= -1).all()
+            and (classes_of_cells < max(classes, 1)).all()
         )
 
     def _make_room(self, classes: int) -> None:
@@ -311,7 +266,7 @@ class ClassificationEvaluator(StreamEvaluator):
         """Give the matrices room for ``classes``: the next power of two, at least 2."""
         old = self._confusion
         if classes >= old.shape[3]:
-            new = 1 << (classes - 1).bit_length()
+            new = _capacity(classes)
             self._confusion = np.zeros((2, self._tracks, self._rows(new), new + 1))
             self._confusion[:, :, : old.shape[2], : old.shape[3]] = old
 
@@ -351,14 +306,10 @@ class ClassificationEvaluator(StreamEvaluator):
         hits, truths = kept[:, HITS, :classes], kept[:, TRUTHS, :classes]
         return ConfusionCounts(hits, truths, np.roll(kept[:, ANSWERS], -1, axis=-1))
 
-    def _ring(self, tracks: slice) -> NDArray[np.int32]:
-        """Truth, prediction and no-change error of the last samples: (3, window, tracks)."""
-        return np.moveaxis(self._cells[:, tracks], -1, 0)
-
     def _recent(self, tracks: slice) -> tuple[ConfusionCounts, NDArray[np.float64]]:
         """Counts and sums of the sliding window, recomputed so that rounding errors do not grow."""
         classes = int(self._clock[CLASSES])
-        truth, answer, missed = self._ring(tracks)
+        truth, answer, missed = np.moveaxis(self._cells[:, tracks], -1, 0)
         number = truth.shape[1]
         there = truth >= 0
         right = there & (answer == truth)

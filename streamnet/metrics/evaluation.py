@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.metrics import per_class
 from streamnet.metrics.formulas import (
     ConfusionCounts,
     Errors,
@@ -19,6 +18,7 @@ from streamnet.metrics.formulas import (
     mean,
     nan_to_none,
 )
+from streamnet.metrics.per_class import compute_per_class
 from streamnet.samples import Task
 from streamnet.validation import check_array, check_number
 
@@ -221,7 +221,7 @@ class Evaluation:
         return table
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """Metrics of each class against all others, by label; see `per_class.PER_CLASS`."""
+        """Metrics of each class against all others, by label, counts first."""
         return compute_per_class(self.labels, self.confusion)
 
     def as_dict(self) -> dict[str, Any]:
@@ -235,18 +235,6 @@ class Evaluation:
             "confusion": self.confusion.tolist(),
             "classes": self.per_class(),
         }
-
-
-def compute_per_class(
-    labels: Sequence[str], confusion: NDArray[np.float64]
-) -> dict[str, dict[str, float]]:
-    """Metrics of each class, by label, from a confusion matrix (C, C + 1)."""
-    counts = ConfusionCounts.of(confusion)
-    columns = {name: measure(counts) for name, measure in per_class.PER_CLASS.items()}
-    return {
-        label: {name: float(values[number]) for name, values in columns.items()}
-        for number, label in enumerate(labels)
-    }
 
 
 QUANTILES = (0.1, 0.5, 0.9)

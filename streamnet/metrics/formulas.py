@@ -70,19 +70,26 @@ class Errors(NamedTuple):
     relative: Values  # mean absolute error divided by the truth; NaN if every truth is 0
 
 
+METRICS: dict[Task, dict[str, Metric]] = {task: {} for task in Task}
+"""All metrics by task and name, in the order of reports."""
+
+
 @final
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class Metric:
     """A metric: what it is called, what it is computed from, and which values are better."""
 
     name: str
     inputs: Inputs
     function: Callable[..., Any]
-    larger_is_better: bool
-    title: str  # for people
-    percentage: bool  # whether it is shown as one
-    scope: Scope  # "stream": of evaluators only; "batch": of evaluations only
-    summary: bool  # whether it is shown where there is little space
+    larger_is_better: bool = True
+    title: str = ""  # for people; by default the name with blanks
+    percentage: bool = False  # whether it is shown as one
+    scope: Scope = "all"  # "stream": of evaluators only; "batch": of evaluations only
+    summary: bool = False  # whether it is shown where there is little space
+
+    def __post_init__(self) -> None:
+        self.title = self.title or self.name.replace("_", " ")
 
     @property
     def task(self) -> Task:
@@ -95,41 +102,21 @@ class Metric:
         return str(self.function.__doc__).partition("\n")[0]
 
 
-METRICS: dict[Task, dict[str, Metric]] = {task: {} for task in Task}
-"""All metrics by task and name, in the order of reports."""
-
-
-def metric(
-    name: str,
-    inputs: Inputs,
-    *,
-    larger_is_better: bool = True,
-    title: str | None = None,
-    percentage: bool = False,
-    scope: Scope = "all",
-    summary: bool = False,
-) -> Callable[[Formula], Formula]:
+def metric(name: str, inputs: Inputs, **options: Any) -> Callable[[Formula], Formula]:
     """Register a function as a metric.
 
     Args:
         name: Name in reports.
         inputs: What the function takes: "counts" `ConfusionCounts`, "sums" `Sums`, "errors"
             `Errors`, "probabilities" class numbers (n,) and probabilities (n, C).
-        larger_is_better: Whether larger values are better.
-        title: Name for people; by default the name with blanks.
-        percentage: Whether displays show it as a percentage.
-        scope: "stream" for evaluators of streams only, "batch" for evaluations of finished
-            predictions only. Metrics of probabilities are always of batches.
-        summary: Whether it is shown where there is little space.
+        options: The other fields of `Metric`.
 
     Raises:
         ConfigurationError: If there is already a metric of that name.
     """
 
     def register(function: Formula) -> Formula:
-        shown = name.replace("_", " ") if title is None else title
-        where: Scope = "batch" if inputs == "probabilities" else scope
-        made = Metric(name, inputs, function, larger_is_better, shown, percentage, where, summary)
+        made = Metric(name=name, inputs=inputs, function=function, **options)
         if METRICS[made.task].setdefault(name, made) is not made:
             raise ConfigurationError(f"metric {name!r} is already registered")
         return function

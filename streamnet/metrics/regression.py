@@ -27,7 +27,6 @@ def score_numbers(
     answers: NDArray[np.float64],
     truth: NDArray[np.float64],
     alive: NDArray[np.uint8],
-    scored: NDArray[np.uint8],
     losses: NDArray[np.float64],
     means: NDArray[np.float64],
     pairs: NDArray[np.float64],
@@ -44,10 +43,9 @@ def score_numbers(
     for i in range(samples):
         y = truth[i]
         known = math.isfinite(y)
-        counted = known and scored[i] != 0
         near_y = min(max(y, -MAX_SQUARED), MAX_SQUARED)
         for k in range(tracks):
-            if counted:
+            if known:
                 means[1, k, MASS] = flush_subnormal(means[1, k, MASS] * fading)
                 means[1, k, NON_ZERO] = flush_subnormal(means[1, k, NON_ZERO] * fading)
             losses[i, k] = np.inf
@@ -56,8 +54,6 @@ def score_numbers(
                 continue
             loss = min(abs(y - a), MAX_ERROR)
             losses[i, k] = loss
-            if not counted:
-                continue
             place = places[k, PLACE]
             places[k, SEEN] += 1
             places[k, PLACE] = place + 1 if place + 1 < window else 0
@@ -88,21 +84,11 @@ def score_numbers(
 
 @final
 class RegressionEvaluator(StreamEvaluator):
-    """Scores many tracks on the same samples, each predicted before it was learned.
+    """Scores predictions of numbers.
 
-    A track is a candidate, what was served, or a baseline. A sample is scored for a track if the
-    track is available and both its prediction and the truth are finite. Absolute errors above 1e308
-    are clipped; for rmse and r2, truths and predictions beyond +-1e150 are clipped, but with such a
-    truth r2 is undefined.
-
-    Args:
-        tracks: Number of tracks.
-        window: Scored samples of a track in the sliding window.
-        fading: Factor applied to the weight of all earlier samples at every scored sample, also at
-            those for which the track was not available.
-
-    Raises:
-        ConfigurationError: If a setting is out of range.
+    A sample is scored for a track if the track is available and both its prediction and the truth
+    are finite. Absolute errors above 1e308 are clipped; for rmse and r2, truths and predictions
+    beyond +-1e150 are clipped, but with such a truth r2 is undefined.
 
     >>> evaluator = RegressionEvaluator(2)
     >>> evaluator.update([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], [1.0, 2.0, 5.0])
@@ -122,11 +108,7 @@ class RegressionEvaluator(StreamEvaluator):
         self._pairs = np.full((window, tracks, 2), np.nan)  # truth and prediction; NaN: empty
 
     def update(
-        self,
-        answers: ArrayLike,
-        truth: ArrayLike,
-        alive: ArrayLike | None = None,
-        scored: ArrayLike | None = None,
+        self, answers: ArrayLike, truth: ArrayLike, alive: ArrayLike | None = None
     ) -> NDArray[np.float64]:
         """Score n samples in order.
 
@@ -134,8 +116,6 @@ class RegressionEvaluator(StreamEvaluator):
             answers: float64 (K, n), by track and sample.
             truth: float64 (n,), NaN without a truth.
             alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
-            scored: uint8 or bool (n,), 0 where a sample must not enter any metric; its losses are
-                returned. None: all are scored.
 
         Returns:
             float64 (n, K): absolute errors; inf where a track is not available or not finite, and
@@ -151,13 +131,11 @@ class RegressionEvaluator(StreamEvaluator):
             raise ValueError(
                 f"answers {answers.shape} and truth {truth.shape} do not fit {self._tracks} tracks"
             )
-        ones = self._all_ones(n)
         losses = np.empty((n, self._tracks))
         score_numbers(
             answers,
             truth,
-            as_flags(alive, ones),
-            as_flags(scored, ones[0]),
+            as_flags(alive, self._all_ones(n)),
             losses,
             self._means,
             self._pairs,
@@ -170,21 +148,6 @@ class RegressionEvaluator(StreamEvaluator):
         """Truth and prediction of the samples in the sliding window, shape=(m, 2)."""
         pairs = self._pairs[:, range(self._tracks)[track]]
         return np.asarray(pairs[np.isfinite(pairs[:, 0])])
-
-    def export_state(self) -> dict[str, Any]:
-        """Export settings and copies of all arrays, from which `restore_state` resumes exactly."""
-        return self._export()
-
-    @classmethod
-    def restore_state(cls, state: dict[str, Any]) -> Self:
-        """Restore an evaluator from an exported state.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
-        self = cls(state["tracks"], window=state["window"], fading=state["fading"])
-        self._restore(state)
-        return self
 
     def _reset(self, k: int) -> None:
         self._means[:, k] = 0.0

@@ -37,11 +37,7 @@ class Horizon(StrEnum):
 
 
 def validate_windows(tracks: int, window: int, fading: float) -> None:
-    """Check the settings that evaluators share.
-
-    Raises:
-        ConfigurationError: If a setting is out of range.
-    """
+    """Check the settings that evaluators share."""
     if tracks < 1:
         raise ConfigurationError(f"tracks is {tracks}, but must be >= 1")
     if check_integer("window", window) < 1:
@@ -71,17 +67,21 @@ SEEN, PLACE = range(2)  # of "places": number of scored samples, and next place 
 class StreamEvaluator(abc.ABC):
     """Scores many tracks on the same samples, each predicted before it was learned.
 
+    A track is a candidate, what was served, or a baseline.
+
     Args:
         tracks: Number of tracks.
         window: Scored samples of a track in the sliding window.
-        fading: Factor applied to the weight of all earlier samples at every scored sample.
+        fading: Factor applied to the weight of all earlier samples at every scored sample, also at
+            those for which the track was not available.
 
     Raises:
         ConfigurationError: If a setting is out of range.
     """
 
     task: ClassVar[Task]
-    _arrays: ClassVar[tuple[str, ...]]  # attributes that are exported, by their names there
+    _settings: ClassVar[tuple[str, ...]] = ("window", "fading")
+    _arrays: ClassVar[tuple[str, ...]]  # attributes that are exported, like the settings
 
     def __init__(self, tracks: int, *, window: int = 1000, fading: float = 0.999) -> None:
         validate_windows(tracks, window, fading)
@@ -130,17 +130,19 @@ class StreamEvaluator(abc.ABC):
             self._ones = np.ones((self._tracks, samples), np.uint8)
         return self._ones
 
-    @final
-    def _export(self) -> dict[str, Any]:
-        return {
-            "tracks": self._tracks,
-            "window": self._window,
-            "fading": self._fading,
-            **{name: getattr(self, f"_{name}").copy() for name in self._arrays},
-        }
+    def export_state(self) -> dict[str, Any]:
+        """Export settings and copies of all arrays, from which `restore_state` resumes exactly."""
+        settings = {name: getattr(self, f"_{name}") for name in ("tracks", *self._settings)}
+        return settings | {name: getattr(self, f"_{name}").copy() for name in self._arrays}
 
-    @final
-    def _restore(self, state: dict[str, Any]) -> None:
+    @classmethod
+    def restore_state(cls, state: dict[str, Any]) -> Self:
+        """Restore an evaluator from an exported state.
+
+        Raises:
+            ModelFileError: If the parts of the state do not fit together.
+        """
+        self = cls(state["tracks"], **{name: state[name] for name in cls._settings})
         for name in self._arrays:
             own = getattr(self, f"_{name}")
             if np.shape(state[name]) != own.shape:
@@ -148,6 +150,7 @@ class StreamEvaluator(abc.ABC):
             own[...] = state[name]
         if (self._places < 0).any() or (self._places[:, PLACE] >= self._window).any():
             raise ModelFileError(f"evaluator: places lie beyond the window of {self._window}")
+        return self
 
     @abc.abstractmethod
     def _inputs(self, tracks: slice, horizon: Horizon) -> dict[str, Any]:
@@ -166,12 +169,6 @@ class Curve:
     time the curve is full the stride doubles, so what is kept depends on the points added alone.
     The last point added is always there.
 
-    Args:
-        points: largest number of points, at least 4.
-
-    Raises:
-        ConfigurationError: if a setting has a value that its rule does not allow.
-
     >>> curve = Curve(points=4)
     >>> for sample in range(0, 1000, 100):
     ...     curve.add(sample, sample / 1000)
@@ -184,79 +181,72 @@ class Curve:
             raise ConfigurationError(f"points is {points}, but must be >= 4")
         self._points = int(points)
         self._stride = 1
-        self._kept: list[tuple[int, tuple[float, ...]]] = []
-        self._last: tuple[int, tuple[float, ...]] | None = None
+        self._rows: list[tuple[float, ...]] = []  # sample number and values
+        self._kept = 0  # rows; a last one that is not kept gives way to the next
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._rows)
 
     def add(self, sample: int, *values: float) -> None:
         """Add a point; one whose sample number is not above the last one is ignored.
 
         Raises:
-            ValueError: if there are more or fewer values than in the points before.
+            ValueError: If there are more or fewer values than in the points before.
         """
-        if self._last is not None:
-            if len(values) != len(self._last[1]):
-                raise ValueError(f"{len(values)} values, but {len(self._last[1])} before")
-            if sample <= self._last[0]:
+        if self._rows:
+            last, *before = self._rows[-1]
+            if len(values) != len(before):
+                raise ValueError(f"{len(values)} values, but {len(before)} before")
+            if sample <= last:
                 return
-        self._last = int(sample), tuple(map(float, values))
-        if self._kept and sample // self._stride == self._kept[-1][0] // self._stride:
+        del self._rows[self._kept :]
+        self._rows.append((int(sample), *map(float, values)))
+        if self._kept and sample // self._stride == self._rows[-2][0] // self._stride:
             return
-        self._kept.append(self._last)
-        while len(self._kept) >= self._points:
-            self._thin()
+        self._kept += 1
+        while self._kept >= self._points:
+            self._stride *= 2
+            first: dict[float, tuple[float, ...]] = {}
+            for row in self._rows:
+                first.setdefault(row[0] // self._stride, row)
+            newest = self._rows[-1]
+            self._rows = list(first.values())
+            self._kept = len(self._rows)
+            if self._rows[-1] != newest:
+                self._rows.append(newest)
 
     def samples(self) -> NDArray[np.int64]:
         """Sample numbers of the points, ascending: int64 (m,)."""
-        return np.array([sample for sample, _ in self._all()], np.int64)
+        return np.array([row[0] for row in self._rows], np.int64)
 
     def values(self) -> NDArray[np.float64]:
         """Values of the points: float64 (m, number of values)."""
-        width = 0 if self._last is None else len(self._last[1])
-        values = [values for _, values in self._all()]
-        return np.array(values, np.float64).reshape(len(values), width)
+        width = len(self._rows[0]) - 1 if self._rows else 0
+        return np.array([row[1:] for row in self._rows], np.float64).reshape(len(self._rows), width)
 
     def export_state(self) -> dict[str, Any]:
-        """All points and the stride, from which ``restore_state`` goes on exactly."""
+        """Export all points and the stride, from which `restore_state` resumes exactly."""
         return {
             "points": self._points,
             "stride": self._stride,
-            "kept": len(self._kept),
+            "kept": self._kept,
             "samples": self.samples(),
             "values": self.values(),
         }
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
-        """A curve that goes on from where ``state`` was exported.
+        """Restore a curve from an exported state.
 
         Raises:
-            ModelFileError: if the parts of the state do not fit together.
+            ModelFileError: If the parts of the state do not fit together.
         """
         self = cls(state["points"])
-        samples = [int(sample) for sample in state["samples"]]
-        values = [tuple(float(value) for value in row) for row in state["values"]]
-        kept = state["kept"]
+        samples, values, kept = state["samples"], state["values"], state["kept"]
         if len(values) != len(samples) or not 0 <= len(samples) - kept <= 1 or state["stride"] < 1:
             raise ModelFileError(f"curve: {kept} points kept of {len(samples)}, {len(values)}")
-        everything = list(zip(samples, values, strict=True))
-        self._stride = state["stride"]
-        self._kept = everything[:kept]
-        self._last = everything[-1] if everything else None
+        self._stride, self._kept = state["stride"], kept
+        self._rows = [
+            (int(sample), *map(float, row)) for sample, row in zip(samples, values, strict=True)
+        ]
         return self
-
-    def _all(self) -> list[tuple[int, tuple[float, ...]]]:
-        if self._last is None or self._last[0] == self._kept[-1][0]:
-            return self._kept
-        return [*self._kept, self._last]
-
-    def _thin(self) -> None:
-        """Double the stride and keep the first point of each."""
-        self._stride *= 2
-        kept = self._kept[:1]
-        for point in self._kept[1:]:
-            if point[0] // self._stride != kept[-1][0] // self._stride:
-                kept.append(point)
-        self._kept = kept

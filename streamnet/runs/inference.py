@@ -23,7 +23,7 @@ from streamnet.metrics import (
     RegressionEvaluation,
     RegressionEvaluator,
 )
-from streamnet.metrics.evaluation import compute_per_class
+from streamnet.metrics.per_class import compute_per_class
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles import Model
 from streamnet.reporting.report import Scores

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from streamnet.cli.terminal import escape_text
 from streamnet.metrics import METRICS, RegressionEvaluation
-from streamnet.metrics.evaluation import compute_per_class
+from streamnet.metrics.per_class import compute_per_class
 
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-~=*^#"
