@@ -95,9 +95,7 @@ def _choose(
     alive: NDArray[np.uint8],  # shape=(candidates, n), used for samples without losses
     totals: NDArray[np.float64],  # shape=(2, candidates): faded losses and faded count
     evidence: NDArray[np.float64],  # shape=(3, candidates)
-    champion: NDArray[
-        np.int64
-    ],  # shape=(3,): slot, samples since its promotion, all scored samples
+    champion: NDArray[np.int64],  # slot, samples since its promotion, all scored samples
     fading: float,
     margin: float,
     dwell: int,
@@ -292,12 +290,9 @@ class Selector:
         ):
             if not low <= check_number(name, value) <= high:
                 raise ConfigurationError(f"{name} is {value}, but must be from {low} to {high}")
-        if dwell < 0:
-            raise ConfigurationError(f"dwell is {dwell}, but must be >= 0")
-        if opening < 0:
-            raise ConfigurationError(f"opening is {opening}, but must be >= 0")
-        if trial < 0:
-            raise ConfigurationError(f"trial is {trial}, but must be >= 0")
+        for name, value in (("dwell", dwell), ("opening", opening), ("trial", trial)):
+            if value < 0:
+                raise ConfigurationError(f"{name} is {value}, but must be >= 0")
         self.fading = fading
         self.margin = margin
         self.alpha = alpha
@@ -311,9 +306,8 @@ class Selector:
         self._champion = np.array([-1, 0, 0], np.int64)
         for slot in range(candidates):
             _reset_evidence(self._evidence, slot)
-        self.eligible: NDArray[np.uint8] = np.ones(
-            candidates, np.uint8
-        )  # 0: ranked, but never champion
+        # 0: ranked, but never champion.
+        self.eligible: NDArray[np.uint8] = np.ones(candidates, np.uint8)
 
     @property
     def champion(self) -> int:

@@ -97,13 +97,9 @@ class Criterion:
 
     def best(self, values: ArrayLike) -> int:
         """Index of the best of ``values`` (K,), the first of equals; -1 if none is finite."""
-        numbers = np.asarray(values, np.float64)
-        finite = np.isfinite(numbers)
-        if not finite.any():
-            return -1
-        worst = -np.inf if self.larger_is_better else np.inf
-        numbers = np.where(finite, numbers, worst)
-        return int(numbers.argmax() if self.larger_is_better else numbers.argmin())
+        merits = np.asarray(values, np.float64) * (1.0 if self.larger_is_better else -1.0)
+        merits = np.where(np.isfinite(merits), merits, -np.inf)
+        return int(merits.argmax()) if np.isfinite(merits).any() else -1
 
     def better(self, value: float, than: float) -> bool:
         """Whether ``value`` is strictly better, so that the older of equals stays.
@@ -114,20 +110,10 @@ class Criterion:
 
 
 def find_criterion(name: str, task: Task | str | None = None) -> Criterion:
-    """Find a criterion by name.
-
-    Args:
-        name: As in the table of this module; ``f_measure`` is another name of ``f1``.
-        task: What candidates predict, if known.
+    """Find a criterion as in the table of this module; ``f_measure`` is another name of ``f1``.
 
     Raises:
         ConfigurationError: If there is no such criterion, or it is not defined for the task.
-
-    >>> find_criterion("accuracy", "regression")
-    Traceback (most recent call last):
-        ...
-    streamnet.errors.ConfigurationError: criterion is 'accuracy', but for a regression must be one
-    of distance, gopher.distance, gopher.simple, mae, mse, simple
     """
     return CRITERIA[check_criterion(name, task)]
 
@@ -136,54 +122,44 @@ Loss = Literal["evaluator", "wrong", "balanced", "gopher_balanced", "distance", 
 """How a criterion that is a mean over samples scores one; "evaluator" is the evaluator's loss."""
 
 
-def _from_metric(name: str, metric: str, loss: Loss | None = None) -> tuple[str, Criterion]:
-    """A criterion of labels that is a registered metric of the confusion matrix."""
-    found = METRICS[Task.CLASSIFICATION][metric]
-    losses: dict[Task, Loss] = {} if loss is None else {Task.CLASSIFICATION: loss}
-
-    def values(tally: Tally) -> Values:
-        computed: Values = found.function(ConfusionCounts.of(tally.confusion))
-        return computed
-
-    return name, Criterion(name, found.larger_is_better, values, losses)
-
-
-def _from_mean(
-    name: str,
-    part: str,
-    *,
-    larger_is_better: bool = False,
-    labels: Loss | None = None,
-    numbers: Loss | None = None,
-) -> tuple[str, Criterion]:
-    """A criterion that is the mean of a sum of the tally."""
+def _criterion(
+    name: str, source: str, labels: Loss | None = None, numbers: Loss | None = None
+) -> Criterion:
+    """A criterion that is the mean of a part of the tally, or else a metric of the confusion."""
     by_task = {Task.CLASSIFICATION: labels, Task.REGRESSION: numbers}
     losses = {task: loss for task, loss in by_task.items() if loss is not None}
+    if source in Tally._fields:
 
-    def values(tally: Tally) -> Values:
-        return mean(getattr(tally, part), tally.samples)
+        def compute_mean(tally: Tally) -> Values:
+            return mean(getattr(tally, source), tally.samples)
 
-    return name, Criterion(name, larger_is_better, values, losses)
+        return Criterion(name, source == "correct", compute_mean, losses)
+    metric = METRICS[Task.CLASSIFICATION][source]
+
+    def compute_metric(tally: Tally) -> Values:
+        values: Values = metric.function(ConfusionCounts.of(tally.confusion))
+        return values
+
+    return Criterion(name, metric.larger_is_better, compute_metric, losses)
 
 
-CRITERIA: dict[str, Criterion] = dict(
-    (
-        _from_metric("accuracy", "accuracy", "wrong"),
-        _from_metric("balanced_accuracy", "balanced_accuracy", "balanced"),
-        _from_metric("f1", "macro_f1"),
-        _from_mean("simple", "correct", larger_is_better=True, labels="wrong"),
-        _from_mean("distance", "distance", labels="distance", numbers="halved"),
-        _from_mean("log_loss", "log_loss", labels="evaluator"),
-        _from_metric("kappa", "kappa"),
-        _from_mean("mse", "squared", numbers="squared"),
-        _from_mean("mae", "absolute", numbers="evaluator"),
-        _from_metric("gopher.accuracy", "gopher.accuracy", "wrong"),
-        _from_metric("gopher.balanced_accuracy", "gopher.balanced_accuracy", "gopher_balanced"),
-        _from_metric("gopher.f_measure", "gopher.f_measure"),
-        _from_mean("gopher.simple", "correct", larger_is_better=True, labels="wrong"),
-        _from_mean("gopher.distance", "distance", labels="distance", numbers="halved"),
-    )
+_ALL = (
+    _criterion("accuracy", "accuracy", "wrong"),
+    _criterion("balanced_accuracy", "balanced_accuracy", "balanced"),
+    _criterion("f1", "macro_f1"),
+    _criterion("simple", "correct", "wrong"),
+    _criterion("distance", "distance", "distance", "halved"),
+    _criterion("log_loss", "log_loss", "evaluator"),
+    _criterion("kappa", "kappa"),
+    _criterion("mse", "squared", None, "squared"),
+    _criterion("mae", "absolute", None, "evaluator"),
+    _criterion("gopher.accuracy", "gopher.accuracy", "wrong"),
+    _criterion("gopher.balanced_accuracy", "gopher.balanced_accuracy", "gopher_balanced"),
+    _criterion("gopher.f_measure", "gopher.f_measure"),
+    _criterion("gopher.simple", "correct", "wrong"),
+    _criterion("gopher.distance", "distance", "distance", "halved"),
 )
+CRITERIA: dict[str, Criterion] = {criterion.name: criterion for criterion in _ALL}
 """All criteria by name."""
 
 MAX_SQUARE = 1e300  # larger squared errors are clipped, since they must be finite

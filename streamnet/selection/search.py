@@ -12,13 +12,7 @@ from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity, estimate_cost
 from streamnet.randomness import derive_key
 from streamnet.selection.champion import Replacement
-from streamnet.settings.candidate import (
-    OPTIMIZERS,
-    Activation,
-    CandidateSettings,
-    Optimizer,
-    TargetTransform,
-)
+from streamnet.settings.candidate import OPTIMIZERS, Activation, CandidateSettings, Optimizer
 from streamnet.settings.encoder import has_raw_target
 from streamnet.settings.fields import build_settings, with_settings
 from streamnet.settings.keywords import SearchKeywords
@@ -80,12 +74,7 @@ def _default(
     optimizer: Optimizer,
     learning_rate: float,
     rehearsal: int = 0,
-    *,
-    memory: int = 1000,
-    knots: int = 0,
-    lags: bool = False,
-    huber_delta: float = 1.0,
-    target_transform: TargetTransform = "none",
+    **others: Any,
 ) -> CandidateSettings:
     return CandidateSettings(
         hidden=hidden,
@@ -94,11 +83,7 @@ def _default(
         learning_rate=learning_rate,
         rehearsal=rehearsal,
         early_rehearsal=_EARLY if rehearsal else 0,
-        memory=memory,
-        knots=knots,
-        lags=lags,
-        huber_delta=huber_delta,
-        target_transform=target_transform,
+        **others,
     )
 
 
@@ -184,12 +169,9 @@ class Evolution:
         balanced: bool = False,
         **search: Unpack[SearchKeywords],
     ) -> None:
-        chosen = build_settings(SearchSettings, search, "Evolution")
+        self._search = build_settings(SearchSettings, search, "Evolution")
         self._start = list(start)
         self._seed = seed
-        self._every = chosen.every
-        self._grace = chosen.grace
-        self._budget = chosen.budget
         self._memory = max((s.memory for s in start if s.rehearses), default=0)
         self._lags = any(s.lags for s in start)
         self._balanced = balanced or any(s.class_weight for s in start)
@@ -202,7 +184,8 @@ class Evolution:
             round_number: Number of the round that ended.
             surge: Whether drift was detected: then there is a newcomer after every round.
         """
-        return self._every > 0 and (surge or (round_number + 1) % self._every == 0)
+        every = self._search.every
+        return every > 0 and (surge or (round_number + 1) % every == 0)
 
     def replacements(
         self, round_number: int, stats: Sequence[CandidateStats], *, number: int, capacity: Capacity
@@ -218,7 +201,7 @@ class Evolution:
         if len(stats) < 2:
             return ()
         # In samples: the average size of rounds so far.
-        grace = self._grace * (number // (round_number + 1))
+        grace = self._search.grace * (number // (round_number + 1))
         old = [s for s in stats if number - s.member.born >= grace]
         ranked = sorted(old, key=lambda s: (s.loss, s.slot))
         best = {s.slot for s in ranked[: max(1, len(ranked) // 3)]}
@@ -241,7 +224,7 @@ class Evolution:
         others = sum(
             estimate_cost(s.member.settings, capacity) for s in stats if s.slot != loser.slot
         )
-        budget = self._budget
+        budget = self._search.budget
         if budget is None:
             budget = sum(estimate_cost(settings, capacity) for settings in self._start)
         return budget - others

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -45,10 +44,8 @@ def find_best_expert(
         if best < 0:
             best = k
             continue
-        old, best_old = (
-            losses[COUNT, k] >= MIN_TRIAL_SAMPLES,
-            losses[COUNT, best] >= MIN_TRIAL_SAMPLES,
-        )
+        old = losses[COUNT, k] >= MIN_TRIAL_SAMPLES
+        best_old = losses[COUNT, best] >= MIN_TRIAL_SAMPLES
         if old != best_old:
             best = k if old else best
         elif losses[TOTAL, k] * losses[COUNT, best] < losses[TOTAL, best] * losses[COUNT, k]:
@@ -102,10 +99,9 @@ class BaseEnsemble(ABC):
         starting: NDArray[np.uint8] | None = None,
     ) -> None:
         mixers = self._mixers
-        if not 0.0 <= check_number("fading", fading) <= 1.0:
-            raise ConfigurationError(f"fading is {fading}, but must be from 0 to 1")
-        if not 0.0 <= check_number("margin", margin) <= 1.0:
-            raise ConfigurationError(f"margin is {margin}, but must be from 0 to 1")
+        for name, value in (("fading", fading), ("margin", margin)):
+            if not 0.0 <= check_number(name, value) <= 1.0:
+                raise ConfigurationError(f"{name} is {value}, but must be from 0 to 1")
         self.fading: float = float(fading)
         self.margin: float = float(margin)
         experts = candidates + PRIORS
@@ -119,12 +115,10 @@ class BaseEnsemble(ABC):
         self.final: NDArray[Any] = np.full(mixers + 1, 1.0 / (mixers + 1))
         self.final_squares: NDArray[np.float64] = np.zeros(mixers + 1)
         self.losses: NDArray[np.float64] = np.zeros((2, experts))  # of each expert
-        self.combined: NDArray[np.float64] = np.zeros(
-            (2, mixers + 2)
-        )  # of each mixer, the best expert, and the final
-        self.chosen: NDArray[np.int64] = np.array(
-            [-1, mixers + 1], np.int64
-        )  # best expert, and what is served
+        # Losses of each mixer, the best expert, and the final mixer.
+        self.combined: NDArray[np.float64] = np.zeros((2, mixers + 2))
+        # Best expert, and the output that is served.
+        self.chosen: NDArray[np.int64] = np.array([-1, mixers + 1], np.int64)
         self._create_arrays()
 
     @abstractmethod
@@ -191,16 +185,6 @@ class BaseEnsemble(ABC):
         state["chosen"][0] = experts.index(best) if best in experts else -1
         return state
 
-    @staticmethod
-    def _read_settings(state: dict[str, Any]) -> dict[str, Any]:
-        """Extract constructor arguments from an exported state."""
-        members = np.asarray(state["members"])
-        candidates = members.size - PRIORS
-        if members.ndim != 1 or members.dtype != np.uint8 or candidates < 1 or members.max() > 1:
-            raise ModelFileError("ensemble: members is damaged")
-        settings = {name: state[name] for name in ("fading", "margin")}
-        return {"candidates": candidates, "members": members, **settings}
-
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
         """Restore an ensemble from an exported state.
@@ -209,16 +193,24 @@ class BaseEnsemble(ABC):
             ModelFileError: If the parts of the state do not fit together.
         """
         try:
-            return cls._restored(state)
+            self = cls(**cls._read_settings(state))
+            self._restore(state)
         except (ConfigurationError, LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"ensemble: the state is damaged: {error}") from error
+        return self
 
     @classmethod
-    @abstractmethod
-    def _restored(cls, state: dict[str, Any]) -> Self:
-        """Restore an ensemble; incomplete states raise any error."""
+    def _read_settings(cls, state: dict[str, Any]) -> dict[str, Any]:
+        """Extract constructor arguments from an exported state."""
+        members = np.asarray(state["members"])
+        candidates = members.size - PRIORS
+        if members.ndim != 1 or members.dtype != np.uint8 or candidates < 1 or members.max() > 1:
+            raise ModelFileError("ensemble: members is damaged")
+        settings = {name: state[name] for name in ("fading", "margin")}
+        return {"candidates": candidates, "members": members, **settings}
 
-    def _restore_arrays(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Restore all arrays; incomplete states raise any error."""
         for name in self._arrays:
             own, given = getattr(self, name), np.asarray(state[name])
             if (given.shape, given.dtype) != (own.shape, own.dtype):
@@ -229,9 +221,3 @@ class BaseEnsemble(ABC):
         best, served = self.chosen.tolist()
         if not (-1 <= best < self.experts and 0 <= served < self.combined.shape[1]):
             raise ModelFileError(f"ensemble: chosen is {self.chosen.tolist()}")
-
-    def _copy_for_prediction(self) -> Self:
-        """A copy for one prediction, which shares all arrays that only learning changes."""
-        twin = copy(self)
-        twin.weights = self.weights.copy(order="K")  # Hedge computes its weights at predictions
-        return twin

@@ -5,10 +5,9 @@ Two ensembles of the same candidates are computed together, in little more time 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 from threading import local
-from typing import Any, NamedTuple, Self, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -39,9 +38,8 @@ from streamnet.selection.ensemble.mixers import (
 class Scratch(NamedTuple):
     """Working memory for up to C labels, padded to whole vectors."""
 
-    log_probabilities: NDArray[
-        np.floating
-    ]  # of `CHUNK_SIZE` samples, see `compute_log_probabilities`
+    # Of `CHUNK_SIZE` samples, see `compute_log_probabilities`.
+    log_probabilities: NDArray[np.floating]
     priors: NDArray[np.float64]  # see `compute_prior_log_probabilities`
     inputs: NDArray[np.float64]  # shape=(C, experts), log-probabilities; 0 if unavailable
     rows: NDArray[np.float64]  # shape=(ROWS, at least EIGHT times the labels, and the experts)
@@ -54,26 +52,22 @@ _KEPT = local()
 def get_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
     """Get working memory of this thread, for these candidates and at least so many labels."""
     kept: Scratch | None = getattr(_KEPT, "scratch", None)
+    experts = candidates + PRIORS
     if (
         kept is None
+        or kept.inputs.shape[1] != experts
         or len(kept.inputs) < labels
-        or kept.inputs.shape[1] != candidates + PRIORS
         or kept.log_probabilities.dtype != dtype
     ):
-        kept = _KEPT.scratch = _new_scratch(candidates, labels, dtype)
+        # The padding of vectors is never used.
+        kept = _KEPT.scratch = Scratch(
+            np.empty(CHUNK_SIZE * labels * candidates + LANES, dtype),
+            np.empty(CHUNK_SIZE * labels * PRIORS + FOUR),
+            np.empty((labels, experts)),
+            np.empty((mixers.ROWS, EIGHT * max(labels, experts, 2 * PAIR))),
+            np.ones(PAIR * experts + mixers.WIDTH + 1, np.uint8),
+        )
     return kept
-
-
-def _new_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
-    experts = candidates + PRIORS
-    # The padding of vectors is never used.
-    return Scratch(
-        np.empty(CHUNK_SIZE * labels * candidates + LANES, dtype),
-        np.empty(CHUNK_SIZE * labels * PRIORS + FOUR),
-        np.empty((labels, experts)),
-        np.empty((mixers.ROWS, EIGHT * max(labels, experts, 2 * PAIR))),
-        np.ones(PAIR * experts + mixers.WIDTH + 1, np.uint8),
-    )
 
 
 @exact_inlined
@@ -220,6 +214,7 @@ def run_pool(
     alive: NDArray[np.uint8],  # shape=(candidates, n)
     truth: NDArray[np.int32],  # not used unless learning
     known: NDArray[np.int32],
+    served: NDArray[np.float64],  # shape=(ensembles, n, C), written
     learns: bool,
     fading: float,
     margin: float,
@@ -240,7 +235,6 @@ def run_pool(
     inputs: NDArray[np.float64],
     rows: NDArray[np.float64],
     flags: NDArray[np.uint8],
-    served: NDArray[np.float64],  # shape=(ensembles, n, C), written
 ) -> None:
     """Predict n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
     # Passing a named tuple from Python would be slow.
@@ -296,24 +290,21 @@ def run_pool(
 class LabelPool:
     """Arrays of one or two ensembles of the same candidates, and the label counts they share.
 
-    There is always space for two; an unused one has no members.
+    There is always space for two; an unused one has no members. Attributes are arguments of
+    `run_pool`, in their order.
 
     Args:
-        experts: Number of experts.
-        ensembles: Number of ensembles, one or two.
+        first: One of the ensembles, which have the same settings.
         follows: Whether an ensemble has the prior of the last label as a member.
-        balanced: Whether predictions are as if all labels were equally frequent.
-
-    >>> LabelPool(3, ensembles=1, follows=True, balanced=False).weights.shape
-    (3, 2, 4)
     """
 
-    def __init__(self, experts: int, *, ensembles: int, follows: bool, balanced: bool) -> None:
-        self.ensembles = ensembles
+    def __init__(self, first: LabelEnsemble, *, follows: bool) -> None:
+        experts = first.experts
+        self.fading: float = first.fading
+        self.margin: float = first.margin
         self.members: NDArray[np.uint8] = np.zeros((PAIR, experts), np.uint8)
-        self.weights: NDArray[np.float64] = np.zeros(
-            (experts, PAIR, MIXERS)
-        )  # those of an expert are adjacent
+        # Those of an expert are adjacent.
+        self.weights: NDArray[np.float64] = np.zeros((experts, PAIR, MIXERS))
         self.squares: NDArray[np.float64] = np.zeros_like(self.weights)
         self.final: NDArray[np.float64] = np.zeros((PAIR, WIDTH))
         self.final_squares: NDArray[np.float64] = np.zeros_like(self.final)
@@ -324,7 +315,8 @@ class LabelPool:
         self.transitions: NDArray[np.float64] = np.zeros((3 if follows else 0, 2))
         self.frequencies: NDArray[np.float64] = np.zeros(2)
         self.last: NDArray[np.int64] = np.array([2], np.int64)  # row of the last label
-        self.counts: NDArray[np.float64] = np.zeros(2 if balanced else 0)  # of all labels so far
+        # Of all labels so far.
+        self.counts: NDArray[np.float64] = np.zeros(2 if first.balanced else 0)
 
     def make_room(self, classes: int) -> None:
         """Ensure capacity for so many labels; arrays that grow are replaced."""
@@ -343,42 +335,20 @@ class LabelPool:
 
     def serve(
         self,
+        ensembles: int,
         answers: NDArray[np.floating],
         alive: NDArray[np.uint8],
         truth: NDArray[np.int32],
         known: NDArray[np.int32],
-        fading: float,
-        margin: float,
         *,
         learns: bool,
     ) -> NDArray[np.float64]:
-        """See `LabelEnsemble.serve`; shape=(ensembles, n, C)."""
+        """Return what the first ``ensembles`` serve, shape=(ensembles, n, C)."""
         candidates, n, width = answers.shape
         self.make_room(width)
-        served = np.zeros((self.ensembles, n, width))
-        run_pool(
-            answers,
-            alive,
-            truth,
-            known,
-            learns,
-            fading,
-            margin,
-            self.members,
-            self.weights,
-            self.squares,
-            self.final,
-            self.final_squares,
-            self.losses,
-            self.combined,
-            self.chosen,
-            self.transitions,
-            self.frequencies,
-            self.last,
-            self.counts,
-            *get_scratch(candidates, width, answers.dtype),
-            served,
-        )
+        served = np.zeros((ensembles, n, width))
+        arrays: Any = (*vars(self).values(), *get_scratch(candidates, width, answers.dtype))
+        run_pool(answers, alive, truth, known, served, learns, *arrays)
         return served
 
 
@@ -407,24 +377,17 @@ class LabelEnsemble(BaseEnsemble):
     True
     """
 
-    weights: NDArray[np.float64]
-    squares: NDArray[np.float64]
-    final: Any
-    final_squares: Any
-    losses: Any
-    combined: Any
-
     _mixers = MIXERS
     _arrays = (*BaseEnsemble._arrays, "transitions", "frequencies", "last")
 
     def __init__(self, candidates: int, *, balanced: bool = False, **others: Any) -> None:
-        self._balanced = balanced
+        self.balanced: bool = balanced
         if balanced:
             self._arrays = (*self._arrays, "counts")
         super().__init__(candidates, **others)
 
     def _create_arrays(self) -> None:
-        self._move(_pool_for([self]), 0)
+        self._move(LabelPool(self, follows=self.follows), 0)
 
     def _move(self, pool: LabelPool, place: int) -> None:
         """Move the arrays into a pool."""
@@ -436,12 +399,10 @@ class LabelEnsemble(BaseEnsemble):
 
     def _bind_views(self) -> None:
         """Bind the arrays of this ensemble as views of the pool."""
-        pool, place = self._pool, self._place
-        self.members: Any = pool.members[place]
-        self.weights, self.squares = pool.weights[:, place].T, pool.squares[:, place].T
-        self.final, self.final_squares = pool.final[place], pool.final_squares[place]
-        self.losses, self.combined = pool.losses[place], pool.combined[place]
-        self.chosen: Any = pool.chosen[place]
+        for name in BaseEnsemble._arrays:
+            array = getattr(self._pool, name)
+            by_expert = name in ("weights", "squares")
+            setattr(self, name, array[:, self._place].T if by_expert else array[self._place])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -478,24 +439,20 @@ class LabelEnsemble(BaseEnsemble):
         alive: NDArray[np.uint8],
         truth: NDArray[np.int32],
         known: NDArray[np.int32],
-        *,
-        learns: bool = True,
     ) -> NDArray[np.float64]:
         """Predict n samples in order, each before its truth is learned.
 
         Args:
             answers: shape=(candidates, n, C), probabilities; the first ``known[i]`` of sample i.
             alive: shape=(candidates, n), 0 where a candidate has no finite prediction.
-            truth: shape=(n,), class numbers, -1 if missing. Needed only to learn.
+            truth: shape=(n,), class numbers, -1 if missing.
             known: shape=(n,), number of classes known before each sample.
-            learns: Whether to update weights and losses.
 
         Returns:
             shape=(n, C), probabilities of the known classes; 0 if none is known.
         """
-        settings = self.fading, self.margin
-        served = self._pool.serve(answers, alive, truth, known, *settings, learns=learns)
-        own: NDArray[np.float64] = served[self._place]
+        served = self._pool.serve(self._place + 1, answers, alive, truth, known, learns=True)
+        own: NDArray[np.float64] = served[-1]
         return own
 
     def serve_pair(
@@ -509,8 +466,7 @@ class LabelEnsemble(BaseEnsemble):
 
         Takes little longer than one alone. Like `serve`, but returns shape=(2, n, C).
         """
-        settings = self.fading, self.margin
-        return self._pool.serve(answers, alive, truth, known, *settings, learns=True)
+        return self._pool.serve(PAIR, answers, alive, truth, known, learns=True)
 
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int
@@ -525,15 +481,13 @@ class LabelEnsemble(BaseEnsemble):
             known: Number of known classes.
         """
         _, n, width = answers.shape
+        pool = self._pool
+        if width > len(pool.frequencies):
+            pool = copy(pool)  # to get capacity for more labels: arrays that grow are replaced
         names = constant_column(n, known, np.int32)
-        # A copy gets capacity for more labels.
-        twin = self if width <= len(self.frequencies) else self._copy_for_prediction()
-        return twin.serve(answers, alive, _NOTHING, names, learns=False)
-
-    def _copy_for_prediction(self) -> Self:
-        twin = copy(self)
-        twin._pool = copy(self._pool)  # whose arrays are replaced when they grow
-        return twin
+        served = pool.serve(self._place + 1, answers, alive, _NOTHING, names, learns=False)
+        own: NDArray[np.float64] = served[-1]
+        return own
 
     def adopt(self, other: BaseEnsemble) -> None:
         """Start from the weights and label frequencies of another ensemble."""
@@ -541,29 +495,30 @@ class LabelEnsemble(BaseEnsemble):
         super().adopt(other)
         self._pool.make_room(len(other.frequencies))
         self.frequencies[: len(other.frequencies)] = other.frequencies
-        if self._balanced:
-            counts = other.counts if other._balanced else other.frequencies
+        if self.balanced:
+            counts = other.counts if other.balanced else other.frequencies
             self.counts[: len(counts)] = counts
 
     def balance(self) -> None:
         """Balance predictions from now on, with the faded counts so far as label counts."""
-        if not self._balanced:
-            self._balanced = True
+        if not self.balanced:
+            self.balanced = True
             self._arrays = (*self._arrays, "counts")
             self._pool.counts = self.frequencies.copy()
 
     @classmethod
-    def _restored(cls, state: dict[str, Any]) -> Self:
-        self = cls(**cls._read_settings(state), balanced="counts" in state)
+    def _read_settings(cls, state: dict[str, Any]) -> dict[str, Any]:
+        return super()._read_settings(state) | {"balanced": "counts" in state}
+
+    def _restore(self, state: dict[str, Any]) -> None:
         classes = np.size(state["frequencies"])
         if not 2 <= classes <= 1 << 16:
             raise ModelFileError(f"ensemble: the number of classes is {classes}")
         self._pool.make_room(classes)
-        self._restore_arrays(state)
+        super()._restore(state)
         self.weights *= self.members  # excluded experts have weight 0: see `mixers.mix_experts`
         if not 0 <= self.last[0] <= classes:
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
-        return self
 
 
 def share_pool(first: LabelEnsemble, second: LabelEnsemble) -> None:
@@ -571,7 +526,7 @@ def share_pool(first: LabelEnsemble, second: LabelEnsemble) -> None:
 
     Both must have the same settings and have seen the same samples.
     """
-    pool = _pool_for([first, second])
+    pool = LabelPool(first, follows=first.follows or second.follows)
     pool.make_room(len(first.frequencies))
     for name in ("frequencies", "last", "counts"):
         getattr(pool, name)[...] = getattr(first, name)
@@ -580,12 +535,3 @@ def share_pool(first: LabelEnsemble, second: LabelEnsemble) -> None:
             pool.transitions[...] = ensemble.transitions
     for place, ensemble in enumerate((first, second)):
         ensemble._move(pool, place)
-
-
-def _pool_for(ensembles: Sequence[LabelEnsemble]) -> LabelPool:
-    return LabelPool(
-        ensembles[0].experts,
-        ensembles=len(ensembles),
-        follows=any(ensemble.follows for ensemble in ensembles),
-        balanced=ensembles[0]._balanced,
-    )

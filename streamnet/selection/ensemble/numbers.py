@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,7 @@ def _mix(
 def _serve(
     answers: NDArray[np.float64],  # shape=(candidates, n)
     alive: NDArray[np.uint8],  # shape=(candidates, n)
-    truth: NDArray[np.float64],
+    truth: NDArray[np.float64],  # not used unless learning
     center: NDArray[np.float64],
     spread: NDArray[np.float64],
     learns: bool,
@@ -208,10 +208,8 @@ class NumberEnsemble(BaseEnsemble):
         truth: NDArray[np.float64],
         center: NDArray[np.float64],
         spread: NDArray[np.float64],
-        *,
-        learns: bool = True,
     ) -> NDArray[np.float64]:
-        """Predict n samples in order, each before its truth is learned.
+        """Predict n samples in order, each before its truth is learned; shape=(n,).
 
         Args:
             answers: shape=(candidates, n).
@@ -219,35 +217,8 @@ class NumberEnsemble(BaseEnsemble):
             truth: shape=(n,), NaN if missing.
             center: shape=(n,), mean of the targets before each sample.
             spread: shape=(n,), their standard deviation, > 0.
-            learns: Whether to update weights and losses.
-
-        Returns:
-            shape=(n,).
         """
-        served = np.empty(answers.shape[1])
-        _serve(
-            answers,
-            alive,
-            truth,
-            center,
-            spread,
-            learns,
-            self.fading,
-            self.margin,
-            self.members,
-            self.weights,
-            self.squares,
-            self.final,
-            self.final_squares,
-            self.losses,
-            self.combined,
-            self.chosen,
-            self.last,
-            np.empty(self.experts + len(LEARNING_RATES) + 2),
-            np.empty(self.experts + len(LEARNING_RATES) + 2, np.uint8),
-            served,
-        )
-        return served
+        return self._serve(answers, alive, truth, center, spread, self.weights, learns=True)
 
     def answer(
         self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
@@ -261,17 +232,50 @@ class NumberEnsemble(BaseEnsemble):
             alive: shape=(candidates, n), 0 where a candidate has no finite prediction.
             scale: Mean and standard deviation, > 0, of the targets so far.
         """
-        n = answers.shape[1]
-        center, spread = (np.full(n, number) for number in scale)
-        nothing = np.full(n, np.nan)
-        return self._copy_for_prediction().serve(
-            answers, alive, nothing, center, spread, learns=False
-        )
+        units = np.empty((2, answers.shape[1]))
+        units[0], units[1] = scale
+        center, spread = units
+        weights = self.weights.copy()  # Hedge computes its own at predictions
+        return self._serve(answers, alive, center, center, spread, weights, learns=False)
 
-    @classmethod
-    def _restored(cls, state: dict[str, Any]) -> Self:
-        self = cls(**cls._read_settings(state))
-        self._restore_arrays(state)
+    def _serve(
+        self,
+        answers: NDArray[np.float64],
+        alive: NDArray[np.uint8],
+        truth: NDArray[np.float64],
+        center: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        *,
+        learns: bool,
+    ) -> NDArray[np.float64]:
+        served = np.empty(answers.shape[1])
+        size = self.experts + len(LEARNING_RATES) + 2
+        _serve(
+            answers,
+            alive,
+            truth,
+            center,
+            spread,
+            learns,
+            self.fading,
+            self.margin,
+            self.members,
+            weights,
+            self.squares,
+            self.final,
+            self.final_squares,
+            self.losses,
+            self.combined,
+            self.chosen,
+            self.last,
+            np.empty(size),
+            np.empty(size, np.uint8),
+            served,
+        )
+        return served
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
         if self.last[1] not in (0.0, 1.0):
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
-        return self

@@ -233,9 +233,8 @@ def test_the_best_expert_alone_is_served_with_shares_that_sum_to_one() -> None:
     truth = (np.arange(n) * 7 % classes).astype(np.int32)
     answers[0, np.arange(n), truth] = 1.0
     known = np.full(n, classes, np.int32)
-    ensemble = LabelEnsemble(1)
+    ensemble = LabelEnsemble(1, margin=1.0)
     ensemble.chosen[1] = len(ensemble.final) - 1
-    ensemble.margin = 1.0
     served = ensemble.serve(answers, np.ones((1, n), np.uint8), truth, known)
     assert ensemble.chosen.tolist() == [0, len(ensemble.final) - 1]
     assert served.sum(axis=1) == pytest.approx(1.0, abs=1e-12)
