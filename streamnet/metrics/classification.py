@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact, inlined
 from streamnet.metrics.formulas import ConfusionCounts, Sums
-from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator, growing_weights
+from streamnet.metrics.windows import (
+    PLACE,
+    SEEN,
+    Horizon,
+    StreamEvaluator,
+    all_alive,
+    growing_weights,
+)
 from streamnet.samples import Task
 from streamnet.validation import as_flags, as_kernel_array
 
@@ -181,7 +188,7 @@ class ClassificationEvaluator(StreamEvaluator):
                 f"answers {answers.shape}, truth {truth.shape} and known {known.shape} do not fit"
                 f" {self._tracks} tracks"
             )
-        alive = as_flags(alive, self._all_ones(n))
+        alive = as_flags(alive, all_alive(n, self._tracks))
         losses = np.empty((n, self._tracks))
         i = 0
         while True:
@@ -358,7 +365,7 @@ def _repeat_classes(
 class ClassificationBaselines:
     """Predict the most frequent class so far (ties: the lowest number), and the last one.
 
-    >>> ClassificationBaselines().answers([1, 0, 0], [0, 2, 2])[:, :, 1]
+    >>> ClassificationBaselines().answers([1, 0, 0], 2)[:, :, 1]
     array([[0., 1., 0.],
            [0., 1., 0.]], dtype=float32)
     """
@@ -369,26 +376,23 @@ class ClassificationBaselines:
         self._counts = np.zeros(2, np.int64)
         self._memory = np.array([-1, -1])
 
-    def answers(
-        self, truth: ArrayLike, known: ArrayLike, width: int | None = None
-    ) -> NDArray[np.float32]:
+    def answers(self, truth: ArrayLike, width: int) -> NDArray[np.float32]:
         """Predict n samples in order, each before its truth is used.
 
         Args:
             truth: int32 (n,), class numbers; -1 without a truth.
-            known: int32 (n,), number of classes known before each sample.
-            width: Number of columns; None: the power of two, at least 2, that holds all classes of
-                this call and all before it.
+            width: Number of columns; a class without a column cannot be predicted.
 
         Returns:
             float32 (2, n, width): one-hot, or all 0 before the first truth.
         """
         truth = as_kernel_array(truth, np.int32)
         # For single samples, numpy's maximum would take most of the time.
-        largest = int(truth[0]) if truth.size == 1 else int(truth.max(initial=-1))
-        self._grow(1 + largest)
-        if width is None:
-            width = max(len(self._counts), _capacity(int(np.max(known, initial=0))))
+        classes = 1 + (int(truth[0]) if truth.size == 1 else int(truth.max(initial=-1)))
+        if classes > len(self._counts):
+            counts = np.zeros(_capacity(classes), np.int64)
+            counts[: len(self._counts)] = self._counts
+            self._counts = counts
         answers = np.zeros((2, truth.size, width), np.float32)
         _repeat_classes(truth, answers, self._counts, self._memory)
         return answers
@@ -410,12 +414,6 @@ class ClassificationBaselines:
         if self._memory.shape != (2,) or not (self._memory < len(self._counts)).all():
             raise ModelFileError(f"baselines: memory is {self._memory.tolist()}")
         return self
-
-    def _grow(self, classes: int) -> None:
-        if classes > len(self._counts):
-            counts = np.zeros(_capacity(classes), np.int64)
-            counts[: len(self._counts)] = self._counts
-            self._counts = counts
 
 
 def _capacity(classes: int) -> int:

@@ -15,8 +15,8 @@ from streamnet.metrics.formulas import (
     Errors,
     Sums,
     compute_metrics,
-    mean,
     nan_to_none,
+    ratio,
 )
 from streamnet.metrics.per_class import compute_per_class
 from streamnet.samples import Task
@@ -368,7 +368,7 @@ class RegressionEvaluation:
         found: dict[str, SupportsFloat] = compute_metrics(Task.REGRESSION, "batch", errors=errors)
         found |= {f"quantile_loss_{q:g}": self.quantile_loss(q) for q in self._quantiles}
         if self.correct is not None:
-            found["correct_ratio"] = mean(self.correct, len(self))
+            found["correct_ratio"] = ratio(self.correct, len(self))
         return {name: float(value) for name, value in found.items()}
 
     def quantile_loss(self, quantile: float) -> float:
@@ -395,7 +395,7 @@ class RegressionEvaluation:
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return mean(values.sum(), values.size)
+    return ratio(values.sum(), values.size)
 
 
 def _variance(truths: NDArray[np.float64]) -> NDArray[np.float64]:

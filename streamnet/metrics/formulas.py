@@ -141,7 +141,7 @@ def compute_metrics(task: Task, scope: Scope, **given: Any) -> dict[str, Any]:
     return found
 
 
-def _ratio(
+def ratio(
     above: ArrayLike, below: ArrayLike, *, otherwise: float = np.nan, least: ArrayLike = 0.0
 ) -> Values:
     """``above / below``, or ``otherwise`` where ``below`` is not more than ``least``."""
@@ -153,11 +153,6 @@ def _ratio(
 
 def _defined(weight: Values, value: Values) -> Values:
     return np.where(weight > 0, value, np.nan)
-
-
-def mean(total: ArrayLike, weight: ArrayLike) -> Values:
-    """``total / weight``, NaN of no samples."""
-    return _ratio(total, weight)
 
 
 def nan_to_none(values: dict[str, float]) -> dict[str, float | None]:
@@ -172,7 +167,7 @@ def nan_to_none(values: dict[str, float]) -> dict[str, float | None]:
 @metric("accuracy", "counts", percentage=True, summary=True)
 def accuracy(counts: ConfusionCounts) -> Values:
     """Fraction of correct predictions: ``sum(hits) / n``."""
-    return _ratio(counts.hits.sum(-1), counts.truths.sum(-1))
+    return ratio(counts.hits.sum(-1), counts.truths.sum(-1))
 
 
 @metric("balanced_accuracy", "counts", percentage=True, summary=True)
@@ -182,8 +177,8 @@ def balanced_accuracy(counts: ConfusionCounts) -> Values:
     Brodersen, Ong, Stephan and Buhmann, "The balanced accuracy and its posterior distribution",
     ICPR 2010; for several classes as in scikit-learn.
     """
-    recall = _ratio(counts.hits, counts.truths, otherwise=0.0)
-    return _ratio(recall.sum(-1), (counts.truths > 0).sum(-1))
+    recall = ratio(counts.hits, counts.truths, otherwise=0.0)
+    return ratio(recall.sum(-1), (counts.truths > 0).sum(-1))
 
 
 @metric("macro_f1", "counts", title="macro F1", percentage=True)
@@ -195,7 +190,7 @@ def macro_f1(counts: ConfusionCounts) -> Values:
     prediction lowers the recall of the truth.
     """
     either = counts.truths + counts.answers[..., :-1]
-    return _ratio(_ratio(2.0 * counts.hits, either, otherwise=0.0).sum(-1), (either > 0).sum(-1))
+    return ratio(ratio(2.0 * counts.hits, either, otherwise=0.0).sum(-1), (either > 0).sum(-1))
 
 
 @metric("micro_f1", "counts", title="micro F1", scope="batch", percentage=True)
@@ -205,15 +200,15 @@ def micro_f1(counts: ConfusionCounts) -> Values:
     It equals the accuracy unless predictions are missing.
     """
     given = counts.truths.sum(-1) + counts.answers[..., :-1].sum(-1)
-    return _ratio(2.0 * counts.hits.sum(-1), given)
+    return ratio(2.0 * counts.hits.sum(-1), given)
 
 
 @metric("weighted_f1", "counts", title="weighted F1", scope="batch", percentage=True)
 def weighted_f1(counts: ConfusionCounts) -> Values:
     """Mean of the F1 of classes as in `macro_f1`, each weighted by ``truths[c]``."""
     either = counts.truths + counts.answers[..., :-1]
-    f1 = _ratio(2.0 * counts.hits, either, otherwise=0.0)
-    return _ratio((f1 * counts.truths).sum(-1), counts.truths.sum(-1))
+    f1 = ratio(2.0 * counts.hits, either, otherwise=0.0)
+    return ratio((f1 * counts.truths).sum(-1), counts.truths.sum(-1))
 
 
 @metric("kappa", "counts", summary=True)
@@ -226,9 +221,9 @@ def cohen_kappa(counts: ConfusionCounts) -> Values:
     """
     n = counts.truths.sum(-1)
     by_chance = (counts.truths * counts.answers[..., :-1]).sum(-1)
-    possible = n - _ratio(by_chance, n)  # n (1 - pe)
-    gained = counts.hits.sum(-1) - _ratio(by_chance, n)  # n (p0 - pe)
-    return _defined(n, _ratio(gained, possible, otherwise=0.0, least=NEGLIGIBLE * n))
+    possible = n - ratio(by_chance, n)  # n (1 - pe)
+    gained = counts.hits.sum(-1) - ratio(by_chance, n)  # n (p0 - pe)
+    return _defined(n, ratio(gained, possible, otherwise=0.0, least=NEGLIGIBLE * n))
 
 
 @metric("kappa_temporal", "sums", scope="stream")
@@ -241,7 +236,7 @@ def kappa_temporal(sums: Sums) -> Values:
     always right it is 0 for a track that is always right too, and NaN (unbounded) for any other.
     """
     perfect = np.where(sums.wrong > 0, np.nan, 0.0)
-    value = 1.0 - _ratio(sums.wrong, sums.no_change_wrong, otherwise=1.0)
+    value = 1.0 - ratio(sums.wrong, sums.no_change_wrong, otherwise=1.0)
     return _defined(sums.weight, np.where(sums.no_change_wrong > 0, value, perfect))
 
 
@@ -256,19 +251,19 @@ def matthews_corrcoef(counts: ConfusionCounts) -> Values:
     """
     # In fractions instead of counts, so that one threshold of rounding errors fits any n.
     n = counts.truths.sum(-1)
-    truths = _ratio(counts.truths, n[..., None])
-    answers = _ratio(counts.answers, counts.answers.sum(-1)[..., None])
+    truths = ratio(counts.truths, n[..., None])
+    answers = ratio(counts.answers, counts.answers.sum(-1)[..., None])
     covariance = accuracy(counts) - (truths * answers[..., :-1]).sum(-1)
     spread = 1.0 - (truths**2).sum(-1), 1.0 - (answers**2).sum(-1)
     varied = (spread[0] > NEGLIGIBLE) & (spread[1] > NEGLIGIBLE)
     scale = np.sqrt(np.where(varied, spread[0] * spread[1], 0.0))
-    return _defined(n, _ratio(covariance, scale, otherwise=0.0))
+    return _defined(n, ratio(covariance, scale, otherwise=0.0))
 
 
 @metric("log_loss", "sums", larger_is_better=False, title="log-loss", summary=True)
 def log_loss(sums: Sums) -> Values:
     """Mean of ``-log(probability of the truth)``, with probabilities clipped at the floor."""
-    return mean(sums.log_loss, sums.weight)
+    return ratio(sums.log_loss, sums.weight)
 
 
 @metric("brier", "sums", larger_is_better=False, title="Brier")
@@ -278,7 +273,7 @@ def brier_score(sums: Sums) -> Values:
     Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78,
     1950.
     """
-    return mean(sums.brier, sums.weight)
+    return ratio(sums.brier, sums.weight)
 
 
 @metric("roc_auc", "probabilities", title="ROC AUC")
@@ -362,7 +357,7 @@ def r2_score(errors: Errors) -> Values:
     """
     square, variance = errors.square, errors.variance
     constant = np.where(errors.absolute > 0, 0.0, 1.0)
-    value = 1.0 - _ratio(square, variance, otherwise=1.0)
+    value = 1.0 - ratio(square, variance, otherwise=1.0)
     defined = np.isfinite(square) & ((variance == 0) | (variance >= MIN_SQUARE))
     defined &= np.isfinite(variance) & (errors.samples >= 2)
     return np.where(defined, np.where(variance > 0, value, constant), np.nan)

@@ -7,13 +7,15 @@ is (scikit-learn's ``zero_division=0``). A missing prediction is a false negativ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.metrics.formulas import ConfusionCounts, mean, metric
+from streamnet.metrics.formulas import ConfusionCounts, metric, ratio
 
 Values = NDArray[np.float64]
+_ratio = partial(ratio, otherwise=0.0)
 
 
 def compute_per_class(
@@ -64,15 +66,9 @@ def measure_classes(counts: ConfusionCounts) -> dict[str, Values]:
     }
 
 
-def _ratio(part: Values, whole: Values) -> Values:
-    result: Values = np.zeros(np.broadcast_shapes(part.shape, whole.shape))
-    np.divide(part, whole, out=result, where=whole > 0)
-    return result
-
-
 def _mean_over_classes(name: str, counts: ConfusionCounts) -> Values:
     values = measure_classes(counts)[name]
-    return mean(values.sum(-1), np.where(counts.truths.sum(-1) > 0, values.shape[-1], 0))
+    return ratio(values.sum(-1), np.where(counts.truths.sum(-1) > 0, values.shape[-1], 0))
 
 
 # gopher-neural averages over all classes, whether or not they occur: for comparison with its

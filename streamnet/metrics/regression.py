@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact, flush_subnormal
 from streamnet.metrics.formulas import Errors
-from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator
+from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator, all_alive
 from streamnet.samples import Task
 from streamnet.validation import as_flags, as_kernel_array
 
@@ -135,7 +135,7 @@ class RegressionEvaluator(StreamEvaluator):
         score_numbers(
             answers,
             truth,
-            as_flags(alive, self._all_ones(n)),
+            as_flags(alive, all_alive(n, self._tracks)),
             losses,
             self._means,
             self._pairs,

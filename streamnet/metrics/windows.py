@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.metrics.formulas import Values, compute_metrics
-from streamnet.samples import Task
+from streamnet.samples import Task, cache_small
 from streamnet.validation import check_integer, check_number
 
 MAX_WINDOW_SAMPLES = 1 << 25  # scored samples of all tracks, a gigabyte
@@ -61,6 +61,12 @@ def growing_weights(fading: float) -> NDArray[np.float64]:
     return np.array([fading**-j for j in range(period + 1)])
 
 
+@cache_small
+def all_alive(samples: int, tracks: int) -> NDArray[np.uint8]:
+    """Flags (tracks, samples) that are all 1, not to be modified."""
+    return np.ones((tracks, samples), np.uint8)
+
+
 SEEN, PLACE = range(2)  # of "places": number of scored samples, and next place in the rings
 
 
@@ -89,7 +95,6 @@ class StreamEvaluator(abc.ABC):
         self._window = int(window)
         self._fading = float(fading)
         self._places = np.zeros((tracks, 2), np.int64)
-        self._ones = np.ones((tracks, 1), np.uint8)
 
     @final
     def measures(self, track: int, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, float]:
@@ -122,13 +127,6 @@ class StreamEvaluator(abc.ABC):
     def reset(self, track: int) -> None:
         """Forget all scores of a track, whose candidate was replaced."""
         self._reset(range(self._tracks)[track])
-
-    @final
-    def _all_ones(self, samples: int) -> NDArray[np.uint8]:
-        """Flags (tracks, samples) that are all 1."""
-        if self._ones.shape[1] != samples:
-            self._ones = np.ones((self._tracks, samples), np.uint8)
-        return self._ones
 
     def export_state(self) -> dict[str, Any]:
         """Export settings and copies of all arrays, from which `restore_state` resumes exactly."""

@@ -58,7 +58,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.metrics import METRICS
-from streamnet.metrics.formulas import ConfusionCounts, mean
+from streamnet.metrics.formulas import ConfusionCounts, ratio
 from streamnet.samples import Task
 from streamnet.settings.learning import check_criterion
 
@@ -80,15 +80,7 @@ class Tally(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Criterion:
-    """A number by which candidates are compared.
-
-    >>> correct = np.array([6.0, 8.0, 8.0])
-    >>> zeros = np.zeros(3)
-    >>> tally = Tally(np.zeros((3, 0, 1)), np.full(3, 10.0), correct, *[zeros] * 4)
-    >>> simple = find_criterion("simple")
-    >>> simple.values(tally), simple.best(simple.values(tally))
-    (array([0.6, 0.8, 0.8]), 1)
-    """
+    """A number by which candidates are compared."""
 
     name: str
     larger_is_better: bool
@@ -131,7 +123,7 @@ def _criterion(
     if source in Tally._fields:
 
         def compute_mean(tally: Tally) -> Values:
-            return mean(getattr(tally, source), tally.samples)
+            return ratio(getattr(tally, source), tally.samples)
 
         return Criterion(name, source == "correct", compute_mean, losses)
     metric = METRICS[Task.CLASSIFICATION][source]
@@ -210,16 +202,13 @@ class SampleLoss:
         known: NDArray[np.int32],
         losses: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Score n samples in order; results do not depend on how they are cut into blocks.
+        """Score n samples in order, shape=(n, K); results do not depend on cuts into blocks.
 
         Args:
             answers: Probabilities (K, n, C), or numbers (K, n).
             truth: Class numbers (n,), -1 for none; or numbers (n,), NaN for none.
             known: Number of classes known before each sample, shape (n,); for labels only.
             losses: Losses of the evaluator, shape (n, K); those that are not finite stay so.
-
-        Returns:
-            Shape (n, K).
         """
         if self._loss == "evaluator":
             return losses

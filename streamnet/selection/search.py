@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Unpack, final
+from typing import Any, NamedTuple, TypeVar, Unpack, final
 
 from streamnet.errors import ConfigurationError
 from streamnet.networks.optimizers import OPTIMIZERS as REGISTRY
@@ -17,6 +17,8 @@ from streamnet.settings.encoder import has_raw_target
 from streamnet.settings.fields import build_settings, with_settings
 from streamnet.settings.keywords import SearchKeywords
 from streamnet.settings.learning import SearchSettings
+
+T = TypeVar("T")
 
 _SLOWER = 1.0 / 3.0
 _SLOWEST = 1e-9
@@ -122,9 +124,6 @@ _PARENTS = 4  # best candidates from which parents are drawn
 _ATTEMPTS = 8  # to find a child within the budget
 _REHEARSALS = (0, 1, 2, 4, 8, 16)
 _SEARCHED = tuple(name for name in OPTIMIZERS if REGISTRY[name].searched)
-_WIDTHS = (16, 32, 64, 128, 256)
-_KNOTS = (0, 5, 9, 17)
-_CLASS_WEIGHTS = (0.0, 0.5, 1.0)
 _RATES = (1e-5, 3.0)  # least and greatest
 
 
@@ -178,12 +177,7 @@ class Evolution:
         self._logs = any(s.target_transform != "none" for s in start)
 
     def is_due(self, round_number: int, *, surge: bool = False) -> bool:
-        """Whether a candidate may be replaced after a round.
-
-        Args:
-            round_number: Number of the round that ended.
-            surge: Whether drift was detected: then there is a newcomer after every round.
-        """
+        """Whether a candidate may be replaced after a round; in a surge after a drift always."""
         every = self._search.every
         return every > 0 and (surge or (round_number + 1) % every == 0)
 
@@ -192,11 +186,8 @@ class Evolution:
     ) -> tuple[Replacement, ...]:
         """Choose the replacements after a round in which they are due.
 
-        Args:
-            round_number: Number of the round that ended.
-            stats: Statistics of the healthy candidates that are not replaced already.
-            number: Number of the next sample.
-            capacity: Capacity for which costs are estimated.
+        ``stats`` are those of the healthy candidates that are not replaced already, and ``number``
+        that of the next sample. Costs are estimated for the capacity.
         """
         if len(stats) < 2:
             return ()
@@ -209,7 +200,11 @@ class Evolution:
         if not losers:
             return ()
         loser = min(losers, key=lambda s: (s.weight, -s.loss, s.slot))
-        allowed = self._allowed(stats, loser, capacity)
+        costs = {s.slot: estimate_cost(s.member.settings, capacity) for s in stats}
+        allowed = self._search.budget
+        if allowed is None:
+            allowed = sum(estimate_cost(settings, capacity) for settings in self._start)
+        allowed -= sum(cost for slot, cost in costs.items() if slot != loser.slot)
         draw = _KeyedRandom(derive_key(self._seed, _EVOLUTION, round_number))
         for _ in range(_ATTEMPTS):
             child = self._child(ranked, loser, draw)
@@ -217,27 +212,14 @@ class Evolution:
                 return (child,)
         return ()
 
-    def _allowed(
-        self, stats: Sequence[CandidateStats], loser: CandidateStats, capacity: Capacity
-    ) -> float:
-        """Largest cost of a newcomer."""
-        others = sum(
-            estimate_cost(s.member.settings, capacity) for s in stats if s.slot != loser.slot
-        )
-        budget = self._search.budget
-        if budget is None:
-            budget = sum(estimate_cost(settings, capacity) for settings in self._start)
-        return budget - others
-
     def _child(
         self, ranked: Sequence[CandidateStats], loser: CandidateStats, draw: _KeyedRandom
     ) -> Replacement | None:
         kind = draw.below(10)
         if kind < 2:
             # Settings that were replaced may be what the stream needs now.
-            settings = self._start[draw.below(len(self._start))]
-            return Replacement(loser.slot, settings)
-        parent = ranked[draw.below(min(_PARENTS, len(ranked)))]
+            return Replacement(loser.slot, draw.choose(self._start))
+        parent = draw.choose(ranked[:_PARENTS])
         settings = parent.member.settings
         if kind < 7:
             return Replacement(loser.slot, self._perturb(settings, draw), parent.slot)
@@ -245,34 +227,33 @@ class Evolution:
 
     def _perturb(self, settings: CandidateSettings, draw: _KeyedRandom) -> CandidateSettings:
         """Vary settings that keep the weights usable."""
-        settings = _scale_rate(settings, (0.3, 0.5, 0.7, 1.4, 2.0, 3.0)[draw.below(6)])
+        settings = _scale_rate(settings, draw.choose((0.3, 0.5, 0.7, 1.4, 2.0, 3.0)))
         if self._memory and draw.below(3) == 0:
             settings = self._change_rehearsal(settings, draw)
         if draw.below(6) == 0:
-            settings = replace(settings, weight_decay=(0.0, 1e-3, 1e-2)[draw.below(3)])
+            settings = replace(settings, weight_decay=draw.choose((0.0, 1e-3, 1e-2)))
         if self._balanced and draw.below(2) == 0:
-            weight = _CLASS_WEIGHTS[draw.below(len(_CLASS_WEIGHTS))]
-            settings = replace(settings, class_weight=weight)
+            settings = replace(settings, class_weight=draw.choose((0.0, 0.5, 1.0)))
         return settings
 
     def _rebuild(self, settings: CandidateSettings, draw: _KeyedRandom) -> CandidateSettings:
         """Vary settings that need new weights."""
         change = draw.below(5)
         if change == 0 and settings.hidden:
-            width = _WIDTHS[draw.below(len(_WIDTHS))]
+            width = draw.choose((16, 32, 64, 128, 256))
             settings = replace(settings, hidden=(width, *settings.hidden[1:]))
         elif change == 1:
-            other = _SEARCHED[draw.below(len(_SEARCHED))]
+            other = draw.choose(_SEARCHED)
             before, after = REGISTRY[settings.optimizer], REGISTRY[other]
             factor = after.reference_rate / before.reference_rate
             settings = _scale_rate(replace(settings, optimizer=other), factor)
         elif change == 2 and self._lags:
             settings = replace(settings, lags=not settings.lags)
         elif change == 3:
-            settings = replace(settings, knots=_KNOTS[draw.below(len(_KNOTS))])
+            settings = replace(settings, knots=draw.choose((0, 5, 9, 17)))
         elif settings.hidden:
-            activations: tuple[Activation, Activation] = ("tanh", "relu")
-            settings = replace(settings, activation=activations[draw.below(2)])
+            activations: tuple[Activation, ...] = ("tanh", "relu")
+            settings = replace(settings, activation=draw.choose(activations))
         if self._logs and draw.below(3) == 0:
             raw = settings.target_transform == "log"
             settings = replace(settings, target_transform="none" if raw else "log")
@@ -286,8 +267,8 @@ class Evolution:
         nearest = min(
             range(len(_REHEARSALS)), key=lambda i: abs(_REHEARSALS[i] - settings.rehearsal)
         )
-        place = min(max(nearest + (1, -1)[draw.below(2)], 0), len(_REHEARSALS) - 1)
-        memory = max(self._memory // (1, 2, 4)[draw.below(3)], 1)
+        place = min(max(nearest + draw.choose((1, -1)), 0), len(_REHEARSALS) - 1)
+        memory = max(self._memory // draw.choose((1, 2, 4)), 1)
         return replace(settings, rehearsal=_REHEARSALS[place], memory=memory)
 
 
@@ -301,7 +282,7 @@ def _scale_rate(settings: CandidateSettings, factor: float) -> CandidateSettings
 
 @final
 class _KeyedRandom:
-    """Integers drawn one after the other from a key."""
+    """Numbers and choices drawn one after the other from a key."""
 
     def __init__(self, key: int) -> None:
         self._key = key
@@ -310,3 +291,6 @@ class _KeyedRandom:
     def below(self, limit: int) -> int:
         self._drawn += 1
         return derive_key(self._key, self._drawn) % limit
+
+    def choose(self, options: Sequence[T]) -> T:
+        return options[self.below(len(options))]

@@ -118,5 +118,5 @@ def test_an_error_whose_square_vanishes_is_no_exact_answer() -> None:
 
 def test_a_mean_of_nothing_is_no_number() -> None:
     np.testing.assert_array_equal(
-        formulas.mean(np.array([3.0, 0.0]), np.array([2.0, 0.0])), [1.5, np.nan]
+        formulas.ratio(np.array([3.0, 0.0]), np.array([2.0, 0.0])), [1.5, np.nan]
     )

@@ -291,11 +291,7 @@ class LabelPool:
     """Arrays of one or two ensembles of the same candidates, and the label counts they share.
 
     There is always space for two; an unused one has no members. Attributes are arguments of
-    `run_pool`, in their order.
-
-    Args:
-        first: One of the ensembles, which have the same settings.
-        follows: Whether an ensemble has the prior of the last label as a member.
+    `run_pool`, in their order. ``follows``: whether the prior of the last label is a member.
     """
 
     def __init__(self, first: LabelEnsemble, *, follows: bool) -> None:
@@ -311,11 +307,9 @@ class LabelPool:
         self.losses: NDArray[np.float64] = np.zeros((PAIR, 2, experts))
         self.combined: NDArray[np.float64] = np.zeros((PAIR, 2, WIDTH + 1))
         self.chosen: NDArray[np.int64] = np.zeros((PAIR, 2), np.int64)
-        # By the last label, with an additional row for none.
         self.transitions: NDArray[np.float64] = np.zeros((3 if follows else 0, 2))
         self.frequencies: NDArray[np.float64] = np.zeros(2)
-        self.last: NDArray[np.int64] = np.array([2], np.int64)  # row of the last label
-        # Of all labels so far.
+        self.last: NDArray[np.int64] = np.array([2], np.int64)
         self.counts: NDArray[np.float64] = np.zeros(2 if first.balanced else 0)
 
     def make_room(self, classes: int) -> None:
@@ -449,7 +443,7 @@ class LabelEnsemble(BaseEnsemble):
             known: shape=(n,), number of classes known before each sample.
 
         Returns:
-            shape=(n, C), probabilities of the known classes; 0 if none is known.
+            shape=(n, C), 0 for unknown classes.
         """
         served = self._pool.serve(self._place + 1, answers, alive, truth, known, learns=True)
         own: NDArray[np.float64] = served[-1]
@@ -471,14 +465,9 @@ class LabelEnsemble(BaseEnsemble):
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int
     ) -> NDArray[np.float64]:
-        """Predict candidates for the next sample without learning.
+        """Predict n candidates for the next sample as `serve` does, without learning.
 
         Safe to call from several threads, unless one of them learns.
-
-        Args:
-            answers: shape=(candidates, n, C), probabilities.
-            alive: shape=(candidates, n), 0 where a candidate has no finite prediction.
-            known: Number of known classes.
         """
         _, n, width = answers.shape
         pool = self._pool

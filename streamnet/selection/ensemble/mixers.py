@@ -32,7 +32,7 @@ def compute_log_probabilities(
 ) -> None:
     """Compute logarithms of the probabilities in samples ``start`` to ``stop``, clipped at `FLOOR`.
 
-    They have an error of 4 units in the last place. Of a share that is not finite it is any number.
+    Their error is at most 4 units in the last place; that of a share that is not finite may be any.
     """
     candidates, _, labels = answers.shape
     floor = answers.dtype.type(FLOOR)
@@ -62,9 +62,8 @@ def compute_prior_log_probabilities(
 ) -> None:
     """Compute the log-probabilities of the priors, each before its truth is counted.
 
-    That is of samples from ``start`` on to ``stop``, after all before them. They count what
-    followed the last label, and all labels, both faded; each label counts as one part of a sample
-    more, so that none is ruled out.
+    They count what followed the last label, and all labels, both faded; all labels together count
+    as one more sample, so that none is ruled out.
     """
     for i in range(start, stop):
         names = min(known[i], width)
@@ -141,8 +140,8 @@ def load_lanes(
 ) -> None:
     """Load weights and members into lanes."""
     for k in range(members.shape[1]):
-        ears = _halves(float(members[0, k]), float(members[1, k]))
-        simd.store(rows[MEMBERSHIP], EIGHT * k, ears)
+        membership = _halves(float(members[0, k]), float(members[1, k]))
+        simd.store(rows[MEMBERSHIP], EIGHT * k, membership)
     for half in range(PAIR):
         for m in range(MIXERS):
             at = half * MIXERS + m
@@ -167,27 +166,27 @@ def store_lanes(
 @exact_inlined
 def mix_experts(
     weights: NDArray[np.float64],
-    opinions: NDArray[np.float64],
+    inputs: NDArray[np.float64],
     known: int,
     scores: NDArray[np.float64],
 ) -> None:
     """Score labels by each mixer: the weighted sum of the experts' log-probabilities."""
     for c in range(known):
         score = simd.splat_eight(0.0)
-        for k in range(opinions.shape[1]):
-            opinion = simd.splat_eight(opinions[c, k])
-            score = simd.multiply_add(opinion, simd.load_eight(weights, EIGHT * k), score)
+        for k in range(inputs.shape[1]):
+            log_probability = simd.splat_eight(inputs[c, k])
+            score = simd.multiply_add(log_probability, simd.load_eight(weights, EIGHT * k), score)
         simd.store(scores, EIGHT * c, score)
 
 
 @exact_inlined
 def copy_best_experts(
-    first: int, second: int, opinions: NDArray[np.float64], known: int, scores: NDArray[np.float64]
+    first: int, second: int, inputs: NDArray[np.float64], known: int, scores: NDArray[np.float64]
 ) -> None:
     """Copy scores of the best experts, which need not sum to 1; without one all are equal."""
     for c in range(known):
-        one = opinions[c, first] if first >= 0 else 0.0
-        other = opinions[c, second] if second >= 0 else 0.0
+        one = inputs[c, first] if first >= 0 else 0.0
+        other = inputs[c, second] if second >= 0 else 0.0
         simd.store(scores, EIGHT * c, _halves(one, other))
 
 
@@ -242,20 +241,20 @@ def step_mixers(
     squares: NDArray[np.float64],
     known: int,
     truth: int,
-    opinions: NDArray[np.float64],
+    inputs: NDArray[np.float64],
     shares: NDArray[np.float64],
-    ears: NDArray[np.float64],
+    membership: NDArray[np.float64],
 ) -> None:
     """Update each mixer by gradient descent on its log-loss."""
     rates, adaptive = simd.load_eight(LEARNING_RATES, 0), simd.load_eight(ADAPTIVE, 0)
     dampings = simd.load_eight(DAMPINGS, 0)
-    for k in range(opinions.shape[1]):
-        slope = simd.splat_eight(-opinions[truth, k])
+    for k in range(inputs.shape[1]):
+        slope = simd.splat_eight(-inputs[truth, k])
         for c in range(known):
             share = simd.load_eight(shares, EIGHT * c)
-            slope = simd.multiply_add(simd.splat_eight(opinions[c, k]), share, slope)
+            slope = simd.multiply_add(simd.splat_eight(inputs[c, k]), share, slope)
         at = EIGHT * k
-        slope = simd.multiply(slope, simd.load_eight(ears, at))
+        slope = simd.multiply(slope, simd.load_eight(membership, at))
         square = simd.multiply(adaptive, slope)
         square = simd.multiply_add(square, slope, simd.load_eight(squares, at))
         simd.store(squares, at, square)
@@ -271,8 +270,8 @@ def step_final(known: int, truth: int, turn: int, rows: NDArray[np.float64]) -> 
         scores = rows[(BEST_SCORES if part else SCORES) + turn]
         slope = simd.subtract(simd.splat_eight(0.0), simd.load_eight(scores, EIGHT * truth))
         for c in range(known):
-            said = simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * c)
-            slope = simd.multiply_add(said, simd.load_eight(scores, EIGHT * c), slope)
+            probability = simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * c)
+            slope = simd.multiply_add(probability, simd.load_eight(scores, EIGHT * c), slope)
         at = EIGHT * part
         square = simd.load_eight(rows[FINAL_STATE], at + 2 * EIGHT)
         square = simd.multiply_add(slope, slope, square)

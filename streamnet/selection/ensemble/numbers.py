@@ -223,14 +223,10 @@ class NumberEnsemble(BaseEnsemble):
     def answer(
         self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
     ) -> NDArray[np.float64]:
-        """Predict candidates for the next sample without learning.
+        """Predict n candidates for the next sample as `serve` does, without learning.
 
-        Safe to call from several threads, unless one of them learns.
-
-        Args:
-            answers: shape=(candidates, n).
-            alive: shape=(candidates, n), 0 where a candidate has no finite prediction.
-            scale: Mean and standard deviation, > 0, of the targets so far.
+        ``scale`` are the center and spread of the targets so far. Safe to call from several
+        threads, unless one of them learns.
         """
         units = np.empty((2, answers.shape[1]))
         units[0], units[1] = scale
