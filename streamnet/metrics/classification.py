@@ -228,18 +228,14 @@ class ClassificationEvaluator(StreamEvaluator):
         return np.ascontiguousarray(np.roll(kept, -1, axis=-1))
 
     def export_state(self) -> dict[str, Any]:
-        """Export settings and copies of all arrays, from which `restore_state` resumes exactly."""
+        """See `StreamEvaluator`."""
         classes = int(self._clock[CLASSES])
         kept = self._confusion[:, :, : self._rows(classes), : classes + 1]
         return {**super().export_state(), "confusion": kept.copy()}
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
-        """Restore an evaluator from an exported state.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
+        """See `StreamEvaluator`."""
         self = super().restore_state(state)
         classes = int(self._clock[CLASSES])
         shape = (2, self._tracks, self._rows(classes), classes + 1)

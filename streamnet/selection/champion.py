@@ -96,17 +96,13 @@ def _choose(
     totals: NDArray[np.float64],  # shape=(2, candidates): faded losses and faded count
     evidence: NDArray[np.float64],  # shape=(3, candidates)
     champion: NDArray[np.int64],  # slot, samples since its promotion, all scored samples
-    fading: float,
-    margin: float,
-    dwell: int,
-    trial: float,
-    opening: int,
-    enough: float,
+    rules: tuple[float, float, int, float, int, float],
     eligible: NDArray[np.uint8],  # shape=(candidates,)
     available: NDArray[np.uint8],  # shape=(candidates,), scratch
     chosen: NDArray[np.int32],
     record: NDArray[np.float64],  # shape=(n, 6): place, slots, losses and evidence of each switch
 ) -> int:
+    fading, margin, dwell, trial, opening, enough = rules
     # Faded losses and evidence may become subnormal if no candidate errs or two never differ.
     control = flush_subnormals()
     switched = 0
@@ -293,12 +289,11 @@ class Selector:
         for name, value in (("dwell", dwell), ("opening", opening), ("trial", trial)):
             if value < 0:
                 raise ConfigurationError(f"{name} is {value}, but must be >= 0")
-        self.fading = fading
-        self.margin = margin
-        self.alpha = alpha
-        self.opening = opening
-        self.dwell = dwell
-        self.trial: float = trial if fading == 1.0 else min(trial, 0.5 / (1.0 - fading))
+        self.margin: float = float(margin)
+        if fading < 1.0:
+            trial = min(trial, 0.5 / (1.0 - fading))
+        trial, evidence = float(trial), 1.0 / alpha
+        self._rules = float(fading), self.margin, int(dwell), trial, int(opening), evidence
         self.switches: deque[Switch] = deque(maxlen=_MAX_SWITCHES)
         self.switched: int = 0
         self._totals = np.zeros((2, candidates))
@@ -344,12 +339,7 @@ class Selector:
             self._totals,
             self._evidence,
             self._champion,
-            self.fading,
-            self.margin,
-            self.dwell,
-            self.trial,
-            self.opening,
-            1.0 / self.alpha,
+            self._rules,
             self.eligible,
             available,
             chosen,

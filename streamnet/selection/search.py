@@ -208,13 +208,13 @@ class Evolution:
         draw = _KeyedRandom(derive_key(self._seed, _EVOLUTION, round_number))
         for _ in range(_ATTEMPTS):
             child = self._child(ranked, loser, draw)
-            if child is not None and estimate_cost(child.settings, capacity) <= allowed:
+            if estimate_cost(child.settings, capacity) <= allowed:
                 return (child,)
         return ()
 
     def _child(
         self, ranked: Sequence[CandidateStats], loser: CandidateStats, draw: _KeyedRandom
-    ) -> Replacement | None:
+    ) -> Replacement:
         kind = draw.below(10)
         if kind < 2:
             # Settings that were replaced may be what the stream needs now.
