@@ -399,11 +399,7 @@ class ClassificationBaselines:
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
-        """Restore baselines from an exported state.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
+        """Restore baselines from its state; `ModelFileError` if that does not fit."""
         self = cls()
         self._counts = np.array(state["counts"], np.int64)
         self._memory = np.array(state["memory"], np.int64)

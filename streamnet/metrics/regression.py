@@ -246,11 +246,7 @@ class RegressionBaselines:
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
-        """Restore baselines from an exported state.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
+        """Restore baselines from its state; `ModelFileError` if that does not fit."""
         self = cls()
         if np.shape(state["memory"]) != (3,):
             raise ModelFileError(f"baselines: memory has shape {np.shape(state['memory'])}")

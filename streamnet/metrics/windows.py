@@ -135,11 +135,7 @@ class StreamEvaluator(abc.ABC):
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
-        """Restore an evaluator from an exported state.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
+        """Restore an evaluator from its state; `ModelFileError` if that does not fit."""
         self = cls(state["tracks"], **{name: state[name] for name in cls._settings})
         for name in self._arrays:
             own = getattr(self, f"_{name}")
@@ -234,11 +230,7 @@ class Curve:
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
-        """Restore a curve from an exported state.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
+        """Restore a curve from its state; `ModelFileError` if that does not fit."""
         self = cls(state["points"])
         samples, values, kept = state["samples"], state["values"], state["kept"]
         if len(values) != len(samples) or not 0 <= len(samples) - kept <= 1 or state["stride"] < 1:

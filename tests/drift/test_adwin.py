@@ -72,7 +72,7 @@ def test_river_notices_the_same_at_any_clock_and_size(clock: int, max_buckets: i
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_else_river_differs_from_the_paper_in_counting_parts_as_shorter(name: str) -> None:
+def test_otherwise_river_differs_from_the_paper_in_counting_parts_as_shorter(name: str) -> None:
     values = LOSSES[name]
     expected = positions(NaiveADWIN(river=True), values)[0]
     assert window_positions(AdaptiveWindowing(), values) == expected

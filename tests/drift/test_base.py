@@ -61,7 +61,7 @@ def test_cuts_into_blocks_change_no_bit(
 @every
 @settings(max_examples=25)
 @given(data=st.data(), seed=st.integers(0, 1000), share=st.sampled_from([0.0, 0.02, 0.5]))
-def test_a_restored_detector_goes_on_to_the_bit(
+def test_a_restored_detector_continues_to_the_bit(
     name: str, data: st.DataObject, seed: int, share: float
 ) -> None:
     values = hostile(seed, share)
@@ -86,7 +86,7 @@ def test_a_state_is_a_copy(name: str) -> None:
 
 
 @every
-def test_what_is_not_finite_is_skipped(name: str) -> None:
+def test_values_that_are_not_finite_are_skipped(name: str) -> None:
     values = drifting(0)
     with_gaps = np.repeat(values, 2)
     with_gaps[1::2] = np.resize([math.nan, math.inf, -math.inf], values.size)
@@ -97,7 +97,7 @@ def test_what_is_not_finite_is_skipped(name: str) -> None:
 
 
 @every
-def test_changes_are_noticed_where_there_is_one(name: str) -> None:
+def test_a_change_is_detected_where_there_is_one(name: str) -> None:
     detector = DETECTORS[name]()
     detector.update(bits(0.1, 1000, 3))
     positions = detector.update(bits(0.7, 1000, 4))
@@ -140,7 +140,7 @@ def test_the_largest_values_leave_all_figures_finite(name: str) -> None:
 
 
 @every
-def test_wild_values_are_no_storm_of_changes(name: str) -> None:
+def test_extreme_values_cause_few_changes(name: str) -> None:
     steady = np.random.default_rng(1).choice([1e308, -1e308, 1.0, 0.0], 20_000)
     if name.startswith("PageHinkley"):
         steady = np.clip(steady, 0.0, 1.0)  # its threshold has the units of the values
@@ -160,7 +160,7 @@ def test_memory_is_bounded(name: str) -> None:
 
 
 @every
-def test_nothing_is_noticed_among_no_values(name: str) -> None:
+def test_no_change_is_detected_without_values(name: str) -> None:
     detector = DETECTORS[name]()
     assert detector.update([]).tolist() == []
     assert detector.update([math.nan] * 10).tolist() == []
@@ -174,7 +174,7 @@ def test_values_in_two_dimensions_are_refused(name: str) -> None:
 
 
 @every
-def test_count_and_mean_are_those_of_the_values_looked_back_on(name: str) -> None:
+def test_count_and_mean_are_those_of_the_window(name: str) -> None:
     values = bits(0.3, 500, 8)
     detector = DETECTORS[name]()
     positions = detector.update(values)

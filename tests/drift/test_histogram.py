@@ -12,7 +12,7 @@ from streamnet.drift.base import MAX_ROWS, insert, remove_oldest, summarize
 @given(
     st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(1, 6), st.integers(0, 5)
 )
-def test_each_end_of_the_window_is_summed_up_rightly(
+def test_every_suffix_of_the_window_is_summarized_correctly(
     values: list[float], most: int, removed: int
 ) -> None:
     row_sizes = np.zeros(MAX_ROWS, np.int64)

@@ -48,7 +48,7 @@ def test_only_what_goes_in_the_direction_is_a_change() -> None:
     assert noticed == {"up": [2], "down": [1], "both": [1, 2]}
 
 
-def test_nothing_is_noticed_in_the_warm_up() -> None:
+def test_no_change_is_detected_in_the_warm_up() -> None:
     values = np.concatenate([np.zeros(10), np.full(90, 100.0)])
     assert PageHinkley(grace_period=40).update(values)[0] == 40
     assert PageHinkley(grace_period=0).update(values)[0] == 10

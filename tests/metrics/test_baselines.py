@@ -98,7 +98,7 @@ def test_the_mean_stays_finite_whatever_the_numbers() -> None:
     assert np.isfinite(answers).all()
 
 
-def test_names_stand_in_the_order_of_the_answers() -> None:
+def test_names_are_in_the_order_of_the_predictions() -> None:
     assert ClassificationBaselines.names == ("majority", "no_change")
     assert RegressionBaselines.names == ("mean", "no_change")
     assert ClassificationBaselines().answers([0, 0, 1, 1], 2)[:, 3, 0].tolist() == [1, 0]

@@ -100,7 +100,7 @@ def test_blocks_of_any_size_give_the_same_bits_over_several_fading_periods() -> 
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10_000), at=st.integers(0, 300))
-def test_a_restored_evaluator_goes_on_to_the_bit(seed: int, at: int) -> None:
+def test_a_restored_evaluator_continues_to_the_bit(seed: int, at: int) -> None:
     stream = answered(seed, 300, 2, 6, hostile=True)
     whole = ClassificationEvaluator(2, window=20, fading=0.9)
     first = whole.update(*stream.part(0, at))
@@ -259,7 +259,7 @@ def test_a_track_that_was_quarantined_for_ever_so_long_has_forgotten_its_fading_
     assert evaluator.export_state()["confusion"][1].max() == 0.0
 
 
-def test_no_samples_give_no_number() -> None:
+def test_without_samples_all_metrics_are_nan() -> None:
     evaluator = ClassificationEvaluator(1)
     assert evaluator.update(np.zeros((1, 0, 2)), [], []).shape == (0, 1)
     for horizon in Horizon:

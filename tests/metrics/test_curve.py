@@ -43,7 +43,7 @@ def test_a_curve_keeps_the_first_point_of_each_stride_and_the_last(
 
 
 @given(gaps=GAPS, at=st.integers(0, 200))
-def test_a_restored_curve_goes_on_exactly(gaps: list[int], at: int) -> None:
+def test_a_restored_curve_continues_exactly(gaps: list[int], at: int) -> None:
     samples = np.cumsum(gaps, dtype=int).tolist()
     whole = filled(samples, 16)
     half = filled(samples[:at], 16)

@@ -94,7 +94,7 @@ def test_the_calibration_error_is_that_of_a_naive_loop(seed: int, bins: int, n: 
     assert found == pytest.approx(naive_calibration_error(truth, table, bins), abs=1e-12)
 
 
-def test_who_is_sure_and_right_is_calibrated() -> None:
+def test_confident_and_correct_predictions_are_calibrated() -> None:
     truth = np.array([0, 1])
     assert expected_calibration_error(truth, np.eye(2)) == 0.0
     assert expected_calibration_error(truth, np.eye(2)[::-1]) == 1.0
@@ -102,7 +102,7 @@ def test_who_is_sure_and_right_is_calibrated() -> None:
         expected_calibration_error(truth, np.eye(2), bins=0)
 
 
-def test_the_area_is_half_where_nothing_is_told_and_leaves_out_classes_without_samples() -> None:
+def test_the_area_of_constant_scores_is_half_and_classes_without_samples_are_left_out() -> None:
     assert roc_auc(np.array([0, 1, 1]), np.full((3, 3), 1 / 3)) == 0.5
     assert np.isnan(roc_auc(np.array([0, 0]), np.full((2, 2), 0.5)))
 
@@ -157,7 +157,7 @@ def test_probabilities_of_no_samples_have_no_measures() -> None:
         assert np.isnan(measure(truth, table))
 
 
-def test_of_no_samples_nothing_is_defined() -> None:
+def test_metrics_of_no_samples_are_undefined() -> None:
     evaluation = Evaluation("ab")
     assert all(np.isnan(value) for value in evaluation.measures().values())
     assert set(evaluation.as_dict()["measures"].values()) == {None}
@@ -183,7 +183,7 @@ def mixed() -> None:
         (mixed, "for all samples or for none"),
     ],
 )
-def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:
+def test_invalid_arguments_are_rejected(call: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         call()
 
@@ -215,7 +215,9 @@ def test_labels_may_be_numbers_of_numpy_and_leave_plain_data() -> None:
         ({"truths": ["a"], "answers": ["a"], "floor": "x"}, "floor is 'x', but must be a number"),
     ],
 )
-def test_what_is_no_label_or_number_is_refused(given: dict[str, Any], what: str) -> None:
+def test_values_that_are_neither_labels_nor_numbers_are_rejected(
+    given: dict[str, Any], what: str
+) -> None:
     with pytest.raises(ConfigurationError, match=what):
         Evaluation.of(**given)
 
@@ -332,6 +334,6 @@ def test_meaningless_numbers_are_rejected(call: Any, message: str) -> None:
         ({"truths": [1.0], "answers": [1.0], "quantiles": ["a"]}, "quantiles is .*must be numbers"),
     ],
 )
-def test_what_is_no_number_is_refused(given: dict[str, Any], what: str) -> None:
+def test_values_that_are_not_numbers_are_rejected(given: dict[str, Any], what: str) -> None:
     with pytest.raises(ConfigurationError, match=what):
         RegressionEvaluation.of(**given)

@@ -116,7 +116,7 @@ def test_an_error_whose_square_vanishes_is_no_exact_answer() -> None:
     assert values.tolist() == [0.0, 1.0]
 
 
-def test_a_mean_of_nothing_is_no_number() -> None:
+def test_a_mean_of_no_samples_is_nan() -> None:
     np.testing.assert_array_equal(
         formulas.ratio(np.array([3.0, 0.0]), np.array([2.0, 0.0])), [1.5, np.nan]
     )

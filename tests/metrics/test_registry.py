@@ -71,7 +71,7 @@ def test_a_new_metric_of_numbers_is_one_function() -> None:
     assert RegressionEvaluation.of([2.0, 2.0], [1.0, 3.0]).measures()["mse"] == 1.0
 
 
-def test_a_name_is_given_once() -> None:
+def test_a_name_cannot_be_registered_twice() -> None:
     with pytest.raises(ConfigurationError, match="metric 'kappa' is already registered"):
         metric("kappa", "counts")(lambda counts: counts)
 

@@ -92,7 +92,7 @@ def test_blocks_of_any_size_give_the_same_bits_for_any_number_of_tracks(tracks: 
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10_000), at=st.integers(0, 300))
-def test_a_restored_evaluator_goes_on_to_the_bit(seed: int, at: int) -> None:
+def test_a_restored_evaluator_continues_to_the_bit(seed: int, at: int) -> None:
     stream = guessed(seed, 300, 2, hostile=True)
     whole = RegressionEvaluator(2, window=20, fading=0.9)
     whole.update(*stream.part(0, at))
@@ -271,7 +271,7 @@ def test_a_track_that_was_quarantined_for_ever_so_long_keeps_a_finite_fading_sco
     assert evaluator.measures(0, "fading")["mae"] == 2.0
 
 
-def test_no_samples_give_no_number() -> None:
+def test_without_samples_all_metrics_are_nan() -> None:
     evaluator = RegressionEvaluator(1)
     assert evaluator.update(np.zeros((1, 0)), []).shape == (0, 1)
     for horizon in Horizon:

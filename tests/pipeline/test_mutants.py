@@ -73,7 +73,7 @@ def power_cuts() -> None:
 
 def champions() -> None:
     """The proof of tests/selection, for one example of it."""
-    proof: Any = test_selector.test_who_has_no_finite_loss_never_answers
+    proof: Any = test_selector.test_a_candidate_without_a_finite_loss_is_never_champion
     proof.hypothesis.inner_test([[0.3, nan, 0.2]] * 4)
 
 

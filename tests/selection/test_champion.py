@@ -125,7 +125,7 @@ def test_cuts_and_a_restart_change_no_bit(
 
 
 @given(ROWS)
-def test_who_has_no_finite_loss_never_answers(rows: list[list[float]]) -> None:
+def test_a_candidate_without_a_finite_loss_is_never_champion(rows: list[list[float]]) -> None:
     losses = table(rows)
     chosen = Selector(CANDIDATES, **SETTINGS).choose(0, losses)  # type: ignore[arg-type]
     for i, slot in enumerate(chosen.tolist()):
@@ -147,7 +147,7 @@ def test_later_losses_change_no_earlier_choice(
     assert after.choose(0, table(rows[:at] + changed)).tolist()[:at] == before.tolist()[:at]
 
 
-def test_a_sample_is_answered_before_its_loss_counts() -> None:
+def test_the_champion_of_a_sample_is_chosen_before_its_loss_counts() -> None:
     selector = Selector(2)
     assert selector.choose(0, np.array([[9.0, 0.0], [0.0, 9.0]])).tolist() == [0, 1]
 
@@ -157,7 +157,7 @@ def test_ties_go_to_the_lower_slot() -> None:
     assert set(selector.choose(0, np.full((50, 3), 0.5)).tolist()) == {0}
 
 
-def test_a_champion_is_safe_until_it_has_answered_dwell_samples() -> None:
+def test_a_champion_is_safe_for_its_first_dwell_samples() -> None:
     losses = np.array([[0.0, 1.0]] + [[9.0, 0.0]] * 12)
     chosen = Selector(2, dwell=10, margin=0.0).choose(0, losses).tolist()
     assert chosen == [0] * 11 + [1] * 2  # the choice of the first sample, and ten answered
@@ -171,7 +171,7 @@ def test_a_challenger_must_be_better_by_the_margin(margin: float, champion: int)
     assert selector.champion == champion
 
 
-def test_a_champion_without_a_finite_answer_is_replaced_at_that_very_sample() -> None:
+def test_a_champion_without_a_finite_prediction_is_replaced_at_that_sample() -> None:
     losses = np.array([[0.1, 0.5, 0.3]] * 40)
     losses[20:, 0] = np.inf
     chosen = Selector(3, dwell=1000).choose(0, losses).tolist()
@@ -199,7 +199,7 @@ def test_a_short_memory_shortens_the_trial() -> None:
     assert 5 <= selector.choose(100, losses).tolist().index(1) <= 10
 
 
-def test_a_newcomer_stands_in_where_there_is_no_one_else() -> None:
+def test_a_newcomer_is_champion_if_no_other_is_available() -> None:
     selector = Selector(2)
     losses = np.full((300, 2), 0.5)
     selector.choose(0, losses)
@@ -226,7 +226,7 @@ def test_resetting_another_slot_leaves_the_champion() -> None:
     assert selector.losses()[2] == np.inf
 
 
-def test_samples_that_were_not_scored_are_answered_by_the_champion_and_change_no_rank() -> None:
+def test_unscored_samples_keep_the_champion_and_change_no_rank() -> None:
     selector = Selector(2)
     selector.choose(0, np.array([[0.5, 0.1]] * 30))
     before = selector.losses()

@@ -101,7 +101,7 @@ def test_only_a_strictly_better_value_replaces_the_older(new: float, old: float)
 
 
 @pytest.mark.parametrize("name", CRITERIA)
-def test_without_samples_nobody_is_best(name: str) -> None:
+def test_without_samples_no_candidate_is_best(name: str) -> None:
     one = CRITERIA[name]
     classes = 2 if Task.CLASSIFICATION in CRITERION_TASKS[name] else 0
     tally = Tally(np.zeros((3, classes, classes + 1)), *[np.zeros(3)] * 6)
@@ -127,7 +127,7 @@ def test_labels_have_no_criterion_of_numbers() -> None:
         find_criterion("mse", "classification")
 
 
-def test_an_unknown_name_is_told_with_all_there_are() -> None:
+def test_an_unknown_name_is_rejected_with_a_list_of_all() -> None:
     with pytest.raises(ConfigurationError, match=r"'acc', but must be one of accuracy, .*simple"):
         find_criterion("acc")
 

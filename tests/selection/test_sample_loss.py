@@ -84,7 +84,7 @@ def streams(draw: st.DrawFn) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
 @settings(deadline=None, max_examples=60)
 @given(stream=streams(), cut=st.integers(0, 12))
 @example(stream=EARLY, cut=1)
-def test_they_are_those_of_the_table_however_blocks_are_cut_and_after_a_restart(
+def test_losses_are_those_of_the_table_for_any_cuts_and_after_a_restart(
     name: str, stream: tuple[NDArray[Any], NDArray[Any], NDArray[Any]], cut: int
 ) -> None:
     shares, truth, known = stream
@@ -129,7 +129,7 @@ def test_their_mean_is_the_criterion() -> None:
     assert mean("distance") == pytest.approx(((shares[0] - ideal) ** 2).sum(1).mean() / 2)
 
 
-def test_those_of_numbers_are_errors() -> None:
+def test_losses_of_numbers_are_errors() -> None:
     truth = np.array([1.0, 2.0, np.nan, 4.0])
     answers = np.array([[1.5, 2.0, 3.0, 1e200], [0.0, np.nan, 3.0, 4.0]])
     known = np.zeros(4, np.int32)
@@ -141,7 +141,7 @@ def test_those_of_numbers_are_errors() -> None:
     assert halves[0].tolist() == [0.125, 0.5]
 
 
-def test_what_stands_for_a_silent_candidate_may_be_anything() -> None:
+def test_outputs_of_an_unavailable_candidate_may_be_anything() -> None:
     answers = np.array([[[1e200, np.nan]], [[0.25, 0.75]]])
     truth, known = np.array([1], np.int32), np.array([2], np.int32)
     found = SampleLoss(LABELS, "distance").update(answers, truth, known, np.array([[np.inf, 0.3]]))

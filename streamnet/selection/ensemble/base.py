@@ -187,11 +187,7 @@ class BaseEnsemble(ABC):
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
-        """Restore an ensemble from an exported state.
-
-        Raises:
-            ModelFileError: If the parts of the state do not fit together.
-        """
+        """Restore an ensemble from its state; `ModelFileError` if that does not fit."""
         try:
             self = cls(**cls._read_settings(state))
             self._restore(state)

@@ -47,10 +47,6 @@ def build_averaging_state(task: Task, candidates: int) -> dict[str, Any]:
 
 
 def restore_ensemble(task: Task, state: dict[str, Any]) -> Ensemble:
-    """Restore an ensemble of either task.
-
-    Raises:
-        ModelFileError: If the parts of the state do not fit together.
-    """
+    """Restore an ensemble of either task; a state that does not fit is a `ModelFileError`."""
     kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
     return kind.restore_state(state)

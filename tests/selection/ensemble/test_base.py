@@ -58,9 +58,7 @@ def test_the_cuts_of_a_stream_change_no_bit(task: Task, seed: int, cuts: list[in
 @TASKS
 @settings(max_examples=30)
 @given(st.integers(0, 50), st.integers(0, N))
-def test_it_goes_on_to_the_bit_from_wherever_it_was_exported(
-    task: Task, seed: int, at: int
-) -> None:
+def test_a_restored_ensemble_continues_to_the_bit(task: Task, seed: int, at: int) -> None:
     stream = said(task, N, 2, seed=seed)
     members = np.array([1, 1, seed % 2, 1], np.uint8)
     whole = ensemble_of(task, 2, fading=0.98, margin=0.1, members=members)
@@ -79,7 +77,7 @@ def test_it_goes_on_to_the_bit_from_wherever_it_was_exported(
 
 @TASKS
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1e30, 0.5])
-def test_what_stands_for_a_dead_candidate_changes_no_bit(task: Task, value: float) -> None:
+def test_outputs_of_a_dead_candidate_change_no_bit(task: Task, value: float) -> None:
     stream = said(task, N, 3, seed=1)
     plain, other = ensemble_of(task, 3), ensemble_of(task, 3)
     served = serve(plain, stream)
@@ -103,7 +101,7 @@ def test_a_dead_candidate_is_left_out_and_costs_the_others_nothing(task: Task) -
     assert np.array_equal(dying.losses[:, others], alone.losses[:, others])
     assert (dying.losses[TOTAL, 1] / dying.losses[COUNT, 1]) > 0.4 * (
         -math.log(1e-4) if stream.labels else 10.0
-    ), "silence counts as entirely wrong"
+    ), "unavailable counts as entirely wrong"
     moved = weights != dying.weights[:, 1]
     assert moved.tolist() == [False, False, False, not stream.labels]  # Hedge has no memory
     assert dying.chosen[0] != 1
@@ -125,7 +123,7 @@ def test_a_newcomer_earns_its_weight_from_nothing(task: Task) -> None:
     value = 0.9 if stream.labels else 1e6
     twins = [same(task, ensemble) for _ in range(2)]
     served = [serve(twins[0], first), serve(twins[1], garbled(first, 2, value))]
-    assert np.array_equal(served[0], served[1]), "nobody listens before it was judged once"
+    assert np.array_equal(served[0], served[1]), "a newcomer has no weight before its first loss"
     serve(ensemble, stream.part(N, 3 * N))
     # It is the best, and no newcomer any more.
     assert ensemble.influence()[2] > 0.5 * ensemble.influence()[:2].max()
@@ -133,7 +131,7 @@ def test_a_newcomer_earns_its_weight_from_nothing(task: Task) -> None:
 
 
 @TASKS
-def test_who_takes_a_slot_without_being_a_member_is_never_heard(task: Task) -> None:
+def test_a_newcomer_that_is_no_member_never_has_influence(task: Task) -> None:
     stream = said(task, 2 * N, 2, seed=2, gaps=False)
     ensemble = ensemble_of(task, 2)
     serve(ensemble, stream.part(0, N))
@@ -147,7 +145,7 @@ def test_who_takes_a_slot_without_being_a_member_is_never_heard(task: Task) -> N
 
 
 @TASKS
-def test_what_adopts_another_goes_on_like_it(task: Task) -> None:
+def test_an_ensemble_that_adopts_another_continues_like_it(task: Task) -> None:
     """But for what only the other one hears, or only this one."""
     stream, rest = said(task, N, 3, seed=3), said(task, N, 3, seed=4)
     kind = type(ensemble_of(task, 3))
@@ -177,7 +175,7 @@ def test_influence_is_what_moves_the_final_mixer(task: Task) -> None:
 
 @TASKS
 @pytest.mark.parametrize("n", [0, 1, 150])
-def test_some_of_the_candidates_answer_as_all_do_where_the_others_are_silent(
+def test_a_restricted_ensemble_predicts_as_all_do_where_the_others_are_unavailable(
     task: Task, n: int
 ) -> None:
     stream = said(task, N, 4, seed=3)
@@ -198,7 +196,7 @@ def test_some_of_the_candidates_answer_as_all_do_where_the_others_are_silent(
 
 
 @TASKS
-def test_asking_changes_nothing_and_answers_as_the_next_sample_is_served(task: Task) -> None:
+def test_predicting_changes_nothing_and_equals_what_is_served_next(task: Task) -> None:
     stream = said(task, N, 3, seed=4)
     ensemble, left_alone = ensemble_of(task, 3), ensemble_of(task, 3)
     for i in range(N):
@@ -214,7 +212,7 @@ def test_asking_changes_nothing_and_answers_as_the_next_sample_is_served(task: T
 
 
 @TASKS
-def test_many_samples_are_answered_like_each_alone(task: Task) -> None:
+def test_many_samples_are_predicted_like_each_alone(task: Task) -> None:
     stream = said(task, N, 3, seed=5)
     ensemble = ensemble_of(task, 3, margin=0.5)
     serve(ensemble, stream.part(0, 150))
@@ -226,7 +224,7 @@ def test_many_samples_are_answered_like_each_alone(task: Task) -> None:
 
 
 @TASKS
-def test_labels_that_came_since_do_not_hurt_who_is_only_asked(task: Task) -> None:
+def test_new_labels_do_not_affect_predictions_without_learning(task: Task) -> None:
     stream = said(task, N, 2, seed=5)
     ensemble = ensemble_of(task, 2)
     serve(ensemble, stream.part(0, 3))
@@ -237,7 +235,7 @@ def test_labels_that_came_since_do_not_hurt_who_is_only_asked(task: Task) -> Non
 
 
 @TASKS
-def test_several_threads_may_ask_at_once(task: Task) -> None:
+def test_several_threads_may_predict_at_once(task: Task) -> None:
     # Who is silent differs, so that each answer has another best expert and other weights.
     stream = said(task, 3000, 4, seed=6)
     ensemble = ensemble_of(task, 4, margin=0.5)
@@ -363,7 +361,7 @@ def test_a_state_of_the_other_task_is_refused() -> None:
     ("lagged", "heard"),
     [([False, True, False], [1, 0, 1, 0, 1]), ([False], [1, 0, 1]), ([True, True], [1, 1, 0, 1])],
 )
-def test_nobody_who_needs_targets_is_heard_where_none_are_told_unless_all_do(
+def test_candidates_with_lags_are_excluded_without_targets_unless_all_have_lags(
     lagged: list[bool], heard: list[int]
 ) -> None:
     assert select_members(lagged).tolist() == heard

@@ -100,7 +100,7 @@ def test_a_balanced_ensemble_answers_as_if_labels_were_equally_frequent(seed: in
     assert differences(restored.export_state(), learned) == []
 
 
-def test_who_is_asked_about_more_labels_than_it_knows_stays_as_it_was() -> None:
+def test_predicting_more_labels_than_known_leaves_the_ensemble_unchanged() -> None:
     ensemble = LabelEnsemble(2)  # has not seen any label
     before = ensemble.export_state()
     ensemble.answer(np.full((2, 1, 5), 0.2), np.ones((2, 1), np.uint8), 5)
@@ -108,7 +108,9 @@ def test_who_is_asked_about_more_labels_than_it_knows_stays_as_it_was() -> None:
     LabelEnsemble.restore_state(ensemble.export_state())
 
 
-def test_to_be_asked_about_more_labels_it_is_not_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predicting_more_labels_does_not_rebuild_the_ensemble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Models of `streamnet train` are asked so each time; that took ten times as long."""
     ensemble = LabelEnsemble(2)
     monkeypatch.setattr(LabelEnsemble, "restore_state", None)
@@ -117,7 +119,7 @@ def test_to_be_asked_about_more_labels_it_is_not_made_anew(monkeypatch: pytest.M
     assert found.argmax(axis=1).tolist() == [2]
 
 
-def test_one_that_was_not_balanced_can_become_so() -> None:
+def test_an_unbalanced_ensemble_can_become_balanced() -> None:
     """As states of before there was balance do; the first answers count what was not faded yet."""
     stream = said(Task.CLASSIFICATION, N, 3, seed=4, dtype="float64")
     plain, balanced = (LabelEnsemble(3, balanced=kind, fading=1.0) for kind in (False, True))
@@ -129,7 +131,7 @@ def test_one_that_was_not_balanced_can_become_so() -> None:
     assert differences(plain.export_state(), balanced.export_state()) == []
 
 
-def test_who_is_no_member_is_not_heard() -> None:
+def test_a_candidate_that_is_no_member_has_no_influence() -> None:
     stream = said(Task.CLASSIFICATION, N, 3, seed=5, dtype="float64")
     members = [1, 0, 1, 0, 1]
     ensemble = LabelEnsemble(3, members=np.array(members, np.uint8))
@@ -143,7 +145,7 @@ def test_who_is_no_member_is_not_heard() -> None:
     assert not ensemble.weights[:, [1, 3]].any()
 
 
-def test_who_is_no_member_is_not_heard_whatever_weight_a_file_gives_it() -> None:
+def test_a_candidate_that_is_no_member_has_no_influence_whatever_its_weight_in_a_file() -> None:
     stream = said(Task.CLASSIFICATION, N, 3, seed=5)
     ensemble = LabelEnsemble(3, members=np.array([1, 0, 1, 0, 1], np.uint8))
     serve(ensemble, stream.part(0, 200))
@@ -158,7 +160,7 @@ def test_who_is_no_member_is_not_heard_whatever_weight_a_file_gives_it() -> None
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-def test_two_that_go_together_serve_and_learn_what_each_would_alone(balanced: bool) -> None:
+def test_a_pair_serves_and_learns_what_each_would_alone(balanced: bool) -> None:
     candidates = 3
     stream = said(Task.CLASSIFICATION, N, candidates, seed=8)
     members = [None, np.array([1, 0, 1, 0, 1], np.uint8)]
@@ -242,7 +244,7 @@ def test_the_best_expert_alone_is_served_with_shares_that_sum_to_one() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 20, 77])
-def test_room_for_labels_may_come_late(at: int) -> None:
+def test_capacity_for_labels_may_grow_late(at: int) -> None:
     stream = said(Task.CLASSIFICATION, N, 2, seed=3)
     wide = replace(stream, answers=np.pad(stream.answers, ((0, 0), (0, 0), (0, 60))))
     early, late = LabelEnsemble(2), LabelEnsemble(2)
@@ -267,7 +269,7 @@ def test_before_any_label_is_known_nothing_is_served() -> None:
     assert served.tolist() == [[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
 
 
-def test_where_labels_follow_each_other_the_last_one_tells_the_next() -> None:
+def test_if_labels_follow_each_other_the_last_one_predicts_the_next() -> None:
     n = 500
     truth = (np.arange(n) % 3).astype(np.int32)
     known = np.full(n, 3, np.int32)

@@ -49,7 +49,7 @@ def test_every_answer_is_that_of_the_plain_version(seed: int, fading: float, mar
     assert ensemble.weights == pytest.approx(weights, rel=1e-9, abs=1e-12)
 
 
-def test_who_is_no_member_is_not_heard() -> None:
+def test_a_candidate_that_is_no_member_has_no_influence() -> None:
     stream = said(Task.REGRESSION, N, 3, seed=5)
     members = [1, 0, 1, 0, 1]
     ensemble = NumberEnsemble(3, members=np.array(members, np.uint8))
@@ -75,7 +75,7 @@ EXTREME = st.sampled_from([0.0, 1e300, -1e300, 1.8e308, -1.7e308, 5e-324, 1e100,
         max_size=30,
     )
 )
-def test_numbers_are_finite_whatever_is_said_and_whatever_is_true(
+def test_numbers_are_finite_for_any_predictions_and_targets(
     samples: list[tuple[float, float, bool, float]],
 ) -> None:
     answers = np.array([sample[:2] for sample in samples]).T.copy()
@@ -93,7 +93,7 @@ def test_numbers_are_finite_whatever_is_said_and_whatever_is_true(
         NumberEnsemble.restore_state(ensemble.export_state())
 
 
-def test_where_nobody_answers_the_mean_and_the_last_target_do() -> None:
+def test_without_available_candidates_the_mean_and_the_last_target_are_served() -> None:
     stream = said(Task.REGRESSION, N, 2, seed=1, gaps=False)
     silent = replace(stream, alive=np.zeros_like(stream.alive), answers=stream.answers * np.nan)
     served = serve(NumberEnsemble(2), silent)

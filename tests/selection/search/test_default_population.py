@@ -27,7 +27,7 @@ def test_a_grid_of_another_size_takes_the_first_combinations_or_repeats_them(
 @pytest.mark.parametrize(
     ("text", "hidden"), [("linear", ()), ("none", ()), ("20", (20,)), ("64-32", (64, 32))]
 )
-def test_hidden_layers_are_told_by_a_text(text: str, hidden: tuple[int, ...]) -> None:
+def test_hidden_layers_are_described_by_a_text(text: str, hidden: tuple[int, ...]) -> None:
     assert parse_hidden(text) == hidden
 
 

@@ -51,7 +51,7 @@ def test_grace_is_counted_in_rounds_of_any_size(size: int) -> None:
     assert asked(evolution, 8, size) == [4, 5, 6, 7]
 
 
-def test_who_is_missed_least_makes_room_but_not_the_best_and_not_who_stays() -> None:
+def test_the_least_influential_candidate_is_replaced_but_not_the_best_or_protected_ones() -> None:
     evolution = Evolution(START, every=1, grace=0, budget=1e9)
     for number in range(40):
         (found,) = evolution.replacements(
