@@ -50,7 +50,7 @@ RUN_COUNTS = LEARNED_COUNTS | {"accepted", "in_flight", "pending"}
 
 def build_counts(run: ModelRun) -> dict[str, Any]:
     """Build the fields of `Status` that a run knows."""
-    intake, pipeline, published = run.committer.intake, run.pipeline, run.publisher.published
+    intake, published = run.committer.intake, run.publisher.published
     checkpoint = run.monitor.checkpoint
     outcomes = dict(intake.outcomes)
     if intake.pending.expired:
@@ -69,8 +69,8 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
         "generation": None if published is None else published.generation,
         "champion": None if published is None else published.model.describe(),
     }
-    if pipeline.ready.is_set() and pipeline.learner is not None:
-        learning = build_status(pipeline.learner)
+    if run.learner is not None:
+        learning = build_status(run.learner)
         counts |= asdict(learning) | {"samples": learning.learned}
     return counts
 
@@ -330,8 +330,7 @@ class HostedModel(Supervisor):
 
     @property
     def _learner(self) -> Learner | None:
-        run = self.model_run
-        return run.pipeline.learner if run and run.pipeline.ready.is_set() else None
+        return None if self.model_run is None else self.model_run.learner
 
     def champion(self) -> Champion | None:
         """The published model; None before the first one."""

@@ -316,12 +316,16 @@ class ModelRun:
         return max(0, self.committer.intake.samples - self.learned)
 
     @property
+    def learner(self) -> Learner | None:
+        """What has learned; None until the state of earlier runs is restored."""
+        return self.pipeline.learner if self.pipeline.ready.is_set() else None
+
+    @property
     def learned(self) -> int:
         """Samples of the journal that were learned or rejected, as far as is known."""
-        learner = self.pipeline.learner
-        if learner is None or not self.pipeline.ready.is_set():
+        if self.learner is None:
             return self.committer.journal.samples_before
-        return learner.trainer.number + self.pipeline.rejections.total
+        return self.learner.trainer.number + self.pipeline.rejections.total
 
     async def run(
         self, opened: Callable[[], None], restored: Callable[[], None], stop: Event

@@ -51,22 +51,17 @@ def check_settings(settings: ModelSettings, folder: Path) -> None:
         networks = network_arguments(settings)
         ModelRun(folder, settings, networks, EventLog())
         start = networks.get("start")
-        task = settings.source.task or (start and start.task)
-        _check_tasks(settings, networks, tuple(Task) if task is None else (task,))
+        given = settings.source.task or (start and start.task)
+        # Without a task, one must be possible: the target's values determine which.
+        tasks = tuple(Task) if given is None else (given,)
+        errors = []
+        for task in tasks:
+            try:
+                Learner(task=task, **learner_arguments(settings), **networks)
+            except ConfigurationError as error:
+                errors.append(error)
     except MemoryError as error:
         raise ConfigurationError(f"the model does not fit into memory: {error}") from error
-
-
-def _check_tasks(
-    settings: ModelSettings, networks: Mapping[str, Any], tasks: tuple[Task, ...]
-) -> None:
-    """Check that one of the tasks could be learned; the target's values determine which."""
-    errors = []
-    for task in tasks:
-        try:
-            Learner(task=task, **learner_arguments(settings), **networks)
-        except ConfigurationError as error:
-            errors.append(error)
     if len(errors) == len(tasks):
         raise errors[0]
 
