@@ -34,22 +34,28 @@ class SampleRing(NamedTuple):
     rarity: NDArray[np.floating]  # shape=(slots,): rarity of the class, see `ClassCounts`
 
 
-def unlabeled_ring(inputs: Inputs, dtype: DTypeLike, goals: int) -> SampleRing:
+def unlabeled_ring(inputs: Inputs, dtype: np.dtype[Any], goals: int) -> SampleRing:
     """A ring of these samples alone, without targets; arrays are copied only if they must be."""
-    n = len(inputs.count)
+    n, width = inputs.dense.shape
     slots = 1 << (n - 1).bit_length()
-    label, goal, log_goal, rarity = _no_targets(slots, goals, np.dtype(dtype))
-    return SampleRing(
-        _padded_copy(inputs.dense, (slots, padded(inputs.dense.shape[1])), dtype),
-        _padded_copy(inputs.row, (slots, inputs.row.shape[1]), np.int32),
-        _padded_copy(inputs.value, (slots, inputs.value.shape[1]), dtype),
-        _padded_copy(inputs.count, (slots,), np.int32),
-        label,
-        goal,
-        _padded_copy(inputs.splined, (slots, inputs.splined.shape[1]), np.int32),
-        log_goal,
-        rarity,
-    )
+    dense = inputs.dense
+    if slots != n or width != padded(width) or dense.dtype is not dtype:
+        dense = np.zeros((slots, padded(width)), dtype)
+        dense[:n, :width] = inputs.dense
+    row, value, count, splined = inputs.row, inputs.value, inputs.count, inputs.splined
+    if value.dtype is not dtype:
+        value = value.astype(dtype)
+    if slots != n:
+        row, value, count, splined = (_pad(part, slots) for part in (row, value, count, splined))
+    label, goal, log_goal, rarity = _no_targets(slots, goals, dtype)
+    return SampleRing(dense, row, value, count, label, goal, splined, log_goal, rarity)
+
+
+def _pad(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """A copy with rows of zeros at the end."""
+    out = np.zeros((rows, *array.shape[1:]), array.dtype)
+    out[: len(array)] = array
+    return out
 
 
 @lru_cache(maxsize=16)
@@ -61,17 +67,6 @@ def _no_targets(slots: int, goals: int, dtype: np.dtype[Any]) -> tuple[NDArray[A
         np.full(slots, np.nan, dtype),
         np.ones(slots, dtype),
     )
-
-
-def _padded_copy(array: NDArray[Any], shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    if array.shape == shape and array.dtype == dtype:
-        return array
-    out = np.zeros(shape, dtype)
-    if array.ndim == 1:
-        out[: len(array)] = array
-    else:
-        out[: len(array), : array.shape[1]] = array
-    return out
 
 
 @kernel
