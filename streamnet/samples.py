@@ -237,6 +237,47 @@ class Inputs(Struct, frozen=True, eq=False, gc=False):
     splined: NDArray[np.int32] = NO_INPUTS
 
 
+@final
+class Timeline(NamedTuple):
+    """Samples to predict and labels that have arrived, in the order of their moments.
+
+    A row is either a sample that is predicted, or an earlier one whose label has just arrived, so
+    that it can be learned. All arrays have shape=(rows,).
+    """
+
+    late: NDArray[np.bool_]  # whether the row is a label that has arrived
+    place: NDArray[np.intp]  # where stages keep the row's sample; -1 if it has no label
+    sample: NDArray[np.int64]  # number of the row's sample
+    number: NDArray[np.int64]  # samples that were predicted before the row
+
+    @property
+    def first(self) -> int:
+        """Number of the first sample that is predicted."""
+        return int(self.number[0]) if len(self.number) else 0
+
+    @property
+    def answered(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows of labels whose samples are among the rows, and the rows of those samples."""
+        label = np.flatnonzero(self.late & (self.sample >= self.first))
+        new = np.flatnonzero(~self.late)
+        return label, new[self.sample[label] - self.first]
+
+    @property
+    def origin(self) -> NDArray[np.int64]:
+        """Row that holds what is kept of each label's sample, -1 for samples; shape=(rows,)."""
+        origin = np.where(self.late, np.arange(len(self.late)), -1)
+        label, sample = self.answered
+        origin[label] = sample
+        return origin
+
+    @property
+    def pending(self) -> NDArray[np.bool_]:
+        """Rows of samples whose labels have not arrived by the last row."""
+        waiting = ~self.late & (self.place >= 0)
+        waiting[self.answered[1]] = False
+        return waiting
+
+
 def make_marks(first: int, count: int) -> NDArray[np.int64]:
     """Make the marks of ``count`` rows without lines, from row ``first`` on; see `Block`.
 

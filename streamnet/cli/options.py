@@ -14,7 +14,13 @@ from cyclopts import Group, Parameter, Token
 from streamnet.cli import STANDARD_INPUT
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
 from streamnet.settings.fields import Declaration, list_settings
-from streamnet.settings.learning import Grid, PopulationSettings, SearchSettings, SelectionSettings
+from streamnet.settings.learning import (
+    EvaluationSettings,
+    Grid,
+    PopulationSettings,
+    SearchSettings,
+    SelectionSettings,
+)
 from streamnet.settings.run import ExecutionSettings, OutputSettings, SourceSettings, StateSettings
 
 
@@ -288,6 +294,14 @@ class PopulationOptions(Options):
     """The networks that learn."""
 
     section = "population"
+
+
+@final
+@options(DATA, EvaluationSettings, label_delay="DELAY", time="COLUMN", label_time="COLUMN")
+class DelayOptions(Options):
+    """How late labels arrive."""
+
+    section = "evaluation"
 
 
 @final

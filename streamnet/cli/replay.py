@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from streamnet.cli.options import (
     RUN,
     DataOptions,
+    DelayOptions,
     EncoderOptions,
     Files,
     OutputOptions,
@@ -35,6 +36,7 @@ def replay(
     reading: ReadingOptions | None = None,
     encoder: EncoderOptions | None = None,
     population: PopulationOptions | None = None,
+    delay: DelayOptions | None = None,
     selection: SelectionOptions | None = None,
     search: SearchOptions | None = None,
     run: RunOptions | None = None,
@@ -61,7 +63,7 @@ def replay(
 
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
-    groups = (data, reading, encoder, population, selection, search, run, output, state)
+    groups = (data, reading, delay, encoder, population, selection, search, run, output, state)
     for options in filter(None, groups):
         overrides |= options.to_overrides()
         called |= options.list_flags()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, Unpack, final
 
@@ -26,13 +27,14 @@ from streamnet.features.columns.target import (
 from streamnet.features.inputs import InputEncoder
 from streamnet.features.layout import ROWS, SHARED, TRUNCATED
 from streamnet.features.statistics import as_float64
-from streamnet.samples import Block, Field, Inputs, Sample, Task
+from streamnet.samples import Block, Field, Inputs, Sample, Task, Timeline
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import build_settings, list_settings, with_settings
 from streamnet.settings.keywords import EncoderKeywords
 from streamnet.validation import check_integer
 
 NO_SCORES = np.empty(0, np.float64)
+NO_PENDING = np.empty(0, np.object_)
 
 
 @final
@@ -51,6 +53,15 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
     log_spread: NDArray[np.float64]
     outlier: NDArray[np.float64] = NO_SCORES  # shape=(n,); empty without auto-encoder
     raw: bool = False  # whether networks learn unscaled targets
+    # Where labels arrive late, all other arrays but the scores have the rows of a timeline, and
+    # numeric targets are here, shape=(rows,).
+    timeline: Timeline | None = None
+    target: NDArray[np.float64] = NO_SCORES
+
+    @property
+    def new(self) -> NDArray[np.bool_] | slice:
+        """The rows of samples that are predicted, without those of labels that have arrived."""
+        return slice(None) if self.timeline is None else ~self.timeline.late
 
     @property
     def units(self) -> TargetUnits:
@@ -127,7 +138,8 @@ class Encoder:
 
     Use `encode` to learn a stream sample by sample. Use `fit` to learn a data set as a whole, and
     then `apply` or `transform` to encode any samples. The last targets before a sample, at most 16
-    ``lags``, are inputs of networks that use them.
+    ``lags``, are inputs of networks that use them; if targets arrive late (``delayed``), so is the
+    age of the last known one.
 
     >>> from streamnet.samples import Block, Field, Kind, Schema, Task
     >>> schema = Schema((Field("x", Kind.NUMBER),), "y", Task.CLASSIFICATION)
@@ -139,12 +151,21 @@ class Encoder:
     ([[0.0], [1.0], [0.0]], [0, 0, 1], [0, 1, 0])
     """
 
-    def __init__(self, *, task: Task, lags: int = 0, **settings: Unpack[EncoderKeywords]) -> None:
+    def __init__(
+        self,
+        *,
+        task: Task,
+        lags: int = 0,
+        delayed: bool = False,
+        **settings: Unpack[EncoderKeywords],
+    ) -> None:
         self.task: Task = Task(task)
         chosen = build_settings(EncoderSettings, settings, "Encoder")
         if not 0 <= check_integer("lags", lags) <= MAX_LAGS:
             raise ConfigurationError(f"lags is {lags}, but must be from 0 to {MAX_LAGS}")
         self._settings: dict[str, Any] = {"task": str(self.task), "lags": int(lags)}
+        if delayed:
+            self._settings["delayed"] = True
         # Of the other settings, a state names those that are numbers or differ from their default.
         declared = list_settings(EncoderSettings)
         for name, value in chosen.as_dict().items():
@@ -158,7 +179,7 @@ class Encoder:
         self._inputs = InputEncoder(chosen)
         self._labels = LabelEncoder(max_classes=chosen.max_classes)
         self._scaler = TargetScaler(clip=float(chosen.clip), raw=self._raw)
-        self._lags = TargetLags(lags=int(lags), clip=float(chosen.clip))
+        self._lags = TargetLags(lags=int(lags), clip=float(chosen.clip), aged=delayed)
         self._regression = self.task is Task.REGRESSION
 
     @property
@@ -172,8 +193,13 @@ class Encoder:
         return self._labels.names
 
     @property
+    def fields(self) -> tuple[Field, ...]:
+        """All columns so far."""
+        return tuple(slot.field for slot in self._inputs.layout.slots)
+
+    @property
     def lags(self) -> int:
-        """Number of last targets that are inputs."""
+        """Number of inputs that depend on the last targets."""
         return len(self._lags)
 
     @property
@@ -211,19 +237,75 @@ class Encoder:
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
         return Encoded(block, inputs, numbered.label, numbered.known, *NO_TARGETS, outlier)
 
-    def refused(self, block: Block) -> list[int]:
-        """Samples that `encode` would reject; nothing is learned."""
+    def encode_timeline(
+        self,
+        block: Block,
+        timeline: Timeline,
+        target: NDArray[Any],
+        ages: NDArray[np.float64],
+        age: float,
+        merge: Callable[[Inputs], Inputs],
+    ) -> Encoded:
+        """Encode the next samples, and learn the targets that arrive between them.
+
+        Args:
+            block: The samples that are predicted.
+            timeline: They and the arriving targets in order; m rows.
+            target: Targets where the timeline is late, none elsewhere, shape=(m,).
+            ages: How many samples ago the last known target was, shape=(m,); NaN for none.
+            age: The same for the sample after all rows.
+            merge: Puts the inputs of earlier samples among those of the block.
+
+        Raises:
+            SchemaError: If a field had another kind before.
+        """
+        self._inputs.turn_to(block.schema, learn=True)
+        self._lags.age = age
+        label = known = NO_CLASSES
+        scaled, lagged = NO_TARGETS, NO_LAGS
+        if self._regression:
+            scaled = self._scaler.update(target)
+            if self._lags:
+                lagged = self._lags.numbers(as_float64(target), *scaled[1:3], ages)
+        else:
+            numbered = self._labels.number(target)
+            label, known = numbered.label, numbered.known
+            if self._lags:
+                lagged = self._lags.classes(label, ages=ages)
+        if self._lags:
+            new = ~timeline.late
+            lagged = lagged._replace(keys=lagged.keys[new], values=lagged.values[new])
+        inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
+        targets = as_float64(target) if self._regression else NO_SCORES
+        return Encoded(
+            block, merge(inputs), label, known, *scaled, outlier, self._raw, timeline, targets
+        )
+
+    def refused(self, block: Block, pending: NDArray[Any] = NO_PENDING) -> list[int]:
+        """Samples that `encode` would reject; nothing is learned.
+
+        Args:
+            block: The samples.
+            pending: Labels that are to be learned before.
+        """
         if self._regression or block.target is None:
             return []
-        return self._labels.refused(block.target)
+        target, before = block.target, len(pending)
+        if before:
+            target = np.concatenate((pending, target))
+        return [row - before for row in self._labels.refused(target) if row >= before]
 
-    def accepted(self, block: Block) -> Block:
+    def accepted(self, block: Block, pending: NDArray[Any] = NO_PENDING) -> Block:
         """Return the samples before the first one that `encode` would reject, which is rejected."""
-        refused = self.refused(block)
+        refused = self.refused(block, pending)
         if not refused:
             return block
         refusal = self._labels.refusal(block, refused[0])
         return replace(block.part(0, refused[0]), rejected=(refusal,))
+
+    def reject(self, block: Block, rows: Sequence[int]) -> Block:
+        """Move samples with refused labels to the rejected records of their block."""
+        return self._labels.reject(block, rows)
 
     def expect(self, block: Block) -> None:
         """Register the classes of a block before their first samples."""
@@ -330,10 +412,11 @@ class Encoder:
             "target": self._scaler.moments.copy(),
             "last": self._lags.last.copy(),
         }
+        if "delayed" in self._settings:
+            parts["age"] = self._lags.age
         if self._coding is not None:
             parts["autoencoder"] = self._coding.network.export_state()
-        fields = tuple(slot.field for slot in self._inputs.layout.slots)
-        return EncoderSnapshot(self._settings, fields, len(self.labels), parts)
+        return EncoderSnapshot(self._settings, self.fields, len(self.labels), parts)
 
     def export_state(self) -> dict[str, Any]:
         """Export what was learned, as arrays and plain values."""
@@ -358,7 +441,7 @@ class Encoder:
         inputs.restore_state(state)
         self._labels.restore_state(state["labels"], state["inherited"][0])
         self._scaler.restore_state(state["target"])
-        self._lags.restore_state(state["last"])
+        self._lags.restore_state(state["last"], state.get("age", math.nan))
         if self._coding is not None:
             dense, rows = inputs.layout.dense, len(inputs.rows)
             self._coding.network.restore_state(state["autoencoder"], dense=dense, rows=rows)

@@ -16,6 +16,7 @@ from streamnet.learning.evaluator import (
     build_track_metrics,
     score_tracks,
 )
+from streamnet.learning.pending import PendingTable
 from streamnet.metrics import ClassificationBaselines, RegressionBaselines
 from streamnet.networks.population import Member
 from streamnet.samples import Task
@@ -69,6 +70,12 @@ class Contenders:
             ClassificationBaselines() if task is Task.CLASSIFICATION else RegressionBaselines()
         )
 
+        self._pending = {
+            "ensemble": PendingTable(memory=0.0),
+            "model": PendingTable(memory=0.0),
+            "tracks": PendingTable(answers=0.0),
+        }
+
     def _link_ensembles(self) -> None:
         if isinstance(self.ensemble, LabelEnsemble) and isinstance(self.model, LabelEnsemble):
             share_pool(self.ensemble, self.model)
@@ -84,7 +91,23 @@ class Contenders:
         Probabilities or numbers, shape=(1, n, ...), or (2, n, ...) if the portable model's
         predictions came out of the same computation.
         """
-        return _predict_then_learn(self.ensemble, batch)
+        return self._predict_then_learn("ensemble", batch)
+
+    def _predict_then_learn(self, name: str, batch: ScoringBatch) -> NDArray[np.float64]:
+        """Predict each sample before learning it, for labels together with the linked ensemble."""
+        ensemble: Ensemble = getattr(self, name)
+        samples = batch.answers, batch.alive, batch.truth
+        late = None
+        if (timeline := batch.timeline) is not None:
+            late = ensemble.prepare_late(timeline.origin, batch.answers.shape[-1])
+            self._pending[name].load(timeline, memory=late.memory)
+        if isinstance(ensemble, LabelEnsemble):
+            served = ensemble.serve_pair(*samples, batch.known, late)
+        else:
+            served = ensemble.serve(*samples, batch.center, batch.spread, late=late)[np.newaxis]
+        if timeline is not None and late is not None:
+            self._pending[name].keep(timeline, memory=late.memory)
+        return served
 
     def score(
         self,
@@ -106,10 +129,12 @@ class Contenders:
         answers[MODEL] = (
             ensemble_predictions[1]
             if len(ensemble_predictions) > 1
-            else _predict_then_learn(self.model, batch)[0]
+            else self._predict_then_learn("model", batch)[0]
         )
         answers[BASELINES[0] :] = baselines
         answers[CHAMPION] = _champion_predictions(batch.answers, chosen, baselines[0])
+        if batch.timeline is not None:
+            self._pending["tracks"].recall(batch.timeline, answers=np.moveaxis(answers, 0, 1))
         score_tracks(self.scores, batch, answers)
         return answers
 
@@ -162,6 +187,7 @@ class Contenders:
             "model": self.model.export_state(),
             "scores": self.scores.export_state(),
             "baselines": self._baselines.export_state(),
+            "pending": {name: table.export_state() for name, table in self._pending.items()},
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -171,14 +197,8 @@ class Contenders:
         self.scores = type(self.scores).restore_state(state["scores"])
         self._link_ensembles()
         self._baselines = type(self._baselines).restore_state(state["baselines"])
-
-
-def _predict_then_learn(ensemble: Ensemble, batch: ScoringBatch) -> NDArray[np.float64]:
-    """Predict each sample before learning it, for labels together with the linked ensemble."""
-    samples = batch.answers, batch.alive, batch.truth
-    if isinstance(ensemble, LabelEnsemble):
-        return ensemble.serve_pair(*samples, batch.known)
-    return ensemble.serve(*samples, batch.center, batch.spread)[np.newaxis]
+        for name, table in self._pending.items():
+            table.restore_state(state["pending"][name])
 
 
 def _champion_predictions(

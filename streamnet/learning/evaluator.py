@@ -8,15 +8,17 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 from numpy.typing import NDArray
 
 from streamnet.drift import DETECTORS, DriftDetector
 from streamnet.errors import ConfigurationError
 from streamnet.features.encoder import Encoded
+from streamnet.learning.pending import PendingTable
 from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
-from streamnet.samples import Task
+from streamnet.samples import Task, Timeline
+from streamnet.selection.ensemble.base import ABSENT
 
 
 @final
@@ -30,6 +32,18 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
     known: NDArray[np.int32]  # this and the next two as in Encoded: empty for the other task
     center: NDArray[np.float64]
     spread: NDArray[np.float64]
+    timeline: Timeline | None = None  # what the n rows are where labels arrive late
+
+    @property
+    def new(self) -> NDArray[np.bool_] | slice:
+        """The rows of samples that are predicted, without those of labels that have arrived."""
+        return slice(None) if self.timeline is None else ~self.timeline.late
+
+    @property
+    def following(self) -> NDArray[np.int64] | None:
+        """Number of the sample that is predicted next after each row; None: rows are samples."""
+        timeline = self.timeline
+        return None if timeline is None else timeline.number + ~timeline.late
 
 
 def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
@@ -43,19 +57,26 @@ def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
         encoded.known,
         encoded.center,
         encoded.spread,
+        encoded.timeline,
     )
 
 
 def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
-    """Join consecutive batches."""
-    firsts, answers, alive, *targets = zip(*map(astuple, parts), strict=True)
+    """Join consecutive batches of samples."""
+    firsts, answers, alive, *targets, _ = zip(*map(astuple, parts), strict=True)
+    # Arrays of the other task are empty in every part.
+    truth, known, center, spread = (
+        np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets
+    )
     return ScoringBatch(
         firsts[0],
         # In C order, which numpy does not promise: kernels are compiled for no other.
         np.ascontiguousarray(np.concatenate(answers, axis=1)),
         np.ascontiguousarray(np.concatenate(alive, axis=1)),
-        # Arrays of the other task are empty in every part.
-        *(np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets),
+        truth,
+        known,
+        center,
+        spread,
     )
 
 
@@ -72,6 +93,8 @@ def decode_predictions(predicted: Predicted, task: Task) -> NDArray[Any]:
 
 def get_target_numbers(encoded: Encoded) -> NDArray[np.float64]:
     """Return the targets of a regression block, NaN where there is none; shape=(n,)."""
+    if encoded.timeline is not None:
+        return encoded.target
     target = encoded.block.target
     return np.full(len(encoded.block), np.nan) if target is None else target
 
@@ -173,16 +196,29 @@ class Evaluator:
         self.candidates: TrackMetrics = build_track_metrics(
             candidates, task=task, window=window, fading=fading
         )
+        self._pending = PendingTable(answers=0.0, alive=0, known=0, center=0.0, spread=1.0)
 
     def evaluate(self, predicted: Predicted) -> Scored:
         """Score a block; samples of a later epoch are passed through unscored."""
         for slot, _ in predicted.joined:
             self.candidates.reset(slot)
+            self._pending.fill("alive", slot, ABSENT)  # it has not predicted what waits
         batch = build_scoring_batch(predicted, self.task)
+        if batch.timeline is not None:
+            batch = self._recall(batch, batch.timeline)
         n = len(batch.truth)
         if n and predicted.encoded.block.scored:
             return Scored(predicted, batch, self.losses(batch))
         return Scored(predicted, batch, np.full((n, len(batch.answers)), np.inf))
+
+    def _recall(self, batch: ScoringBatch, timeline: Timeline) -> ScoringBatch:
+        """Replace what candidates say of a late label's sample by what they had predicted."""
+        known, center, spread = batch.known.copy(), batch.center.copy(), batch.spread.copy()
+        units = {"known": known} if len(known) else {"center": center, "spread": spread}
+        self._pending.recall(
+            timeline, answers=np.moveaxis(batch.answers, 0, 1), alive=batch.alive.T, **units
+        )
+        return replace(batch, known=known, center=center, spread=spread)
 
     def losses(self, batch: ScoringBatch) -> NDArray[np.float64]:
         """Score samples; return the loss of each candidate at each, shape=(n, candidates)."""
@@ -190,11 +226,15 @@ class Evaluator:
 
     def export_state(self) -> dict[str, Any]:
         """Return everything needed to resume, bit for bit."""
-        return {"candidates": self.candidates.export_state()}
+        return {
+            "candidates": self.candidates.export_state(),
+            "pending": self._pending.export_state(),
+        }
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from an exported state."""
         self.candidates = type(self.candidates).restore_state(state["candidates"])
+        self._pending.restore_state(state["pending"])
 
 
 MAX_EVENTS = 100  # events kept
@@ -229,18 +269,22 @@ class DriftWatch:
             )
         self.events: deque[DriftEvent] = deque(maxlen=MAX_EVENTS)
         self.detections: int = 0  # including events no longer kept
-        self._pending: list[tuple[int, NDArray[np.float64]]] = []  # not checked yet
+        # Numbers of samples, or of the first one, and losses that are not checked yet.
+        self._pending: list[tuple[int | NDArray[np.int64], NDArray[np.float64]]] = []
         self._detector: DriftDetector | None = None
         if detector != "none":
             self._detector = DETECTORS[detector]()
 
-    def add(self, first: int, losses: NDArray[np.float64]) -> None:
-        """Add the losses of consecutive samples, which the next `check` will see.
+    def add(self, numbers: int | NDArray[np.int64], losses: NDArray[np.float64]) -> None:
+        """Add losses, which the next `check` will see.
 
-        They are in [0, 1], or NaN for samples that were not scored, shape=(n,).
+        Args:
+            numbers: Number of the first of consecutive samples; where labels arrive late, the
+                number of samples before each loss was known, shape=(n,).
+            losses: In [0, 1], or NaN for samples that were not scored, shape=(n,).
         """
         if self._detector is not None:
-            self._pending.append((first, losses))
+            self._pending.append((numbers, losses))
 
     def check(self) -> bool:
         """Check the losses added since the last call, in order; return whether there was a rise."""
@@ -259,7 +303,10 @@ class DriftWatch:
         return bool(rises)
 
     def _concatenate_pending(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        numbers = [np.arange(first, first + len(part)) for first, part in self._pending]
+        numbers = [
+            np.arange(first, first + len(part)) if isinstance(first, int) else first
+            for first, part in self._pending
+        ]
         losses = [part for _, part in self._pending]
         return (
             np.concatenate((np.empty(0, np.int64), *numbers)),

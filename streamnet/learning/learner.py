@@ -22,6 +22,7 @@ from streamnet.learning.evaluator import (
     Evaluator,
     build_scoring_batch,
 )
+from streamnet.learning.label_delay import DelayedEncoder, LabelDelay
 from streamnet.learning.serving import Served, ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.metrics.formulas import nan_to_none
@@ -94,15 +95,19 @@ class Learner:
         self._regression = self.task is Task.REGRESSION
         seed = check_seed(seed)
         self.seed: int = seed
+        delay = LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time)
         lags = LAGS[self.task] if any(one.lags for one in settings) else 0
         if start is None:
             options = EncoderKeywords(**(encoder or {}))
             if (coding := options.get("autoencoder")) is not None:
                 options["autoencoder"] = {"seed": seed, **coding}
-            self.encoder: Encoder = Encoder(task=self.task, lags=lags, **options)
+            self.encoder: Encoder = Encoder(
+                task=self.task, lags=lags, delayed=delay is not None, **options
+            )
         else:
             self.encoder = start.encoder()
             self.encoder.inherit()
+        self.delayed: DelayedEncoder | None = delay and DelayedEncoder(self.encoder, delay)
         check_transforms(settings, self.encoder)
         self.trainer: Trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:
@@ -143,7 +148,7 @@ class Learner:
 
     def learn(self, block: Block, *, ends_round: bool = False) -> Served:
         """Predict, score and learn a block, none of whose samples lies beyond the round's end."""
-        encoded = self.encoder.encode(block)
+        encoded = self.source.encode(block)
         encoder_after = self.encoder.snapshot() if ends_round else None
         predicted = self.trainer.learn(encoded, encoder_after)
         served = self.serving.serve(self.evaluator.evaluate(predicted))
@@ -158,7 +163,7 @@ class Learner:
         it: the properties ``evaluator`` and ``serving`` call it. Reading these therefore changes
         the learner, so only one thread at a time may, and none after an exception.
         """
-        plain = block.scored and not ends_round and not self.trainer.at_start
+        plain = block.scored and not ends_round and not self.trainer.at_start and not self.delayed
         if not plain or not self._serving.serves_ensemble or len(block) >= LARGE_BLOCK:
             self.learn(block, ends_round=ends_round)
             return
@@ -167,6 +172,22 @@ class Learner:
             self.score_deferred()
         if self._deferred.add(batch, self._serving.contenders.predict_then_learn(batch)):
             self.score_deferred()
+
+    @property
+    def source(self) -> Encoder | DelayedEncoder:
+        """What encodes the stream."""
+        return self.delayed or self.encoder
+
+    @property
+    def pending(self) -> int:
+        """Number of predicted samples whose labels have not arrived."""
+        return 0 if self.delayed is None else self.delayed.pending
+
+    def learn_pending(self) -> None:
+        """Learn the samples whose labels have not arrived, at the end of a stream."""
+        encoded = self.delayed and self.delayed.flush()
+        if encoded is not None:
+            self._serving.serve(self.evaluator.evaluate(self.trainer.learn(encoded, None)))
 
     def score_deferred(self) -> None:
         """Score the blocks whose scoring `learn_deferred` has deferred."""
@@ -260,6 +281,7 @@ class Learner:
             "trainer": self.trainer.export_state(),
             "evaluator": self.evaluator.export_state(),
             "serving": self.serving.export_state(),
+            "pending": self.delayed and self.delayed.export_state(),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -273,6 +295,8 @@ class Learner:
         self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
         self._evaluator.restore_state(state["evaluator"])
         self._serving.restore_state(state["serving"])
+        if self.delayed is not None:
+            self.delayed.restore_state(state["pending"], self.encoder)
 
 
 def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:

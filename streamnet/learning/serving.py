@@ -168,9 +168,10 @@ class ServingStage:
         chosen = self._choose(batch, losses)
         answers = self.contenders.score(batch, ensemble_predictions, chosen)
         self._add_to_curve(batch, answers)
+        served, chosen = answers[self.served_track][batch.new], chosen[batch.new]
         if self.serves_ensemble:
-            return answers[self.served_track], np.full(len(chosen), BY_ENSEMBLE, np.int64)
-        return answers[self.served_track], self._serials[chosen]
+            return served, np.full(len(chosen), BY_ENSEMBLE, np.int64)
+        return served, self._serials[chosen]
 
     @property
     def serves_ensemble(self) -> bool:
@@ -196,7 +197,7 @@ class ServingStage:
     def _choose(self, batch: ScoringBatch, losses: NDArray[np.float64]) -> NDArray[np.int32]:
         self._record_failures(batch)
         before = self.selector.switched
-        chosen = self.selector.choose(batch.first, losses, batch.alive)
+        chosen = self.selector.choose(batch.first, losses, batch.alive, batch.following)
         new = self.selector.switched - before
         for switch in list(self.selector.switches)[-new:] if new else ():
             old = None if switch.before < 0 else self.members[switch.before]
@@ -206,7 +207,7 @@ class ServingStage:
 
     def _record_failures(self, batch: ScoringBatch) -> None:
         """Quarantine candidates without a finite prediction, from the first such sample on."""
-        alive = batch.alive
+        alive = batch.alive if batch.timeline is None else batch.alive[:, batch.new]
         if np.count_nonzero(alive) == alive.size:
             return
         for slot in np.flatnonzero(~alive.all(axis=1)).tolist():
@@ -224,7 +225,11 @@ class ServingStage:
         self.scored, self.errors = scored, errors
         for place, sums in enumerate(recorded.tolist(), start=first):
             self.curve.add(place * CURVE_EVERY, *sums)
-        self.drift.add(batch.first, losses)
+        if batch.timeline is None:
+            self.drift.add(batch.first, losses)
+        else:
+            late = batch.timeline.late
+            self.drift.add(batch.timeline.number[late], losses[late])
 
     def _decide(self, predicted: Predicted) -> Decision:
         self._check_drift()

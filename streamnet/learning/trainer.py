@@ -71,6 +71,7 @@ class Job(Struct, frozen=True, eq=False, gc=False):
     answers: NetworkOutputs
     work_counter: NDArray[np.int64]  # shared by the threads that run the job
     checks: bool  # whether `run` also checks that the weights are finite
+    sparse: bool = False  # whether rows are those of a timeline
 
 
 def _round_up_outputs(labels: int) -> int:
@@ -113,6 +114,7 @@ class Trainer:
         )
         self._regression = Task(task) is Task.REGRESSION
         self.number: int = 0  # of the next sample
+        self.rows: int = 0  # samples, and labels that arrived late, so far
         self.round: int = 0
         self._decisions: deque[Decision] = deque()
         self._encoder: EncoderSnapshot | None = None  # at the end of the last round
@@ -150,7 +152,7 @@ class Trainer:
 
         If the block ends a round, `run` also checks the trained weights.
         """
-        n = len(encoded.block)
+        n = len(encoded.inputs.count)
         if n:
             self._begin_round()
         if not n and self.population.capacity.outputs == 0:
@@ -170,8 +172,9 @@ class Trainer:
             outputs = _round_up_outputs(
                 max(known.item(-1), _find_largest_class(encoded) + 1) if n else 1
             )
-        answers = self.population.prepare(self.number, encoded.inputs, label, goal, outputs, logs)
-        return Job(known, answers, new_work_counter(threads), ends_round and n > 0)
+        answers = self.population.prepare(self.rows, encoded.inputs, label, goal, outputs, logs)
+        late = encoded.timeline is not None
+        return Job(known, answers, new_work_counter(threads), ends_round and n > 0, late)
 
     def _empty_answers(self) -> NetworkOutputs:
         candidates, dtype = len(self.population.members), self.population.dtype
@@ -182,7 +185,9 @@ class Trainer:
     def run(self, job: Job) -> None:
         """Train every candidate on the block, sharing the work with other threads."""
         if len(job.known):
-            self.population.run(self.number, job.known, job.answers, job.work_counter, job.checks)
+            self.population.run(
+                self.rows, job.known, job.answers, job.work_counter, job.checks, job.sparse
+            )
 
     def finish(
         self, encoded: Encoded, job: Job, encoder_after: EncoderSnapshot | None
@@ -202,6 +207,7 @@ class Trainer:
         )
         self._joined, self._emitted = (), None
         self.number += len(encoded.block)
+        self.rows += len(encoded.inputs.count)
         if encoder_after is not None:
             if not job.checks:
                 self.population.check()
@@ -264,17 +270,18 @@ class Trainer:
         """Return everything needed to resume after the last block, bit for bit."""
         return {
             "number": self.number,
+            "rows": self.rows,
             "round": self.round,
             "at_start": self._at_start,
-            "population": self.population.export_state(self.number),
+            "population": self.population.export_state(self.rows),
             "decisions": export_decisions(self._decisions),
         }
 
     def restore_state(self, state: dict[str, Any], encoder: EncoderSnapshot | None) -> None:
         """Resume from an exported state, with the encoder of the same moment."""
-        self.number = state["number"]
+        self.number, self.rows = state["number"], state["rows"]
         self.round = state["round"]
         self._at_start = state["at_start"]
-        self.population.restore_state(self.number, state["population"])
+        self.population.restore_state(self.rows, state["population"])
         self._encoder = encoder
         self._decisions = deque(restore_decisions(state["decisions"]))

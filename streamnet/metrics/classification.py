@@ -83,7 +83,7 @@ def score_classes(
         missed = 0 if y == clock[LAST] else 1
         for k in range(tracks):
             losses[i, k] = np.inf
-            if alive[k, i] == 0 or y < 0:
+            if alive[k, i] != 1 or y < 0:
                 continue
             best, p, brier = _score_answer(answers, k, i, y, classes)
             if not math.isfinite(brier):

@@ -50,7 +50,7 @@ def score_numbers(
                 means[1, k, NON_ZERO] = flush_subnormal(means[1, k, NON_ZERO] * fading)
             losses[i, k] = np.inf
             a = answers[k, i]
-            if alive[k, i] == 0 or not known or not math.isfinite(a):
+            if alive[k, i] != 1 or not known or not math.isfinite(a):
                 continue
             loss = min(abs(y - a), MAX_ERROR)
             losses[i, k] = loss

@@ -270,6 +270,7 @@ class Population:
         outputs: NetworkOutputs,
         work_counter: NDArray[np.int64] | None = None,
         checks: bool = False,
+        sparse: bool = False,
     ) -> None:
         """Let all candidates predict and then learn each sample of the prepared block.
 
@@ -282,10 +283,11 @@ class Population:
             work_counter: Shared by threads that divide the candidates among them, the costliest
                 first. By default this thread runs all.
             checks: Whether to `check` each candidate after the block.
+            sparse: Whether many samples have no target, so that rehearsal has to avoid them.
         """
         counter = new_work_counter() if work_counter is None else work_counter
         ring, order = self.memory.ring, self.layout.order
-        self._learn(ring, order, counter, self.healthy, first, known, outputs, checks)
+        self._learn(ring, order, counter, self.healthy, first, known, outputs, checks, sparse)
 
     def predict(
         self, inputs: Inputs, known: int, slots: NDArray[np.int64] | None = None
@@ -314,6 +316,7 @@ class Population:
         known: NDArray[np.int32],
         outputs: NetworkOutputs,
         checks: bool = False,
+        sparse: bool = False,
     ) -> None:
         active_rows = ring.row.shape[1] + 2 * (ring.splined.shape[1] + ring.dense.shape[1])
         learn(
@@ -328,6 +331,7 @@ class Population:
             known,
             first,
             checks,
+            sparse,
             self.capacity.dense,
             self.seed,
             outputs.outputs,

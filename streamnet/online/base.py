@@ -41,7 +41,7 @@ BLOCK_SIZE = 1024  # samples learned or predicted at a time
 FIT_KEY = 1  # part of the random key for the order in which `fit` learns
 
 
-@with_settings(LearningSettings)
+@with_settings(LearningSettings, without=["label_delay"])
 class OnlineEstimator:
     """Base class of the online classifier and regressor, which follow the scikit-learn API.
 
@@ -78,6 +78,9 @@ class OnlineEstimator:
         encoder: Settings of the `Encoder`.
         evolution: Settings of the search for better candidates; None disables it if ``candidates``
             are given.
+        delay: How late labels arrive, as a simulation: what is learned is predicted at once, but
+            its target counts as unknown until so many samples later, or for a duration such as
+            "2h", which needs ``time``. Leave it out if you predict and learn at different times.
 
     Raises:
         ConfigurationError: If a setting is unknown or invalid.
@@ -103,6 +106,7 @@ class OnlineEstimator:
         dtype: DType = "float32",
         encoder: EncoderKeywords | None = None,
         evolution: SearchKeywords | None = None,
+        delay: int | str | None = None,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(type(self)).parameters, type(self).__name__)
@@ -117,6 +121,7 @@ class OnlineEstimator:
             "dtype": dtype,
             "encoder": encoder,
             "evolution": evolution,
+            "delay": delay,
         }
         self._params: dict[str, Any] = {**self._read_defaults(), **given, **learning}
         self._lock = RLock()
@@ -125,11 +130,12 @@ class OnlineEstimator:
     def _begin(self) -> None:
         """Start from scratch with the present settings."""
         given = {**self._params, "candidates": check_candidates(self._params["candidates"])}
-        kinds, most, start = (given.pop(name) for name in ("kinds", "most_fields", "start"))
+        taken = "kinds", "most_fields", "start", "delay"
+        kinds, most, start, delay = (given.pop(name) for name in taken)
         # A copy, since the caller may change the given objects.
-        copied = deepcopy({**given, "kinds": kinds, "most_fields": most})
+        copied = deepcopy({**given, "kinds": kinds, "most_fields": most, "delay": delay})
         self._settings = {**copied, "start": start}
-        self._learner = Learner(task=self._task, start=start, **given)
+        self._learner = Learner(task=self._task, start=start, label_delay=delay, **given)
         fields = () if start is None else start.fields
         kinds = {**dict(fields), **Columns(kinds=kinds or {}).kinds}
         limit = {} if most is None else {"most_fields": most}
@@ -294,7 +300,7 @@ class OnlineEstimator:
         learner, letters, start = self._learner, block.rejected, 0
         if letters:
             block = block.part(0, int(block.places()[0]))
-        block = learner.encoder.accepted(block)
+        block = learner.source.accepted(block)
         letters, size = block.rejected or letters, len(block)
         try:
             if learner.trainer.number == 0 and needs_compiling():

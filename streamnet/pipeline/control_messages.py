@@ -46,7 +46,7 @@ class Barrier:
         """The state of all stages, once the barrier has passed them all."""
         assert self.encoder is not None
         parts = dict(self.parts)
-        learner = {name: parts.pop(name) for name in ("trainer", "evaluator", "serving")}
+        learner = {name: parts.pop(name) for name in ("trainer", "evaluator", "serving", "pending")}
         return {
             "reading": self.reading,
             "learner": {"encoder": self.encoder.materialize(), **learner},

@@ -20,7 +20,7 @@ from anyio import Event
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.safe_file import AppendedFile
 from streamnet.errors import ConfigurationError
-from streamnet.learning.evaluator import get_target_numbers
+from streamnet.features.encoder import Encoded
 from streamnet.learning.learner import build_model
 from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Snapshot
@@ -161,19 +161,24 @@ class Predictions(ResumableSink):
         encoded = served.predicted.encoded
         best = served.answers.argmax(axis=1).tolist()
         probabilities = served.answers.tolist()
-        known, truth = encoded.known.tolist(), encoded.label.tolist()
+        known = encoded.known[encoded.new].tolist()
+        truth = self._true_labels(encoded)
         for i, (sample, source, place, serial) in enumerate(self._places(served)):
             names = self.labels[: known[i]]
             answer = self.labels[best[i]] if names else None
-            named = {
-                name: float(f"{value:.6g}")
-                for name, value in zip(names, probabilities[i], strict=False)
-            }
-            label = None if truth[i] < 0 else self.labels[truth[i]]
-            yield sample, source, place, answer, named, label, serial
+            named = dict(zip(names, probabilities[i], strict=False))
+            yield sample, source, place, answer, named, truth[i], serial
+
+    def _true_labels(self, encoded: Encoded) -> list[str | None]:
+        """True labels of the samples, also of those that arrive later."""
+        if encoded.timeline is None:
+            return [None if k < 0 else self.labels[k] for k in encoded.label.tolist()]
+        target = encoded.block.target
+        return [None] * len(encoded.block) if target is None else target.tolist()
 
     def _numbers(self, served: Served) -> Iterator[tuple[Any, ...]]:
-        truth = get_target_numbers(served.predicted.encoded).tolist()
+        block = served.predicted.encoded.block
+        truth = np.full(len(block), np.nan) if block.target is None else block.target.tolist()
         answers = served.answers.tolist()
         for i, (sample, source, place, serial) in enumerate(self._places(served)):
             number = truth[i] if isfinite(truth[i]) else None

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.provenance import Ledger
 from streamnet.errors import ConfigurationError, NoCandidateError
+from streamnet.learning.label_delay import LabelDelay
 from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.trainer import Snapshot
 from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
@@ -72,6 +73,7 @@ def build_first_barrier(reader: Reader, learner: Learner, record: Record) -> Bar
         "trainer": learner.trainer.export_state(),
         "evaluator": learner.evaluator.export_state(),
         "serving": learner.serving.export_state(),
+        "pending": learner.delayed and learner.delayed.export_state(),
         "emitted": 0,
     }
     record.complete(barrier)
@@ -182,6 +184,8 @@ class Pipeline:
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Pipeline).parameters, "Pipeline")
+        chosen = LearningSettings(**learning)
+        LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time)
         check_group("encoder", encoder, EncoderSettings)
         check_group("evolution", evolution, SearchSettings)
         check_arguments(threads, inline_seconds, state, start, rejections)
@@ -376,7 +380,7 @@ class Pipeline:
         seconds, state = self._inline_seconds, self.state
         train = Train(learner.trainer, self._threads, seconds)
         self._stages = [
-            Encode(learner.encoder, self._reader, self.rejections.limit, seconds),
+            Encode(learner.source, self._reader, self.rejections.limit, seconds),
             train,
             Evaluate(learner.evaluator, seconds),
             Serve(learner.serving, train.decide, learner.trainer.decisions, seconds),

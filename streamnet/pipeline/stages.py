@@ -17,6 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from streamnet.errors import TooManyRejectedError
 from streamnet.features.encoder import Encoded, EncoderSnapshot
+from streamnet.learning.label_delay import DelayedEncoder
 from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Job, Predicted, Trainer
 from streamnet.pipeline.concurrency import INLINE_SECONDS, Worker, put, spread_over_cpus
@@ -201,8 +202,18 @@ class Encode(Stage[SplitBlock]):
     async def on_barrier(self, barrier: Barrier) -> bool:
         """Add the encoder's state and the counts of rejected records."""
         barrier.encoder = self._encoder.snapshot()
+        barrier.parts["pending"] = None
+        if isinstance(self._encoder, DelayedEncoder):
+            barrier.parts["pending"] = self._encoder.export_state()
         barrier.parts["limit"] = self._limit.export_state()
         return not self._has_given_up
+
+    async def finish(self) -> None:
+        """At the end of the source, let all labels arrive; a checkpoint was made before."""
+        if isinstance(self._encoder, DelayedEncoder) and not self._reader.stopped:
+            encoded = self._encoder.flush()
+            if encoded is not None and self._reader.broken is None:
+                await self.send(EncodedBlock(encoded, None))
 
     async def on_glance(self, glance: Glance) -> bool:
         """Add the encoder's state."""

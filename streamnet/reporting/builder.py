@@ -78,6 +78,7 @@ def build_report(
         samples=learned + rejected["total"],
         learned=learned,
         scored=serving.scored,
+        pending=learner.pending,
         rejected=rejected["total"],
         rejected_reasons=rejected["reasons"],
         rejected_not_kept=rejected["not_kept"],

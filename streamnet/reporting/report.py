@@ -223,6 +223,7 @@ class Report(Struct, frozen=True, kw_only=True):
     samples: int  # read
     learned: int
     scored: int
+    pending: int  # predictions whose labels have not arrived
     rejected: int
     rejected_reasons: dict[str, int]
     rejected_not_kept: int

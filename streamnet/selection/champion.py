@@ -108,7 +108,7 @@ def _choose(
     switched = 0
     for i in range(losses.shape[0]):
         current = champion[0]
-        _mark_available(losses, alive, i, available)
+        scored = _mark_available(losses, alive, i, available)
         for k in range(available.size):
             available[k] &= eligible[k]
         sound = current >= 0 and available[current] != 0
@@ -120,7 +120,7 @@ def _choose(
                 totals[0, k] = totals[0, k] * fading + min(losses[i, k], MAX_LOSS)
                 totals[1, k] = totals[1, k] * fading + 1.0
         champion[1] += 1
-        champion[2] += 1
+        champion[2] += scored
         best = _find_best(available, totals, trial)
         if sound and champion[2] > opening:
             best = _find_challenger(available, evidence, current, enough)
@@ -193,14 +193,18 @@ def _find_challenger(
 @exact_inlined
 def _mark_available(
     losses: NDArray[np.float64], alive: NDArray[np.uint8], i: int, available: NDArray[np.uint8]
-) -> None:
-    """Mark candidates with a loss at sample ``i``, or the available ones if there are no losses."""
+) -> bool:
+    """Mark candidates with a loss at sample ``i``, or the available ones if there are no losses.
+
+    Returns whether there are losses.
+    """
     scored = False
     for k in range(available.size):
         available[k] = abs(losses[i, k]) < np.inf
         scored |= available[k] != 0
     for k in range(0 if scored else available.size):
         available[k] = alive[k, i]
+    return scored
 
 
 @exact_inlined
@@ -315,7 +319,11 @@ class Selector:
         return self.switches[-1].number if self.switches else 0
 
     def choose(
-        self, first: int, losses: NDArray[np.float64], alive: NDArray[np.uint8] | None = None
+        self,
+        first: int,
+        losses: NDArray[np.float64],
+        alive: NDArray[np.uint8] | None = None,
+        following: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int32]:
         """Choose the champion of each sample, before its losses are used; -1 for none.
 
@@ -325,6 +333,8 @@ class Selector:
                 sample without any finite loss is not scored, and changes no rank.
             alive: shape=(candidates, n); 0 where a candidate is not available for a sample that is
                 not scored. None: none is available.
+            following: Number of the sample after each row, shape=(n,), where the rows are not
+                consecutive samples.
         """
         losses = np.ascontiguousarray(losses, np.float64)
         n = len(losses)
@@ -346,7 +356,7 @@ class Selector:
             record,
         )
         for i, before, after, *facts in record[:switched].tolist() if switched else ():
-            number = first + int(i) + 1
+            number = first + int(i) + 1 if following is None else int(following[int(i)])
             self.switches.append(Switch(number, int(before), int(after), *facts))
             self.switched += 1
         return chosen

@@ -76,6 +76,9 @@ class LearningKeywords(TypedDict, total=False):
     window: int
     fading: float
     drift: DriftMethod
+    label_delay: str | int | None
+    time: str | None
+    label_time: str | None
 
 
 class EngineKeywords(TypedDict, total=False):

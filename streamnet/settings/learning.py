@@ -223,11 +223,20 @@ class EvaluationSettings(Settings):
         fading: Fading factor: weight of a sample after each further one, in the fading metrics and
             in the choice of the champion.
         drift: Detector of drift in the loss of the served predictions, or none.
+        label_delay: How late labels arrive: a number of samples that are predicted first, or a
+            duration such as 30min, 2h or 7d, which needs `time`. Each prediction is scored when its
+            label arrives, and nothing depends on a label before.
+        time: Column with the time of each sample.
+        label_time: Column with the time at which the label of a sample arrives, instead of
+            `label_delay`; needs `time`. It is no feature.
     """
 
     window: Count = 1000
     fading: Annotated[float, Gt(0), Le(1)] = 0.999
     drift: DriftMethod = "adwin"
+    label_delay: Text | int | None = None
+    time: Text | None = None
+    label_time: Text | None = None
 
 
 @declare

@@ -45,8 +45,9 @@ def test_the_example_of_all_keys_has_every_key() -> None:
     assert candidates
     sections = [section for _, section in settings] + [settings, candidates[0]]
     left_out = [name for section in sections for name in unset(section)]
-    assert left_out == ["start"]  # beside which no network may be described
-    assert "\n# start = " in WHOLE.read_text()
+    # Beside a start no network may be described, and times must be columns of the data.
+    assert left_out == ["start", "time", "label_time"]
+    assert all(f"\n# {name} = " in WHOLE.read_text() for name in left_out)
 
 
 def test_the_example_of_all_keys_has_a_comment_for_each() -> None:

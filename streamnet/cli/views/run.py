@@ -236,6 +236,8 @@ def _summarize_rest(
     if len(result.model.labels) == 1:
         only = escape_text(result.model.labels[0])
         yield "note", f"the target has a single value, {only!r}: there is nothing to learn"
+    if report.pending:
+        yield "pending", f"{format_count(report.pending, 'prediction')} without a label yet"
     if report.rejected:
         what = f"{format_count(report.rejected, 'record')}, kept in {run.rejections.path}"
         lost = report.rejected_not_kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -30,6 +30,8 @@ from streamnet.jit import exact_kernel, jit
 from streamnet.samples import Block, DeadLetter, constant_column
 
 PLAIN, LOG = range(2)  # rows of the moments
+AGE_SCALE = 8.0  # of logarithms to the base 2: an age of 255 samples is 1
+NO_AGES = np.empty(0)
 MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which inverted logarithms are clipped
 
 
@@ -276,10 +278,15 @@ class LabelEncoder(NumberedNames):
     def drop_refused(self, numbered: EncodedLabels, block: Block) -> tuple[EncodedLabels, Block]:
         """Move the rejected samples of a numbered block to its rejected records."""
         kept = np.delete(np.arange(len(block)), numbered.refused)
-        records = (*block.rejected, *(self.refusal(block, i) for i in numbered.refused))
-        rejected = sorted(records, key=lambda record: record.offset)
         rest = EncodedLabels(numbered.label[kept], numbered.known[kept], ())
-        return rest, replace(block.take(kept), rejected=tuple(rejected))
+        return rest, self.reject(block, numbered.refused)
+
+    def reject(self, block: Block, refused: Sequence[int]) -> Block:
+        """Move samples of a block to its rejected records."""
+        kept = np.delete(np.arange(len(block)), refused)
+        records = (*block.rejected, *(self.refusal(block, i) for i in refused))
+        rejected = sorted(records, key=lambda record: record.offset)
+        return replace(block.take(kept), rejected=tuple(rejected))
 
     def refusal(self, block: Block, i: int) -> DeadLetter:
         """Build the rejected record of a sample whose label exceeds the limit."""
@@ -365,7 +372,10 @@ def _shift_numbers(
 
 @final
 class TargetLags:
-    """Encodes the last targets before each sample; a sample without one changes nothing.
+    """Encodes the last known targets before each sample; a sample without one changes nothing.
+
+    With ``aged``, another entry tells how many samples ago the last known target was: where labels
+    arrive late, that may vary.
 
     >>> lags = TargetLags(lags=2, clip=8.0)
     >>> lagged = lags.classes(np.array([3, 1, -1], np.int32))
@@ -373,42 +383,57 @@ class TargetLags:
     ([[0, 0], [4, 0], [2, 4]], [1.0, 3.0])
     """
 
-    def __init__(self, *, lags: int, clip: float) -> None:
+    def __init__(self, *, lags: int, clip: float, aged: bool = False) -> None:
         # Class numbers or numbers, the latest first.
         self.last: NDArray[np.float64] = np.full(lags, np.nan)
-        self._missing = LAG_BASE + (np.arange(lags, dtype=np.int64) << FIELD_BITS)
+        self.age: float = math.nan  # of the last known target, at the next sample
+        entries = lags + 1 if aged and lags else lags
+        self._missing = LAG_BASE + (np.arange(entries, dtype=np.int64) << FIELD_BITS)
         self._clip = clip
 
     def __len__(self) -> int:
-        return len(self.last)
+        return len(self._missing)
 
-    def classes(self, label: NDArray[np.int32], n: int | None = None) -> LagEntries:
+    def classes(
+        self, label: NDArray[np.int32], n: int | None = None, ages: NDArray[np.float64] = NO_AGES
+    ) -> LagEntries:
         """Encode lags of n samples, the first of which have these classes (-1: none), learned."""
-        lagged = self._empty(len(label) if n is None else n)
+        lagged = self._empty(len(label) if n is None else n, ages)
         _shift_classes(label, self.last, self._missing, lagged.keys)
         return lagged
 
     def numbers(
-        self, target: NDArray[np.float64], center: NDArray[np.float64], spread: NDArray[np.float64]
+        self,
+        target: NDArray[np.float64],
+        center: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        ages: NDArray[np.float64] = NO_AGES,
     ) -> LagEntries:
         """Encode lags in the units before each sample, learning the targets of the first ones."""
-        lagged = self._empty(len(center))
+        lagged = self._empty(len(center), ages)
         _shift_numbers(target, center, spread, self._clip, self.last, self._missing, *lagged[:2])
         return lagged
 
     def build_next(self, n: int, scale: tuple[float, float] | None) -> LagEntries:
         """Encode lags of n candidates for the next sample; ``scale`` is None for classes."""
+        ages = np.full(n, self.age)
         if scale is None:
-            return self.classes(np.empty(0, np.int32), n)
-        return self.numbers(np.empty(0), *(np.full(n, number) for number in scale))
+            return self.classes(np.empty(0, np.int32), n, ages)
+        center, spread = (np.full(n, number) for number in scale)
+        return self.numbers(np.empty(0), center, spread, ages)
 
-    def restore_state(self, last: Iterable[Any]) -> None:
-        """Restore the exported last targets."""
+    def restore_state(self, last: Iterable[Any], age: float = math.nan) -> None:
+        """Restore the exported last targets, and their age."""
         last = np.array(last, np.float64)
         if last.shape != self.last.shape or np.isinf(last).any():
-            raise ModelFileError(f"the encoder's last targets are not {len(self)} numbers")
-        self.last = last
+            raise ModelFileError(f"the encoder's last targets are not {len(self.last)} numbers")
+        self.last, self.age = last, float(age)
 
-    def _empty(self, n: int) -> LagEntries:
-        lags = len(self.last)
-        return LagEntries(np.empty((n, lags), np.int64), np.ones((n, lags)), self._missing)
+    def _empty(self, n: int, ages: NDArray[np.float64]) -> LagEntries:
+        shape = n, len(self)
+        lagged = LagEntries(np.empty(shape, np.int64), np.ones(shape), self._missing)
+        if len(self) > len(self.last):
+            known = np.isfinite(ages)
+            lagged.keys[:, -1] = self._missing[-1] + known
+            lagged.values[known, -1] = np.log2(1.0 + ages[known]) / AGE_SCALE
+        return lagged

@@ -45,6 +45,7 @@ from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
 from streamnet.randomness import mix_key
 
+MAX_DRAWS = 8  # of a sample to rehearse, where many have no target
 EARLY_SAMPLES = 1024  # first samples, each followed by full early rehearsal
 
 
@@ -61,6 +62,7 @@ def learn(
     known: NDArray[np.int32],  # shape=(n,): outputs that may be predicted before sample i
     first: int,  # number of the block's first sample
     checks: bool,  # whether weights are checked after the block
+    sparse: bool,  # whether samples without a target are many, so that rehearsal has to avoid them
     inputs: int,  # dense inputs in use
     seed: int,
     predictions: NDArray[np.floating],  # shape=(candidates, n, outputs), written
@@ -93,7 +95,18 @@ def learn(
     while busy > 0:
         for s in range(CONTEXTS):
             _run_forward(
-                plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive
+                plans,
+                weights,
+                contexts,
+                s,
+                memory,
+                known,
+                first,
+                inputs,
+                seed,
+                healthy,
+                alive,
+                sparse,
             )
         for s in range(CONTEXTS):
             _write_prediction(
@@ -117,13 +130,15 @@ def learn(
 
 
 @inlined
-def _run_forward(plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive):
+def _run_forward(
+    plans, weights, contexts, s, memory, known, first, inputs, seed, healthy, alive, sparse
+):
     """First part of a step: run the next sample through the network, up to its scores."""
     now = contexts.now[s]
     if simd.load_one(now, CONTEXT.phase) == EMPTY:
         return
     k = np.uint64(simd.load_one(now, CONTEXT.candidate))
-    _select_sample(plans[k], now, memory, known, first, inputs, seed, healthy[k], alive[k])
+    _select_sample(plans[k], now, memory, known, first, inputs, seed, healthy[k], alive[k], sparse)
     if simd.load_one(now, CONTEXT.phase) != FORWARD:
         return
     scratch, slot = contexts.scratch[s], simd.load_one(now, CONTEXT.slot)
@@ -192,7 +207,7 @@ def _run_update(plans, factors, taken, weights, state, contexts, s, inputs):
 
 
 @inlined
-def _select_sample(plan, now, memory, known, first, inputs, seed, healthy, alive):
+def _select_sample(plan, now, memory, known, first, inputs, seed, healthy, alive, sparse):
     """Select the sample of this step, if there is one."""
     mask = memory.count.size - 1
     i, repeat = simd.load_one(now, CONTEXT.sample), simd.load_one(now, CONTEXT.repeat)
@@ -206,6 +221,12 @@ def _select_sample(plan, now, memory, known, first, inputs, seed, healthy, alive
     if repeat < _rehearsal_count(plan, first + i):
         # Samples drawn at random are rarely in a cache: prefetched now, they arrive in time.
         ahead = _draw_rehearsal(plan, seed, first + i, repeat + 1) & mask
+        if sparse:
+            for again in range(1, MAX_DRAWS):
+                if simd.load_constant(memory.label, ahead) >= 0:
+                    break
+                draw = repeat + 1 + (again << 32)
+                ahead = _draw_rehearsal(plan, seed, first + i, draw) & mask
         simd.store_one(now, CONTEXT.ahead, ahead)
         prefetch_sample(memory, ahead, inputs)
     simd.store_one(now, CONTEXT.slot, slot)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from streamnet.jit import exact_inlined, flush_subnormal
 from streamnet.validation import check_number
 
 PRIORS = 2  # experts after the candidates: one from the last target, one from all of them
+ABSENT = 2  # in place of alive: a candidate that was not there when the sample was predicted
 TOTAL, COUNT = range(2)  # of faded losses
 MIN_TRIAL_SAMPLES = 100.0  # faded samples before a newcomer can be the best expert
 FINAL_LEARNING_RATE = 0.02
@@ -64,6 +65,13 @@ def update_faded_loss(losses: NDArray[np.float64], k: int, loss: float, fading: 
     """Update faded total and count of expert ``k`` with a loss."""
     losses[TOTAL, k] = flush_subnormal(losses[TOTAL, k] * fading + loss)
     losses[COUNT, k] = losses[COUNT, k] * fading + 1.0
+
+
+class LateLabels(NamedTuple):
+    """What is kept of samples until their labels arrive, see the kernels."""
+
+    origin: NDArray[np.int64]
+    memory: NDArray[np.float64]
 
 
 class BaseEnsemble(ABC):

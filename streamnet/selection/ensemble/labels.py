@@ -19,8 +19,10 @@ from streamnet.networks.simd.vectors import EIGHT, FOUR, LANES
 from streamnet.samples import constant_column
 from streamnet.selection.ensemble import mixers
 from streamnet.selection.ensemble.base import (
+    ABSENT,
     PRIORS,
     BaseEnsemble,
+    LateLabels,
     find_best_expert,
     update_faded_loss,
 )
@@ -45,6 +47,8 @@ class Scratch(NamedTuple):
     rows: NDArray[np.float64]  # shape=(ROWS, at least EIGHT times the labels, and the experts)
     flags: NDArray[np.uint8]  # shape=(PAIR * experts + WIDTH + 1,)
 
+
+NO_LATE_LABELS = LateLabels(np.empty(0, np.int64), np.empty((0, 0, 0)))
 
 _KEPT = local()
 
@@ -77,7 +81,7 @@ def _mark_available(
     """Mark the experts of each ensemble that are available at sample ``i``."""
     experts = members.shape[1]
     for k in range(experts):
-        present = k >= alive.shape[0] or alive[k, i] != 0
+        present = k >= alive.shape[0] or alive[k, i] == 1
         for half in range(PAIR):
             available[half * experts + k] = members[half, k] if present else 0
 
@@ -96,7 +100,7 @@ def _gather_log_probabilities(
         for prior in range(PRIORS):
             inputs[c, candidates + prior] = priors[place * PRIORS + prior]
     for k in range(candidates):
-        if alive[k, i] == 0:
+        if alive[k, i] != 1:
             for c in range(known):
                 inputs[c, k] = 0.0
 
@@ -114,6 +118,8 @@ def _update_expert_losses(
 ) -> None:
     """Update the log-losses of all experts, if a label is known; unavailable ones are wrong."""
     for k in range(members.shape[1] if known > 0 else 0):
+        if k < alive.shape[0] and alive[k, i] == ABSENT:
+            continue
         wrong = truth >= known or (k < alive.shape[0] and alive[k, i] == 0)
         loss = -LOG_FLOOR if wrong else -inputs[truth, k]
         for half in range(PAIR):
@@ -192,11 +198,17 @@ def _learn_final(
     chosen: NDArray[np.int64],
     counts: NDArray[np.float64],
     scratch: Scratch,
+    i: int,
+    origins: NDArray[np.int64],
+    memory: NDArray[np.float64],
 ) -> None:
     """Select the output to serve next, update the final mixers, and count the label."""
     all_available = scratch.flags[-mixers.WIDTH - 1 :]
+    origin = origins[i] if origins.size > 0 else -1
     if known > 0:
-        mixers.update_mixer_losses(known, truth, turn, combined, fading, scratch.rows)
+        mixers.update_mixer_losses(
+            known, truth, turn, combined, fading, scratch.rows, origin, memory
+        )
         for half in range(PAIR):
             now = chosen[half, mixers.SERVED]
             chosen[half, mixers.SERVED] = find_best_expert(
@@ -235,6 +247,10 @@ def run_pool(
     inputs: NDArray[np.float64],
     rows: NDArray[np.float64],
     flags: NDArray[np.uint8],
+    # Where labels arrive late: row of what is kept of a label's sample, -1 for samples, shape=(n,);
+    # and what is kept, shape=(n, C, MEMORY), written for samples. Else both are empty.
+    origin: NDArray[np.int64],
+    memory: NDArray[np.float64],
 ) -> None:
     """Predict n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
     # Passing a named tuple from Python would be slow.
@@ -255,7 +271,7 @@ def run_pool(
                 stop = min(i + CHUNK_SIZE, known.size)
                 compute_log_probabilities(answers, i, stop, log_probabilities)
                 compute_prior_log_probabilities(
-                    truth, known, i, stop, learns, fading, *counted, labels, priors
+                    truth, known, i, stop, learns, fading, *counted, labels, priors, origin, memory
                 )
             names, y = min(known[i], labels), truth[i] if learns else -1
         if names > 0:
@@ -273,14 +289,16 @@ def run_pool(
                 rows[mixers.FINAL_PROBABILITIES], names_before, rows[mixers.FINAL_PROBABILITIES]
             )
             _write_served(names_before, before, chosen, counts, rows, served[:, i - 1])
+            mixers.remember_final(i - 1, origin, names_before, rows, memory)
         if y_before >= 0:
             about = fading, margin, combined, chosen, counts
-            _learn_final(names_before, y_before, before, *about, scratch)
+            _learn_final(names_before, y_before, before, *about, scratch, i - 1, origin, memory)
         if y >= 0:
             _update_expert_losses(i, names, y, alive, members, inputs, losses, fading)
             if y < names:
                 computed = rows[mixers.PROBABILITIES + turn], rows[mixers.MEMBERSHIP]
                 mixers.step_mixers(weights, squares, names, y, inputs, *computed)
+        mixers.remember_scores(i, origin, names, turn, rows, memory)
     if learns:
         mixers.store_lanes(final, final_squares, rows)
     restore_subnormals(control)
@@ -336,12 +354,14 @@ class LabelPool:
         known: NDArray[np.int32],
         *,
         learns: bool,
+        late: LateLabels | None = None,
     ) -> NDArray[np.float64]:
         """Return what the first ``ensembles`` serve, shape=(ensembles, n, C)."""
         candidates, n, width = answers.shape
         self.make_room(width)
         served = np.zeros((ensembles, n, width))
-        arrays: Any = (*vars(self).values(), *get_scratch(candidates, width, answers.dtype))
+        scratch = get_scratch(candidates, width, answers.dtype)
+        arrays: Any = (*vars(self).values(), *scratch, *(late or NO_LATE_LABELS))
         run_pool(answers, alive, truth, known, served, learns, *arrays)
         return served
 
@@ -455,12 +475,19 @@ class LabelEnsemble(BaseEnsemble):
         alive: NDArray[np.uint8],
         truth: NDArray[np.int32],
         known: NDArray[np.int32],
+        late: LateLabels | None = None,
     ) -> NDArray[np.float64]:
         """Serve this ensemble and the one that shares its pool, see `share_pool`.
 
-        Takes little longer than one alone. Like `serve`, but returns shape=(2, n, C).
+        Takes little longer than one alone. Like `serve`, but returns shape=(2, n, C); ``late`` is
+        what `prepare_late` returned.
         """
-        return self._pool.serve(PAIR, answers, alive, truth, known, learns=True)
+        return self._pool.serve(PAIR, answers, alive, truth, known, learns=True, late=late)
+
+    @staticmethod
+    def prepare_late(origin: NDArray[np.int64], labels: int) -> LateLabels:
+        """Make room for what is kept of samples with so many labels, see `Timeline.origin`."""
+        return LateLabels(origin, np.zeros((len(origin), labels, mixers.MEMORY)))
 
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int

@@ -59,6 +59,8 @@ def compute_prior_log_probabilities(
     last: NDArray[np.int64],
     width: int,  # largest number of labels
     priors: NDArray[np.float64],  # shape=(samples * width * PRIORS,) and a vector, written
+    origin: NDArray[np.int64],  # this and the next: see `run_pool`
+    memory: NDArray[np.float64],
 ) -> None:
     """Compute the log-probabilities of the priors, each before its truth is counted.
 
@@ -77,10 +79,78 @@ def compute_prior_log_probabilities(
             for c in range(width):
                 share = (counts[c] + 1.0 / names) / total if c < names else 1.0
                 priors[((i - start) * width + c) * PRIORS + prior] = max(share, FLOOR)
+        previous = last[0]
+        if origin.size > 0:
+            at = i, origin[i], (i - start) * width, names, width
+            previous = _remember_priors(*at, previous, priors, memory)
         if learns and truth[i] >= 0:
-            _count_label(transitions, frequencies, last, truth[i], fading)
+            _count_label(transitions, frequencies, last, previous, truth[i], fading)
     for j in range(0, (stop - start) * width * PRIORS, FOUR):
         simd.store(priors, j, logarithm(simd.load_four(priors, j)))
+
+
+@exact_inlined
+def _remember_priors(
+    i: int,
+    origin: int,
+    place: int,
+    known: int,
+    width: int,
+    last: int,
+    priors: NDArray[np.float64],
+    memory: NDArray[np.float64],
+) -> int:
+    """Note the priors of a sample, or recall those of a late label's; return the label before."""
+    for c in range(known):
+        for prior in range(PRIORS):
+            at = (place + c) * PRIORS + prior
+            if origin < 0:
+                memory[i, c, PRIOR + prior] = priors[at]
+            else:
+                priors[at] = memory[origin, c, PRIOR + prior]
+    if origin < 0:
+        memory[i, 0, LAST] = last if last < width else -1.0
+        return last
+    before = int(memory[origin, 0, LAST])
+    return before if before >= 0 else width
+
+
+@exact_inlined
+def remember_scores(
+    i: int,
+    origins: NDArray[np.int64],
+    known: int,
+    turn: int,
+    rows: NDArray[np.float64],
+    memory: NDArray[np.float64],
+) -> None:
+    """Note what mixers and best experts say of a sample, or recall it for a late label."""
+    if known <= 0 or origins.size == 0:
+        return
+    origin = origins[i]
+    for c in range(known):
+        for part in range(2):
+            own, at = rows[(BEST_SCORES if part else SCORES) + turn], MIXED + EIGHT * part
+            if origin < 0:
+                simd.store(memory[i, c], at, simd.load_eight(own, EIGHT * c))
+            else:
+                simd.store(own, EIGHT * c, simd.load_eight(memory[origin, c], at))
+
+
+@exact_inlined
+def remember_final(
+    i: int,
+    origins: NDArray[np.int64],
+    known: int,
+    rows: NDArray[np.float64],
+    memory: NDArray[np.float64],
+) -> None:
+    """Note the probabilities of the final mixers for a sample."""
+    if origins.size == 0 or origins[i] >= 0:
+        return
+    for c in range(known):
+        final = simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * c)
+        simd.store(memory[i, c], MIXED + 2 * EIGHT, final)
 
 
 @exact_inlined
@@ -88,21 +158,29 @@ def _count_label(
     transitions: NDArray[np.float64],
     frequencies: NDArray[np.float64],
     last: NDArray[np.int64],
+    previous: int,
     label: int,
     fading: float,
 ) -> None:
-    """Count a label, also by the previous one."""
+    """Count a label, also by the one that was the last when its sample was predicted."""
     for c in range(frequencies.size):
         frequencies[c] *= fading
     frequencies[label] += 1.0
     if transitions.shape[0] > 0:
         for c in range(frequencies.size):
-            transitions[last[0], c] *= fading
-        transitions[last[0], label] += 1.0
+            transitions[previous, c] *= fading
+        transitions[previous, label] += 1.0
     last[0] = label
 
 
 PAIR = 2  # ensembles
+
+# What is kept of a sample until its label arrives, by label: the last label before it, the priors,
+# and the outputs of mixers, best experts and final mixers.
+LAST, PRIOR = 0, 1
+MIXED = PRIOR + PRIORS
+MEMORY = MIXED + 3 * EIGHT
+
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
 # Of each mixer: learning rate, whether it uses AdaGrad, and the divisor of squared steps.
 LEARNING_RATES = np.array([0.002, 0.008, 0.02, 0.08] * PAIR)
@@ -290,11 +368,16 @@ def update_mixer_losses(
     combined: NDArray[np.float64],
     fading: float,
     rows: NDArray[np.float64],
+    origin: int,
+    memory: NDArray[np.float64],
 ) -> None:
     """Update the log-losses of the mixers, the best experts and the final mixers."""
     share = simd.splat_eight(FLOOR)
-    if truth < known:
+    if truth < known and origin < 0:
         share = simd.maximum(simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * truth), share)
+    elif truth < known:
+        said = simd.load_eight(memory[origin, truth], MIXED + 2 * EIGHT)
+        share = simd.maximum(said, share)
     simd.store_split(rows[TRUTH_LOGS], 0, logarithm(share))
     for half in range(combined.shape[0]):
         at = MIXERS * half

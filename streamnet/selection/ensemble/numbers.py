@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.selection.ensemble.base import (
+    ABSENT,
     COUNT,
     FINAL_LEARNING_RATE,
     TOTAL,
     BaseEnsemble,
+    LateLabels,
     find_best_expert,
     update_faded_loss,
 )
@@ -27,6 +29,8 @@ NLMS_REGULARIZER = 1e-2  # added to the squared norm of the inputs
 NORMALIZED, ADAGRAD, HEDGE = range(3)
 KINDS = np.array([NORMALIZED, ADAGRAD, ADAGRAD, HEDGE])
 LEARNING_RATES = np.array([0.05, 0.01, 0.03, 0.3])
+MEMORY = 2 + len(LEARNING_RATES) + 2  # what is kept of a sample: the last target, and all outputs
+NO_LATE_LABELS = LateLabels(np.empty(0, np.int64), np.empty((0, 0)))
 
 
 @exact_inlined
@@ -111,6 +115,46 @@ def _mix(
     mixed[mixers + 1] = _clip(_dot(final, mixed[: mixers + 1]))
 
 
+@exact_inlined
+def _find_last(
+    i: int, origin: NDArray[np.int64], memory: NDArray[np.float64], last: NDArray[np.float64]
+) -> tuple[int, float, float]:
+    """Row that is recalled, -1 for none; the last target before the sample, and 1 if there was."""
+    if origin.size == 0 or origin[i] < 0:
+        return -1, last[0], last[1]
+    source = origin[i]
+    return source, memory[source, 0], memory[source, 1]
+
+
+@exact_inlined
+def _remember(
+    i: int,
+    origin: NDArray[np.int64],
+    last: float,
+    known: float,
+    mixed: NDArray[np.float64],
+    memory: NDArray[np.float64],
+) -> None:
+    """Note what is needed of a sample once its label arrives."""
+    if origin.size == 0 or origin[i] >= 0:
+        return
+    memory[i, 0], memory[i, 1] = last, known
+    for m in range(mixed.size):
+        memory[i, 2 + m] = mixed[m]
+
+
+@exact_inlined
+def _recall_mixed(
+    source: int, final: NDArray[np.float64], mixed: NDArray[np.float64], memory: NDArray[np.float64]
+) -> None:
+    """Recall what the mixers had said, from which the final mixer learns."""
+    if source < 0:
+        return
+    for m in range(final.size):
+        mixed[m] = memory[source, 2 + m]
+    mixed[final.size] = _clip(_dot(final, mixed[: final.size]))
+
+
 @exact_kernel
 def _serve(
     answers: NDArray[np.float64],  # shape=(candidates, n)
@@ -133,6 +177,10 @@ def _serve(
     scratch: NDArray[np.float64],  # shape=(experts + mixers + 2,)
     flags: NDArray[np.uint8],  # the same, scratch
     served: NDArray[np.float64],  # shape=(n,), written
+    # Where labels arrive late: row of what is kept of a label's sample, -1 for samples, shape=(n,);
+    # and what is kept, shape=(n, MEMORY), written for samples. Else both are empty.
+    origin: NDArray[np.int64],
+    memory: NDArray[np.float64],
 ) -> None:
     candidates, n = answers.shape
     mixers = weights.shape[0]
@@ -146,31 +194,35 @@ def _serve(
         all_available[m] = 1
     for i in range(n):
         for k in range(candidates):
-            available[k] = members[k] if alive[k, i] != 0 else 0
+            available[k] = members[k] if alive[k, i] == 1 else 0
             z = (answers[k, i] - center[i]) / spread[i]
             predictions[k] = _clip(z) if available[k] != 0 else 0.0
+        source, before, known = _find_last(i, origin, memory, last)
         # The last target, and the mean of all.
-        z = (last[0] - center[i]) / spread[i] if last[1] > 0.0 else 0.0
+        z = (before - center[i]) / spread[i] if known > 0.0 else 0.0
         predictions[candidates] = _clip(z) * available[candidates]
         predictions[candidates + 1] = 0.0
         best = find_best_expert(losses, available, chosen[0], margin)
         chosen[0] = best if learns else chosen[0]
         _mix(predictions, available, losses, weights, final, best, mixed)
         served[i] = center[i] + spread[i] * mixed[chosen[1]]
+        _remember(i, origin, before, known, mixed, memory)
         if not learns or not math.isfinite(truth[i]):
             continue
         y = (truth[i] - center[i]) / spread[i]
         for k in range(members.size):
-            if members[k] != 0:
+            if members[k] != 0 and (k >= candidates or alive[k, i] != ABSENT):
                 loss = abs(predictions[k] - y) if available[k] != 0 else MAX_DEVIATIONS
                 update_faded_loss(losses, k, min(loss, MAX_LOSS), fading)
         for m in range(mixers + 2):
-            update_faded_loss(combined, m, min(abs(mixed[m] - y), MAX_LOSS), fading)
+            said = mixed[m] if source < 0 else memory[source, 2 + m]
+            update_faded_loss(combined, m, min(abs(said - y), MAX_LOSS), fading)
         chosen[1] = find_best_expert(combined, all_available, chosen[1], margin)
         for m in range(mixers):
             _step_mixer(
                 weights[m], squares[m], predictions, mixed[m] - y, LEARNING_RATES[m], KINDS[m]
             )
+        _recall_mixed(source, final, mixed, memory)
         error = mixed[mixers + 1] - y
         _step_mixer(final, final_squares, mixed[: mixers + 1], error, FINAL_LEARNING_RATE, ADAGRAD)
         last[0] = truth[i]
@@ -208,6 +260,7 @@ class NumberEnsemble(BaseEnsemble):
         truth: NDArray[np.float64],
         center: NDArray[np.float64],
         spread: NDArray[np.float64],
+        late: LateLabels | None = None,
     ) -> NDArray[np.float64]:
         """Predict n samples in order, each before its truth is learned; shape=(n,).
 
@@ -217,8 +270,10 @@ class NumberEnsemble(BaseEnsemble):
             truth: shape=(n,), NaN if missing.
             center: shape=(n,), mean of the targets before each sample.
             spread: shape=(n,), their standard deviation, > 0.
+            late: What `prepare_late` returned, where labels arrive late.
         """
-        return self._serve(answers, alive, truth, center, spread, self.weights, learns=True)
+        samples = answers, alive, truth, center, spread
+        return self._serve(*samples, self.weights, late, learns=True)
 
     def answer(
         self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
@@ -242,6 +297,7 @@ class NumberEnsemble(BaseEnsemble):
         center: NDArray[np.float64],
         spread: NDArray[np.float64],
         weights: NDArray[np.float64],
+        late: LateLabels | None = None,
         *,
         learns: bool,
     ) -> NDArray[np.float64]:
@@ -268,8 +324,14 @@ class NumberEnsemble(BaseEnsemble):
             np.empty(size),
             np.empty(size, np.uint8),
             served,
+            *(late or NO_LATE_LABELS),
         )
         return served
+
+    @staticmethod
+    def prepare_late(origin: NDArray[np.int64], labels: int = 0) -> LateLabels:  # noqa: ARG004
+        """Make room for what is kept of samples, see `Timeline.origin`."""
+        return LateLabels(origin, np.zeros((len(origin), MEMORY)))
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)

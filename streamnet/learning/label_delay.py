@@ -1,0 +1,381 @@
+"""Labels that arrive late: when each becomes known, and what is kept until then.
+
+A stream whose labels arrive late is learned as a `Timeline`: a sample is predicted with what is
+known at that moment, its inputs are kept, and once its label has arrived it is learned and its
+prediction is scored. Stages keep what they need of a waiting sample in a `PendingTable`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from heapq import heappop, heappush
+from typing import Any, NamedTuple, Self, final
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError, DataError
+from streamnet.features.encoder import NO_PENDING, Encoded, Encoder, EncoderSnapshot
+from streamnet.learning.pending import PendingTable, leading
+from streamnet.samples import Block, Inputs, Schema, Task, Timeline, make_marks
+
+MAX_PENDING = 1_000_000  # samples that may wait for their labels
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_SECONDS)})")
+
+
+def parse_duration(text: str) -> float | None:
+    """Seconds of a duration such as ``2h``; None if it is none.
+
+    >>> parse_duration("90min"), parse_duration("1.5 h"), parse_duration("soon")
+    (5400.0, 5400.0, None)
+    """
+    found = _DURATION.fullmatch(text.strip())
+    return None if found is None else float(found[1]) * _SECONDS[found[2]]
+
+
+@final
+class LabelDelay(NamedTuple):
+    """When the label of a sample becomes known.
+
+    Either after a number of further samples, or after a time span, or at a time that the sample
+    itself holds; the last two need the column with the time of each sample.
+    """
+
+    samples: int = 0  # the label of sample i is known before sample i + samples is predicted
+    seconds: float | None = None
+    time: str | None = None  # column with the time of each sample
+    label_time: str | None = None  # column with the time at which its label becomes known
+
+    @classmethod
+    def build(
+        cls, delay: int | str | None = None, time: str | None = None, label_time: str | None = None
+    ) -> Self | None:
+        """Build from settings; None if labels are known at once.
+
+        Args:
+            delay: Number of samples, or a duration such as "2h".
+            time: Column with the time of each sample.
+            label_time: Column with the time at which its label becomes known.
+
+        Raises:
+            ConfigurationError: If they are invalid or do not fit together.
+        """
+        samples, seconds = _parse_delay(delay)
+        if label_time is not None and delay is not None:
+            raise ConfigurationError("label_delay is given, but must not be where label_time is")
+        if time is None and (seconds is not None or label_time is not None):
+            cause = "label_time" if seconds is None else f"label_delay {delay!r}"
+            raise ConfigurationError(
+                f"time is not given, but {cause} needs the column with the time of each sample"
+            )
+        if time is not None and time == label_time:
+            raise ConfigurationError(f"label_time is {time!r}, but must differ from time")
+        if seconds is None and label_time is None:
+            return cls(samples) if samples > 1 else None
+        return cls(0, seconds, time, label_time)
+
+
+def _parse_delay(delay: int | str | None) -> tuple[int, float | None]:
+    """Samples and seconds of a delay, of which at most one is given."""
+    if delay is None:
+        return 0, None
+    if isinstance(delay, str) and not delay.isdecimal():
+        seconds = parse_duration(delay)
+    else:
+        seconds, samples = None, int(delay)
+        if samples >= 0:
+            return samples, None
+    if seconds is None:
+        rule = "must be a number of samples >= 0, or a duration such as 30min, 2h or 7d"
+        raise ConfigurationError(f"label_delay is {delay!r}, but {rule}")
+    return 0, seconds
+
+
+_INPUTS = {"dense": 0.0, "row": 0, "value": 0.0, "count": 0, "splined": -1}
+
+
+@final
+class DelayedEncoder:
+    """Encodes a stream whose labels arrive late, as timelines.
+
+    Args:
+        encoder: Encodes inputs and targets; its lags are the last targets known at each moment.
+        delay: When labels become known.
+    """
+
+    def __init__(self, encoder: Encoder, delay: LabelDelay) -> None:
+        self._encoder, self._delay = encoder, delay
+        self._number = 0  # of the next sample
+        self._known = -1  # number of the last sample whose label is known
+        self._clock = -np.inf  # time of the last sample
+        self._table = PendingTable(**_INPUTS, target=None)
+        self._free: list[int] = []  # rows of the table that are free again, a heap
+        self._rows = 0  # of the table that were ever used
+        self._schema = Schema(())  # the last one without the column of label times
+        # Of the waiting samples, by arrival: when their label becomes known, number, and row.
+        self._arrival = np.empty(0)
+        self._waiting = np.empty((0, 2), np.int64)
+
+    @property
+    def pending(self) -> int:
+        """Number of samples that wait for their label."""
+        return len(self._arrival)
+
+    def refused(self, block: Block) -> list[int]:
+        """Rows of the samples that `encode` would reject."""
+        return self._encoder.refused(block, self._pending_targets())
+
+    def accepted(self, block: Block) -> Block:
+        """Samples before the first one that `encode` would reject, which is rejected."""
+        return self._encoder.accepted(block, self._pending_targets())
+
+    def snapshot(self) -> EncoderSnapshot:
+        """A snapshot of the encoder."""
+        return self._encoder.snapshot()
+
+    def _pending_targets(self) -> NDArray[Any]:
+        if not self.pending or self._encoder.task is Task.REGRESSION:
+            return NO_PENDING
+        return self._table.read(self._waiting[:, 1], "target")
+
+    def encode(self, block: Block) -> Encoded:
+        """Encode the next samples, and those whose labels have arrived meanwhile.
+
+        Raises:
+            ConfigurationError: If a column of times is missing.
+            DataError: If too many samples wait for their labels.
+        """
+        if refused := self.refused(block):
+            block = self._encoder.reject(block, refused)
+        n, first = len(block), self._number
+        clock, arrival = self._find_times(block)
+        block = self._without_label_time(block)
+        labeled = self._find_labeled(block) & np.isfinite(arrival)
+        places = np.full(n, -1, np.int64)
+        places[labeled] = self._allocate(int(labeled.sum()))
+        numbers = np.arange(first, first + n)
+        self._await(arrival[labeled], numbers[labeled], places[labeled])
+        arrived, before = self._pop_arrived(clock, first)
+        timeline = _order(numbers, places, arrived, before)
+        self._number += n
+        return self._encode(block, timeline, labeled)
+
+    def flush(self) -> Encoded | None:
+        """Encode all samples that wait as if their labels had arrived now; None without any."""
+        if not self.pending:
+            return None
+        arrived, self._waiting = self._waiting, self._waiting[:0]
+        self._arrival = self._arrival[:0]
+        none = np.empty(0, np.int64)
+        timeline = _order(none, none, arrived, np.full(len(arrived), self._number))
+        schema = Schema(self._encoder.fields, None, self._encoder.task)
+        columns = (
+            np.empty((0, len(schema.numbers))),
+            tuple(np.empty(0, object) for _ in schema.words),
+        )
+        return self._encode(Block(schema, "", *columns, None, make_marks(0, 0)), timeline, none > 0)
+
+    def _encode(self, block: Block, timeline: Timeline, labeled: NDArray[np.bool_]) -> Encoded:
+        """Encode the rows of a timeline, and keep what waits or let go what has arrived."""
+        late = timeline.late
+        arrived = timeline.place[late]
+        table, target = self._table, self._merge_targets(block, timeline)
+        ages, age = self._find_ages(timeline)
+
+        def merge(inputs: Inputs) -> Inputs:
+            """Keep the inputs of waiting samples; put those of arrived ones among the others."""
+            kept = {name: getattr(inputs, name)[labeled] for name in _INPUTS}
+            own = () if block.target is None else block.target[labeled]
+            table.write(
+                timeline.place[~late][labeled],
+                timeline.sample[~late][labeled],
+                **kept,
+                target=np.array(own, object),
+            )
+            return _interleave(inputs, {name: table.read(arrived, name) for name in _INPUTS}, late)
+
+        encoded = self._encoder.encode_timeline(block, timeline, target, ages, age, merge)
+        table.remove(arrived)
+        self._release(arrived)
+        return encoded
+
+    def _merge_targets(self, block: Block, timeline: Timeline) -> NDArray[Any]:
+        """Targets by row of a timeline: of samples whose label arrives; none of the others."""
+        late, numeric = timeline.late, self._encoder.task is Task.REGRESSION
+        target: NDArray[Any] = np.full(
+            len(late), np.nan if numeric else None, float if numeric else object
+        )
+        if late.any():
+            target[late] = self._arrived_targets(block, timeline)
+        return target
+
+    def _arrived_targets(self, block: Block, timeline: Timeline) -> NDArray[Any]:
+        first = self._number - len(block)
+        numbers, places = timeline.sample[timeline.late], timeline.place[timeline.late]
+        earlier = numbers < first
+        targets = np.empty(len(numbers), object)
+        if earlier.any():
+            targets[earlier] = self._table.read(places[earlier], "target")
+        if not earlier.all():
+            assert block.target is not None
+            targets[~earlier] = block.target[numbers[~earlier] - first]
+        return targets
+
+    def _find_ages(self, timeline: Timeline) -> tuple[NDArray[np.float64], float]:
+        """How many samples ago the last known target was, by row, and for the next sample."""
+        latest = np.full(
+            len(timeline.late) + 1, -1, np.int64
+        )  # row in which the last label arrived
+        latest[1:][timeline.late] = np.flatnonzero(timeline.late)
+        latest = np.maximum.accumulate(latest)
+        samples = np.append(timeline.sample, self._known)[latest]
+        self._known = int(samples[-1])
+        ages = np.where(samples[:-1] >= 0, timeline.number - samples[:-1], np.nan)
+        return ages, float(self._number - self._known) if self._known >= 0 else np.nan
+
+    def _find_times(self, block: Block) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The clock at each sample, and when its label becomes known; both shape=(n,)."""
+        delay, numbers = (
+            self._delay,
+            np.arange(self._number, self._number + len(block), dtype=float),
+        )
+        if delay.time is None:
+            return numbers, numbers + delay.samples
+        times = _read_times(block, delay.time)
+        clock = np.fmax.accumulate(np.append(self._clock, times))[1:]
+        if len(clock):
+            self._clock = float(clock[-1])
+        if delay.label_time is None:
+            assert delay.seconds is not None
+            return clock, np.where(np.isnan(times), clock, times) + delay.seconds
+        return clock, _read_times(block, delay.label_time)
+
+    def _find_labeled(self, block: Block) -> NDArray[np.bool_]:
+        """Which samples have a target, shape=(n,)."""
+        if block.target is None:
+            return np.zeros(len(block), np.bool_)
+        if self._encoder.task is Task.REGRESSION:
+            return np.isfinite(block.target.astype(np.float64))
+        return np.array([label is not None for label in block.target.tolist()], np.bool_)
+
+    def _without_label_time(self, block: Block) -> Block:
+        """The block without the column of label times, which no prediction may depend on."""
+        name = self._delay.label_time
+        if name is None:
+            return block
+        fields = tuple(field for field in block.schema.fields if field.name != name)
+        if fields != self._schema.fields:
+            self._schema = Schema(fields, block.schema.target, block.schema.task)
+        numbers = np.delete(block.numbers, block.schema.numbers.index(name), axis=1)
+        return replace(block, schema=self._schema, numbers=numbers)
+
+    def _allocate(self, count: int) -> list[int]:
+        """Unused rows of the table."""
+        if self.pending + count > MAX_PENDING:
+            raise DataError(f"more than {MAX_PENDING:,} samples wait for their labels")
+        reused = [heappop(self._free) for _ in range(min(count, len(self._free)))]
+        self._rows += (added := count - len(reused))
+        return reused + list(range(self._rows - added, self._rows))
+
+    def _release(self, places: NDArray[np.intp]) -> None:
+        """Let later blocks use rows of the table again."""
+        for place in places.tolist():
+            heappush(self._free, place)
+
+    def _await(
+        self, arrival: NDArray[np.float64], numbers: NDArray[np.int64], places: NDArray[np.intp]
+    ) -> None:
+        """Add samples that wait, keeping all in the order in which labels arrive."""
+        when = np.concatenate((self._arrival, arrival))
+        waiting = np.concatenate((self._waiting, np.stack((numbers, places), axis=1)))
+        if (when[1:] < when[:-1]).any():
+            order = np.lexsort((waiting[:, 0], when))
+            when, waiting = when[order], waiting[order]
+        self._arrival, self._waiting = when, waiting
+
+    def _pop_arrived(
+        self, clock: NDArray[np.float64], first: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Remove the samples whose label arrives before one of the next is predicted.
+
+        Returns:
+            Their numbers and rows, shape=(k, 2), and the number of the sample before which each
+            label arrives, shape=(k,).
+        """
+        before = first + np.searchsorted(clock, self._arrival)
+        before = np.maximum(before, self._waiting[:, 0] + 1)
+        arrived = before < first + len(clock)
+        popped = self._waiting[arrived]
+        self._waiting, self._arrival = self._waiting[~arrived], self._arrival[~arrived]
+        return popped, before[arrived]
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to resume, except the encoder's state."""
+        return {
+            "number": self._number,
+            "known": self._known,
+            "clock": self._clock,
+            "arrival": self._arrival,
+            "waiting": self._waiting[:, 0],
+            "samples": self._table.export_state(),
+        }
+
+    def restore_state(self, state: Mapping[str, Any], encoder: Encoder) -> None:
+        """Resume from an exported state, with the encoder of the same moment."""
+        self._encoder = encoder
+        self._number, self._known, self._clock = state["number"], state["known"], state["clock"]
+        self._table.restore_state(state["samples"])
+        numbers = np.array(state["waiting"], np.int64)
+        places = np.searchsorted(self._table.numbers, numbers)
+        self._arrival = np.array(state["arrival"], np.float64)
+        self._waiting = np.stack((numbers, places), axis=1)
+        self._free, self._rows = [], len(numbers)
+
+
+def _read_times(block: Block, name: str) -> NDArray[np.float64]:
+    """A column of times in seconds, shape=(n,); NaN where missing.
+
+    Raises:
+        ConfigurationError: If there is no such column of numbers or times.
+    """
+    schema = block.schema
+    if name not in schema.numbers:
+        found = "is not a column" if name not in schema.words else "holds no times"
+        raise ConfigurationError(
+            f"{name!r} {found}, but must be a column of times or numbers; those are "
+            f"{', '.join(map(repr, schema.numbers)) or 'none'}"
+        )
+    return block.numbers[:, schema.numbers.index(name)].astype(np.float64)
+
+
+def _order(
+    numbers: NDArray[np.int64],
+    places: NDArray[np.intp],
+    arrived: NDArray[np.int64],
+    before: NDArray[np.int64],
+) -> Timeline:
+    """Order samples and arriving labels: a label comes right before the sample it may serve."""
+    order = np.argsort(np.concatenate((2 * before, 2 * numbers + 1)), kind="stable")
+    return Timeline(
+        late=(order < len(arrived)),
+        place=np.concatenate((arrived[:, 1], places))[order],
+        sample=np.concatenate((arrived[:, 0], numbers))[order],
+        number=np.concatenate((before, numbers))[order],
+    )
+
+
+def _interleave(
+    inputs: Inputs, kept: Mapping[str, NDArray[Any]], late: NDArray[np.bool_]
+) -> Inputs:
+    """Inputs by row of a timeline: of new samples, and of those whose label has arrived."""
+    merged = {}
+    for name, fill in _INPUTS.items():
+        new, old = getattr(inputs, name), kept[name]
+        shape = (len(late), *map(max, new.shape[1:], old.shape[1:]))
+        merged[name] = array = np.full(shape, fill, new.dtype)
+        array[leading(~late, new)] = new
+        array[leading(late, old)] = old
+    return Inputs(rows=inputs.rows, lags=inputs.lags, **merged)
