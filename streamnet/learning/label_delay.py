@@ -51,12 +51,12 @@ class LabelDelay(NamedTuple):
 
     @classmethod
     def build(
-        cls, delay: int | str | None = None, time: str | None = None, label_time: str | None = None
+        cls, delay: int | str = 0, time: str | None = None, label_time: str | None = None
     ) -> Self | None:
         """Build from settings; None if labels are known at once.
 
         Args:
-            delay: Number of samples, or a duration such as "2h".
+            delay: Number of samples, or a duration such as "2h"; 0 for none.
             time: Column with the time of each sample.
             label_time: Column with the time at which its label becomes known.
 
@@ -64,7 +64,7 @@ class LabelDelay(NamedTuple):
             ConfigurationError: If they are invalid or do not fit together.
         """
         samples, seconds = _parse_delay(delay)
-        if label_time is not None and delay is not None:
+        if label_time is not None and (samples or seconds is not None):
             raise ConfigurationError("label_delay is given, but must not be where label_time is")
         if time is None and (seconds is not None or label_time is not None):
             cause = "label_time" if seconds is None else f"label_delay {delay!r}"
@@ -78,10 +78,8 @@ class LabelDelay(NamedTuple):
         return cls(0, seconds, time, label_time)
 
 
-def _parse_delay(delay: int | str | None) -> tuple[int, float | None]:
+def _parse_delay(delay: int | str) -> tuple[int, float | None]:
     """Samples and seconds of a delay, of which at most one is given."""
-    if delay is None:
-        return 0, None
     if isinstance(delay, str) and not delay.isdecimal():
         seconds = parse_duration(delay)
     else:

@@ -106,7 +106,7 @@ class OnlineEstimator:
         dtype: DType = "float32",
         encoder: EncoderKeywords | None = None,
         evolution: SearchKeywords | None = None,
-        delay: int | str | None = None,
+        delay: int | str = 0,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(type(self)).parameters, type(self).__name__)

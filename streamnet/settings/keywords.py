@@ -76,7 +76,7 @@ class LearningKeywords(TypedDict, total=False):
     window: int
     fading: float
     drift: DriftMethod
-    label_delay: str | int | None
+    label_delay: str | int
     time: str | None
     label_time: str | None
 

@@ -234,7 +234,7 @@ class EvaluationSettings(Settings):
     window: Count = 1000
     fading: Annotated[float, Gt(0), Le(1)] = 0.999
     drift: DriftMethod = "adwin"
-    label_delay: Text | int | None = None
+    label_delay: Text | int = 0
     time: Text | None = None
     label_time: Text | None = None
 
