@@ -24,13 +24,15 @@ Value = Annotated[str, Meta(max_length=100_000)] | int | float | bool | None
 Sample = dict[str, Any]
 ModelState = Literal["starting", "learning", "paused", "failed", "stopped"]
 FeedState = Literal["reading", "ended", "failed"]
+Predictor = Literal["model", "nothing"]
 
 
 class Outcome(StrEnum):
     """What became of a label."""
 
     JOINED = "joined"  # scored, and the sample is learned
-    UNKNOWN = "unknown"  # no such prediction was made, or it was forgotten long ago
+    EARLY = "early"  # it waits for its prediction
+    UNKNOWN = "unknown"  # it waited, but its prediction never came; only counted
     EXPIRED = "expired"  # the prediction was too old, or too many were pending
     DUPLICATE = "duplicate"  # the same label came before; nothing is learned twice
     CONTRADICTORY = "contradictory"  # another label came before, which counts
@@ -149,14 +151,17 @@ class Predictions(_Reply, omit_defaults=True):
     """Predictions in the order of the samples.
 
     ``predictions`` holds labels or numbers, null where there is no finite one; ``generations`` the
-    models that made them: a remembered prediction stays as it was. ``probabilities`` has a row for
-    each sample, in the order of ``labels``. ``intervals`` are 90 % prediction intervals of numbers,
+    models that made them: a remembered prediction stays as it was. Before anything is learned,
+    samples with an ID are remembered without a prediction, which is null then, of generation 0 and
+    ``by`` nothing; without ``by``, all are by the model. ``probabilities`` has a row for each
+    sample, in the order of ``labels``. ``intervals`` are 90 % prediction intervals of numbers,
     from recent residuals. ``explanations`` hold for each sample by how much the prediction would
     change if a column were missing: the probability of the predicted label, or the number.
     """
 
     predictions: list[str | float | None]
     generations: list[int]
+    by: list[Predictor] | None = None
     labels: list[str] | None = None
     probabilities: list[list[float | None]] | None = None
     intervals: list[list[float | None]] | None = None
@@ -209,6 +214,7 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     duplicates: Annotated[int, _counter("Requests with a known idempotency key.")] = 0
     predicted: Annotated[int, _counter("Samples predicted.")] = 0
     pending: Annotated[int, _gauge("Predictions waiting for their labels.")] = 0
+    early: Annotated[int, _gauge("Labels waiting for their predictions.")] = 0
     outcomes: Annotated[dict[str, int], _counter("Labels received, by outcome.", "outcome")] = (
         msgspec.field(default_factory=dict)
     )
@@ -419,6 +425,8 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
         list(chain.from_iterable(part.predictions for part in parts)),
         list(chain.from_iterable(part.generations for part in parts)),
     )
+    if any(part.by is not None for part in parts):
+        joined.by = [by for part in parts for by in part.by or ["model"] * len(part.predictions)]
     if all(part.labels is not None for part in parts):
         joined.labels = labels
         joined.probabilities = [row for part in parts for row in _align_probabilities(part, labels)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.reporting.report import Residuals
-from streamnet.samples import Sample
+from streamnet.samples import Sample, Task
 
 
 class Prediction(NamedTuple):
@@ -23,7 +23,14 @@ class Prediction(NamedTuple):
 
     value: str | float | None  # label or number; None if no finite value was predicted
     probabilities: dict[str, float] | None  # of labels, where > 0; None for numbers
-    generation: int  # of the model that predicted
+    generation: int  # of the model that predicted; 0 if there was none yet
+
+    @property
+    def task(self) -> Task | None:
+        """What was predicted; None if there was no model yet."""
+        if not self.generation:
+            return None
+        return Task.REGRESSION if self.probabilities is None else Task.CLASSIFICATION
 
 
 class Predictions(NamedTuple):
@@ -59,6 +66,15 @@ class Predictions(NamedTuple):
     def _name(self, row: list[float]) -> dict[str, float]:
         pairs = zip(self.labels, row, strict=True)
         return {label: probability for label, probability in pairs if probability > 0}
+
+
+def predict_nothing(count: int) -> Predictions:
+    """The answer to so many samples before anything is learned: no value, of no model.
+
+    >>> predict_nothing(1).rows()
+    [Prediction(value=None, probabilities=None, generation=0)]
+    """
+    return Predictions(np.full(count, np.nan), None, (), 0)
 
 
 def explain_by_occlusion(

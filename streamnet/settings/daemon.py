@@ -105,8 +105,8 @@ class IntakeSection(Section, frozen=True):
 
     Args:
         max_queued: Samples that are accepted before being learned.
-        max_pending: Predictions that may await their labels.
-        max_age: Seconds that they may wait.
+        max_pending: Predictions that may await their labels, and labels that came before theirs.
+        max_age: Seconds that each may wait.
         max_keys: Idempotency keys that are remembered.
         segment_bytes: Approximate size of a segment of the journal.
         publish_seconds: Seconds between two published models.

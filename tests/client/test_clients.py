@@ -51,7 +51,7 @@ def test_every_operation_is_a_method(server: Server) -> None:
         assert client.reset("beer").learned == 0
         reply = client.predict("beer", SAMPLES, ids=["a", "b"], explain=True)
         assert reply.predictions == learned_model().predict(SAMPLES).tolist()
-        assert client.label("beer", {"a": "on", "c": "on"}).outcomes == ["joined", "unknown"]
+        assert client.label("beer", {"a": "on", "c": "on"}).outcomes == ["joined", "early"]
         assert client.champion("beer").labels == ["off", "on"]
         assert client.leaders("beer")[0].champion
         assert isinstance(client.confusion("beer"), Confusion)
@@ -145,7 +145,7 @@ def test_samples_and_labels_of_any_number_are_sent_in_parts(server: Server, back
     assert told.predictions == reply.predictions == learned_model().predict(samples).tolist()
     assert told.probabilities == learned_model().predict_proba(samples).tolist()
     assert (told.labels, told.generations) == (list(learned_model().labels), [7] * 3000)
-    assert labels.outcomes == ["joined"] * 3000 + ["unknown"]
+    assert labels.outcomes == ["joined"] * 3000 + ["early"]
     assert again.outcomes == ["duplicate"] * 3000
 
 

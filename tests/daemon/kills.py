@@ -20,6 +20,7 @@ from typing import Any
 
 import anyio
 
+from streamnet.daemon.predictions import predict_nothing
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import NotReadyError
@@ -50,7 +51,9 @@ async def push(folder: Path, to: int, batch: int) -> None:
             try:
                 predictions = hosted.predict(rows(1, number))
             except NotReadyError:
-                continue
+                if not hosted.has_learned_nothing:
+                    continue
+                predictions = predict_nothing(1)
             assert predictions.generation >= generation
             generation = predictions.generation
             answers = await hosted.remember([str(number)], rows(1, number), predictions)

@@ -64,6 +64,7 @@ class StandIn:
         self.microbatcher = MicroBatcher(lambda samples: self.predict(samples))  # noqa: PLW0108 - tests replace it
         self.residuals: Residuals | None = None
         self.unknown_counts: frozenset[str] = frozenset()
+        self.has_learned_nothing = False
 
     async def learn(
         self, samples: Sequence[Any] | bytes, *, key: str | None = None, durable: bool = True
@@ -107,7 +108,7 @@ class StandIn:
         outcomes = []
         for identity, label in labels:
             if identity not in self.kept:
-                outcomes.append(Outcome.UNKNOWN)
+                outcomes.append(Outcome.EARLY)
             elif identity in self.labels:
                 same = self.labels[identity] == label
                 outcomes.append(Outcome.DUPLICATE if same else Outcome.CONTRADICTORY)

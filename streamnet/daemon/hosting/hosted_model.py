@@ -44,7 +44,7 @@ from streamnet.settings.daemon import ModelSettings
 
 LEARNED_COUNTS = frozenset({"learned", "switches", "drifts", "quarantined"})
 """Fields of `Status` that are unknown until a run's state is restored."""
-RUN_COUNTS = LEARNED_COUNTS | {"accepted", "in_flight", "pending"}
+RUN_COUNTS = LEARNED_COUNTS | {"accepted", "in_flight", "pending", "early"}
 """Fields of `Status` that are unknown without a run."""
 
 
@@ -55,12 +55,15 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
     outcomes = dict(intake.outcomes)
     if intake.pending.expired:
         outcomes["given_up"] = intake.pending.expired
+    if intake.pending.unknown:
+        outcomes[Outcome.UNKNOWN] = intake.pending.unknown
     counts: dict[str, Any] = {
         "accepted": intake.samples,
         "in_flight": run.queued,
         "feed": _build_feed(run),
         "rejected": _count_rejected(run),
         "pending": len(intake.pending),
+        "early": intake.pending.early,
         "outcomes": outcomes,
         "delivered": nan_to_none(intake.delayed_score.measures()) or None,
         "learned_per_second": run.monitor.learning.value,
@@ -222,6 +225,11 @@ class HostedModel(Supervisor):
             self.predicted = len(predictions.values) + self.predicted  # read last: threads
         return predictions
 
+    @property
+    def has_learned_nothing(self) -> bool:
+        """Whether there is no model to predict with before something is learned."""
+        return self.model_run is not None and self.model_run.publisher.has_learned_nothing
+
     async def remember(
         self,
         ids: Sequence[str],
@@ -260,6 +268,7 @@ class HostedModel(Supervisor):
     ) -> list[Outcome]:
         """Join labels with the predictions of their IDs; the completed samples are learned.
 
+        A label that comes before its prediction waits for it.
         A call may be repeated. Batches of 1,000 are taken one by one, so that others have their
         turn; if one fails, those before it stay.
 

@@ -176,6 +176,11 @@ class Publisher:
             return Predictions(values, None, (), published.generation)
         return Predictions(values, outputs, model.labels, published.generation)
 
+    @property
+    def has_learned_nothing(self) -> bool:
+        """Whether there is no model, not even one that is being restored."""
+        return self.published is None and self.restored.is_set()
+
     def newest(self) -> PublishedModel:
         """Return the published model."""
         if self.published is None:
@@ -250,7 +255,7 @@ class ModelRun:
         self._tasks = tuple(Task) if source.task is None else (source.task,)
         self.max_queued: int = limits.max_queued
         journal = Journal(folder / "journal", files=files, segment_bytes=limits.segment_bytes)
-        build_intake = partial(Intake, str(source.target), limits)
+        build_intake = partial(Intake, str(source.target), limits, source.task)
         self.committer: Committer = Committer(journal, build_intake)
         columns = build_columns(settings, start)
         self.source: JournalSource = JournalSource(journal, self.committer.wait_beyond, columns)

@@ -12,6 +12,7 @@ from streamnet.client.schemas import Outcome
 from streamnet.daemon.predictions import Prediction
 from streamnet.features.columns.category import match_spelling
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
+from streamnet.samples import Task
 
 
 class PendingPrediction(NamedTuple):
@@ -24,23 +25,27 @@ class PendingPrediction(NamedTuple):
 
 @final
 class PendingPredictions:
-    """Pending predictions by ID, in the order they were made, and the fate of earlier ones.
+    """Pending predictions and early labels by ID, in order, and the fate of earlier ones.
 
-    Predictions older than ``max_age`` expire, and so does the oldest of too many. The labels of as
-    many IDs as may be pending are remembered.
+    What is older than ``max_age`` expires, and so does the oldest of too many predictions or early
+    labels. The labels of as many IDs as may be pending are remembered.
 
     >>> table = PendingPredictions(max_pending=2, max_age=60.0)
     >>> for number in range(3):
     ...     table.add(str(number), PendingPrediction("{}", Prediction("a", None, 1), time=number))
-    >>> table.join("0", "b")[0].value, table.join("1", "b")[0].value, table.join("1", "b")[0].value
-    ('expired', 'joined', 'duplicate')
+    >>> [table.join(identity, "b", 3.0)[0].value for identity in ("0", "1", "1", "9")]
+    ['expired', 'joined', 'duplicate', 'early']
+    >>> table.take_early("9")
+    'b'
     >>> table.expire(62.0), len(table)
     (1, 0)
     """
 
     def __init__(self, *, max_pending: int, max_age: float) -> None:
-        self.expired: int = 0
+        self.expired: int = 0  # predictions
+        self.unknown: int = 0  # early labels whose predictions never came
         self._waiting: OrderedDict[str, PendingPrediction] = OrderedDict()
+        self._early: OrderedDict[str, tuple[Any, float]] = OrderedDict()  # label, and its time
         # Lists of one label, or of none if the prediction expired.
         self._settled: OrderedDict[str, list[Any]] = OrderedDict()
         self.limit(max_pending, max_age)
@@ -51,11 +56,18 @@ class PendingPredictions:
         self._max_age = max_age
         while len(self._waiting) > max_pending:
             self._expire_one(next(iter(self._waiting)))
+        while len(self._early) > max_pending:
+            self._drop_early()
         while len(self._settled) > max_pending:
             self._settled.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def early(self) -> int:
+        """Number of labels that wait for their predictions."""
+        return len(self._early)
 
     def get(self, identity: str) -> PendingPrediction | None:
         """The pending prediction of an ID; None if there is none."""
@@ -65,12 +77,20 @@ class PendingPredictions:
         """Whether the prediction of an ID got its label or expired, not long ago."""
         return identity in self._settled
 
-    def is_number(self, identity: str) -> bool:
-        """Whether the label of an ID is a number, as far as is known."""
+    def is_known(self, identity: str) -> bool:
+        """Whether an ID has its label, expired, or has an early label."""
+        return identity in self._settled or identity in self._early
+
+    def find_task(self, identity: str) -> Task | None:
+        """Whether the label of an ID is a number; None if that is not known yet."""
         pending = self._waiting.get(identity)
         if pending is not None:
-            return pending.prediction.probabilities is None
-        return any(isinstance(label, float) for label in self._settled.get(identity, ()))
+            return pending.prediction.task
+        for label in self._settled.get(identity, ()):
+            if isinstance(label, str):
+                return Task.CLASSIFICATION
+            return Task.REGRESSION if isinstance(label, float) else None
+        return None
 
     def add(self, identity: str, pending: PendingPrediction) -> None:
         """Add a prediction with a new ID; the oldest one expires if there are too many."""
@@ -78,37 +98,67 @@ class PendingPredictions:
         if len(self._waiting) > self._max_pending:
             self._expire_one(next(iter(self._waiting)))
 
-    def join(self, identity: str, label: Any) -> tuple[Outcome, PendingPrediction | None]:
-        """Join a label with its prediction, which is returned if that is the outcome."""
+    def take_early(self, identity: str) -> Any:
+        """Remove and return the label that came before a prediction; None if there is none."""
+        label, _ = self._early.pop(identity, (None, None))
+        return label
+
+    def join(
+        self, identity: str, label: Any, time: float
+    ) -> tuple[Outcome, PendingPrediction | None]:
+        """Join a label with its prediction, which is returned if that is the outcome.
+
+        A label without a prediction waits for it.
+        """
         settled = self._settled.get(identity)
+        if identity in self._early:
+            settled = [self._early[identity][0]]
         if settled is not None:
             if not settled:
                 return Outcome.EXPIRED, None
-            return (Outcome.DUPLICATE if settled == [label] else Outcome.CONTRADICTORY), None
+            same = settled == [label] and type(settled[0]) is type(label)  # True equals 1
+            return (Outcome.DUPLICATE if same else Outcome.CONTRADICTORY), None
         pending = self._waiting.pop(identity, None)
         if pending is None:
-            return Outcome.UNKNOWN, None
-        self._settle(identity, [label])
+            self._early[identity] = label, time
+            if len(self._early) > self._max_pending:
+                self._drop_early()
+            return Outcome.EARLY, None
+        self.settle(identity, [label])
         return Outcome.JOINED, pending
 
     def is_due(self, now: float) -> bool:
-        """Whether a prediction is too old."""
+        """Whether a prediction or an early label is too old."""
+        return self._is_waiting_due(now) or self._is_early_due(now)
+
+    def _is_waiting_due(self, now: float) -> bool:
         oldest = next(iter(self._waiting.values()), None)
         return oldest is not None and oldest.time + self._max_age <= now
 
+    def _is_early_due(self, now: float) -> bool:
+        oldest = next(iter(self._early.values()), None)
+        return oldest is not None and oldest[1] + self._max_age <= now
+
     def expire(self, now: float) -> int:
-        """Expire old predictions; return how many."""
+        """Expire what is old; return how many predictions did."""
         before = self.expired
-        while self.is_due(now):
+        while self._is_waiting_due(now):
             self._expire_one(next(iter(self._waiting)))
+        while self._is_early_due(now):
+            self._drop_early()
         return self.expired - before
 
     def _expire_one(self, identity: str) -> None:
         del self._waiting[identity]
         self.expired += 1
-        self._settle(identity, [])
+        self.settle(identity, [])
 
-    def _settle(self, identity: str, outcome: list[Any]) -> None:
+    def _drop_early(self) -> None:
+        self._early.popitem(last=False)
+        self.unknown += 1
+
+    def settle(self, identity: str, outcome: list[Any]) -> None:
+        """Remember the label of an ID, as a list of one, or of none if its prediction expired."""
         self._settled[identity] = outcome
         if len(self._settled) > self._max_pending:
             self._settled.popitem(last=False)
@@ -117,8 +167,10 @@ class PendingPredictions:
         """Export the state as JSON values."""
         return {
             "waiting": list(self._waiting.items()),
+            "early": list(self._early.items()),
             "settled": list(self._settled.items()),
             "expired": self.expired,
+            "unknown": self.unknown,
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -127,8 +179,9 @@ class PendingPredictions:
             (identity, PendingPrediction(line, Prediction(*prediction), time))
             for identity, (line, prediction, time) in state["waiting"]
         )
+        self._early = OrderedDict((identity, (label, t)) for identity, (label, t) in state["early"])
         self._settled = OrderedDict((identity, outcome) for identity, outcome in state["settled"])
-        self.expired = state["expired"]
+        self.expired, self.unknown = state["expired"], state["unknown"]
         self.limit(self._max_pending, self._max_age)
 
 

@@ -28,7 +28,7 @@ class FrameKind(IntEnum):
 
     SNAPSHOT = 1  # the state that all frames before it lead to
     SAMPLES = 2  # samples to learn
-    PREDICTIONS = 3  # predictions waiting for their labels; the body has the samples
+    PREDICTIONS = 3  # predictions; the body has the samples whose labels came before
     LABELS = 4  # labels; the body has the samples that they complete
     TIME = 5  # the time, so that old predictions expire
     MODEL = 6  # a model was published

@@ -23,6 +23,7 @@ from streamnet.daemon.predictions import Prediction
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
 from streamnet.errors import ConfigurationError, ConflictError
+from streamnet.samples import Task
 from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.base import Reason
 from streamnet.sources.columns import ParseOptions, parse_number, parse_word
@@ -56,8 +57,11 @@ class Intake:
     (Receipt(accepted=1, rejected=0, duplicate=False, first=0, last=0), True)
     """
 
-    def __init__(self, target: str, settings: IntakeSection = _DEFAULTS) -> None:
+    def __init__(
+        self, target: str, settings: IntakeSection = _DEFAULTS, task: Task | None = None
+    ) -> None:
         self.target = target
+        self.task = task  # if it is configured
         self.bounds = Bounds(settings.max_pending, settings.max_age, settings.max_keys)
         self.pending: PendingPredictions = PendingPredictions(
             max_pending=settings.max_pending, max_age=settings.max_age
@@ -166,19 +170,37 @@ class Intake:
         about = {
             "time": self._later(now),
             "ids": [ids[row] for row in new],
+            "lines": [lines[row] for row in new],
             "predictions": [predictions[row] for row in new],
         }
-        body = "".join(f"{lines[row]}\n" for row in new)
-        self._add_pending(about, body)
-        return found, Frame(FrameKind.PREDICTIONS, json.encode(about), body.encode())
+        completed = self._add_pending(about)
+        body = "".join(completed).encode()
+        return found, Frame(FrameKind.PREDICTIONS, json.encode(about), body, len(completed))
 
-    def _add_pending(self, about: dict[str, Any], body: str) -> None:
+    def _add_pending(self, about: dict[str, Any]) -> list[str]:
+        """Add predictions; return the samples that early labels complete, as lines."""
         self._move_to(about["time"])
-        # Line ends within JSON strings are escaped, so this splits at no other place.
-        lines = body.split("\n")[:-1]
-        for identity, line, row in zip(about["ids"], lines, about["predictions"], strict=True):
-            self.pending.add(identity, PendingPrediction(line, Prediction(*row), about["time"]))
+        completed = []
+        rows = zip(about["ids"], about["lines"], about["predictions"], strict=True)
+        for identity, line, row in rows:
+            pending = PendingPrediction(line, Prediction(*row), about["time"])
             self.remembered += 1
+            early = self.pending.take_early(identity)
+            if early is None:
+                self.pending.add(identity, pending)
+                continue
+            label = self._fit(early, pending.prediction)
+            self.pending.settle(identity, [label])
+            completed.append(self._complete(pending, label))
+        self.samples += len(completed)
+        self.outcomes.update({str(Outcome.JOINED): len(completed)} if completed else {})
+        return completed
+
+    def _fit(self, label: Any, prediction: Prediction) -> Any:
+        """An early label as it is compared and learned where the task is known by now."""
+        task = prediction.task or self.task
+        parsed = label if task is None else _parse(label, task)
+        return label if isinstance(parsed, Reason) else parsed
 
     # --------------------------------------------------------------- labels
 
@@ -199,39 +221,46 @@ class Intake:
 
     def knows_all(self, labels: Sequence[tuple[str, Any]]) -> bool:
         """Whether all labels came before, so that `label` would complete no sample."""
-        return all(self.pending.is_settled(identity) for identity, _ in labels)
+        return all(self.pending.is_known(identity) for identity, _ in labels)
 
-    def _parse_label(self, identity: str, value: Any) -> str | float:
-        """Parse a label into a string or a number, as it is stored and compared."""
-        is_number = self.pending.is_number(identity)
-        label = parse_number(value, _OPTIONS) if is_number else parse_word(value, _OPTIONS)
+    def _parse_label(self, identity: str, value: Any) -> Any:
+        """Parse a label as it is stored and compared: a string or a number.
+
+        While the task is not known, it stays as it was sent.
+        """
+        task = self.pending.find_task(identity) or self.task
+        label = _parse(value, task or Task.CLASSIFICATION)
         if isinstance(label, Reason) or label is None or label != label:
-            kind = "a number" if is_number else "a string, a number or a boolean"
+            number = task is Task.REGRESSION
+            kind = "a number" if number else "a string, a number or a boolean"
             raise ConfigurationError(f"label of {identity!r} is {value!r}, but must be {kind}")
-        return label
+        return label if task is not None else value
 
     def _join(self, about: dict[str, Any]) -> tuple[list[Outcome], list[str]]:
         self._move_to(about["time"])
         outcomes, lines = [], []
         for identity, truth in about["labels"]:
-            outcome, pending = self.pending.join(identity, truth)
+            outcome, pending = self.pending.join(identity, truth, self.time)
             if pending is not None:
-                self.delayed_score.add(pending.prediction, truth)
-                lines.append(self._complete(pending.line, truth))
+                lines.append(self._complete(pending, truth))
             outcomes.append(outcome)
-        self.outcomes.update(map(str, outcomes))
+        # What becomes of an early label is counted once it is known.
+        self.outcomes.update(str(one) for one in outcomes if one is not Outcome.EARLY)
         self.samples += len(lines)
         return outcomes, lines
 
-    def _complete(self, line: str, truth: str | float) -> str:
-        """Add the target to a sample; return it as a line."""
+    def _complete(self, pending: PendingPrediction, truth: Any) -> str:
+        """Score a prediction, and add the target to its sample; return that as a line."""
+        prediction, line = pending.prediction, pending.line
+        if prediction.task is (Task.CLASSIFICATION if isinstance(truth, str) else Task.REGRESSION):
+            self.delayed_score.add(prediction, truth)
         target = json.encode({self.target: truth}).decode()
         return f"{target}\n" if line == "{}" else f"{line[:-1]},{target[1:]}\n"
 
     # ------------------------------------------------------ time, publication
 
     def tick(self, now: float) -> Frame | None:
-        """Expire old predictions; return a frame if there are any."""
+        """Expire old predictions and early labels; return a frame if there are any."""
         now = self._later(now)
         if not self.pending.is_due(now):
             return None
@@ -264,7 +293,7 @@ class Intake:
         if frame.kind is FrameKind.SAMPLES:
             self._accept(frame, about)
         elif frame.kind is FrameKind.PREDICTIONS:
-            self._add_pending(about, frame.body.decode())
+            self._add_pending(about)
         elif frame.kind is FrameKind.LABELS:
             self._join(about)
         elif frame.kind is FrameKind.TIME:
@@ -307,3 +336,9 @@ class Intake:
         self.file_head = None if head is None else FileFrameHead.decode(head.tobytes())
         for name in _COUNTERS:
             setattr(self, name, state[name])
+
+
+def _parse(value: Any, task: Task) -> Any:
+    """A label as a number or a word; None, NaN or a reason if it is neither."""
+    parse = parse_number if task is Task.REGRESSION else parse_word
+    return parse(value, _OPTIONS)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from streamnet.client.schemas import Outcome, Receipt, Status
 from streamnet.daemon.hosting.hosted_model import HostedModel, check_backpressure
+from streamnet.daemon.predictions import predict_nothing
 from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
 from streamnet.modelfiles import Model
 from streamnet.pipeline import Pipeline
@@ -144,7 +145,7 @@ def test_labels_join_late_and_out_of_order_and_after_a_restart(run: Runner, tmp_
         async with hosting(tmp_path) as hosted:
             labels = [("c", "b"), ("a", "b"), ("d", "a"), ("d", "b"), ("e", "a")]
             outcomes = await hosted.label(labels)
-            assert outcomes == ["joined", "joined", "duplicate", "contradictory", "unknown"]
+            assert outcomes == ["joined", "joined", "duplicate", "contradictory", "early"]
             await learned(hosted, 203)
             status = hosted.status()
             assert status.pending == 1
@@ -155,6 +156,36 @@ def test_labels_join_late_and_out_of_order_and_after_a_restart(run: Runner, tmp_
             assert there(status.delivered)["accuracy"] == pytest.approx(hits / 3)
             with pytest.raises(ConflictError, match="id 'a' was used before, and is settled"):
                 await hosted.remember("a", asked[:1], later)
+
+    run(main)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_model_fed_only_by_predictions_and_their_labels_starts(
+    run: Runner, tmp_path: Path, early: bool
+) -> None:
+    samples = [{key: row[key] for key in ("x", "w")} for row in rows(300)]
+    labels = [(str(i), row["y"]) for i, row in enumerate(rows(300))]
+    ids = [identity for identity, _ in labels]
+
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await until(lambda: hosted.has_learned_nothing)
+            if early:
+                assert await hosted.label(labels[:200]) == ["early"] * 200
+                assert hosted.status().early == 200
+            kept = await hosted.remember(ids, samples, predict_nothing(300))
+            assert kept == predict_nothing(300).rows()
+        async with hosting(tmp_path) as hosted:
+            outcomes = await hosted.label(labels)
+            assert outcomes == ["duplicate" if early else "joined"] * 200 + ["joined"] * 100
+            await learned(hosted, 300)
+            await hosted.published()
+            assert not hosted.has_learned_nothing
+            status = hosted.status()
+            assert (status.task, status.pending, status.early) == ("classification", 0, 0)
+            assert status.outcomes["joined"] == 300
+            assert hosted.predict(samples).generation > 0
 
     run(main)
 

@@ -28,12 +28,16 @@ from streamnet.daemon.journal.frames import (
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.predictions import Prediction
 from streamnet.errors import ConfigurationError, ConflictError
+from streamnet.samples import Task
 from streamnet.settings.daemon import IntakeSection, parse_model
 
 MOST, AGE, KEYS = 4, 10.0, 3
 IDS = st.sampled_from("abcdefgh")
 LABELS = st.sampled_from(["u", "v", 1, True])
-ANSWERS = st.sampled_from([Prediction("u", {"u": 0.75, "v": 0.25}, 1), Prediction(None, {}, 2)])
+NOTHING = Prediction(None, None, 0)  # before there is a model
+ANSWERS = st.sampled_from(
+    [Prediction("u", {"u": 0.75, "v": 0.25}, 1), Prediction(None, {}, 2), NOTHING]
+)
 
 
 def make() -> Intake:
@@ -58,6 +62,8 @@ class Plain:
         self.keys: list[tuple[str, bytes, Receipt]] = []
         self.waiting: list[tuple[str, str, Prediction, float]] = []
         self.closed: list[tuple[str, str | None]] = []
+        self.early: list[tuple[str, str, float]] = []
+        self.unknown = 0
         self.scored: list[tuple[Prediction, str]] = []
         self.outcomes: list[str] = []
         self.expired = 0
@@ -72,6 +78,9 @@ class Plain:
             if made + AGE <= self.now:
                 self.expired += 1
                 self.close(identity, None)
+        old = [one for one in self.early if one[2] + AGE <= self.now]
+        self.unknown += len(old)
+        self.early = [one for one in self.early if one not in old]
 
     def take(self, lines: bytes, count: int, key: str | None) -> Receipt | None:
         for known, other, receipt in self.keys:
@@ -92,6 +101,12 @@ class Plain:
             if known == identity:
                 return kept if other == line else None
         self.move(now)
+        for early in self.early:
+            if early[0] == identity:
+                self.early.remove(early)
+                self.join(identity, answer, early[1])
+                self.outcomes.append("joined")
+                return answer
         self.waiting.append((identity, line, answer, self.now))
         if len(self.waiting) > MOST:
             self.expired += 1
@@ -101,8 +116,15 @@ class Plain:
     def label(self, identity: str, label: str, now: float) -> str:
         self.move(now)
         outcome = self.outcome(identity, label)
-        self.outcomes.append(outcome)
+        if outcome != "early":
+            self.outcomes.append(outcome)
         return outcome
+
+    def join(self, identity: str, answer: Prediction, label: str) -> None:
+        if answer != NOTHING:
+            self.scored.append((answer, label))
+        self.samples += 1
+        self.close(identity, label)
 
     def outcome(self, identity: str, label: str) -> str:
         for known, other in self.closed:
@@ -112,11 +134,16 @@ class Plain:
                 return "duplicate" if other == label else "contradictory"
         for known, _, answer, _ in self.waiting:
             if known == identity:
-                self.scored.append((answer, label))
-                self.samples += 1
-                self.close(identity, label)
+                self.join(identity, answer, label)
                 return "joined"
-        return "unknown"
+        for known, other, _ in self.early:
+            if known == identity:
+                return "duplicate" if other == label else "contradictory"
+        self.early.append((identity, label, self.now))
+        if len(self.early) > MOST:
+            self.early.pop(0)
+            self.unknown += 1
+        return "early"
 
 
 class Machine(RuleBasedStateMachine):
@@ -150,6 +177,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(identity=IDS, line=st.sampled_from(['{"x":1}', "{}"]), answer=ANSWERS)
     def remember(self, identity: str, line: str, answer: Prediction) -> None:
+        joined = self.plain.outcomes.count("joined")
         wanted = self.plain.remember(identity, line, answer, self.time)
         if wanted is None:
             with pytest.raises(ConflictError, match="was used"):
@@ -157,6 +185,10 @@ class Machine(RuleBasedStateMachine):
             return
         found, frame = self.intake.remember([identity], [line], [answer], self.time)
         assert found == [wanted]
+        if frame is not None:
+            is_new = self.plain.outcomes.count("joined") > joined
+            label = self.plain.closed[-1][1] if is_new else None
+            assert _read(frame) == ([{**json.decode(line), "y": label}] if is_new else [])
         self.note(frame)
 
     @rule(labels=st.lists(st.tuples(IDS, LABELS), min_size=1, max_size=3))
@@ -166,13 +198,11 @@ class Machine(RuleBasedStateMachine):
         wanted = [self.plain.label(*pair, self.time) for pair in texts]
         outcomes, frame = self.intake.label(labels, self.time)
         assert outcomes == wanted
-        completed = [json.decode(line) for line in frame.body.splitlines()]
-        assert completed == [
+        assert _read(frame) == [
             {**json.decode(lines[identity]), "y": text}
             for (identity, text), outcome in zip(texts, outcomes, strict=True)
             if outcome is Outcome.JOINED
         ]
-        assert frame.samples == len(completed)
         self.note(frame)
 
     @rule()
@@ -195,7 +225,9 @@ class Machine(RuleBasedStateMachine):
         assert len(self.intake.pending) == len(self.plain.waiting) <= MOST
         assert self.intake.pending.expired == self.plain.expired
         assert sum(self.intake.outcomes.values()) == len(self.plain.outcomes)
-        assert self.intake.outcomes["joined"] == len(self.plain.scored)
+        assert self.intake.outcomes["joined"] == self.plain.outcomes.count("joined")
+        assert self.intake.pending.early == len(self.plain.early) <= MOST
+        assert self.intake.pending.unknown == self.plain.unknown
 
     def teardown(self) -> None:
         """Whenever it ends, its frames lead to the same."""
@@ -209,6 +241,13 @@ class Machine(RuleBasedStateMachine):
             answered = [answer.value is not None for answer, _ in self.plain.scored]
             if any(answered):
                 assert found["accuracy"] == pytest.approx(sum(hits) / sum(answered))
+
+
+def _read(frame: Frame) -> list[Any]:
+    """The completed samples of a frame; a label whose task is not known is stored as it came."""
+    samples = [json.decode(line) for line in frame.body.splitlines()]
+    assert frame.samples == len(samples)
+    return [{**sample, "y": _text(sample["y"])} for sample in samples]
 
 
 def _text(value: Any) -> str:
@@ -261,6 +300,40 @@ def test_a_label_spelled_differently_by_the_model_is_scored_as_equal(known: str,
     intake.remember(["a"], ["{}"], [Prediction(known, {known: 0.9, "u": 0.1}, 1)], 0.0)
     intake.label([("a", told)], 1.0)
     assert intake.delayed_score.measures()["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "label", "line"),
+    [
+        (NOTHING, 7, b'{"x":1,"y":7}\n'),
+        (NOTHING, 7.5, b'{"x":1,"y":7.5}\n'),
+        (NOTHING, True, b'{"x":1,"y":true}\n'),
+        (Prediction(2.0, None, 1), 7, b'{"x":1,"y":7.0}\n'),
+        (Prediction("7", {"7": 1.0}, 1), 7, b'{"x":1,"y":"7"}\n'),
+    ],
+)
+@pytest.mark.parametrize("early", [True, False])
+def test_a_label_completes_its_sample_whichever_comes_first(
+    prediction: Prediction, label: Any, line: bytes, early: bool
+) -> None:
+    intake = make()
+    if early:
+        assert intake.label([("a", label)], 0.0)[0] == ["early"]
+        _, frame = intake.remember(["a"], ['{"x":1}'], [prediction], 0.0)
+    else:
+        intake.remember(["a"], ['{"x":1}'], [prediction], 0.0)
+        frame = intake.label([("a", label)], 0.0)[1]
+    assert frame is not None
+    assert (frame.body, frame.samples) == (line, 1)
+    assert intake.label([("a", label), ("a", 8)], 0.0)[0] == ["duplicate", "contradictory"]
+
+
+def test_a_configured_task_tells_how_labels_are_read_before_there_is_a_model() -> None:
+    intake = Intake("y", task=Task.REGRESSION)
+    intake.remember(["a"], ["{}"], [NOTHING], 0.0)
+    with pytest.raises(ConfigurationError, match="label of 'a' is 'high', but must be a number"):
+        intake.label([("a", "high")], 0.0)
+    assert intake.label([("a", 3)], 0.0)[1].body == b'{"y":3.0}\n'
 
 
 def test_labels_beyond_the_most_are_not_scored() -> None:

@@ -29,7 +29,12 @@ from streamnet.daemon.http.bodies import (
 )
 from streamnet.daemon.http.responses import http_error
 from streamnet.daemon.http.service import Endpoint, Service, json_response
-from streamnet.daemon.predictions import Prediction, Predictions, explain_by_occlusion
+from streamnet.daemon.predictions import (
+    Prediction,
+    Predictions,
+    explain_by_occlusion,
+    predict_nothing,
+)
 from streamnet.errors import SampleError
 from streamnet.samples import Block
 
@@ -50,6 +55,8 @@ async def _predict(request: Request, service: Service) -> Response:
         return await _predict_lines(request, service, hosted)
     body = decode_body(await read_body(request, service.limits), _PREDICT_DECODER)
     samples, ids = body.rows(), body.identities()
+    if ids is not None and hosted.has_learned_nothing:
+        return json_response(await _remember_only(hosted, ids, samples))
     if len(samples) > _count_rows_at_once(hosted):
         rule = f"{len(samples)} samples need more than {_MAX_PROBABILITIES} probabilities"
         raise http_error(422, f"{rule}: send them as lines, or fewer at a time")
@@ -72,6 +79,14 @@ async def _predict(request: Request, service: Service) -> Response:
         work = partial(explain_by_occlusion, predict, samples, predictions)
         response.explanations = await run_sync(work, limiter=service.worker)
     return json_response(response)
+
+
+async def _remember_only(
+    hosted: HostedModel, ids: Sequence[str], samples: Sequence[dict[str, Any]]
+) -> schemas.Predictions:
+    """Remember samples before there is a model, so that it can learn them from their labels."""
+    nothing = predict_nothing(len(samples))
+    return _build_remembered(await hosted.remember(ids, samples, nothing), nothing)
 
 
 def _build_response(predictions: Predictions) -> schemas.Predictions:
@@ -99,6 +114,8 @@ def _build_intervals(
 def _build_remembered(kept: Sequence[Prediction], predictions: Predictions) -> schemas.Predictions:
     """Predictions as they were remembered, perhaps at another time and with fewer labels."""
     response = schemas.Predictions([one.value for one in kept], [one.generation for one in kept])
+    if not all(response.generations):
+        response.by = ["model" if generation else "nothing" for generation in response.generations]
     if predictions.probabilities is not None:
         labels = list(predictions.labels)
         labels += sorted({name for one in kept for name in one.probabilities or ()} - set(labels))

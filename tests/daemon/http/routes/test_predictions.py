@@ -136,7 +136,21 @@ def test_a_prediction_with_an_id_is_remembered_for_its_label(
     assert first["predictions"] == again.json()["predictions"] == ["on"]
     labels = [{"id": "a", "label": "on"}, {"id": "a", "label": "off"}, {"id": "b", "label": 1}]
     told = http.post("/v1/models/wine/labels", json={"labels": labels})
-    assert told.json() == {"outcomes": ["joined", "contradictory", "unknown"]}
+    assert told.json() == {"outcomes": ["joined", "contradictory", "early"]}
+
+
+def test_before_anything_is_learned_a_sample_with_an_id_is_remembered_without_a_prediction(
+    http: TestClient, wine: StandIn
+) -> None:
+    wine.has_learned_nothing = True
+    told = http.post("/v1/models/wine/predict", json={"sample": {"x": 1}, "id": "a"})
+    nothing = {"predictions": [None], "generations": [0], "by": ["nothing"]}
+    assert (told.status_code, told.json()) == (200, nothing)
+    wine.has_learned_nothing = False
+    body = {"samples": [{"x": 1}, {"x": 25}], "ids": ["a", "b"]}
+    told = http.post("/v1/models/wine/predict", json=body).json()
+    assert (told["by"], told["predictions"]) == (["nothing", "model"], [None, "on"])
+    assert told["probabilities"][0] == [None] * len(told["labels"])
 
 
 def test_predictions_are_explained_by_occlusion(http: TestClient) -> None:
