@@ -83,7 +83,7 @@ async def _read_blocks(
 ) -> tuple[Schema, list[Block]]:
     schema = _make_numeric_schema(path, await _infer_schema(path, target, given), target)
     # The task is inferred from the target's values if it is not given.
-    columns = Columns(schema=schema, task=task, missing=())
+    columns = Columns(schema=schema, task=task, missing=(), labels_required=True)
     blocks = []
     async with aclosing(open_files([path], columns=columns, **given)) as source:
         schema = await source.open()

@@ -226,6 +226,7 @@ class Engine:
             drop=tuple(drop),
             kinds=dict(kinds or {}),
             missing=tuple(missing),
+            labels_required=True,
         )
         block, self.rejected = await read_data(data, columns, **shape)
         task = block.schema.task

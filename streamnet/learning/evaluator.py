@@ -39,6 +39,13 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
         """The rows of samples that are predicted, without those of labels that have arrived."""
         return slice(None) if self.timeline is None else ~self.timeline.late
 
+    def count_unlabeled(self) -> int:
+        """Number of samples without a target, and without one that is still to arrive."""
+        if self.timeline is not None:
+            return int(np.count_nonzero(~self.timeline.late & (self.timeline.place < 0)))
+        known = self.truth >= 0 if self.truth.dtype == np.int32 else np.isfinite(self.truth)
+        return len(known) - int(np.count_nonzero(known))
+
     @property
     def following(self) -> NDArray[np.int64] | None:
         """Number of the sample that is predicted next after each row; None: rows are samples."""

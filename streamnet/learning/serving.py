@@ -118,6 +118,7 @@ class ServingStage:
         self.quarantines: int = 0
         self.curve: Curve = Curve()
         self.scored: int = 0  # samples with a target that were served
+        self.unlabeled: int = 0  # samples without a target
         self.errors: NDArray[np.float64] = np.zeros(3)  # sums: served, and the two baselines
         for slot, member in enumerate(members):
             selector.eligible[slot] = self.contenders.is_portable(member)
@@ -148,6 +149,7 @@ class ServingStage:
             served, serials = self.score(batch, losses, self.contenders.predict_then_learn(batch))
         else:
             self._choose(batch, losses)
+            self.unlabeled += batch.count_unlabeled()
             served, serials = np.empty((0, *batch.answers.shape[2:])), np.empty(0, np.int64)
         decision = self._decide(predicted) if predicted.ends_round else None
         return Served(predicted, serials, served, decision, predicted.emitted)
@@ -217,17 +219,20 @@ class ServingStage:
 
     def _add_to_curve(self, batch: ScoringBatch, answers: NDArray[Any]) -> None:
         """Add the errors of the served predictions and the baselines to the curve."""
-        first = self.scored // CURVE_EVERY + 1
+        before = self.scored
+        first = before // CURVE_EVERY + 1
         errors = self.errors.copy()  # other threads must not see sums of half a block
         scored, recorded, losses = accumulate_errors(
-            batch, answers, self._tracks, errors, self.scored, CURVE_EVERY
+            batch, answers, self._tracks, errors, before, CURVE_EVERY
         )
         self.scored, self.errors = scored, errors
         for place, sums in enumerate(recorded.tolist(), start=first):
             self.curve.add(place * CURVE_EVERY, *sums)
         if batch.timeline is None:
+            self.unlabeled += len(losses) - (scored - before)
             self.drift.add(batch.first, losses)
         else:
+            self.unlabeled += batch.count_unlabeled()
             late = batch.timeline.late
             self.drift.add(batch.timeline.number[late], losses[late])
 
@@ -322,6 +327,7 @@ class ServingStage:
             "quarantines": self.quarantines,
             "curve": self.curve.export_state(),
             "scored": self.scored,
+            "unlabeled": self.unlabeled,
             "errors": self.errors.copy(),
             # Sorted, since within a block their order depends on how it was cut.
             "exploded": [list(pair) for pair in sorted(self._exploded.items())],
@@ -350,6 +356,7 @@ class ServingStage:
         self.quarantines = state["quarantines"]
         self.curve = Curve.restore_state(state["curve"])
         self.scored = state["scored"]
+        self.unlabeled = state["unlabeled"]
         self.errors = np.array(state["errors"], np.float64)
         self._exploded = dict(state["exploded"])
         self._leaving = set(state["leaving"])

@@ -24,8 +24,14 @@ from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.fields import DType, check_names, with_settings
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
 from streamnet.settings.learning import LearningSettings, check_candidates
+from streamnet.sources.base import Reason, Rejection
 from streamnet.sources.columns import Columns
-from streamnet.sources.frames import SamplesLike, to_rows, to_rows_and_targets
+from streamnet.sources.frames import (
+    DEFAULT_PARSE_OPTIONS,
+    SamplesLike,
+    to_rows,
+    to_rows_and_targets,
+)
 from streamnet.sources.rows import RowReader
 
 TARGET = "(target)"  # column of the targets; no feature has this name
@@ -35,6 +41,14 @@ def describe_rejection(letter: DeadLetter, number: int | None = None) -> str:
     """Describe why a sample was rejected; it has a number if there are several."""
     detail = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
     return detail if number is None else f"sample {number}: {detail}"
+
+
+def _check_labeled(targets: Sequence[Any]) -> None:
+    """Refuse targets of which one is missing."""
+    for number, target in enumerate(targets):
+        if DEFAULT_PARSE_OPTIONS.is_missing(target):
+            detail = Rejection.for_value(Reason.TARGET_MISSING, TARGET, target).detail
+            raise DataError(f"sample {number}: {detail.replace(f' {TARGET!r}', '')}")
 
 
 BLOCK_SIZE = 1024  # samples learned or predicted at a time
@@ -216,9 +230,12 @@ class OnlineEstimator:
     def learn_one(self, x: Sample, y: Any) -> None:
         """Predict, score and then learn one sample.
 
+        A sample without a target is used without supervision: its features are scaled, numbered
+        and learned by the auto-encoder, but networks do not learn it.
+
         Args:
             x: Features by name.
-            y: The target.
+            y: The target; None or NaN if it is unknown.
 
         Raises:
             DataError: If a value cannot be read; nothing is learned.
@@ -235,7 +252,7 @@ class OnlineEstimator:
 
         Args:
             X: The samples.
-            y: Their targets, shape=(n,).
+            y: Their targets, shape=(n,); None or NaN where unknown, see `learn_one`.
 
         Raises:
             DataError: If a value cannot be read; the samples before it were learned.
@@ -255,9 +272,11 @@ class OnlineEstimator:
             y: Their targets, shape=(n,).
 
         Raises:
-            DataError: If a value cannot be read; the samples drawn before it were learned.
+            DataError: If a target is missing; or if a value cannot be read, when the samples drawn
+                before it were learned.
         """
         rows, targets = to_rows_and_targets(X, y)
+        _check_labeled(targets)
         with self._lock:
             with self._whole():
                 self._begin()
@@ -326,7 +345,7 @@ class OnlineEstimator:
 
     def _read_targets(self, targets: Sequence[Any]) -> Block:
         """Read targets without features; there must be at least one."""
-        reader = RowReader(Columns(target=TARGET, task=self._task))
+        reader = RowReader(Columns(target=TARGET, task=self._task, labels_required=True))
         return reader.read([{}] * len(targets), targets)
 
     def _targets(self, targets: Sequence[Any]) -> NDArray[Any]:

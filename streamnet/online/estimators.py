@@ -131,7 +131,7 @@ class OnlineClassifier(OnlineEstimator):
 
         Args:
             X: The samples.
-            y: Their labels, shape=(n,).
+            y: Their labels, shape=(n,); None or NaN where unknown, see `learn_one`.
             classes: Labels to make known before the first sample, in this order. Optional: labels
                 become known with their first sample, and others may still appear.
 
@@ -295,7 +295,8 @@ class OnlineClassifier(OnlineEstimator):
         labels = self._learner.encoder.labels
         if len(labels) == len(self._classes) or block.target is None:
             return
-        texts = list(map(escape_surrogates, block.target.tolist()))  # as the encoder calls them
+        # As the encoder calls them.
+        texts = [text and escape_surrogates(text) for text in block.target.tolist()]
         before = len(self._classes)
         for label in labels[before:]:
             record = int(block.marks[texts.index(label), 1])

@@ -79,6 +79,7 @@ def build_report(
         learned=learned,
         scored=serving.scored,
         pending=learner.pending,
+        unlabeled=serving.unlabeled,
         rejected=rejected["total"],
         rejected_reasons=rejected["reasons"],
         rejected_not_kept=rejected["not_kept"],

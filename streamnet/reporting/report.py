@@ -224,6 +224,7 @@ class Report(Struct, frozen=True, kw_only=True):
     learned: int
     scored: int
     pending: int  # predictions whose labels have not arrived
+    unlabeled: int  # learned without a label, only for scales and the auto-encoder
     rejected: int
     rejected_reasons: dict[str, int]
     rejected_not_kept: int

@@ -198,7 +198,8 @@ def dead_letters_path(settings: RunSettings) -> str:
 def build_columns(settings: RunSettings | ModelSettings, start: Model | None = None) -> Columns:
     """The columns of a run: target, task, kinds and the handling of changes.
 
-    A ``start`` model continues with its task, and its columns as it learned them.
+    A ``start`` model continues with its task, and its columns as it learned them. In the daemon,
+    whoever sends a sample without a label is told so at once.
     """
     section, task, known = settings.source, settings.source.task, dict[str, Kind]()
     if start is not None:
@@ -210,6 +211,7 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
         drop=section.drop or (),
         kinds={name: kind for name, kind in kinds.items() if kind != known.get(name)},
         known=known,
+        labels_required=isinstance(settings, ModelSettings),
     )
     given: dict[str, Any] = {"most_fields": section.most_fields}
     if section.missing is not None:

@@ -56,7 +56,9 @@ async def predict_files(
     given = {name: value for name, value in (options or {}).items() if value is not None}
     missing = {"missing": given.pop("missing")} if "missing" in given else {}
     schema = Schema(model.fields, target or model.about.get("target"), model.task)
-    columns = Columns(schema=schema, target_optional=not labeled, **missing)
+    columns = Columns(
+        schema=schema, target_optional=not labeled, labels_required=labeled, **missing
+    )
     async with aclosing(open_files(files, columns=columns, **given)) as source:
         await source.open()
         while (block := await source.receive()) is not None:

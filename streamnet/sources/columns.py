@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.errors import ConfigurationError, SchemaError
+from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.samples import TIMES, Field, Kind, Schema, Task
 from streamnet.sources.base import Reason
 from streamnet.sources.inference import (
@@ -240,7 +240,9 @@ class Columns:
         known: Kinds that a model has learned. They override inference too, but unlike ``kinds``
             none of these columns has to exist.
         missing: Texts that stand for a missing value.
-        target_optional: Whether the target column, and any single target, may be absent.
+        target_optional: Whether the target column may be absent.
+        labels_required: Whether a sample without a target is rejected, as for an evaluation;
+            otherwise it is read as one whose target is unknown.
         schema: Schema of an earlier run or a model; nothing is inferred then.
         head: Number of records of the first file from which columns are inferred.
         drift: What to do when columns change.
@@ -262,6 +264,7 @@ class Columns:
     known: Mapping[str, Kind] = field(default_factory=dict)
     missing: tuple[str, ...] = MISSING
     target_optional: bool = False
+    labels_required: bool = False
     schema: Schema | None = None
     head: int = 1000
     drift: SchemaDrift = SchemaDrift()
@@ -337,13 +340,13 @@ class Columns:
         file: str,
         names: Sequence[str],
         kind: Callable[[str], Kind],
-        task: Callable[[], Task] = lambda: Task.CLASSIFICATION,
+        task: Callable[[], Task | None] = lambda: Task.CLASSIFICATION,
         *,
         sparse: bool = False,
     ) -> Schema:
         """Build the schema of a source, called ``file`` in messages, with columns of these names.
 
-        ``kind`` and ``task`` infer what no setting gives. If a sample may lack a name (``sparse``),
+        ``kind`` and ``task`` infer what no setting gives; without a value, there is no task. If a sample may lack a name (``sparse``),
         one column of a given schema is enough.
         """
         target = self._checked_target(file, names)
@@ -368,7 +371,12 @@ class Columns:
                     raise make_missing_column_error(file, name, "which the model needs", names)
         if target is None:
             return Schema(tuple(fields))
-        return Schema(tuple(fields), target, self.task or task())
+        if (known := self.task or task()) is None:
+            raise DataError(
+                f"{file} has no value of the target {target!r} in its first records, so that the "
+                "task is unknown: --task classification or --task regression states it"
+            )
+        return Schema(tuple(fields), target, known)
 
     def _checked_target(self, file: str, names: Sequence[str]) -> str | None:
         if self.target is None or self.target in names:

@@ -78,12 +78,14 @@ def infer_kind(values: Iterable[object], *, typed: bool = False) -> Kind:
     return Kind.TEXT if words[len(words) // 2] >= MIN_TEXT_WORDS else Kind.CATEGORY
 
 
-def infer_task(values: Iterable[object], *, typed: bool = False) -> Task:
-    """Infer the task from the first values of the target that are not missing.
+def infer_task(values: Iterable[object], *, typed: bool = False) -> Task | None:
+    """Infer the task from the first values of the target that are not missing; None without any.
 
     REGRESSION for numbers that are not all whole, or of which more than 20 are distinct.
     """
     known = list(values)
+    if not known:
+        return None
     if infer_kind(known, typed=typed) is not Kind.NUMBER:
         return Task.CLASSIFICATION
     numbers = {to_float(v) for v in known if not isinstance(v, str) or is_number(v)}

@@ -17,6 +17,8 @@ from threading import Event as ThreadEvent
 from threading import Thread
 from typing import Any, Generic, TypeVar, final
 
+import msgspec
+import numpy as np
 from anyio import (
     CancelScope,
     Event,
@@ -412,6 +414,7 @@ class IterableSource(Source):
             if isinstance(first, Mapping):
                 names.update((name, None) for name in first if isinstance(name, str))
             self._convert_first(1)
+        self._blocks = deque(_with_task(block, self._reader.schema.task) for block in self._blocks)
 
     def _make_no_target_error(self, names: list[str], where: str) -> DataError:
         """The error for samples without a target, or else for the last invalid one."""
@@ -478,6 +481,14 @@ def _make_prefetcher(iterable: Iterable[Item] | AsyncIterable[Item]) -> Prefetch
             f"asynchronous iterable of samples{call}"
         )
     return ThreadPrefetcher(map(_copy_item, iterable), MAX_ITEMS)
+
+
+def _with_task(block: Block, task: Task | None) -> Block:
+    """A block that was read before the first target, which has decided the task."""
+    if task is None or block.schema.task is not None or block.target is None:
+        return block
+    target = block.target.astype(np.float64) if task is Task.REGRESSION else block.target
+    return msgspec.structs.replace(block, schema=replace(block.schema, task=task), target=target)
 
 
 def _copy_item(item: Any) -> Any:

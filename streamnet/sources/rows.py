@@ -142,7 +142,7 @@ class ColumnParser:
         else:
             target = self.words(name, values, order, problems)
             gaps = [row for row, word in enumerate(target) if word is None]
-        if gaps and not self._columns.target_optional:
+        if gaps and self._columns.labels_required:
             note_missing_targets(problems, name, gaps, order, values)
         return target
 

@@ -74,6 +74,43 @@ def test_model_report_predictions_and_dead_letters_fit_together(cli: Cli) -> Non
     assert report["serves"] == "ensemble"
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_samples_without_a_label_are_predicted_and_counted(cli: Cli, task: str) -> None:
+    samples = rows(600)
+    gaps = [*range(40), *range(200, 230), 599]
+    for i, sample in enumerate(samples):
+        sample["label"] = sample["label"] if task == "classification" else 3.5 * sample["number"]
+        if i in gaps:
+            sample["label"] = "NA" if i % 2 else ""
+    write("gaps.csv", csv_text(samples))
+    report = cli.report("gaps.csv", "--predictions", "answers.csv")
+    assert report["task"] == task
+    assert report["samples"] == report["learned"] == 600 == report["scored"] + len(gaps)
+    assert (report["unlabeled"], report["rejected"]) == (len(gaps), 0)
+    answers = predictions()
+    assert [i for i, row in enumerate(answers) if not row["truth"]] == gaps
+    known = [(row["truth"], row["answer"]) for row in answers if row["truth"]]
+    if task == "classification":
+        assert [i for i, row in enumerate(answers) if not row["answer"]] == list(range(41))
+        score = accuracy_score([t for t, _ in known], [a for _, a in known])
+        assert report["served"]["accuracy"] == pytest.approx(score, abs=1e-12)
+    else:
+        errors = [abs(float(truth) - float(answer)) for truth, answer in known]
+        assert report["served"]["mae"] == pytest.approx(sum(errors) / len(errors), rel=1e-9)
+    outcome = cli("replay", "gaps.csv", "--target", "label", "--candidates", 2)
+    assert f"600 samples ({len(gaps)} without a label) in " in outcome.out
+
+
+def test_a_file_without_any_label_is_an_error_that_names_the_target(cli: Cli) -> None:
+    write("empty.csv", csv_text([{**row, "label": ""} for row in rows(50)]))
+    outcome = cli.replay("empty.csv")
+    assert outcome.code == 1
+    assert outcome.complaint == (
+        "empty.csv has no value of the target 'label' in its first records, so that the task is "
+        "unknown: --task classification or --task regression states it"
+    )
+
+
 def test_rejected_records_go_to_a_file_of_their_own_unless_it_is_named(cli: Cli) -> None:
     write("mixed.csv", spoiled(200, every=50))
     outcome = cli("replay", "mixed.csv", "--target", "label", "--candidates", 2)

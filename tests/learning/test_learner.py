@@ -227,7 +227,7 @@ def test_samples_without_a_target_are_predicted_but_neither_learned_nor_scored(t
     served = answers(list(feed(learner, bare)))
     assert [number for number, *_ in served] == list(range(3 * ROUND))
     assert {serial for _, serial, _ in served} == {BY_ENSEMBLE}
-    assert learner.serving.scored == 3 * ROUND - 30
+    assert (learner.serving.scored, learner.serving.unlabeled) == (3 * ROUND - 30, 30)
     assert np.isfinite(learner.serving.errors).all()
     changed = replace(bare, numbers=bare.numbers.copy())
     changed.numbers[100:130] += 1e-3
@@ -241,7 +241,7 @@ def test_a_block_without_any_target_is_predicted() -> None:
     block = replace(stream(Task.REGRESSION, ROUND), target=None)
     learner = learner_of(Task.REGRESSION)
     assert len(answers(list(feed(learner, block)))) == ROUND
-    assert learner.serving.scored == 0
+    assert (learner.serving.scored, learner.serving.unlabeled) == (0, ROUND)
 
 
 def test_samples_of_a_later_epoch_are_learned_but_neither_served_nor_scored() -> None:
@@ -250,9 +250,11 @@ def test_samples_of_a_later_epoch_are_learned_but_neither_served_nor_scored() ->
     cutter = BlockSplitter(block_size=100, round_size=ROUND)
     list(feed(learner, block, cutter=cutter))
     before = learner.serving.measures(), learner.serving.scored
+    unlabeled = learner.serving.unlabeled
     taken = learner.trainer.population.taken.copy()
     assert answers(list(feed(learner, unscored(block), cutter=cutter))) == []
     assert (learner.serving.measures(), learner.serving.scored) == before
+    assert learner.serving.unlabeled == 2 * unlabeled > 0
     assert (learner.trainer.population.taken > taken).all()
 
 

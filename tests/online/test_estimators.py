@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -174,9 +175,6 @@ def test_the_kind_of_a_feature_can_be_given() -> None:
         ({"x": "many"}, "yes", "column 'x' has 'many', which is not a number"),
         ({"x": float("inf")}, "yes", "column 'x' has 'inf'"),
         ({"x": 1.0, "strange": object()}, "yes", "column 'strange' has"),
-        ({"x": 1.0}, None, "the target is missing"),
-        ({"x": 1.0}, "", "the target is missing"),
-        ({"x": 1.0}, "None", "the target is missing: 'None' stands for a missing value"),
         ({"x": 1.0}, ["yes"], "y has"),
         ({"x": 1.0, 5: 2.0}, "yes", "the name 5 is not text"),
         ([1.0], "yes", "the sample is not a mapping"),
@@ -197,14 +195,43 @@ def test_a_wrong_value_is_reported_and_changes_nothing(x: Any, y: Any, message: 
 def test_samples_before_a_wrong_one_are_learned() -> None:
     rows = samples(30)
     targets: list[Any] = [label(row) for row in rows]
-    targets[20] = None
+    targets[20] = ["yes"]
     targets[25] = "never learned"
     broken, short = classifier(), classifier()
-    with pytest.raises(DataError, match="sample 20: the target is missing"):
+    with pytest.raises(DataError, match="sample 20: y has"):
         broken.partial_fit(rows, targets)
     short.partial_fit(rows[:20], targets[:20])
     assert flat(broken.export_state()["learner"]) == flat(short.export_state()["learner"])
     assert broken.classes_.tolist() == short.classes_.tolist()
+
+
+@pytest.mark.parametrize("unknown", [None, math.nan, "", "None"])
+@pytest.mark.parametrize(("make", "truth"), KINDS)
+def test_a_sample_without_a_target_is_used_without_supervision(
+    make: Callable[[], Estimator], truth: Callable[[dict[str, Any]], Any], unknown: Any
+) -> None:
+    rows = samples(80)
+    targets: list[Any] = [truth(row) for row in rows]
+    targets[0] = targets[30] = targets[79] = unknown
+    at_once, one_by_one = make().partial_fit(rows, targets), make()
+    for row, target in zip(rows, targets, strict=True):
+        one_by_one.learn_one(row, target)
+    assert flat(at_once.export_state()["learner"]) == flat(one_by_one.export_state()["learner"])
+    learner = at_once.export_state()["learner"]
+    assert (learner["serving"]["scored"], learner["serving"]["unlabeled"]) == (77, 3)
+    assert set(learner["trainer"]["population"]["taken"].tolist()) == {77}
+
+
+@pytest.mark.parametrize(("make", "truth"), KINDS)
+def test_fit_refuses_a_sample_without_a_target_and_changes_nothing(
+    make: Callable[[], Estimator], truth: Callable[[dict[str, Any]], Any]
+) -> None:
+    rows, estimator = samples(50), make()
+    estimator.fit(rows, [truth(row) for row in rows])
+    before = flat(estimator.export_state())
+    with pytest.raises(DataError, match=r"^sample 7: the target is missing: 'nan' stands for a"):
+        estimator.fit(rows, [math.nan if i == 7 else truth(row) for i, row in enumerate(rows)])
+    assert flat(estimator.export_state()) == before
 
 
 def test_a_wrong_value_is_reported_when_predicting() -> None:

@@ -141,14 +141,14 @@ def test_a_kind_is_inferred_from_the_first_value_that_is_not_missing() -> None:
 )
 def test_the_first_target_determines_the_task(target: Any, task: Task) -> None:
     reader = RowReader(Columns(target="y"))
-    assert len(reader.read([{"x": 1}], [None])) == 0
+    assert reader.read([{"x": 1}], [None]).target == [None]
     assert reader.schema.task is None
     assert len(reader.read([{"x": 1}], [target])) == 1
     assert reader.schema.task is task
 
 
 def test_a_bad_sample_changes_nothing() -> None:
-    reader = RowReader(Columns(target="y"))
+    reader = RowReader(Columns(target="y", labels_required=True))
     reader.read([{"x": 1, "y": "a"}])
     before = reader.schema
     bad: list[Any] = [

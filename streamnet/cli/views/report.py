@@ -17,6 +17,7 @@ from streamnet.cli.views.tables import (
     class_tables,
     confusion_table,
     format_count,
+    format_learned,
     format_number,
     measures_table,
     new_grid,
@@ -180,7 +181,7 @@ def _summarize(report: Report) -> list[tuple[str, str]]:
     rejected = format_count(report.rejected, "record")
     rows = [
         ("report", f"{report.task} of {escape_text(str(report.target))!r}"),
-        ("learned", f"{format_count(report.learned, 'sample')}, {rejected} rejected"),
+        ("learned", f"{format_learned(report)}, {rejected} rejected"),
         ("speed", f"{report.samples_per_second or 0:,.0f} samples/s"),
         ("seed", str(report.seed)),
     ]

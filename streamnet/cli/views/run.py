@@ -15,6 +15,7 @@ from streamnet.cli.views.tables import (
     estimate_remaining,
     format_count,
     format_duration,
+    format_learned,
     format_number,
     measures_table,
     new_grid,
@@ -248,7 +249,7 @@ def _summarize_rest(
 
 
 def _format_learned(report: Report, earlier: int) -> str:
-    learned = format_count(report.learned, "sample")
+    learned = format_learned(report)
     now = f", {report.learned - earlier:,} of them" if earlier else ""
     rate = report.samples_per_second or 0.0
     return (

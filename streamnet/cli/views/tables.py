@@ -16,6 +16,7 @@ from rich.table import Table
 from streamnet.cli.terminal import escape_text
 from streamnet.metrics import METRICS, RegressionEvaluation
 from streamnet.metrics.per_class import compute_per_class
+from streamnet.reporting.report import Report
 
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-~=*^#"
@@ -45,6 +46,12 @@ def format_count(count: int, thing: str) -> str:
     """
     ending = "" if count == 1 else "es" if thing.endswith(("tch", "s")) else "s"
     return f"{count:,} {thing}{ending}"
+
+
+def format_learned(report: Report) -> str:
+    """Format how many samples were learned, and how many of them had no label."""
+    learned = format_count(report.learned, "sample")
+    return f"{learned} ({report.unlabeled:,} without a label)" if report.unlabeled else learned
 
 
 def estimate_remaining(seconds: float, progress: float, earlier: float = 0.0) -> float:

@@ -207,7 +207,7 @@ class RecordParser:
         else:
             target = words[-1]
             gaps = np.array([word is None for word in target.tolist()], np.bool_)
-        if not self._columns.target_optional:
+        if self._columns.labels_required:
             rows = np.flatnonzero(gaps & good).tolist()
             note_missing_targets(problems, name, rows, self._order[name])
         return target

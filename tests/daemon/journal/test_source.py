@@ -142,7 +142,7 @@ def test_the_first_target_determines_the_task_however_late_it_comes(run: Runner)
             while journal.end <= offset:
                 await signal.wait()
 
-        source = JournalSource(journal, grown, Columns(target="y"))
+        source = JournalSource(journal, grown, Columns(target="y", labels_required=True))
         found: list[Any] = []
 
         async def opened() -> None:

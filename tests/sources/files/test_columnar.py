@@ -86,7 +86,8 @@ def test_the_type_of_a_column_determines_its_kind(tmp_path: Path, kind: str, nam
 @kinds
 def test_bad_rows_are_rejected_with_their_number(tmp_path: Path, kind: str) -> None:
     frame = pl.DataFrame({"x": [1.0, math.inf, 2.0], "y": [1, 0, None]})
-    _, (block,) = blocks_of(written(tmp_path, f"f.{kind}", frame), Columns(target="y"))
+    columns = Columns(target="y", labels_required=True)
+    _, (block,) = blocks_of(written(tmp_path, f"f.{kind}", frame), columns)
     assert [(one.offset, one.line, one.reason) for one in block.rejected] == [
         (1, None, "not-finite"),
         (2, None, "target-missing"),

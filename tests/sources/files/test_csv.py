@@ -75,7 +75,7 @@ def test_every_fault_has_its_reason(tmp_path: Path) -> None:
     good = "1,2020-01-01,a,0.5\n"
     text = "x,t,w,y\n" + good + "".join(f"{line}\n{good}" for line, _ in faults)
     data = text.encode("utf-8", "surrogateescape")
-    columns = Columns(target="y", head=1)
+    columns = Columns(target="y", head=1, labels_required=True)
     _, blocks = blocks_of(tmp_path, data, columns, max_record_bytes=200)
     assert sum(map(len, blocks)) == 1 + len(faults)
     assert reasons(blocks) == [(3 + 2 * n, reason) for n, (_, reason) in enumerate(faults)]
@@ -89,7 +89,7 @@ def test_every_fault_has_its_reason(tmp_path: Path) -> None:
 def test_the_first_of_several_faults_is_reported(tmp_path: Path) -> None:
     good = "1,2020-01-01,1,0\n" * 3
     text = "a,t,b,y\n" + good + "1,soon,x,\nz,soon,x,\n1,2020-01-01,1,\n"
-    _, blocks = blocks_of(tmp_path, text, Columns(target="y", head=3))
+    _, blocks = blocks_of(tmp_path, text, Columns(target="y", head=3, labels_required=True))
     assert [reason for _, reason in reasons(blocks)] == ["time", "number", "target-missing"]
 
 

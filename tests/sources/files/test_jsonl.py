@@ -74,7 +74,7 @@ FAULTS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("line", "reason"), FAULTS)
 def test_each_fault_has_its_reason(tmp_path: Path, line: Any, reason: str) -> None:
     good = {"x": 1, "t": "2020-01-01", "y": 1}
-    columns = Columns(target="y", head=1)
+    columns = Columns(target="y", head=1, labels_required=True)
     schema, blocks = blocks_of(tmp_path, [good, line, good], columns)
     assert reasons(blocks) == [(2, reason)]
     assert sum(map(len, blocks)) == 2

@@ -77,7 +77,8 @@ def test_samples_are_those_of_scikit_learn(
     ],
 )
 def test_each_fault_has_its_reason(tmp_path: Path, line: str, reason: str) -> None:
-    _, blocks = blocks_of(tmp_path, f"1 1:1\n{line}\n0 2:1\n")
+    columns = Columns(labels_required=True)
+    _, blocks = blocks_of(tmp_path, f"1 1:1\n{line}\n0 2:1\n", columns)
     assert reasons(blocks) == [(2, reason)]
     assert sum(map(len, blocks)) == 2
 
