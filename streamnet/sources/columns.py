@@ -339,15 +339,16 @@ class Columns:
         self,
         file: str,
         names: Sequence[str],
-        kind: Callable[[str], Kind],
+        kind: Callable[[str], Kind | None],
         task: Callable[[], Task | None] = lambda: Task.CLASSIFICATION,
         *,
         sparse: bool = False,
     ) -> Schema:
         """Build the schema of a source, called ``file`` in messages, with columns of these names.
 
-        ``kind`` and ``task`` infer what no setting gives; without a value, there is no task. If a sample may lack a name (``sparse``),
-        one column of a given schema is enough.
+        ``kind`` and ``task`` infer what no setting gives. A column whose kind is unknown, since it
+        has no value yet, is left out; a target without a value is an error. If a sample may lack a
+        name (``sparse``), one column of a given schema is enough.
         """
         target = self._checked_target(file, names)
         lacked = () if self.schema is None or not sparse else [f.name for f in self.schema.fields]
@@ -358,7 +359,8 @@ class Columns:
                     raise make_missing_column_error(file, name, setting, names)
         if self.schema is None:
             unused = {target, *self.drop}
-            fields = [Field(n, Kind(self.kind_for(n) or kind(n))) for n in names if n not in unused]
+            kinds = {n: self.kind_for(n) or kind(n) for n in names if n not in unused}
+            fields = [Field(n, Kind(found)) for n, found in kinds.items() if found is not None]
         else:
             fields = [f for f in self.schema.fields if f.name not in self.drop]
             if lacked and set(lacked).isdisjoint(names):

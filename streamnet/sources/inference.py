@@ -55,17 +55,19 @@ def to_float(value: Any) -> float:
         return math.inf
 
 
-def infer_kind(values: Iterable[object], *, typed: bool = False) -> Kind:
+def infer_kind(values: Iterable[object], *, typed: bool = False) -> Kind | None:
     """Infer the kind of a column from its first values that are not missing; texts are stripped.
 
     NUMBER if all are numbers, or all but a few strays (see `find_strays`). TIME if all are dates or
     timestamps (see `parse_seconds`); DAY_FIRST or MONTH_FIRST if they can be parsed in that order
-    only. Otherwise TEXT if the median value has at least four words, else CATEGORY, as for Booleans
-    and for no values at all. The words for NaN and infinity are ignored. If the format tells
-    numbers from texts (``typed``), no text is a number.
+    only. Otherwise TEXT if the median value has at least four words, else CATEGORY, as for
+    Booleans. The words for NaN and infinity are ignored; without any other value the kind is
+    unknown, None. If the format tells numbers from texts (``typed``), no text is a number.
     """
     known = [v for v in values if not (isinstance(v, str) and is_not_finite(v))]
-    if not known or any(isinstance(v, bool | np.bool_) for v in known):
+    if not known:
+        return None
+    if any(isinstance(v, bool | np.bool_) for v in known):
         return Kind.CATEGORY
     texts = [v for v in known if isinstance(v, str)]
     if len(texts) < len(known):
@@ -84,10 +86,9 @@ def infer_task(values: Iterable[object], *, typed: bool = False) -> Task | None:
     REGRESSION for numbers that are not all whole, or of which more than 20 are distinct.
     """
     known = list(values)
-    if not known:
-        return None
-    if infer_kind(known, typed=typed) is not Kind.NUMBER:
-        return Task.CLASSIFICATION
+    kind = infer_kind(known, typed=typed)
+    if kind is not Kind.NUMBER:
+        return None if kind is None else Task.CLASSIFICATION
     numbers = {to_float(v) for v in known if not isinstance(v, str) or is_number(v)}
     return Task.CLASSIFICATION if _may_be_codes(numbers) else Task.REGRESSION
 

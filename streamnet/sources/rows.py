@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -217,9 +217,16 @@ class ConvertedRows(NamedTuple):
 
 @final
 class RowConverter:
-    """Converts dicts column by column and keeps the schema found so far."""
+    """Converts dicts column by column and keeps the schema found so far.
 
-    def __init__(self, columns: Columns, options: ParseOptions) -> None:
+    Features that are ``undecided`` had no value yet: they extend the schema with their first one,
+    whatever is done with new features.
+    """
+
+    def __init__(
+        self, columns: Columns, options: ParseOptions, undecided: Iterable[str] = ()
+    ) -> None:
+        self.undecided = frozenset(undecided)
         self._columns = columns
         self._options = options
         self._parser = ColumnParser(columns, options)
@@ -298,19 +305,28 @@ class RowConverter:
 
     def _find_new_field(self, samples: Sequence[Sample]) -> int:
         """Index of the first sample with a new feature; the number of samples if there is none."""
-        if not self._columns.grows and (self._columns.schema or self._schema.fields):
+        if self._is_closed and not self.undecided:
             return len(samples)
-        known = self._known
         given: Sequence[Any] = samples
         for row, sample in enumerate(given):
             # Anything else is rejected when it is converted; a data frame has keys, too.
             if type(sample) is not dict and not isinstance(sample, Mapping):
                 continue
-            if sample.keys() <= known:
+            if sample.keys() <= self._known:
                 continue
-            if any(not self._options.is_missing(sample[k]) for k in sample if k not in known):
+            if not all(map(self._options.is_missing, self._select_unknown(sample).values())):
                 return row
         return len(samples)
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether features that are not known are left out."""
+        return not self._columns.grows and bool(self._columns.schema or self._schema.fields)
+
+    def _select_unknown(self, sample: Sample) -> dict[str, Any]:
+        """The features of a sample that may extend the schema."""
+        there = self.undecided.intersection(sample) if self._is_closed else sample
+        return {name: sample[name] for name in there if name not in self._known}
 
     def _grow(self, samples: Sequence[Sample], targets: Sequence[Any] | None) -> ConvertedRows:
         """Like `convert` where the first sample has new features: they count if it is valid."""
@@ -325,6 +341,7 @@ class RowConverter:
         if rows.problems:
             self.schema = before
             return self._convert_columns(samples[:1], first)._replace(problems=rows.problems)
+        self.undecided -= {field.name for field in fields}
         stop = 1 + self._find_new_field(samples[1:])
         if stop == 1:
             return rows
@@ -332,14 +349,18 @@ class RowConverter:
 
     def _infer_new_fields(self, sample: Sample) -> list[Field] | Rejection:
         """The new features of a sample, or why it must not bring them."""
-        unknown = {k: v for k, v in sample.items() if k not in self._known}
+        unknown = self._select_unknown(sample)
         try:
             fields = [f for f in map(self._infer_field, unknown, unknown.values()) if f]
         except TypeError as error:
             return Rejection(Reason.TYPE, str(error))
+        if not fields:
+            return []
         most = self._columns.most_fields
-        new = f"{fields[0].name!r} is a new feature"
-        if self._columns.drift.new in ("reject", "stop") and self._schema.fields:
+        names = [field.name for field in fields]
+        new = f"{names[0]!r} is a new feature"
+        forbidden = self._columns.drift.new in ("reject", "stop") and self._schema.fields
+        if forbidden and not self.undecided.issuperset(names):
             return Rejection(Reason.NEW_COLUMN, f"{new}, but there must be none (drift.new)")
         if len(self._schema.fields) + len(fields) > most:
             return Rejection(Reason.FIELDS, f"{new}, but there may be {most} (most_fields)")
@@ -364,7 +385,8 @@ class RowConverter:
             raise TypeError(Rejection.for_value(Reason.TYPE, name, value).detail)
         text = value.strip(WHITESPACE) if isinstance(value, str) else value
         if (kind := self._columns.kind_for(name)) is None:
-            kind = infer_kind((text,), typed=self._options.typed)
+            if (kind := infer_kind((text,), typed=self._options.typed)) is None:
+                return None
             if kind is Kind.CATEGORY and isinstance(text, str) and is_any_time(text):
                 logger.warning(AMBIGUOUS_DATE, name, shorten(text))
         return Field(name, Kind(kind))

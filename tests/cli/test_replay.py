@@ -320,8 +320,9 @@ def test_a_target_with_a_single_value_is_learned_with_a_note(cli: Cli) -> None:
 
 
 def test_if_all_records_are_bad_the_first_one_is_named(cli: Cli) -> None:
-    write("bad.csv", csv_text(rows(50)).replace("low", "").replace("high", "NA"))
-    outcome = cli.replay("bad.csv", "--model", "model.json", "--report", "report.json")
+    write("bad.csv", csv_text(rows(50)))
+    outputs = ("--model", "model.json", "--report", "report.json")
+    outcome = cli.replay("bad.csv", "--task", "regression", *outputs)
     assert outcome.code == 1
     for phrase in ("50 records", "bad.csv", "line 2", "label"):
         assert phrase in outcome.complaint

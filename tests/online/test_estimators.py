@@ -219,7 +219,7 @@ def test_a_sample_without_a_target_is_used_without_supervision(
     assert flat(at_once.export_state()["learner"]) == flat(one_by_one.export_state()["learner"])
     learner = at_once.export_state()["learner"]
     assert (learner["serving"]["scored"], learner["serving"]["unlabeled"]) == (77, 3)
-    assert set(learner["trainer"]["population"]["taken"].tolist()) == {77}
+    assert min(learner["trainer"]["population"]["taken"]) == 77
 
 
 @pytest.mark.parametrize(("make", "truth"), KINDS)

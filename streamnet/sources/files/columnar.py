@@ -226,10 +226,14 @@ class ColumnarSource(Source):
         options = columns.parse_options(typed=True)
         found: dict[str, list[str]] = {}
 
+        def clean(column: Series) -> list[Any]:
+            """Values that are not missing, without space around texts."""
+            given = [v for v in _to_plain_types(column).to_list() if not options.is_missing(v)]
+            return [v.strip(WHITESPACE) if isinstance(v, str) else v for v in given]
+
         def values(name: str) -> list[Any]:
-            """The values of a column that are not missing; texts may cause warnings."""
-            given = [v for v in _to_plain_types(head[name]).to_list() if not options.is_missing(v)]
-            known = [v.strip(WHITESPACE) if isinstance(v, str) else v for v in given]
+            """The first values of a column that are not missing; texts may cause warnings."""
+            known = clean(head[name]) or clean(self._read_first_values(file, name))
             if head[name].dtype == pl.String:
                 found[name] = known
             return known
@@ -245,13 +249,24 @@ class ColumnarSource(Source):
                 return Kind.NUMBER
             if dtype in (pl.Date, pl.Datetime):
                 return Kind.TIME
-            return infer_kind(values(name), typed=True)
+            return infer_kind(values(name), typed=True) or Kind.CATEGORY
 
         schema = columns.build_schema(
             file, head.columns, kind, lambda: infer_task(values(str(columns.target)), typed=True)
         )
         warn_of_misread_columns(file, schema, found, columns.missing, typed=True)
         return schema
+
+    def _read_first_values(self, path: str, name: str) -> Series:
+        """The first values of a column that are there, wherever they are in a file."""
+        import polars as pl
+
+        column = pl.col(name)
+        there = column.is_not_null()
+        if self._guarded(path, self._scan(path).collect_schema)[name] == pl.String:
+            there &= ~column.str.strip_chars(WHITESPACE).is_in(self._columns.missing)
+        found = self._scan(path).select(name).filter(there).head(self._columns.head)
+        return self._guarded(path, found.collect)[name]
 
     def _read(self) -> None:
         """Read some rows, or go to the next file."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError, SchemaError
-from streamnet.samples import TIMES, Block, Kind, Schema, Task
+from streamnet.samples import TIMES, Block, Field, Kind, Schema, Task
 from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.columns import (
     LAST_COLUMN,
@@ -22,9 +22,22 @@ from streamnet.sources.columns import (
     format_names,
     make_object_column,
 )
+from streamnet.sources.files.byte_stream import display_name
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
-from streamnet.sources.inference import infer_kind, infer_task, is_not_finite, is_number
-from streamnet.sources.rows import ConvertedRows, Problems, note_missing_targets, note_problem
+from streamnet.sources.inference import (
+    infer_kind,
+    infer_task,
+    is_any_time,
+    is_not_finite,
+    is_number,
+)
+from streamnet.sources.rows import (
+    AMBIGUOUS_DATE,
+    ConvertedRows,
+    Problems,
+    note_missing_targets,
+    note_problem,
+)
 from streamnet.sources.text.fields import FieldReader, Fields, factorize, load_kernels
 from streamnet.sources.text.records import Chunk, Head, RecordRules, Records, TextFormat
 from streamnet.sources.text.schema import (
@@ -32,6 +45,7 @@ from streamnet.sources.text.schema import (
     HeadTable,
     detect_decimal,
     has_header,
+    normalize_decimal,
     normalize_decimals,
     rank_delimiters,
     read_sep_line,
@@ -63,6 +77,7 @@ class RecordParser:
     """Parses the records of a file to blocks.
 
     Times and labels are parsed as words first, and the target of a regression as another number.
+    Columns that are ``undecided`` had no value yet; only their first value is looked for.
     """
 
     def __init__(
@@ -72,6 +87,7 @@ class RecordParser:
         columns: Columns,
         rules: RecordRules,
         decimal: str = ".",
+        undecided: Sequence[str] = (),
     ) -> None:
         kinds = dict(schema.fields)
         real = schema.target if schema.task is Task.REGRESSION else None
@@ -84,9 +100,11 @@ class RecordParser:
         if label is not None:
             self._words.append(label)
         self._schema = schema
+        self._undecided = undecided
         self._kinds = kinds
         self._columns = columns
         self._options = columns.parse_options()
+        self._gaps = frozenset(text.lower() for text in columns.missing)
         self._decimal = decimal
         self._order = _index_names(names)
         self._number_index, self._word_index = map(_index_names, (self._numbers, self._words))
@@ -95,16 +113,31 @@ class RecordParser:
         plan = np.full(len(names), -1, np.int64)
         for column, name in enumerate(self._numbers):
             plan[self._order[name]] = column
-        for column, name in enumerate(self._words):
+        for column, name in enumerate((*self._words, *undecided)):
             plan[self._order[name]] = FieldReader.word(column)
         markers = [text.encode() for text in columns.missing]
         self._reader = FieldReader(plan, rules.delimiter, rules.quote, markers, ord(decimal))
         self._doubled = bytes([rules.quote] * 2) if rules.quote >= 0 else b""
 
-    def parse(self, chunk: Chunk) -> Block:
-        """Parse the records of a chunk."""
+    def read(self, chunk: Chunk) -> Fields:
+        """Find the fields of the records of a chunk."""
+        return self._reader.read(chunk.data, chunk.records, chunk.good())
+
+    def find_first_value(self, chunk: Chunk, fields: Fields) -> tuple[int, dict[str, str]] | None:
+        """Find the first record in which undecided columns have a value, and these values."""
+        found: dict[int, dict[str, str]] = {}
+        for column, name in enumerate(self._undecided, start=len(self._words)):
+            spans = fields.span[column]
+            for row in np.flatnonzero(spans[:, 0] < spans[:, 1]).tolist():
+                text = chunk.data[slice(*spans[row])].decode()
+                if not (text.lower() in self._gaps or is_not_finite(text)):
+                    found.setdefault(row, {})[name] = text
+                    break
+        return min(found.items(), default=None)
+
+    def parse(self, chunk: Chunk, fields: Fields) -> Block:
+        """Parse the fields of the records of a chunk."""
         good = chunk.good()
-        fields = self._reader.read(chunk.data, chunk.records, good)
         problems: Problems = {}
         self._note_bad_numbers(chunk, fields, problems)
         words = [self._column(chunk, fields, at) for at in range(len(self._words))]
@@ -201,13 +234,10 @@ class RecordParser:
         if name is None:
             return None
         target: NDArray[Any]
-        if self._schema.task is Task.REGRESSION:
-            target = fields.numbers[:, -1].copy()
-            gaps = np.isnan(target)
-        else:
-            target = words[-1]
-            gaps = np.array([word is None for word in target.tolist()], np.bool_)
+        numeric = self._schema.task is Task.REGRESSION
+        target = fields.numbers[:, -1].copy() if numeric else words[-1]
         if self._columns.labels_required:
+            gaps = np.isnan(target) if numeric else [word is None for word in target.tolist()]
             rows = np.flatnonzero(gaps & good).tolist()
             note_missing_targets(problems, name, rows, self._order[name])
         return target
@@ -229,7 +259,8 @@ class CsvFormat(TextFormat):
 
     A field is quoted if the quote is its very first byte; a doubled quote inside stands for one.
     Without a header, columns are called f0, f1 and so on; the target may also be given as a number
-    from 0, as -1 or as 'last'.
+    from 0, as -1 or as 'last'. A column without a value in the first records extends the schema
+    with its first value, which determines its kind.
 
     >>> from streamnet.sources.text.records import Head
     >>> head = Head("f.csv", b"age;income\n39;low\n50;high\n", 0, True)
@@ -256,6 +287,7 @@ class CsvFormat(TextFormat):
         self._decimal = "."
         self._parser: RecordParser
         self._names: tuple[str, ...] = ()
+        self._undecided: tuple[str, ...] = ()  # columns that had no value yet
         self._schema = Schema(())
 
     @property
@@ -307,20 +339,22 @@ class CsvFormat(TextFormat):
         return self._schema
 
     def export_state(self) -> dict[str, Any]:
-        """Delimiter, decimal separator, header and names."""
-        return {
+        """Delimiter, decimal separator, header, names, and columns without a value so far."""
+        state: dict[str, Any] = {
             "delimiter": chr(self._rules.delimiter),
             "decimal": self._decimal,
             "header": self._header,
             "names": list(self._names),
         }
+        return {**state, "undecided": list(self._undecided)} if self._undecided else state
 
     def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
-        """Restore delimiter, decimal separator, header and names."""
+        """Restore what was inferred from the first records."""
         self._rules = self._rules._replace(delimiter=ord(state["delimiter"]))
         self._decimal = state["decimal"]
         self._header = state["header"]
         self._names = tuple(state["names"])
+        self._undecided = tuple(state.get("undecided", ()))
         self._columns = self._columns.with_target(schema.target)
         self._schema = schema
         load_kernels()
@@ -336,13 +370,25 @@ class CsvFormat(TextFormat):
             if is_sample and set(self._names).isdisjoint(_fill_empty_names(rows[0])):
                 raise self._make_dialect_error(head)
             names = self._read_header(head, chr(self._rules.delimiter))
-            used = {self._schema.target, *(field.name for field in self._schema.fields)}
+            used = {self._schema.target, *self._schema.numbers, *self._schema.words}
+            used.update(self._undecided)
             names_used = [name for name in self._names if name in used]
             check_same_columns(head.file, names, self._names, names_used, self._columns)
         self._rules = self._rules._replace(fields=len(names))
-        self._parser = RecordParser(names, self._schema, self._columns, self._rules, self._decimal)
+        self._file_names = names
+        self._make_parser()
         top = head.records(self._rules, 1 if header else 0)
         return top if delimiter is None else top._replace(lines=top.lines + 1)
+
+    def _make_parser(self) -> None:
+        self._parser = RecordParser(
+            self._file_names,
+            self._schema,
+            self._columns,
+            self._rules,
+            self._decimal,
+            self._undecided,
+        )
 
     def _make_dialect_error(self, head: Head) -> SchemaError:
         """The error for a later file without any of the names in its first record."""
@@ -358,13 +404,37 @@ class CsvFormat(TextFormat):
         )
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:
-        """Convert all records of a chunk."""
+        """Convert the records of a chunk, up to the next one with the first value of a column."""
         wrong = np.flatnonzero(chunk.records.fields != self._rules.fields).tolist()
         for row in wrong:
-            fields = int(chunk.records.fields[row])
-            detail = f"the record has {fields} fields, but there are {self._rules.fields} columns"
+            there = int(chunk.records.fields[row])
+            detail = f"the record has {there} fields, but there are {self._rules.fields} columns"
             chunk.letters.setdefault(row, chunk.letter(row, Rejection(Reason.ARITY, detail)))
-        return self._parser.parse(chunk), len(chunk)
+        fields = self._parser.read(chunk)
+        while (found := self._parser.find_first_value(chunk, fields)) is not None:
+            row, values = found
+            if row == 0:
+                self._decide(chunk, values)
+            else:
+                chunk = chunk.first(row)
+            fields = self._parser.read(chunk)
+        return self._parser.parse(chunk, fields), len(chunk)
+
+    def _decide(self, chunk: Chunk, values: Mapping[str, str]) -> None:
+        """Extend the schema by columns whose first values are in the first record of a chunk."""
+        place = f"{display_name(chunk.source)}, line {int(chunk.marks[0, 2])}"
+        fields = []
+        for name, text in values.items():
+            plain = normalize_decimal(text) if self._decimal == "," else text
+            kind = infer_kind([plain]) or Kind.CATEGORY
+            fields.append(Field(name, kind))
+            rule = "%s: column %r has its first value there, %s, so its kind is %s"
+            logger.warning(rule, place, name, shorten(text), kind)
+            if kind is Kind.CATEGORY and is_any_time(text):
+                logger.warning(AMBIGUOUS_DATE, name, shorten(text))
+        self._schema = self._schema.extended(fields)
+        self._undecided = tuple(name for name in self._undecided if name not in values)
+        self._make_parser()
 
     def _detect_header(self, table: HeadTable) -> bool:
         first, fields = table.rows[0], table.fields
@@ -461,8 +531,11 @@ class CsvFormat(TextFormat):
             file,
             self._names,
             lambda name: infer_kind(values(name)),
-            lambda: infer_task(values(str(self._columns.target))),
+            lambda: infer_task(values(str(self._columns.target))) if rows else Task.CLASSIFICATION,
         )
+        if self._columns.schema is None:
+            used = {schema.target, *schema.numbers, *schema.words, *self._columns.drop}
+            self._undecided = tuple(name for name in self._names if name not in used)
         for name, kind in schema.fields:
             if kind in TIMES and name not in found:
                 values(name)

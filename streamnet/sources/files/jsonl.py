@@ -29,9 +29,9 @@ NOT_AN_OBJECT = Rejection(Reason.JSON, "the line is JSON, but not an object")
 class JsonLinesFormat(TextFormat):
     """One JSON object per line, with features and target by name, in any order.
 
-    An absent name is a missing value. A name that first appears after the head extends the schema
-    at that sample; if there are `Columns.most_fields` features already, the line is rejected. If
-    the schema was given, as for predictions of a model, unknown names are ignored.
+    An absent name is a missing value. A name whose first value comes after the head extends the
+    schema at that sample; if there are `Columns.most_fields` features already, the line is
+    rejected. If the schema was given, as for predictions of a model, unknown names are ignored.
 
     >>> from streamnet.sources.columns import Columns
     >>> head = Head("f.jsonl", b'{"age": 39, "income": "low"}', 0, True)
@@ -79,13 +79,20 @@ class JsonLinesFormat(TextFormat):
                 f"{head.file} has {len(schema.fields)} names in its first lines, but there may be "
                 f"{most} features (most_fields)"
             )
-        self.restore_state({}, schema)
+        known = (schema.target, *schema.numbers, *schema.words, *self._columns.drop)
+        undecided = sorted(values.keys() - set(known)) if self._columns.schema is None else []
+        self.restore_state({"undecided": undecided}, schema)
         return schema
+
+    def export_state(self) -> dict[str, Any]:
+        """Names without a value so far."""
+        undecided = sorted(self._conversion.undecided)
+        return {"undecided": undecided} if undecided else {}
 
     def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
         """Restore the known names."""
-        del state
-        self._conversion = RowConverter(self._columns, self._options)
+        undecided = state.get("undecided", ())
+        self._conversion = RowConverter(self._columns, self._options, undecided)
         self._conversion.schema = schema
 
     def read(self, chunk: Chunk) -> tuple[Block, int]:

@@ -107,7 +107,7 @@ def detect_decimal(table: HeadTable, missing: Collection[str]) -> str:
     found = "."
     for column in zip(*body, strict=True):
         values = [value for value in column if value not in missing]
-        if infer_kind(map(_normalize_decimal, values)) is not Kind.NUMBER:
+        if infer_kind(map(normalize_decimal, values)) is not Kind.NUMBER:
             continue
         commas = sum("," in v and not _THOUSANDS.fullmatch(v) for v in values)
         points = sum("." in v and not _GROUPED.fullmatch(v) for v in values)
@@ -120,7 +120,7 @@ def detect_decimal(table: HeadTable, missing: Collection[str]) -> str:
 
 def normalize_decimals(table: HeadTable) -> HeadTable:
     """Replace decimal commas by dots, and remove dots between thousands."""
-    return table._replace(rows=[list(map(_normalize_decimal, row)) for row in table.rows])
+    return table._replace(rows=[list(map(normalize_decimal, row)) for row in table.rows])
 
 
 def find_grouped_number(values: Sequence[str]) -> str | None:
@@ -132,7 +132,8 @@ def find_grouped_number(values: Sequence[str]) -> str | None:
     return next((v for v in values if is_number(v) and _GROUPED.fullmatch(v)), None)
 
 
-def _normalize_decimal(text: str) -> str:
+def normalize_decimal(text: str) -> str:
+    """Replace the decimal comma of a number by a dot, and remove dots between its thousands."""
     if _GROUPED.fullmatch(text):
         return text.replace(".", "").replace(",", ".")
     pointed = text.replace(",", ".", 1) if "," in text else text

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -254,3 +255,15 @@ def test_an_arrow_stream_is_refused_by_its_name(tmp_path: Path) -> None:
     pl.DataFrame({"x": [1]}).write_ipc_stream(path)
     with pytest.raises(DataError, match=r"is an Arrow stream, but must be an Arrow file$"):
         read(open_files([path]))
+
+
+@kinds
+def test_the_kind_of_texts_is_inferred_from_the_first_ones_that_are_there(
+    tmp_path: Path, kind: str
+) -> None:
+    days = [None, "NA", " ", *["2020-02-01", "2020-03-01"] * 2]
+    frame = pl.DataFrame({"day": days, "y": [*[None] * 6, "up"]})
+    columns = Columns(target="y", head=2)
+    schema, (block,) = blocks_of(written(tmp_path, f"f.{kind}", frame), columns)
+    assert schema == Schema((Field("day", Kind.TIME),), "y", Task.CLASSIFICATION)
+    assert np.isnan(block.numbers[:, 0]).tolist() == [True] * 3 + [False] * 4

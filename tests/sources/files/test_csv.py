@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.samples import Block, Field, Kind, Schema, Task
-from streamnet.sources import Columns, open_files
-from tests.sources.harness import content, numbers, places, read, reasons, resumed, write
+from streamnet.sources import Columns, Source, open_files
+from tests.sources.harness import (
+    assert_cuts_agree,
+    assert_resumes_everywhere,
+    content,
+    numbers,
+    places,
+    read,
+    reasons,
+    resumed,
+    write,
+)
 
 
 def blocks_of(
@@ -177,7 +187,8 @@ def test_other_markers_of_missing_numbers_are_known(tmp_path: Path, marker: str)
 
 
 def test_a_word_in_other_capitals_than_a_marker_stays_a_word(tmp_path: Path) -> None:
-    _, (block,) = blocks_of(tmp_path, "x,y\nNa,none\nK,NULL\nNA,mild\n", Columns(target="y"))
+    columns = Columns(target="y", labels_required=True)
+    _, (block,) = blocks_of(tmp_path, "x,y\nNa,none\nK,NULL\nNA,mild\n", columns)
     assert block.words[0].tolist() == ["Na", None]
     assert block.target is not None
     assert block.target.tolist() == ["none", "mild"]
@@ -482,3 +493,80 @@ def test_the_time_for_a_wide_table_is_not_quadratic_in_its_columns(tmp_path: Pat
     schema, (block,) = blocks_of(tmp_path, text, Columns(target="column39999"))
     assert len(schema.numbers) == 39_999
     assert block.numbers[:, -1].tolist() == [0.5, 1.5]
+
+
+LATE = 60  # records before the first value
+
+
+def late_columns(count: int = 150) -> str:
+    """A file whose columns get their first values after the head; one never does."""
+    words, days = ["red", "green"], ["2023-04-05", "2023-04-06"]
+    lines = ["a,x,w,t,u,never,y"]
+    for i in range(count):
+        x = f"{i / 8}" if i >= LATE else "NA"
+        w = words[i % 2] if i >= LATE + 7 else ""
+        t = days[i % 2] if i >= LATE + 7 else "nan"
+        u = "" if i < LATE + 30 else "some words of a text" if i == LATE + 40 else "7"
+        lines.append(f"{i},{x},{w},{t},{u},,{2 * i}")
+    return "\n".join(lines) + "\n"
+
+
+def test_a_column_gets_its_kind_from_its_first_value_however_late_it_comes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, "late.csv", late_columns())
+    schema, blocks = read(open_files([path], columns=Columns(target="y", head=50)))
+    assert schema.fields == (Field("a", Kind.NUMBER),)
+    later = Field("w", Kind.CATEGORY), Field("t", Kind.TIME)
+    assert blocks[-1].schema.fields == (
+        *(Field(name, Kind.NUMBER) for name in "ax"),
+        *later,
+        Field("u", Kind.NUMBER),
+    )
+    starts = {field.name: int(b.marks[0, 1]) for b in blocks[::-1] for field in b.schema.fields}
+    assert starts == {"a": 0, "x": LATE, "w": LATE + 7, "t": LATE + 7, "u": LATE + 30}
+    assert reasons(blocks) == [(2 + LATE + 40, "number")]
+    numbers = np.concatenate([b.numbers[:, 1] for b in blocks if len(b.schema.fields) > 1])
+    assert numbers.tolist() == [i / 8 for i in range(LATE, 150) if i != LATE + 40]
+    place = f"{path}, line {LATE + 2}"
+    assert caplog.messages[0] == (
+        f"{place}: column 'x' has its first value there, '7.5', so its kind is number"
+    )
+    assert len(caplog.messages) == 4
+
+
+def test_kinds_that_are_found_late_depend_neither_on_cuts_nor_on_where_reading_resumes(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, "late.csv", late_columns(110))
+
+    def make(size: int = 1 << 20) -> Source:
+        return open_files([path], columns=Columns(target="y", head=50), chunk_bytes=size)
+
+    assert len(assert_cuts_agree(make, (1, 7, 100, 1000)).samples) == 109
+    assert_resumes_everywhere(make, places(make))
+
+
+def test_a_kind_that_is_given_need_not_wait_for_a_value(tmp_path: Path) -> None:
+    columns = Columns(target="y", head=50, kinds={"x": Kind.CATEGORY, "never": Kind.NUMBER})
+    schema, blocks = blocks_of(tmp_path, late_columns(), columns)
+    assert schema.numbers == ("a", "never")
+    assert schema.words == ("x",)
+    assert blocks[0].words[0].tolist()[: LATE + 1] == [*[None] * LATE, "7.5"]
+
+
+def test_a_later_file_has_the_columns_that_were_undecided(tmp_path: Path) -> None:
+    first = write(tmp_path, "1.csv", "a,x,y\n1,,u\n2,,v\n")
+    second = write(tmp_path, "2.csv", "x,y,a\n,u,3\n0.5,v,4\n")
+    _, blocks = read(open_files([first, second], columns=Columns(target="y")))
+    assert blocks[-1].schema.numbers == ("a", "x")
+    assert blocks[-1].numbers.tolist() == [[4.0, 0.5]]
+    lacking = write(tmp_path, "3.csv", "a,y\n1,u\n")
+    with pytest.raises(SchemaError, match="no column 'x'"):
+        read(open_files([first, lacking], columns=Columns(target="y")))
+
+
+def test_the_first_value_among_decimal_commas_may_have_one(tmp_path: Path) -> None:
+    text = "a;x;y\n" + "0,5;;u\n" * 60 + "0,5;1.234,5;v\n"
+    _, blocks = blocks_of(tmp_path, text, Columns(target="y", head=50))
+    assert blocks[-1].numbers.tolist() == [[0.5, 1234.5]]

@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 
 from streamnet.errors import DataError, SchemaError
 from streamnet.samples import Block, Field, Kind, Schema, Task
-from streamnet.sources import Columns, open_files
+from streamnet.sources import Columns, SchemaDrift, Source, open_files
 from streamnet.sources.files.jsonl import JsonLinesFormat
-from tests.sources.harness import bits, content, read, reasons, write
+from tests.sources.harness import (
+    assert_resumes_everywhere,
+    bits,
+    content,
+    places,
+    read,
+    reasons,
+    write,
+)
 
 
 def blocks_of(
@@ -127,7 +135,7 @@ def test_features_above_the_maximum_are_rejected(tmp_path: Path) -> None:
     assert reasons(blocks) == [(3, "fields")]
     assert [f.name for f in blocks[-1].schema.fields] == ["x", "a", "d"]
     assert sum(map(len, blocks)) == 4
-    with pytest.raises(SchemaError, match="has 6 names in its first lines, but there may be 3"):
+    with pytest.raises(SchemaError, match="has 5 names in its first lines, but there may be 3"):
         blocks_of(tmp_path, lines, Columns(most_fields=3))
 
 
@@ -215,3 +223,22 @@ def test_lines_are_not_decoded_repeatedly_if_each_has_a_new_name(
     assert sum(map(len, blocks)) == 600
     assert len(blocks[-1].schema.fields) == 300
     assert len(decoded) < 20 * len(lines)
+
+
+@pytest.mark.parametrize("new", [None, "adapt", "ignore", "reject", "stop"])
+def test_a_name_without_a_value_gets_its_kind_from_its_first_one_and_is_never_new(
+    tmp_path: Path, new: Any
+) -> None:
+    lines = [{"a": 1, "x": None, "y": 1}, {"a": 2, "x": "", "y": 2}, {"a": 3, "x": 0.5, "y": 3}]
+    columns = Columns(target="y", head=2, drift=SchemaDrift(new=new))
+    schema, blocks = blocks_of(tmp_path, lines, columns)
+    assert schema.numbers == ("a",)
+    assert blocks[-1].schema.numbers == ("a", "x")
+    assert blocks[-1].numbers.tolist() == [[3.0, 0.5]]
+    assert (sum(map(len, blocks)), reasons(blocks)) == (3, [])
+    path = write(tmp_path, "f.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+    def make() -> Source:
+        return open_files([path], columns=columns)
+
+    assert_resumes_everywhere(make, places(make))
