@@ -63,6 +63,17 @@ class Predictions(NamedTuple):
             for value, row in zip(values, self.probabilities.tolist(), strict=True)
         ]
 
+    def chances(self) -> list[float]:
+        """The probability of each predicted label; NaN where none was predicted."""
+        assert self.probabilities is not None
+        if not self.labels:
+            return [nan] * len(self.values)
+        numbers = {label: number for number, label in enumerate(self.labels)}
+        columns = [numbers.get(label, 0) for label in self.values.tolist()]
+        rows = np.arange(len(columns))
+        found: list[float] = self.probabilities[rows, columns].tolist()
+        return found
+
     def _name(self, row: list[float]) -> dict[str, float]:
         pairs = zip(self.labels, row, strict=True)
         return {label: probability for label, probability in pairs if probability > 0}

@@ -18,8 +18,10 @@ from streamnet.learning.evaluator import (
 )
 from streamnet.learning.pending import PendingTable
 from streamnet.metrics import ClassificationBaselines, RegressionBaselines
+from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.networks.population import Member
 from streamnet.samples import Task
+from streamnet.selection.ensemble.base import MOST_PROBABLE, TrackPredictions
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 from streamnet.selection.ensemble.registry import Ensemble, restore_ensemble, select_members
@@ -34,7 +36,8 @@ class Contenders:
     """The ensemble, the champion alone, the portable model, and two baselines.
 
     The portable model is an ensemble of the candidates that predict without the last targets. With
-    ``balanced``, the ensembles predict as if all labels were equally frequent.
+    ``balanced``, the ensembles predict the label that would be the most probable one if all were
+    equally frequent; probabilities are not affected.
 
     >>> from streamnet.learning.learner import Learner
     >>> Learner(task=Task.REGRESSION).serving.contenders.names
@@ -73,7 +76,7 @@ class Contenders:
         self._pending = {
             "ensemble": PendingTable(memory=0.0),
             "model": PendingTable(memory=0.0),
-            "tracks": PendingTable(answers=0.0),
+            "tracks": PendingTable(answers=0.0, classes=MOST_PROBABLE),
         }
 
     def _link_ensembles(self) -> None:
@@ -85,15 +88,14 @@ class Contenders:
         """Names of all tracks."""
         return ("ensemble", "champion", "model", *self._baselines.names)
 
-    def predict_then_learn(self, batch: ScoringBatch) -> NDArray[np.float64]:
+    def predict_then_learn(self, batch: ScoringBatch) -> TrackPredictions:
         """Return the ensemble's prediction for each sample, made before learning it.
 
-        Probabilities or numbers, shape=(1, n, ...), or (2, n, ...) if the portable model's
-        predictions came out of the same computation.
+        The portable model's are a second track if they came out of the same computation.
         """
         return self._predict_then_learn("ensemble", batch)
 
-    def _predict_then_learn(self, name: str, batch: ScoringBatch) -> NDArray[np.float64]:
+    def _predict_then_learn(self, name: str, batch: ScoringBatch) -> TrackPredictions:
         """Predict each sample before learning it, for labels together with the linked ensemble."""
         ensemble: Ensemble = getattr(self, name)
         samples = batch.answers, batch.alive, batch.truth
@@ -104,7 +106,8 @@ class Contenders:
         if isinstance(ensemble, LabelEnsemble):
             served = ensemble.serve_pair(*samples, batch.known, late)
         else:
-            served = ensemble.serve(*samples, batch.center, batch.spread, late=late)[np.newaxis]
+            numbers = ensemble.serve(*samples, batch.center, batch.spread, late=late)
+            served = TrackPredictions(numbers[np.newaxis], NONE_PREDICTED)
         if timeline is not None and late is not None:
             self._pending[name].keep(timeline, memory=late.memory)
         return served
@@ -112,10 +115,10 @@ class Contenders:
     def score(
         self,
         batch: ScoringBatch,
-        ensemble_predictions: NDArray[np.float64],
+        ensemble_predictions: TrackPredictions,
         chosen: NDArray[np.int32],
-    ) -> NDArray[Any]:
-        """Score all tracks and learn; return their predictions, shape=(5, n, ...).
+    ) -> TrackPredictions:
+        """Score all five tracks and learn; return their predictions.
 
         ``chosen`` is the slot of the champion at each sample, -1 for none, shape=(n,).
         """
@@ -125,18 +128,26 @@ class Contenders:
             baselines: NDArray[Any] = self._baselines.answers(batch.truth, width)
         else:
             baselines = self._baselines.answers(batch.truth)
-        answers[ENSEMBLE] = ensemble_predictions[0]
+        combined = ensemble_predictions.answers
+        answers[ENSEMBLE] = combined[0]
         answers[MODEL] = (
-            ensemble_predictions[1]
-            if len(ensemble_predictions) > 1
-            else self._predict_then_learn("model", batch)[0]
+            combined[1]
+            if len(combined) > 1
+            else self._predict_then_learn("model", batch).answers[0]
         )
+        classes = NONE_PREDICTED
+        if ensemble_predictions.classes.size:
+            classes = np.full(answers.shape[:2], MOST_PROBABLE, np.int32)
+            classes[[ENSEMBLE, MODEL]] = ensemble_predictions.classes
         answers[BASELINES[0] :] = baselines
         answers[CHAMPION] = _champion_predictions(batch.answers, chosen, baselines[0])
         if batch.timeline is not None:
-            self._pending["tracks"].recall(batch.timeline, answers=np.moveaxis(answers, 0, 1))
-        score_tracks(self.scores, batch, answers)
-        return answers
+            rows = {"answers": np.moveaxis(answers, 0, 1)}
+            if classes.size:
+                rows["classes"] = classes.T
+            self._pending["tracks"].recall(batch.timeline, **rows)
+        score_tracks(self.scores, batch, answers, classes=classes)
+        return TrackPredictions(answers, classes)
 
     def start_from(self, state: dict[str, Any]) -> None:
         """Start from the ensemble of a model whose networks are the candidates."""
@@ -165,6 +176,11 @@ class Contenders:
             return ensemble.answer(answers, alive, known)
         assert scale is not None
         return ensemble.answer(answers, alive, scale)
+
+    def decide(self, probabilities: NDArray[np.floating]) -> NDArray[np.intp]:
+        """The class numbers that the ensemble predicts by its probabilities (n, labels)."""
+        assert isinstance(self.ensemble, LabelEnsemble)
+        return self.ensemble.decide(probabilities)
 
     def reset_slot(self, slot: int, member: Member) -> None:
         """Put a new candidate into a slot."""
@@ -220,7 +236,7 @@ _MAX_ERROR = 1e300  # larger errors are clipped, so that sums stay finite
 
 def accumulate_errors(
     batch: ScoringBatch,
-    answers: NDArray[Any],
+    predictions: TrackPredictions,
     tracks: NDArray[np.int64],
     sums: NDArray[np.float64],
     scored: int,
@@ -236,12 +252,13 @@ def accumulate_errors(
     the served predictions, shape=(n,): their error, of numbers in standard deviations and at most
     1; NaN for skipped samples.
     """
+    answers, classes = predictions
     n = answers.shape[1]
     recorded = np.empty((n // every + 1, 3))
     losses = np.empty(n)
     truth, totals = batch.truth, (sums, scored, every, recorded, losses)
     if answers.ndim == 3:
-        now = _accumulate_label_errors(answers, tracks, truth, batch.known, *totals)
+        now = _accumulate_label_errors(answers, classes, tracks, truth, batch.known, *totals)
     else:
         now = _accumulate_number_errors(answers, tracks, truth, batch.spread, *totals)
     return now, recorded[: now // every - scored // every], losses
@@ -250,6 +267,7 @@ def accumulate_errors(
 @kernel
 def _accumulate_label_errors(
     answers: NDArray[np.floating],
+    classes: NDArray[np.int32],
     tracks: NDArray[np.int64],
     label: NDArray[np.int32],
     known: NDArray[np.int32],
@@ -269,6 +287,8 @@ def _accumulate_label_errors(
             for o in range(1, answers.shape[2]):
                 if answers[tracks[t], i, o] > answers[tracks[t], i, best]:
                     best = o
+            if classes.size > 0 and classes[tracks[t], i] >= 0:
+                best = classes[tracks[t], i]
             wrong = 1.0 if known[i] == 0 or best != label[i] else 0.0
             sums[t] += wrong
             if t == 0:

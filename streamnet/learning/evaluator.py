@@ -17,8 +17,9 @@ from streamnet.features.encoder import Encoded
 from streamnet.learning.pending import PendingTable
 from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
+from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.samples import Task, Timeline
-from streamnet.selection.ensemble.base import ABSENT
+from streamnet.selection.ensemble.base import ABSENT, TrackPredictions
 
 
 @final
@@ -122,7 +123,7 @@ class DeferredScoring:
 
     def __init__(self) -> None:
         self._batches: list[ScoringBatch] = []
-        self._predictions: list[NDArray[np.float64]] = []  # of the ensemble
+        self._predictions: list[TrackPredictions] = []  # of the ensembles
         self._samples = self._cells = 0
 
     def __bool__(self) -> bool:
@@ -133,7 +134,7 @@ class DeferredScoring:
         batches = self._batches
         return not batches or batches[0].answers.shape[2:] == batch.answers.shape[2:]
 
-    def add(self, batch: ScoringBatch, ensemble_predictions: NDArray[np.float64]) -> bool:
+    def add(self, batch: ScoringBatch, ensemble_predictions: TrackPredictions) -> bool:
         """Defer the next batch, which must fit; return whether it is time to score all of them."""
         self._batches.append(batch)
         self._predictions.append(ensemble_predictions)
@@ -146,13 +147,15 @@ class DeferredScoring:
         self._batches, self._predictions = [], []
         self._samples = self._cells = 0
 
-    def pop_all(self) -> tuple[ScoringBatch, NDArray[np.float64]]:
+    def pop_all(self) -> tuple[ScoringBatch, TrackPredictions]:
         """Remove all deferred batches, of which there must be some, and return them as one."""
         batches, predictions = self._batches, self._predictions
         self.clear()
         if len(batches) == 1:  # the usual case if scores are read after every sample
             return batches[0], predictions[0]
-        return concatenate_batches(batches), np.concatenate(predictions, axis=1)
+        answers, classes = zip(*predictions, strict=True)
+        joined = np.concatenate(answers, axis=1), np.concatenate(classes, axis=1)
+        return concatenate_batches(batches), TrackPredictions(*joined)
 
 
 class Scored(NamedTuple):
@@ -181,10 +184,14 @@ def score_tracks(
     batch: ScoringBatch,
     answers: NDArray[Any],
     alive: NDArray[np.uint8] | None = None,
+    classes: NDArray[np.int32] = NONE_PREDICTED,
 ) -> NDArray[np.float64]:
-    """Score predictions; return the loss of each track at each sample, shape=(n, tracks)."""
+    """Score predictions; return the loss of each track at each sample, shape=(n, tracks).
+
+    See `TrackPredictions` for ``classes``.
+    """
     if isinstance(metrics, ClassificationEvaluator):
-        return metrics.update(answers, batch.truth, batch.known, alive)
+        return metrics.update(answers, batch.truth, batch.known, alive, classes)
     return metrics.update(answers, batch.truth, alive)
 
 

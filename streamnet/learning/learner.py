@@ -255,6 +255,19 @@ class Learner:
             predictions[outputs.alive[0] == 0] = np.nan
         return predictions if self._regression else predictions[:, : max(known, 1)]
 
+    @property
+    def balances(self) -> bool:
+        """Whether `decide` may return another label than the most probable one."""
+        return self._serving.balances
+
+    def decide(self, probabilities: NDArray[np.floating]) -> NDArray[np.intp]:
+        """Return the class numbers to predict by probabilities (n, labels) of `predict`.
+
+        The most probable ones; if the ensemble is served and ``criterion`` is balanced, those with
+        the largest ratio of probability to frequency.
+        """
+        return self._serving.decide(probabilities)
+
     def _rank_slots(self) -> Iterator[int]:
         """Yield slots by rank; before the first sample, those of the start model in its order."""
         if self.trainer.number == 0 and self.ready:

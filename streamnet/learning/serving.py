@@ -25,6 +25,7 @@ from streamnet.networks.topology import Capacity
 from streamnet.samples import Task
 from streamnet.selection.champion import Decision, ModelComposition, Replacement, Selector
 from streamnet.selection.criteria import SampleLoss
+from streamnet.selection.ensemble.base import TrackPredictions
 from streamnet.selection.search import CandidateStats, Evolution, replace_exploded
 from streamnet.settings.candidate import CandidateSettings
 
@@ -64,8 +65,15 @@ class Served(NamedTuple):
     predicted: Predicted
     serials: NDArray[np.int64]  # shape=(n,): serial of the candidate that predicted, or BY_*
     answers: NDArray[Any]  # probabilities (n, outputs), or numbers (n,)
+    classes: NDArray[np.int32]  # predicted class numbers, see `predicted_classes`
     decision: Decision | None  # if the block ends a round
     emitted: Snapshot | None
+
+    @property
+    def predicted_classes(self) -> NDArray[np.intp]:
+        """Numbers of the predicted classes, shape=(n,): the most probable one unless decided."""
+        best = self.answers.argmax(axis=1)
+        return np.where(self.classes >= 0, self.classes, best) if len(self.classes) else best
 
 
 @final
@@ -73,7 +81,7 @@ class ServingStage:
     """Serves the ensemble, or the current champion, and scores what was served.
 
     The champion is selected by ``criterion``, see `SampleLoss`; with a balanced one the ensemble
-    predicts as if all labels were equally frequent.
+    predicts the label that would be the most probable one if all were equally frequent.
 
     >>> from streamnet.learning.learner import Learner
     >>> serving = Learner(task=Task.REGRESSION).serving
@@ -146,39 +154,55 @@ class ServingStage:
         for slot, member in predicted.joined:
             self._replace_member(slot, member, predicted.first)
         if predicted.encoded.block.scored and len(losses):
-            served, serials = self.score(batch, losses, self.contenders.predict_then_learn(batch))
+            combined = self.contenders.predict_then_learn(batch)
+            serials, answers, classes = self.score(batch, losses, combined)
         else:
             self._choose(batch, losses)
             self.unlabeled += batch.count_unlabeled()
-            served, serials = np.empty((0, *batch.answers.shape[2:])), np.empty(0, np.int64)
+            serials, classes = np.empty(0, np.int64), np.empty(0, np.int32)
+            answers = np.empty((0, *batch.answers.shape[2:]))
         decision = self._decide(predicted) if predicted.ends_round else None
-        return Served(predicted, serials, served, decision, predicted.emitted)
+        return Served(predicted, serials, answers, classes, decision, predicted.emitted)
 
     def score(
         self,
         batch: ScoringBatch,
         losses: NDArray[np.float64],
-        ensemble_predictions: NDArray[np.float64],
-    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        ensemble_predictions: TrackPredictions,
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32]]:
         """Select and score the predictions for samples.
 
         Takes the evaluator's losses, shape=(n, candidates), and what
-        `Contenders.predict_then_learn` returned; returns the served predictions, and the serials of
-        the candidates that made them.
+        `Contenders.predict_then_learn` returned; returns the serials of the candidates that made
+        the served predictions, and answers and classes as in `Served`.
         """
         losses = self.sample_loss.update(batch.answers, batch.truth, batch.known, losses)
         chosen = self._choose(batch, losses)
-        answers = self.contenders.score(batch, ensemble_predictions, chosen)
-        self._add_to_curve(batch, answers)
-        served, chosen = answers[self.served_track][batch.new], chosen[batch.new]
+        tracks = self.contenders.score(batch, ensemble_predictions, chosen)
+        self._add_to_curve(batch, tracks)
+        answers, chosen = tracks.answers[self.served_track][batch.new], chosen[batch.new]
+        classes = np.empty(0, np.int32)
+        if tracks.classes.size:
+            classes = tracks.classes[self.served_track][batch.new]
         if self.serves_ensemble:
-            return served, np.full(len(chosen), BY_ENSEMBLE, np.int64)
-        return served, self._serials[chosen]
+            return np.full(len(chosen), BY_ENSEMBLE, np.int64), answers, classes
+        return self._serials[chosen], answers, classes
 
     @property
     def serves_ensemble(self) -> bool:
         """Whether the ensemble is served instead of the champion."""
         return self.served_track == ENSEMBLE
+
+    @property
+    def balances(self) -> bool:
+        """Whether another label than the most probable one may be served."""
+        return self.serves_ensemble and self.sample_loss.balanced
+
+    def decide(self, probabilities: NDArray[np.floating]) -> NDArray[np.intp]:
+        """The class numbers that are served by these probabilities (n, labels)."""
+        if self.balances:
+            return self.contenders.decide(probabilities)
+        return probabilities.argmax(axis=1)
 
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Return all metrics of the served predictions by name."""
@@ -217,13 +241,13 @@ class ServingStage:
                 self.quarantines += 1
                 self._exploded[slot] = batch.first + int(np.argmin(alive[slot]))
 
-    def _add_to_curve(self, batch: ScoringBatch, answers: NDArray[Any]) -> None:
+    def _add_to_curve(self, batch: ScoringBatch, tracks: TrackPredictions) -> None:
         """Add the errors of the served predictions and the baselines to the curve."""
         before = self.scored
         first = before // CURVE_EVERY + 1
         errors = self.errors.copy()  # other threads must not see sums of half a block
         scored, recorded, losses = accumulate_errors(
-            batch, answers, self._tracks, errors, before, CURVE_EVERY
+            batch, tracks, self._tracks, errors, before, CURVE_EVERY
         )
         self.scored, self.errors = scored, errors
         for place, sums in enumerate(recorded.tolist(), start=first):

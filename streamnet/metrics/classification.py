@@ -29,6 +29,7 @@ TRUTH, ANSWER, NO_CHANGE_MISSED = range(3)  # cells
 POSITION, LAST, CLASSES = range(3)  # clock
 FLOOR = 1e-4  # least probability in a log-loss
 MAJORITY, LAST_CLASS = range(2)  # memory of the baselines, -1: none yet
+NONE_PREDICTED = np.empty((0, 0), np.int32)
 
 
 @inlined
@@ -55,6 +56,7 @@ def score_classes(
     truth: NDArray[np.int32],
     known: NDArray[np.int32],
     alive: NDArray[np.uint8],
+    predicted: NDArray[np.int32],  # empty if all are the most probable class
     losses: NDArray[np.float64],
     confusion: NDArray[np.float64],
     sums: NDArray[np.float64],
@@ -88,6 +90,8 @@ def score_classes(
             best, p, brier = _score_answer(answers, k, i, y, classes)
             if not math.isfinite(brier):
                 continue
+            if predicted.size > 0 and predicted[k, i] >= 0:
+                best = predicted[k, i]
             loss = -math.log(max(p, FLOOR))
             losses[i, k] = loss
             wrong = 0 if best == y else 1
@@ -123,9 +127,9 @@ class ClassificationEvaluator(StreamEvaluator):
     """Scores predictions of classes.
 
     A sample is scored for a track if the track is available, its probabilities are finite, and the
-    sample has a truth. The predicted class is the most probable one (ties: the lowest number);
-    without any known class there is no prediction, which is wrong and gives the truth probability
-    0, as does a new class.
+    sample has a truth. The predicted class is the most probable one (ties: the lowest number)
+    unless another is given; without any known class there is no prediction, which is wrong and
+    gives the truth probability 0, as does a new class.
 
     Args:
         tracks: Number of tracks.
@@ -161,7 +165,12 @@ class ClassificationEvaluator(StreamEvaluator):
         self._clock = np.array([0, -1, 0])
 
     def update(
-        self, answers: ArrayLike, truth: ArrayLike, known: ArrayLike, alive: ArrayLike | None = None
+        self,
+        answers: ArrayLike,
+        truth: ArrayLike,
+        known: ArrayLike,
+        alive: ArrayLike | None = None,
+        predicted: NDArray[np.int32] = NONE_PREDICTED,
     ) -> NDArray[np.float64]:
         """Score n samples in order.
 
@@ -171,6 +180,8 @@ class ClassificationEvaluator(StreamEvaluator):
             truth: int32 (n,), class numbers, possibly of a new class; -1 without a truth.
             known: int32 (n,), number of classes known before each sample, at most C.
             alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
+            predicted: int32 (K, n), class numbers; -1 for the most probable class, as all are if
+                the array is empty.
 
         Returns:
             float64 (n, K): ``-log(max(probability of the truth, 0.0001))``; inf where a track
@@ -188,6 +199,8 @@ class ClassificationEvaluator(StreamEvaluator):
                 f"answers {answers.shape}, truth {truth.shape} and known {known.shape} do not fit"
                 f" {self._tracks} tracks"
             )
+        if predicted.size and predicted.shape != answers.shape[:2]:
+            raise ValueError(f"predicted {predicted.shape} does not fit {self._tracks} tracks")
         alive = as_flags(alive, all_alive(n, self._tracks))
         losses = np.empty((n, self._tracks))
         i = 0
@@ -197,6 +210,7 @@ class ClassificationEvaluator(StreamEvaluator):
                 truth,
                 known,
                 alive,
+                predicted,
                 losses,
                 self._confusion,
                 self._sums,

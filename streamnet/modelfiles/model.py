@@ -265,9 +265,22 @@ class Model:
             return outputs[:, 0]
         if not self.labels:
             return np.full(len(outputs), None, object)
-        names: NDArray[np.object_] = np.array(self.labels, object)[np.argmax(outputs, axis=1)]
+        names: NDArray[np.object_] = np.array(self.labels, object)[self.decide(outputs)]
         names[~np.isfinite(outputs).all(axis=1)] = None
         return names
+
+    def decide(self, outputs: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return the class number to predict for each row of probabilities, shape=(n,).
+
+        The most probable one; of a model learned with the criterion balanced_accuracy the one with
+        the largest ratio of probability to frequency.
+
+        Args:
+            outputs: Probabilities, shape=(n, labels).
+        """
+        if isinstance(self._ensemble, LabelEnsemble):
+            return self._ensemble.decide(outputs)
+        return outputs.argmax(axis=1)
 
     def predict_proba(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
         """Predict the probability of each label, in the order of `labels`, shape=(n, labels).

@@ -160,6 +160,8 @@ class OnlineClassifier(OnlineEstimator):
             probabilities = self._predict_next(x)
             if probabilities is None:
                 return None
+            if self._learner.balances:
+                return self._classes[int(self._learner.decide(np.array([probabilities]))[0])]
             return self._classes[probabilities.index(max(probabilities))]
 
     def predict_proba_one(self, x: Sample) -> dict[Any, float]:
@@ -188,9 +190,9 @@ class OnlineClassifier(OnlineEstimator):
         """
         with self._lock:
             probabilities, known = self.predict_proba(X), self._classes.copy()
-        if not known:
-            return np.full(len(probabilities), None, object)
-        best, silent = probabilities.argmax(axis=1), np.isnan(probabilities).any(axis=1)
+            if not known:
+                return np.full(len(probabilities), None, object)
+            best, silent = self._learner.decide(probabilities), np.isnan(probabilities).any(axis=1)
         if not silent.any():
             named: NDArray[Any] = _to_array(known)[best]
             return named
@@ -225,14 +227,15 @@ class OnlineClassifier(OnlineEstimator):
         with self._lock:
             truths, probabilities = self._targets(targets), self.predict_proba(rows)
             numbers = {label: number for number, label in enumerate(self._learner.encoder.labels)}
-        if not numbers:
-            return 0.0
+            if not numbers:
+                return 0.0
+            predicted = self._learner.decide(probabilities)
         truth = [
             numbers.get(match_spelling(escape_surrogates(text), numbers), -1)
             for text in truths.tolist()
         ]
         named = ~np.isnan(probabilities).any(axis=1)
-        return float(np.mean(named & (probabilities.argmax(axis=1) == truth)))
+        return float(np.mean(named & (predicted == truth)))
 
     def _expect_all(self, targets: Sequence[Any]) -> None:
         """Make all labels known in advance, sorted if possible, as scikit-learn's scorers expect.

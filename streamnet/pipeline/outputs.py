@@ -159,7 +159,7 @@ class Predictions(ResumableSink):
 
     def _labels(self, served: Served) -> Iterator[tuple[Any, ...]]:
         encoded = served.predicted.encoded
-        best = served.answers.argmax(axis=1).tolist()
+        best = served.predicted_classes.tolist()
         probabilities = served.answers.tolist()
         known = encoded.known[encoded.new].tolist()
         truth = self._true_labels(encoded)

@@ -23,6 +23,7 @@ from streamnet.metrics import (
     RegressionEvaluation,
     RegressionEvaluator,
 )
+from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.metrics.per_class import compute_per_class
 from streamnet.modelfiles import Model
@@ -158,15 +159,15 @@ def _encode_json(value: Any) -> str:
 def _build_rows(model: Model, block: Block, outputs: NDArray[np.float64]) -> Iterator[Row]:
     marks = block.marks[:-1]
     positions = np.where(marks[:, 2] > 0, marks[:, 2], marks[:, 1]).tolist()
-    for position, values in zip(positions, outputs.tolist(), strict=True):
-        if model.task is Task.REGRESSION:
-            yield block.source, position, values[0], None
-            continue
-        best = max(range(len(values)), key=values.__getitem__, default=None)
-        probabilities = {
-            name: float(f"{value:.6g}") for name, value in zip(model.labels, values, strict=True)
-        }
-        yield block.source, position, None if best is None else model.labels[best], probabilities
+    named = model.named(outputs).tolist()
+    for position, name, values in zip(positions, named, outputs.tolist(), strict=True):
+        probabilities = None
+        if model.task is Task.CLASSIFICATION:
+            probabilities = {
+                label: float(f"{value:.6g}")
+                for label, value in zip(model.labels, values, strict=True)
+            }
+        yield block.source, position, name, probabilities
 
 
 class EvaluationResult(NamedTuple):
@@ -232,7 +233,7 @@ async def evaluate_files(
     elif threshold is not None:
         raise ConfigurationError("threshold is given, but the model predicts labels")
     else:
-        scorer = _ClassificationScorer(model.labels, all_metrics=all_metrics)
+        scorer = _ClassificationScorer(model, all_metrics=all_metrics)
     samples, rejected = 0, RejectedRecords()
     async with aclosing(
         predict_files(model, files, options, target=target, labeled=True)
@@ -288,7 +289,9 @@ class _ClassificationScorer:
 
     pairs: RegressionEvaluation | None = None
 
-    def __init__(self, labels: Sequence[str], *, all_metrics: bool) -> None:
+    def __init__(self, model: Model, *, all_metrics: bool) -> None:
+        labels = model.labels
+        self.decide, self.named = model.decide, model.named
         self.model, self.simple = ClassificationEvaluator(1), ClassificationEvaluator(2)
         self.baselines = ClassificationBaselines()
         self.labels = list(labels)
@@ -303,11 +306,13 @@ class _ClassificationScorer:
                 self.numbers[name] = len(self.labels)
                 self.labels.append(name)
         if self.evaluation is not None:
-            for name, row in zip(names, outputs, strict=True):
-                self.evaluation.add(name, probabilities=row)
+            answers = self.named(outputs).tolist()
+            for name, answer, row in zip(names, answers, outputs, strict=True):
+                self.evaluation.add(name, answer, probabilities=row)
         label = np.array([self.numbers[name] for name in names], np.int32)
         known = np.full(len(label), self.known, np.int32)
-        self.model.update(outputs[None].astype(np.float32), label, known)
+        predicted = self.decide(outputs).astype(np.int32)[None] if self.known else NONE_PREDICTED
+        self.model.update(outputs[None].astype(np.float32), label, known, None, predicted)
         simple = self.baselines.answers(label, len(self.labels))
         # Before the first true label the baselines predict nothing, rather than the first label.
         predicted = simple.any(axis=(0, 2))

@@ -293,24 +293,49 @@ def rare(n: int = 3000) -> Block:
     return replace(stream(LABELS, n), numbers=numbers, target=target, marks=marks)
 
 
-def test_a_balanced_criterion_makes_ensemble_and_model_predict_rare_classes() -> None:
+@pytest.mark.parametrize("delay", [0, 30])
+def test_a_balanced_criterion_moves_decisions_and_leaves_probabilities_alone(delay: int) -> None:
     block = rare()
-    plain, balanced = (learner_of(LABELS, criterion=name) for name in (None, "balanced_accuracy"))
-    served = [list(feed(learner, block)) for learner in (plain, balanced)]
-    before, after = (
-        np.concatenate([part.answers for part in parts]).argmax(axis=1) for parts in served
+    plain, balanced = (
+        learner_of(LABELS, criterion=name, label_delay=delay)
+        for name in (None, "balanced_accuracy")
     )
+    served = [list(feed(learner, block)) for learner in (plain, balanced)]
+    probabilities = [np.concatenate([part.answers for part in parts]) for parts in served]
+    assert np.array_equal(*probabilities), "to the bit"
+    before, after = (
+        np.concatenate([part.predicted_classes for part in parts]) for parts in served
+    )
+    for learner in (plain, balanced):
+        learner.learn_pending()
+    for name in ("log_loss", "brier"):
+        assert balanced.serving.measures()[name] == plain.serving.measures()[name]
     names = balanced.encoder.labels
     truth = np.array([names.index(name) for name in np.array(block.target).tolist()])
     scores = [recall_score(truth, said, average="macro") for said in (before, after)]
     assert scores[0] < 0.65 < 0.75 < scores[1]
-    assert balanced.serving.measures()["balanced_accuracy"] == pytest.approx(scores[1], abs=0.01)
-    # What is learned and what is taken home answer alike.
+    found = balanced.serving.measures()
+    assert found["balanced_accuracy"] == pytest.approx(scores[1], abs=0.01)
+    assert found["accuracy"] == pytest.approx((after == truth).mean(), abs=0.015)
+    assert 1 - balanced.serving.errors[0] / len(block) == pytest.approx(found["accuracy"])
+
+
+def test_a_model_learned_by_a_balanced_criterion_decides_as_what_is_served() -> None:
+    block = rare()
+    balanced = learner_of(LABELS, criterion="balanced_accuracy")
+    for _ in feed(balanced, block):
+        pass
+    names = balanced.encoder.labels
     model = balanced.model()
     alone = balanced.predict(block.part(0, 500), without_lags=True)
     np.testing.assert_allclose(model.outputs(block.part(0, 500)), alone, atol=1e-5)
     loaded = Model.from_document(model.document())
-    assert np.array_equal(loaded.outputs(block), model.outputs(block))
+    outputs = model.outputs(block)
+    assert np.array_equal(loaded.outputs(block), outputs)
+    counts = np.array([np.sum(block.target == name) for name in names])
+    expected = np.array(names)[(outputs / (counts + 1)).argmax(axis=1)]
+    assert loaded.predict(block).tolist() == model.predict(block).tolist() == expected.tolist()
+    assert (expected == "rare").sum() > 3 * (outputs[:, names.index("rare")] > 0.5).sum()
 
 
 def test_candidates_with_class_weights_predict_rare_classes_by_themselves() -> None:

@@ -180,3 +180,25 @@ def test_large_integers_are_exact_labels() -> None:
     assert classifier.classes_.tolist() == labels
     nul = OnlineClassifier().partial_fit([{"x": 1}, {"x": 2}], ["a\0", "b"])
     assert nul.classes_.tolist() == ["a\0", "b"]
+
+
+def test_a_balanced_criterion_moves_predictions_and_not_probabilities() -> None:
+    rng = np.random.default_rng(2)
+    rare = rng.random(1500) < 0.05
+    X = rng.normal(size=(1500, 2)) + 1.2 * rare[:, None]
+    y = np.where(rare, "rare", "usual")
+    plain, balanced = (classifier(criterion=name) for name in (None, "balanced_accuracy"))
+    for estimator in (plain, balanced):
+        estimator.partial_fit(X, y)
+    probabilities = balanced.predict_proba(X)
+    assert np.array_equal(probabilities, plain.predict_proba(X))
+    counts = [int((y == name).sum()) + 1 for name in balanced.classes_]
+    expected = balanced.classes_[(probabilities / counts).argmax(axis=1)].tolist()
+    assert balanced.predict(X).tolist() == balanced.model().predict(X).tolist() == expected
+    assert expected.count("rare") > 2 * plain.predict(X).tolist().count("rare")
+    assert balanced.score(X, y) == np.mean(np.array(expected) == y)
+    sample = {"f0": 1.2, "f1": 1.2}
+    shares = balanced.predict_proba_one(sample)
+    assert shares == plain.predict_proba_one(sample)
+    odds = {label: share / (int((y == label).sum()) + 1) for label, share in shares.items()}
+    assert balanced.predict_one(sample) == max(odds, key=odds.__getitem__)

@@ -18,6 +18,7 @@ from streamnet.modelfiles import Model
 from streamnet.page import build_view
 from streamnet.reporting.report import Report
 from streamnet.runs.builder import build_source
+from streamnet.runs.inference import evaluate_files
 from streamnet.runs.replay import Replay, replay
 from streamnet.settings.run import RunSettings, apply_overrides, parse
 
@@ -83,6 +84,39 @@ def test_all_outputs_are_written_and_agree() -> None:
     assert result.report["served"]["accuracy"] == pytest.approx(right / 1499)
     (letter,) = map(json.loads, Path("bad.jsonl").read_text().splitlines())
     assert (letter["line"], letter["raw"]) == (702, "short")
+
+
+def test_with_a_balanced_criterion_files_have_the_decisions_and_calibrated_probabilities() -> None:
+    rng = np.random.default_rng(5)
+    rare = rng.random(1500) < 0.05
+    lines = [f"{x},{'rare' if y else 'usual'}" for x, y in zip(rng.normal(rare), rare, strict=True)]
+    Path("a.csv").write_text("\n".join(("x,y", *lines)))
+    found = {}
+    for criterion in ("log_loss", "balanced_accuracy"):
+        grid: Any = {"hidden": ["linear", "8"]}
+        outputs: Any = {"model": "m.json", "predictions": f"{criterion}.csv"}
+        found[criterion] = replay("a.csv", target="y", criterion=criterion, **grid, **outputs)
+    rows = [
+        list(csv.DictReader(Path(f"{criterion}.csv").read_text().splitlines()))
+        for criterion in found
+    ]
+    assert [row["probabilities"] for row in rows[0]] == [row["probabilities"] for row in rows[1]]
+    served = [result.report["served"] for result in found.values()]
+    assert served[0]["log_loss"] == served[1]["log_loss"]
+    for figures, said in zip(served, rows, strict=True):
+        right = sum(row["answer"] == row["truth"] for row in said)
+        assert figures["accuracy"] == pytest.approx(right / 1500)
+    assert served[1]["balanced_accuracy"] > served[0]["balanced_accuracy"] + 0.1
+    # A model that is taken home is scored on what it predicts.
+    model = Model.load("m.json")
+    evaluated = anyio.run(evaluate_files, model, ["a.csv"])
+    truth = np.where(rare, "rare", "usual")
+    samples = [{"x": float(line.split(",")[0])} for line in lines]
+    measures = evaluated.measures["model"]
+    assert measures["accuracy"] == pytest.approx(np.mean(model.predict(samples) == truth))
+    complete = anyio.run(lambda: evaluate_files(model, ["a.csv"], all_metrics=True))
+    assert complete.measures["model"]["accuracy"] == measures["accuracy"]
+    assert complete.measures["model"]["micro_f1"] == pytest.approx(measures["accuracy"])
 
 
 def test_without_bad_records_and_outputs_nothing_is_written() -> None:

@@ -231,7 +231,9 @@ class DelayedLabelScore:
                 row[0, 0, number] = probability
         alive = np.full((1, 1), prediction.value is not None, np.uint8)
         number = self._find_number(match_spelling(truth, probabilities))
-        self._evaluator.update(row, [number], [known], alive)
+        predicted = self._labels.get(str(prediction.value), -1)
+        decided = np.full((1, 1), predicted, np.int32)
+        self._evaluator.update(row, [number], [known], alive, decided)
 
     def _find_number(self, label: str) -> int:
         if label not in self._labels and len(self._labels) == MAX_LABELS:

@@ -74,6 +74,17 @@ class LateLabels(NamedTuple):
     memory: NDArray[np.float64]
 
 
+class TrackPredictions(NamedTuple):
+    """Predictions of several tracks, such as ensembles, for n samples."""
+
+    answers: NDArray[Any]  # probabilities (tracks, n, C), or numbers (tracks, n)
+    # Class numbers, shape=(tracks, n), -1 for the most probable one; empty if all are that.
+    classes: NDArray[np.int32]
+
+
+MOST_PROBABLE = -1
+
+
 class BaseEnsemble(ABC):
     """Weights of the two layers, and the losses that select the served output.
 

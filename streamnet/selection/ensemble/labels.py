@@ -14,15 +14,18 @@ from numpy.typing import DTypeLike, NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
 from streamnet.networks.simd.vectors import EIGHT, FOUR, LANES
 from streamnet.samples import constant_column
 from streamnet.selection.ensemble import mixers
 from streamnet.selection.ensemble.base import (
     ABSENT,
+    MOST_PROBABLE,
     PRIORS,
     BaseEnsemble,
     LateLabels,
+    TrackPredictions,
     find_best_expert,
     update_faded_loss,
 )
@@ -128,17 +131,17 @@ def _update_expert_losses(
 
 
 @exact_inlined
-def _balance(probabilities: NDArray[np.float64], counts: NDArray[np.float64], known: int) -> None:
-    """Correct probabilities to equally frequent labels, if labels are counted."""
-    if counts.size == 0:
-        return
-    total = 0.0
+def _find_balanced_class(
+    probabilities: NDArray[np.float64], counts: NDArray[np.float64], known: int
+) -> int:
+    """The class that would be the most probable one if all were equally frequent."""
+    best, highest = 0, -1.0
     for c in range(known):
         # Plus one, since a label that was known from the start may have no samples yet.
-        probabilities[c] /= counts[c] + 1.0
-        total += probabilities[c]
-    for c in range(known):
-        probabilities[c] /= total
+        odds = probabilities[c] / (counts[c] + 1.0)
+        if odds > highest:
+            best, highest = c, odds
+    return best
 
 
 @exact_inlined
@@ -176,15 +179,18 @@ def _write_served(
     chosen: NDArray[np.int64],
     counts: NDArray[np.float64],
     rows: NDArray[np.float64],
-    served: NDArray[np.float64],  # shape=(ensembles, C), written
+    i: int,
+    served: NDArray[np.float64],  # shape=(ensembles, n, C), written
+    classes: NDArray[np.int32],  # shape=(ensembles, n), written if labels are counted
 ) -> None:
-    """Write the probabilities of the output that each ensemble serves."""
+    """Write the probabilities of the output that each ensemble serves, and its class."""
     for half in range(served.shape[0]):
         for c in range(known):
-            served[half, c] = mixers.get_probability(
+            served[half, i, c] = mixers.get_probability(
                 rows, turn, half, chosen[half, mixers.SERVED], c
             )
-        _balance(served[half], counts, known)
+        if counts.size > 0:
+            classes[half, i] = _find_balanced_class(served[half, i], counts, known)
 
 
 @exact_inlined
@@ -227,6 +233,7 @@ def run_pool(
     truth: NDArray[np.int32],  # not used unless learning
     known: NDArray[np.int32],
     served: NDArray[np.float64],  # shape=(ensembles, n, C), written
+    classes: NDArray[np.int32],  # shape=(ensembles, n), written if labels are counted
     learns: bool,
     fading: float,
     margin: float,
@@ -288,7 +295,7 @@ def run_pool(
             mixers.softmax(
                 rows[mixers.FINAL_PROBABILITIES], names_before, rows[mixers.FINAL_PROBABILITIES]
             )
-            _write_served(names_before, before, chosen, counts, rows, served[:, i - 1])
+            _write_served(names_before, before, chosen, counts, rows, i - 1, served, classes)
             mixers.remember_final(i - 1, origin, names_before, rows, memory)
         if y_before >= 0:
             about = fading, margin, combined, chosen, counts
@@ -355,15 +362,18 @@ class LabelPool:
         *,
         learns: bool,
         late: LateLabels | None = None,
-    ) -> NDArray[np.float64]:
-        """Return what the first ``ensembles`` serve, shape=(ensembles, n, C)."""
+    ) -> TrackPredictions:
+        """Return what the first ``ensembles`` serve."""
         candidates, n, width = answers.shape
         self.make_room(width)
         served = np.zeros((ensembles, n, width))
+        classes = NONE_PREDICTED
+        if len(self.counts):
+            classes = np.full((ensembles, n), MOST_PROBABLE, np.int32)
         scratch = get_scratch(candidates, width, answers.dtype)
         arrays: Any = (*vars(self).values(), *scratch, *(late or NO_LATE_LABELS))
-        run_pool(answers, alive, truth, known, served, learns, *arrays)
-        return served
+        run_pool(answers, alive, truth, known, served, classes, learns, *arrays)
+        return TrackPredictions(served, classes)
 
 
 _NOTHING = np.empty(0, np.int32)  # unknown truths
@@ -377,9 +387,10 @@ class LabelEnsemble(BaseEnsemble):
     the weights by gradient descent on its own log-loss. Log-loss also selects the served output: if
     probabilities are poorly calibrated, accuracy may be lower.
 
-    A balanced ensemble predicts as if all labels were equally frequent (Saerens, Latinne and
-    Decaestecker 2002): probabilities are divided by the label frequencies. If they are calibrated,
-    the largest one maximizes balanced accuracy. Learning is not affected.
+    A balanced ensemble predicts the label that would be the most probable one if all were equally
+    frequent (Saerens, Latinne and Decaestecker 2002): with the largest ratio of its probability to
+    its frequency, which maximizes balanced accuracy if probabilities are calibrated. These are
+    served as they are, and learning is not affected.
 
     Logarithms of float32 probabilities are computed in float32, everything else in float64.
 
@@ -466,7 +477,7 @@ class LabelEnsemble(BaseEnsemble):
             shape=(n, C), 0 for unknown classes.
         """
         served = self._pool.serve(self._place + 1, answers, alive, truth, known, learns=True)
-        own: NDArray[np.float64] = served[-1]
+        own: NDArray[np.float64] = served.answers[-1]
         return own
 
     def serve_pair(
@@ -476,11 +487,11 @@ class LabelEnsemble(BaseEnsemble):
         truth: NDArray[np.int32],
         known: NDArray[np.int32],
         late: LateLabels | None = None,
-    ) -> NDArray[np.float64]:
+    ) -> TrackPredictions:
         """Serve this ensemble and the one that shares its pool, see `share_pool`.
 
-        Takes little longer than one alone. Like `serve`, but returns shape=(2, n, C); ``late`` is
-        what `prepare_late` returned.
+        Takes little longer than one alone. Like `serve`, but returns predictions of two tracks;
+        ``late`` is what `prepare_late` returned.
         """
         return self._pool.serve(PAIR, answers, alive, truth, known, learns=True, late=late)
 
@@ -502,8 +513,19 @@ class LabelEnsemble(BaseEnsemble):
             pool = copy(pool)  # to get capacity for more labels: arrays that grow are replaced
         names = constant_column(n, known, np.int32)
         served = pool.serve(self._place + 1, answers, alive, _NOTHING, names, learns=False)
-        own: NDArray[np.float64] = served[-1]
+        own: NDArray[np.float64] = served.answers[-1]
         return own
+
+    def decide(self, probabilities: NDArray[np.floating]) -> NDArray[np.intp]:
+        """The class numbers to predict for the next sample by these probabilities (n, C)."""
+        odds: NDArray[Any] = probabilities
+        if self.balanced:
+            counts = np.zeros(probabilities.shape[1])
+            common = min(len(counts), len(self.counts))
+            counts[:common] = self.counts[:common]
+            odds = probabilities / (counts + 1.0)
+        best: NDArray[np.intp] = odds.argmax(axis=1)
+        return best
 
     def adopt(self, other: BaseEnsemble) -> None:
         """Start from the weights and label frequencies of another ensemble."""
@@ -516,7 +538,7 @@ class LabelEnsemble(BaseEnsemble):
             self.counts[: len(counts)] = counts
 
     def balance(self) -> None:
-        """Balance predictions from now on, with the faded counts so far as label counts."""
+        """Balance decisions from now on, with the faded counts so far as label counts."""
         if not self.balanced:
             self.balanced = True
             self._arrays = (*self._arrays, "counts")

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, final
 
 import msgspec
-import numpy as np
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response
@@ -204,8 +203,7 @@ def _encode_predictions(predictions: Predictions) -> bytes:
     if predictions.probabilities is None:
         lines = [schemas.PredictionLine(value) for value in values]
     else:
-        highest = np.max(predictions.probabilities, axis=1, initial=0.0).tolist()
-        lines = list(map(schemas.PredictionLine, values, highest))
+        lines = list(map(schemas.PredictionLine, values, predictions.chances()))
     return _ENCODER.encode_lines(lines)
 
 
