@@ -19,7 +19,7 @@ from streamnet.learning.contenders import (
 )
 from streamnet.learning.evaluator import DriftWatch, Scored, ScoringBatch
 from streamnet.learning.trainer import Predicted, Snapshot
-from streamnet.metrics import Curve, Horizon
+from streamnet.metrics import Curve, Horizon, ScoreHistograms
 from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity
 from streamnet.samples import Task
@@ -121,6 +121,9 @@ class ServingStage:
             margin=selector.margin,
             balanced=self.sample_loss.balanced,
         )
+        self.histograms: ScoreHistograms | None = None  # of served probabilities
+        if task is Task.CLASSIFICATION:
+            self.histograms = ScoreHistograms(window=window, fading=fading)
         self.changes: deque[ChampionChange] = deque(maxlen=MAX_CHANGES)
         self.retired: deque[RetiredCandidate] = deque(maxlen=MAX_RETIRED)
         self.quarantines: int = 0
@@ -180,6 +183,9 @@ class ServingStage:
         chosen = self._choose(batch, losses)
         tracks = self.contenders.score(batch, ensemble_predictions, chosen)
         self._add_to_curve(batch, tracks)
+        if self.histograms is not None:
+            served = tracks.answers[self.served_track]
+            self.histograms.update(served, batch.truth, batch.known)
         answers, chosen = tracks.answers[self.served_track][batch.new], chosen[batch.new]
         classes = np.empty(0, np.int32)
         if tracks.classes.size:
@@ -206,7 +212,8 @@ class ServingStage:
 
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Return all metrics of the served predictions by name."""
-        return self.contenders.scores.measures(self.served_track, horizon)
+        scores = self.contenders.scores.measures(self.served_track, horizon)
+        return scores if self.histograms is None else scores | self.histograms.measures(horizon)
 
     def _replace_member(self, slot: int, member: Member, number: int) -> None:
         exploded_at = self._exploded.pop(slot, None)
@@ -341,6 +348,7 @@ class ServingStage:
             "members": [_export_member(member) for member in self.members],
             "selector": self.selector.export_state(),
             "sample_loss": self.sample_loss.export_state(),
+            "histograms": self.histograms and self.histograms.export_state(),
             "contenders": self.contenders.export_state(),
             "changes": [
                 [c.number, c.before and _export_member(c.before), _export_member(c.after)]
@@ -368,6 +376,8 @@ class ServingStage:
         self._serials = self._list_serials()
         self.selector.restore_state(state["selector"])
         self.sample_loss.restore_state(state["sample_loss"])
+        if self.histograms is not None:
+            self.histograms = ScoreHistograms.restore_state(state["histograms"])
         self.contenders.restore_state(state["contenders"])
         self.changes.clear()
         losses = state["change_losses"].tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from streamnet.metrics.classification import ClassificationBaselines, ClassificationEvaluator
 from streamnet.metrics.evaluation import Evaluation, RegressionEvaluation
 from streamnet.metrics.formulas import METRICS, Metric
+from streamnet.metrics.ranking import ScoreHistograms
 from streamnet.metrics.regression import RegressionBaselines, RegressionEvaluator
 from streamnet.metrics.windows import Curve, Horizon
 
@@ -19,4 +20,5 @@ __all__ = (
     "RegressionBaselines",
     "RegressionEvaluation",
     "RegressionEvaluator",
+    "ScoreHistograms",
 )

@@ -19,6 +19,7 @@ from streamnet.metrics.formulas import (
     ratio,
 )
 from streamnet.metrics.per_class import compute_per_class
+from streamnet.metrics.ranking import Ranks, compute_areas
 from streamnet.samples import Task
 from streamnet.validation import check_array, check_number
 
@@ -197,6 +198,7 @@ class Evaluation:
         if self._probabilities:
             truth, table = np.array(self._truths), self.probabilities()
             given |= {"probabilities": (truth, table), "sums": self._sums(truth, table)}
+            given["ranks"] = Ranks.of(truth, table)
         found = compute_metrics(Task.CLASSIFICATION, "batch", **given)
         return {name: float(value) for name, value in found.items()}
 
@@ -221,8 +223,14 @@ class Evaluation:
         return table
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """Metrics of each class against all others, by label, counts first."""
-        return compute_per_class(self.labels, self.confusion)
+        """Metrics of each class against all others, by label, counts first.
+
+        With probabilities also the areas under the ROC and the precision-recall curve.
+        """
+        areas = None
+        if self._probabilities:
+            areas = compute_areas(Ranks.of(np.array(self._truths), self.probabilities()))
+        return compute_per_class(self.labels, self.confusion, areas)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data for JSON; None where undefined."""
@@ -233,7 +241,7 @@ class Evaluation:
             "measures": nan_to_none(self.measures()),
             "labels": list(self.labels),
             "confusion": self.confusion.tolist(),
-            "classes": self.per_class(),
+            "classes": {label: nan_to_none(one) for label, one in self.per_class().items()},
         }
 
 

@@ -21,7 +21,7 @@ from streamnet.samples import Task
 
 Values = NDArray[np.float64]
 Classes = NDArray[np.int64]
-Inputs = Literal["counts", "sums", "probabilities", "errors"]
+Inputs = Literal["counts", "sums", "ranks", "probabilities", "errors"]
 Scope = Literal["all", "stream", "batch"]
 Formula = TypeVar("Formula", bound=Callable[..., Any])
 
@@ -108,7 +108,8 @@ def metric(name: str, inputs: Inputs, **options: Any) -> Callable[[Formula], For
     Args:
         name: Name in reports.
         inputs: What the function takes: "counts" `ConfusionCounts`, "sums" `Sums`, "errors"
-            `Errors`, "probabilities" class numbers (n,) and probabilities (n, C).
+            `Errors`, "ranks" `streamnet.metrics.ranking.Ranks`, "probabilities" class numbers (n,)
+            and probabilities (n, C).
         options: The other fields of `Metric`.
 
     Raises:
@@ -276,27 +277,6 @@ def brier_score(sums: Sums) -> Values:
     return ratio(sums.brier, sums.weight)
 
 
-@metric("roc_auc", "probabilities", title="ROC AUC")
-def roc_auc(truth: Classes, probability: Values) -> float:
-    """Mean over classes of the area under the ROC curve of the class against all others.
-
-    The area is the probability that a sample of the class gets a higher probability of it than one
-    of another class, ties counted half: Hanley and McNeil, "The meaning and use of the area under a
-    receiver operating characteristic (ROC) curve", Radiology 143, 1982. With two classes whose
-    probabilities sum to 1 both areas are the same. Classes of no sample, or of all, are left out;
-    NaN if that leaves none.
-    """
-    areas = []
-    for number in range(probability.shape[1]):
-        positive = truth == number
-        count = int(positive.sum())
-        if 0 < count < len(truth):
-            ranks = _ranks(probability[:, number])
-            above = ranks[positive].sum() - count * (count + 1) / 2.0
-            areas.append(above / (count * (len(truth) - count)))
-    return float(np.mean(areas)) if areas else np.nan
-
-
 @metric("calibration_error", "probabilities", larger_is_better=False)
 def expected_calibration_error(truth: Classes, probability: Values, *, bins: int = BINS) -> float:
     """Expected calibration error: mean gap between confidence and accuracy, from 0 to 1.
@@ -319,14 +299,6 @@ def expected_calibration_error(truth: Classes, probability: Values, *, bins: int
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gap = np.bincount(place, right - confidence, bins)
     return float(np.abs(gap).sum() / len(truth))
-
-
-def _ranks(values: Values) -> Values:
-    """Ranks from 1 on; equal values share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: Values = (last - (counts - 1) / 2.0)[inverse]
-    return ranks
 
 
 @metric("distance", "sums", larger_is_better=False, scope="batch")

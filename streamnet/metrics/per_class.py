@@ -6,7 +6,7 @@ is (scikit-learn's ``zero_division=0``). A missing prediction is a false negativ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -19,10 +19,17 @@ _ratio = partial(ratio, otherwise=0.0)
 
 
 def compute_per_class(
-    labels: Sequence[str], confusion: NDArray[np.float64]
+    labels: Sequence[str],
+    confusion: NDArray[np.float64],
+    areas: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Metrics of each class, by label, from a confusion matrix (C, C + 1)."""
+    """Metrics of each class, by label, from a confusion matrix (C, C + 1).
+
+    ``areas`` are more metrics of the first classes, shape=(at most C,) each; NaN for the others.
+    """
     columns = measure_classes(ConfusionCounts.of(confusion))
+    for name, values in (areas or {}).items():
+        columns[name] = np.append(values, np.full(len(confusion) - len(values), np.nan))
     return {
         label: {name: float(values[number]) for name, values in columns.items()}
         for number, label in enumerate(labels)

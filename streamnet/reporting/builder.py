@@ -20,6 +20,7 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.serving import ChampionChange
 from streamnet.metrics import ClassificationEvaluator, Horizon
 from streamnet.metrics.formulas import nan_to_none
+from streamnet.metrics.per_class import compute_per_class
 from streamnet.networks.population import Member
 from streamnet.reporting.report import (
     MAIN_METRICS,
@@ -36,6 +37,7 @@ from streamnet.reporting.report import (
     Mark,
     Report,
     Residuals,
+    Scores,
     Switch,
     build_confusion_matrix,
     build_residual_histogram,
@@ -103,6 +105,7 @@ def build_report(
         candidates=_build_candidate_reports(learner),
         curve=_build_curve(learner),
         outcomes=build_outcomes(learner),
+        classes=_build_classes(learner),
         encoder=learner.encoder.statistics()._asdict(),
         settings=settings,
         seed=learner.seed,
@@ -180,8 +183,22 @@ def build_outcomes(learner: Learner) -> Confusion | Residuals:
     evaluator = serving.contenders.scores
     if isinstance(evaluator, ClassificationEvaluator):
         counts = evaluator.confusion(serving.served_track)
-        return build_confusion_matrix(counts, learner.encoder.labels)
+        histograms = serving.histograms
+        areas = {} if histograms is None else histograms.per_class()
+        return build_confusion_matrix(counts, learner.encoder.labels, areas)
     return build_residual_histogram(evaluator.recent(serving.served_track))
+
+
+def _build_classes(learner: Learner) -> dict[str, Scores]:
+    """All metrics of each class, by label; none for numbers."""
+    serving = learner.serving
+    evaluator, histograms = serving.contenders.scores, serving.histograms
+    if not isinstance(evaluator, ClassificationEvaluator) or histograms is None:
+        return {}
+    counts = evaluator.confusion(serving.served_track)
+    labels = learner.encoder.labels[: len(counts)]
+    found = compute_per_class(labels, counts, histograms.per_class())
+    return {label: nan_to_none(values) for label, values in found.items()}
 
 
 def _baseline_names(learner: Learner) -> Sequence[str]:

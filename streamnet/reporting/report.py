@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import isfinite, nan
 from typing import Any, Literal, NamedTuple
@@ -135,6 +135,8 @@ class Confusion(Struct, frozen=True, tag="confusion", tag_field="kind"):
 
     labels: list[str]
     matrix: list[list[int]]
+    # Of each label, by the name of the metric: areas under the curves of its probability.
+    areas: dict[str, Sequence[float | None]] = {}
 
 
 class Residuals(Struct, frozen=True, tag="residuals", tag_field="kind"):
@@ -246,6 +248,7 @@ class Report(Struct, frozen=True, kw_only=True):
     candidates: list[CandidateReport]  # best first, then those that were replaced
     curve: ErrorCurve
     outcomes: Confusion | Residuals
+    classes: dict[str, Scores] = {}  # all metrics of each class; of numbers none
     encoder: dict[str, Any]
     settings: dict[str, Any]
     seed: int
@@ -338,18 +341,24 @@ HISTOGRAM_BINS = 25
 MAX_RESIDUAL = 1e308  # larger residuals are clipped to it
 
 
-def build_confusion_matrix(counts: NDArray[np.float64], labels: list[str]) -> Confusion:
+def build_confusion_matrix(
+    counts: NDArray[np.float64],
+    labels: list[str],
+    areas: Mapping[str, NDArray[np.float64]] | None = None,
+) -> Confusion:
     """Count samples by true label (row) and predicted label (column).
 
     With more than 30 labels, the 29 most frequent ones keep their order and the rest are counted
     together as the last one. Samples without a prediction, the last column of ``counts``,
-    shape=(labels, labels + 1), are in no column.
+    shape=(labels, labels + 1), are in no column. ``areas`` are metrics of the first labels.
 
     >>> build_confusion_matrix(np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]]), ["a", "b"])
-    Confusion(labels=['a', 'b'], matrix=[[3, 1], [0, 2]])
+    Confusion(labels=['a', 'b'], matrix=[[3, 1], [0, 2]], areas={})
     """
     square = counts[:, :-1]
     names = list(labels[: len(square)])
+    by_label = {name: dict(enumerate(values.tolist())) for name, values in (areas or {}).items()}
+    numbers: list[int | None] = list(range(len(square)))
     if len(square) > MAX_LABELS:
         # A stable sort, so that of equally frequent labels the earlier ones are kept.
         order = np.argsort(-counts.sum(axis=1), kind="stable")[: MAX_LABELS - 1]
@@ -359,7 +368,16 @@ def build_confusion_matrix(counts: NDArray[np.float64], labels: list[str]) -> Co
         folded = np.zeros((len(kept) + 1, len(kept) + 1))
         np.add.at(folded, (groups[:, None], groups[None, :]), square)
         square, names = folded, [*(names[i] for i in kept), OTHERS]
-    return Confusion(names, square.astype(np.int64).tolist())
+        numbers = [*kept.tolist(), None]
+    found = {
+        name: [_finite_or_none(values.get(number, nan)) for number in numbers]
+        for name, values in by_label.items()
+    }
+    return Confusion(names, square.astype(np.int64).tolist(), found)
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if isfinite(value) else None
 
 
 def build_residual_histogram(pairs: NDArray[np.float64]) -> Residuals:

@@ -14,7 +14,8 @@ from sklearn import metrics
 
 from streamnet.errors import ConfigurationError
 from streamnet.metrics import ClassificationEvaluator, Evaluation, RegressionEvaluation
-from streamnet.metrics.formulas import expected_calibration_error, roc_auc
+from streamnet.metrics.formulas import expected_calibration_error
+from streamnet.metrics.ranking import Ranks, pr_auc, roc_auc
 
 LABELS = ("a", "b", "c", "d")
 
@@ -46,6 +47,10 @@ def test_measures_are_those_of_scikit_learn(classes: int) -> None:
         "log_loss": metrics.log_loss(truth, table, labels=labels),
         "roc_auc": metrics.roc_auc_score(truth, scores, multi_class="ovr"),
     }
+    own = [[label == one for label in truth] for one in labels]
+    precisions = [metrics.average_precision_score(*pair) for pair in zip(own, table.T, strict=True)]
+    rarer = precisions[0] if sum(own[0]) < sum(own[-1]) else precisions[1]
+    expected["pr_auc"] = rarer if classes == 2 else np.mean(precisions)
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-12)
     ideal = np.eye(classes)[[labels.index(label) for label in truth]]
     assert found["brier"] == pytest.approx(((table - ideal) ** 2).sum(1).mean())
@@ -103,8 +108,9 @@ def test_confident_and_correct_predictions_are_calibrated() -> None:
 
 
 def test_the_area_of_constant_scores_is_half_and_classes_without_samples_are_left_out() -> None:
-    assert roc_auc(np.array([0, 1, 1]), np.full((3, 3), 1 / 3)) == 0.5
-    assert np.isnan(roc_auc(np.array([0, 0]), np.full((2, 2), 0.5)))
+    assert roc_auc(Ranks.of(np.array([0, 1, 1]), np.full((3, 3), 1 / 3))) == 0.5
+    for measure in (roc_auc, pr_auc):
+        assert np.isnan(measure(Ranks.of(np.array([0, 0]), np.full((2, 2), 0.5))))
 
 
 @settings(deadline=None, max_examples=40)
@@ -153,8 +159,9 @@ def test_an_answer_may_be_given_beside_its_probabilities() -> None:
 
 def test_probabilities_of_no_samples_have_no_measures() -> None:
     truth, table = np.zeros(0, np.int64), np.zeros((0, 2))
-    for measure in (roc_auc, expected_calibration_error):
-        assert np.isnan(measure(truth, table))
+    assert np.isnan(expected_calibration_error(truth, table))
+    for measure in (roc_auc, pr_auc):
+        assert np.isnan(measure(Ranks.of(truth, table)))
 
 
 def test_metrics_of_no_samples_are_undefined() -> None:

@@ -37,7 +37,8 @@ class Outcomes {
     this.histogram.draw(outcomes);
   }
 
-  confusion({ labels, matrix }) {
+  confusion({ labels, matrix, areas }) {
+    const measured = Object.entries(areas ?? {});
     this.title.textContent = "Confusion matrix";
     this.note.textContent = "rows: truth, columns: prediction";
     const head = element(
@@ -46,6 +47,7 @@ class Outcomes {
       element("td", {}),
       ...labels.map((label) => element("th", { scope: "col" }, label)),
       element("th", { scope: "col" }, "recall"),
+      ...measured.map(([name]) => element("th", { scope: "col" }, measureName(name))),
     );
     const rows = matrix.map((row, i) => {
       const total = row.reduce((sum, count) => sum + count, 0);
@@ -56,6 +58,7 @@ class Outcomes {
         element("th", { scope: "row" }, labels[i]),
         ...cells,
         element("td", { class: "number" }, total ? percent(row[i] / total) : "–"),
+        ...measured.map(([, values]) => element("td", { class: "number" }, digits(values[i]))),
       );
     });
     const table = element(
