@@ -113,10 +113,7 @@ class Contenders:
         return served
 
     def score(
-        self,
-        batch: ScoringBatch,
-        ensemble_predictions: TrackPredictions,
-        chosen: NDArray[np.int32],
+        self, batch: ScoringBatch, ensemble_predictions: TrackPredictions, chosen: NDArray[np.int32]
     ) -> TrackPredictions:
         """Score all five tracks and learn; return their predictions.
 

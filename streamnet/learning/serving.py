@@ -72,7 +72,7 @@ class Served(NamedTuple):
     @property
     def predicted_classes(self) -> NDArray[np.intp]:
         """Numbers of the predicted classes, shape=(n,): the most probable one unless decided."""
-        best = self.answers.argmax(axis=1)
+        best: NDArray[np.intp] = self.answers.argmax(axis=1)
         return np.where(self.classes >= 0, self.classes, best) if len(self.classes) else best
 
 
@@ -208,7 +208,8 @@ class ServingStage:
         """The class numbers that are served by these probabilities (n, labels)."""
         if self.balances:
             return self.contenders.decide(probabilities)
-        return probabilities.argmax(axis=1)
+        best: NDArray[np.intp] = probabilities.argmax(axis=1)
+        return best
 
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Return all metrics of the served predictions by name."""

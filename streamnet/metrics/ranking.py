@@ -2,9 +2,9 @@
 
 They are computed from `Ranks`: of finished predictions exactly, of a stream from histograms of
 probabilities, whose bins hold probabilities that differ by at most 3.2 % in their odds. What is in
-one bin counts as equal, so the area under the ROC curve of a class differs from the exact one by at
-most half the sum over bins of ``p n / (P N)``, for p of its P samples and n of N others. The average
-precision is that of the probabilities rounded to bins.
+one bin counts as equal, so the area under the ROC curve of a class differs from the exact one by
+half the sum over bins of ``p n / (P N)`` at most, for p of its P samples and n of N others. The
+average precision is that of the probabilities rounded to bins.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _find_bin(probability: float) -> int:
     if p >= 1.0:
         return BINS - 1
     odds = np.float32(p / (np.float32(1.0) - p))
-    place = (odds.view(np.int32) >> _SHIFT) - _FIRST + 1
+    place: int = (odds.view(np.int32) >> _SHIFT) - _FIRST + 1
     return min(max(place, 0), BINS - 1)
 
 

@@ -280,7 +280,8 @@ class Model:
         """
         if isinstance(self._ensemble, LabelEnsemble):
             return self._ensemble.decide(outputs)
-        return outputs.argmax(axis=1)
+        best: NDArray[np.intp] = outputs.argmax(axis=1)
+        return best
 
     def predict_proba(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
         """Predict the probability of each label, in the order of `labels`, shape=(n, labels).

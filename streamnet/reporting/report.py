@@ -136,7 +136,7 @@ class Confusion(Struct, frozen=True, tag="confusion", tag_field="kind"):
     labels: list[str]
     matrix: list[list[int]]
     # Of each label, by the name of the metric: areas under the curves of its probability.
-    areas: dict[str, Sequence[float | None]] = {}
+    areas: dict[str, list[float | None]] = {}
 
 
 class Residuals(Struct, frozen=True, tag="residuals", tag_field="kind"):
@@ -358,7 +358,7 @@ def build_confusion_matrix(
     square = counts[:, :-1]
     names = list(labels[: len(square)])
     by_label = {name: dict(enumerate(values.tolist())) for name, values in (areas or {}).items()}
-    numbers: list[int | None] = list(range(len(square)))
+    numbers = list(range(len(square)))
     if len(square) > MAX_LABELS:
         # A stable sort, so that of equally frequent labels the earlier ones are kept.
         order = np.argsort(-counts.sum(axis=1), kind="stable")[: MAX_LABELS - 1]
@@ -368,7 +368,7 @@ def build_confusion_matrix(
         folded = np.zeros((len(kept) + 1, len(kept) + 1))
         np.add.at(folded, (groups[:, None], groups[None, :]), square)
         square, names = folded, [*(names[i] for i in kept), OTHERS]
-        numbers = [*kept.tolist(), None]
+        numbers = [*kept.tolist(), -1]
     found = {
         name: [_finite_or_none(values.get(number, nan)) for number in numbers]
         for name, values in by_label.items()

@@ -311,8 +311,10 @@ class _ClassificationScorer:
                 self.evaluation.add(name, answer, probabilities=row)
         label = np.array([self.numbers[name] for name in names], np.int32)
         known = np.full(len(label), self.known, np.int32)
-        predicted = self.decide(outputs).astype(np.int32)[None] if self.known else NONE_PREDICTED
-        self.model.update(outputs[None].astype(np.float32), label, known, None, predicted)
+        classes = NONE_PREDICTED
+        if self.known:
+            classes = self.decide(outputs).astype(np.int32)[None]
+        self.model.update(outputs[None].astype(np.float32), label, known, None, classes)
         simple = self.baselines.answers(label, len(self.labels))
         # Before the first true label the baselines predict nothing, rather than the first label.
         predicted = simple.any(axis=(0, 2))

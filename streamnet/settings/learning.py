@@ -247,8 +247,9 @@ class SelectionSettings(Settings):
         serve: What serves predictions: the ensemble or the champion.
         criterion: Criterion of the champion: for labels log_loss (probabilities clipped at 0.0001),
             accuracy, balanced_accuracy (the ensemble then predicts the label with the largest ratio
-            of probability to frequency; probabilities stay as they are) or distance; for numbers mae, mse or distance; or one of gopher-neural's, such
-            as gopher.accuracy; by default log_loss, for numbers mae.
+            of probability to frequency; probabilities stay as they are) or distance; for numbers
+            mae, mse or distance; or one of gopher-neural's, such as gopher.accuracy; by default
+            log_loss, for numbers mae.
         margin: Fraction by which a challenger must be better at the start of the stream.
         alpha: Level of the test by which a challenger becomes champion later on.
     """

@@ -63,7 +63,9 @@ def test_each_contender_is_scored_as_if_it_were_served(task: Task, candidates: A
             ]
         expected = error_of(block, served, learner.encoder.labels)
         assert contenders.scores.measures(track)[measure] == pytest.approx(expected, rel=1e-12)
-        assert learner.serving.measures() == contenders.scores.measures(track)
+        histograms = learner.serving.histograms
+        ranking = {} if histograms is None else histograms.measures()
+        assert learner.serving.measures() == {**contenders.scores.measures(track), **ranking}
     one, other = (learner.serving.contenders.export_state() for learner in learners)
     assert differences(one, other) == [], "whatever is served, all else is scored alike"
 
@@ -297,15 +299,13 @@ def rare(n: int = 3000) -> Block:
 def test_a_balanced_criterion_moves_decisions_and_leaves_probabilities_alone(delay: int) -> None:
     block = rare()
     plain, balanced = (
-        learner_of(LABELS, criterion=name, label_delay=delay)
+        learner_of(LABELS, criterion=name, label_delay=delay, drift="none")  # which sees decisions
         for name in (None, "balanced_accuracy")
     )
     served = [list(feed(learner, block)) for learner in (plain, balanced)]
     probabilities = [np.concatenate([part.answers for part in parts]) for parts in served]
-    assert np.array_equal(*probabilities), "to the bit"
-    before, after = (
-        np.concatenate([part.predicted_classes for part in parts]) for parts in served
-    )
+    assert probabilities[0].tobytes() == probabilities[1].tobytes()
+    before, after = (np.concatenate([part.predicted_classes for part in parts]) for parts in served)
     for learner in (plain, balanced):
         learner.learn_pending()
     for name in ("log_loss", "brier"):
@@ -313,7 +313,7 @@ def test_a_balanced_criterion_moves_decisions_and_leaves_probabilities_alone(del
     names = balanced.encoder.labels
     truth = np.array([names.index(name) for name in np.array(block.target).tolist()])
     scores = [recall_score(truth, said, average="macro") for said in (before, after)]
-    assert scores[0] < 0.65 < 0.75 < scores[1]
+    assert scores[0] < 0.65 < 0.7 < scores[1]
     found = balanced.serving.measures()
     assert found["balanced_accuracy"] == pytest.approx(scores[1], abs=0.01)
     assert found["accuracy"] == pytest.approx((after == truth).mean(), abs=0.015)

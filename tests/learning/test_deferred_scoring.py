@@ -20,8 +20,10 @@ from streamnet.learning.evaluator import (
     DeferredScoring,
     ScoringBatch,
 )
+from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, Task
+from streamnet.selection.ensemble.base import TrackPredictions
 from streamnet.selection.ensemble.labels import run_pool
 from tests.learning.streams import candidate, differences, feed, learner_of, state_of, stream
 
@@ -125,7 +127,8 @@ def test_scoring_is_deferred_until_there_are_many_samples() -> None:
 def test_with_many_labels_fewer_samples_are_deferred() -> None:
     arrears = DeferredScoring()
     samples, labels = 10, MAX_CELLS // (4 * 10 * 5)
-    said, none = np.zeros((samples, labels)), np.empty(0)
+    said = TrackPredictions(np.zeros((1, samples, labels)), NONE_PREDICTED)
+    none = np.empty(0)
     shares, alive = np.zeros((4, samples, labels), np.float32), np.ones((4, samples), np.uint8)
     truth = np.zeros(samples, np.int32)
     answered = ScoringBatch(0, shares, alive, truth, truth, none, none)

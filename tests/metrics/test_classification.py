@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -312,7 +314,7 @@ def test_a_setting_that_makes_no_sense_is_named(setting: str, value: float, mess
 )
 def test_shapes_that_do_not_fit_are_refused(shapes: dict[str, tuple[int, ...]]) -> None:
     fitting = {"answers": (2, 4, 2), "truth": (4,), "known": (4,), "alive": (2, 4)}
-    arguments = {name: np.zeros(shape) for name, shape in {**fitting, **shapes}.items()}
+    arguments: Any = {name: np.zeros(shape) for name, shape in {**fitting, **shapes}.items()}
     with pytest.raises(ValueError, match=r"fit|broadcast"):
         ClassificationEvaluator(2).update(**arguments)
 

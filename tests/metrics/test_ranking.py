@@ -155,7 +155,7 @@ def test_bins_are_narrow_in_odds_and_hold_every_number() -> None:
     bins = [_find_bin(p) for p in (odds / (1 + odds)).tolist()]
     assert bins == sorted(bins)
     for p in (0.01, 0.2, 0.5, 0.9):
-        around = [q for q in np.linspace(p * 0.9, min(1.1 * p, 1), 20001).tolist()]
+        around = np.linspace(p * 0.9, min(1.1 * p, 1), 20001).tolist()
         same = np.array([q for q in around if _find_bin(q) == _find_bin(p)])
         assert (same / (1 - same)).max() / (same / (1 - same)).min() <= 1.0321
     extremes = [_find_bin(p) for p in (-1.0, 0.0, np.nan, 1e-30, 1.0, 7.0)]

@@ -187,7 +187,9 @@ def test_a_balanced_criterion_moves_predictions_and_not_probabilities() -> None:
     rare = rng.random(1500) < 0.05
     X = rng.normal(size=(1500, 2)) + 1.2 * rare[:, None]
     y = np.where(rare, "rare", "usual")
-    plain, balanced = (classifier(criterion=name) for name in (None, "balanced_accuracy"))
+    plain, balanced = (
+        classifier(criterion=name, drift="none") for name in (None, "balanced_accuracy")
+    )
     for estimator in (plain, balanced):
         estimator.partial_fit(X, y)
     probabilities = balanced.predict_proba(X)

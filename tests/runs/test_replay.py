@@ -106,7 +106,7 @@ def test_with_a_balanced_criterion_files_have_the_decisions_and_calibrated_proba
     for figures, said in zip(served, rows, strict=True):
         right = sum(row["answer"] == row["truth"] for row in said)
         assert figures["accuracy"] == pytest.approx(right / 1500)
-    assert served[1]["balanced_accuracy"] > served[0]["balanced_accuracy"] + 0.1
+    assert served[1]["balanced_accuracy"] > served[0]["balanced_accuracy"] + 0.05
     # A model that is taken home is scored on what it predicts.
     model = Model.load("m.json")
     evaluated = anyio.run(evaluate_files, model, ["a.csv"])
