@@ -50,13 +50,12 @@ class Ranks(NamedTuple):
             truth: Class numbers, shape=(n,).
             probability: Shape=(n, C).
         """
-        classes = probability.shape[1]
-        ranks = cls(np.zeros((classes, len(truth))), np.zeros((classes, len(truth))))
-        for number, column in enumerate(probability.T):
-            _, place = np.unique(-column, return_inverse=True)
-            for row, among in ((ranks.own, truth == number), (ranks.others, truth != number)):
-                counts = np.bincount(place[among])
-                row[number, : len(counts)] = counts
+        places = [np.unique(-column, return_inverse=True)[1] for column in probability.T]
+        width = max((int(place.max(initial=-1)) + 1 for place in places), default=0)
+        ranks = cls(np.zeros((len(places), width)), np.zeros((len(places), width)))
+        for number, place in enumerate(places):
+            ranks.own[number] = np.bincount(place[truth == number], minlength=width)
+            ranks.others[number] = np.bincount(place[truth != number], minlength=width)
         return ranks
 
 
@@ -133,8 +132,10 @@ def _find_bin(probability: float) -> int:
     if p >= 1.0:
         return BINS - 1
     odds = np.float32(p / (np.float32(1.0) - p))
-    place: int = (odds.view(np.int32) >> _SHIFT) - _FIRST + 1
-    return min(max(place, 0), BINS - 1)
+    place = np.int64(odds.view(np.int32) >> _SHIFT) - _FIRST + 1
+    if place < 0:
+        return 0
+    return BINS - 1 if place >= BINS else place  # type: ignore[return-value]  # an integer to numba
 
 
 @exact

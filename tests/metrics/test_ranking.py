@@ -177,5 +177,5 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
 def test_ranks_of_equal_probabilities_are_shared() -> None:
     truth, table = np.array([0, 1, 1, 0]), np.array([[0.5], [0.5], [0.25], [1.0]])
     own, others = Ranks.of(truth, table)
-    assert own[0].tolist() == [1.0, 1.0, 0.0, 0.0]
-    assert others[0].tolist() == [0.0, 1.0, 1.0, 0.0]
+    assert own[0].tolist() == [1.0, 1.0, 0.0]
+    assert others[0].tolist() == [0.0, 1.0, 1.0]
