@@ -264,7 +264,15 @@ class DataOptions(SourceOptions):
 
 
 @final
-@options(READING, SourceSettings, format="FORMAT", delimiter="CHAR", header="", missing="")
+@options(
+    READING,
+    SourceSettings,
+    format="FORMAT",
+    delimiter="CHAR",
+    header="",
+    missing="",
+    thousands="CHAR",
+)
 class ReadingOptions(SourceOptions):
     """How files are read, where their content does not tell."""
 

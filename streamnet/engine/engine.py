@@ -200,6 +200,7 @@ class Engine:
         drop: Sequence[str] = (),
         kinds: Mapping[str, Kind] | None = None,
         missing: Sequence[str] = MISSING,
+        thousands: str | None = None,
         **shape: Any,
     ) -> Trained:
         """Train on a set, blocks, or files.
@@ -210,6 +211,7 @@ class Engine:
             drop: Columns of files to ignore.
             kinds: Kinds of columns of files that would be inferred wrongly.
             missing: Strings in files that stand for a missing value.
+            thousands: Separator of thousands in numbers; None finds it where it is clear.
             shape: Options for files: format, delimiter, header, ..., see `open_files`.
 
         Raises:
@@ -226,6 +228,7 @@ class Engine:
             drop=tuple(drop),
             kinds=dict(kinds or {}),
             missing=tuple(missing),
+            thousands=thousands,
             labels_required=True,
         )
         block, self.rejected = await read_data(data, columns, **shape)

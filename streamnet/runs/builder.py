@@ -211,6 +211,7 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
         drop=section.drop or (),
         kinds={name: kind for name, kind in kinds.items() if kind != known.get(name)},
         known=known,
+        thousands=section.thousands,
         labels_required=isinstance(settings, ModelSettings),
     )
     given: dict[str, Any] = {"most_fields": section.most_fields}

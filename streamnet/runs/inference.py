@@ -48,17 +48,17 @@ async def predict_files(
 ) -> AsyncGenerator[tuple[Block, NDArray[Any]], None]:
     """Yield each block of samples with the model's outputs.
 
-    ``options`` are keyword arguments of `open_files`, and ``missing`` of `Columns`; None stands for
-    a default. ``target`` is the column with the true values, by default the one that the model
-    learned; it is required if ``labeled``.
+    ``options`` are keyword arguments of `open_files`, and ``missing`` and ``thousands`` of
+    `Columns`; None stands for a default. ``target`` is the column with the true values, by default
+    the one that the model learned; it is required if ``labeled``.
     """
     if not files:
         raise ConfigurationError("no file is given, but at least one with samples is needed")
     given = {name: value for name, value in (options or {}).items() if value is not None}
-    missing = {"missing": given.pop("missing")} if "missing" in given else {}
+    reading = {name: given.pop(name) for name in ("missing", "thousands") if name in given}
     schema = Schema(model.fields, target or model.about.get("target"), model.task)
     columns = Columns(
-        schema=schema, target_optional=not labeled, labels_required=labeled, **missing
+        schema=schema, target_optional=not labeled, labels_required=labeled, **reading
     )
     async with aclosing(open_files(files, columns=columns, **given)) as source:
         await source.open()

@@ -114,6 +114,7 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     delimiter: str | None
     header: bool | None
     missing: Sequence[str] | str | None
+    thousands: str | None
     max_record_bytes: int
     task: Task | str | None
     drop: Sequence[str] | str | None

@@ -68,6 +68,8 @@ class SourceSettings(Settings):
         header: Whether the first record of a CSV file names its columns; by default inferred.
         missing: Texts that stand for a missing value, like an empty one; by default ?, NA, N/A,
             n/a, NULL, null, None, \N.
+        thousands: Separator of thousands in numbers; by default found where it is clear, as in
+            $1,234.50. With a point, decimals are separated by a comma.
         max_record_bytes: Largest record of a text file in bytes; longer ones are rejected.
         target: Column to predict; required for all formats but libSVM.
         task: What is predicted; auto infers it from the target's values.
@@ -93,6 +95,7 @@ class SourceSettings(Settings):
     delimiter: Annotated[str, MinLen(1), MaxLen(1)] | None = None
     header: bool | None = None
     missing: Annotated[tuple[str, ...], Listed()] | None = None
+    thousands: Annotated[str, MinLen(1), MaxLen(1)] | None = None
     max_record_bytes: Count = 1 << 20
     target: Text | None = None
     task: Annotated[Task, Enumeration()] | None = None

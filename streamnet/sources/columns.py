@@ -28,6 +28,7 @@ from streamnet.sources.inference import (
     to_float,
     to_seconds,
 )
+from streamnet.sources.number_styles import SEPARATORS, parse_marked_number
 from streamnet.validation import check_integer
 
 # ---------------------------------------------------------------- single values
@@ -52,6 +53,7 @@ class ParseOptions(NamedTuple):
 
     missing: frozenset[str]  # texts that stand for a missing value
     typed: bool  # the format distinguishes numbers from texts: a text is never a number
+    thousands: str | None = None  # separator of thousands in numbers; None: where it is clear
 
     def is_missing(self, value: object) -> bool:
         """Whether ``value`` stands for a missing one. NaN does."""
@@ -72,7 +74,8 @@ def parse_number(value: object, options: ParseOptions) -> float | Reason:
         text = value.strip(WHITESPACE)
         if is_not_finite(text):
             return Reason.NOT_FINITE
-        return Reason.NUMBER if options.typed or not is_number(text) else _to_finite(text)
+        number = None if options.typed else parse_marked_number(text, options.thousands)
+        return Reason.NUMBER if number is None else _to_finite(number)
     if is_numeric(value) and not isinstance(value, bool):
         return _to_finite(value)
     return Reason.NUMBER if isinstance(value, WORD_TYPES) else Reason.TYPE
@@ -240,6 +243,7 @@ class Columns:
         known: Kinds that a model has learned. They override inference too, but unlike ``kinds``
             none of these columns has to exist.
         missing: Texts that stand for a missing value.
+        thousands: Separator of thousands in numbers; None finds it where it is clear.
         target_optional: Whether the target column may be absent.
         labels_required: Whether a sample without a target is rejected, as for an evaluation;
             otherwise it is read as one whose target is unknown.
@@ -263,6 +267,7 @@ class Columns:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     known: Mapping[str, Kind] = field(default_factory=dict)
     missing: tuple[str, ...] = MISSING
+    thousands: str | None = None
     target_optional: bool = False
     labels_required: bool = False
     schema: Schema | None = None
@@ -275,6 +280,10 @@ class Columns:
             if (value := check_integer(name, getattr(self, name))) < 1:
                 raise ConfigurationError(f"{name} is {value}, but must be >= 1")
             object.__setattr__(self, name, value)
+        if self.thousands is not None and self.thousands not in SEPARATORS:
+            raise ConfigurationError(
+                f"thousands is {self.thousands!r}, but must be a comma, a point, a space or a quote"
+            )
         if self.schema is not None:
             target = self.schema.target if self.target is None else self.target
             object.__setattr__(self, "target", target)
@@ -291,6 +300,9 @@ class Columns:
             # Each column of a file is parsed once, as an input or as the target.
             why = "that is an input of the model"
             raise ConfigurationError(f"target is {self.target!r}, but {why}")
+        self._check_kinds()
+
+    def _check_kinds(self) -> None:
         for name, kind in self.kinds.items():
             if name in self.drop or name == self.target:
                 role = "the target" if name == self.target else "dropped"
@@ -302,7 +314,7 @@ class Columns:
 
     def parse_options(self, *, typed: bool = False) -> ParseOptions:
         """How single values are parsed; see `ParseOptions` for ``typed``."""
-        return ParseOptions(frozenset(self.missing), typed)
+        return ParseOptions(frozenset(self.missing), typed, self.thousands)
 
     def parse_options_for(self, name: str, options: ParseOptions) -> ParseOptions:
         """How the values of one column are parsed.

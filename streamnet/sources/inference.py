@@ -164,6 +164,7 @@ _UNAMBIGUOUS_FORMS = (
         rf"{_WEEKDAY}{_NAME} {_NTH},? {_YEAR}",
     ),
     *_forms(rf"{_WEEKDAY}{_NAME}  ?{_DAY} {_HOURS} {_YEAR}", clock=""),
+    *_forms(rf"{_YEAR}:(?P<month>[0-9]{{2}}):(?P<day>[0-9]{{2}}) {_HOURS}", clock=""),  # EXIF
 )
 _FORMS = {
     Kind.TIME: _UNAMBIGUOUS_FORMS,
@@ -202,10 +203,11 @@ def parse_seconds(text: str, kind: Kind = Kind.TIME) -> float | None:
     """Parse a stripped text that is a date, maybe with a time, to seconds since 1970; else None.
 
     Dates: ISO 8601, with or without leading zeros (2026-04-03, 2026/4/3); with dots (3.4.2026,
-    2026.04.03); with an English month (3 Apr 2026, 3-Apr-2026, Fri, 3 April 2026, April 3rd, 2026,
-    Fri Apr  3 09:05:30 2026); and 3/4/2026 or 3-4-2026 if ``kind`` gives the order. A time follows
-    a T, a space or a colon (9:05, 09:05:30.5, 9:05 pm), and may be followed by an offset (Z, UTC,
-    GMT, +02, +02:00, +0200); the default is UTC.
+    2026.04.03); of photographs (2026:04:03 09:05:30); with an English month (3 Apr 2026,
+    3-Apr-2026, Fri, 3 April 2026, April 3rd, 2026, Fri Apr  3 09:05:30 2026); and 3/4/2026 or
+    3-4-2026 if ``kind`` gives the order. A time follows a T, a space or a colon (9:05, 09:05:30.5,
+    9:05 pm), and may be followed by an offset (Z, UTC, GMT, +02, +02:00, +0200); the default is
+    UTC.
 
     >>> parse_seconds("1970-01-02"), parse_seconds("1970-01-01T01:00:00.5+01:00")
     (86400.0, 0.5)

@@ -36,7 +36,8 @@ from streamnet.errors import ConfigurationError, DataError
 from streamnet.samples import Block, Kind, Position, Sample, Schema, Task
 from streamnet.sources.base import Source
 from streamnet.sources.columns import Columns, make_missing_target_error
-from streamnet.sources.inference import WHITESPACE, infer_task
+from streamnet.sources.inference import WHITESPACE
+from streamnet.sources.number_styles import infer_target
 from streamnet.sources.rows import RowReader, copy_sample, to_mapping
 
 T = TypeVar("T")
@@ -395,7 +396,9 @@ class IterableSource(Source):
         known = [value for value in values if not options.is_missing(value)]
         if not known:
             return None
-        return infer_task(v.strip(WHITESPACE) if isinstance(v, str) else v for v in known)
+        stripped = [v.strip(WHITESPACE) if isinstance(v, str) else v for v in known]
+        thousands = self._columns.thousands
+        return infer_target(self._name, target, stripped, thousands=thousands)[0]
 
     async def _read_first_target(self) -> None:
         """Read samples up to the first target, which decides the task if nothing else did."""

@@ -41,6 +41,7 @@ from streamnet.sources.columns import (
     parse_word,
 )
 from streamnet.sources.inference import WHITESPACE, infer_kind, is_any_time, number_to_seconds
+from streamnet.sources.number_styles import parse_marked_number
 
 NUMBER_TYPES = {float, int}
 GAP_TYPES = {float, int, type(None)}
@@ -387,9 +388,17 @@ class RowConverter:
         if (kind := self._columns.kind_for(name)) is None:
             if (kind := infer_kind((text,), typed=self._options.typed)) is None:
                 return None
+            if kind not in NUMERIC and self._is_marked_number(text):
+                return Field(name, Kind.NUMBER)
             if kind is Kind.CATEGORY and isinstance(text, str) and is_any_time(text):
                 logger.warning(AMBIGUOUS_DATE, name, shorten(text))
         return Field(name, Kind(kind))
+
+    def _is_marked_number(self, value: object) -> bool:
+        """Whether a value is the text of a number with marks, such as $1,234.50."""
+        if self._options.typed or not isinstance(value, str):
+            return False
+        return parse_marked_number(value, self._options.thousands) is not None
 
     def _convert_columns(
         self, samples: Sequence[Sample], targets: Sequence[Any] | None

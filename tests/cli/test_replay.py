@@ -446,3 +446,14 @@ def test_the_champion_is_chosen_by_the_criterion_that_is_asked_for(cli: Cli) -> 
     outcome = cli.replay(path, "--criterion", "best")
     assert outcome.code == 2
     assert "must be 'accuracy', 'balanced_accuracy'" in outcome.complaint
+
+
+def test_the_separator_of_thousands_can_be_stated(cli: Cli) -> None:
+    samples = [{**row, "label": f"{1 + row['number']},{i:03}"} for i, row in enumerate(rows(300))]
+    write("sales.csv", csv_text(samples))
+    outcome = cli.replay("sales.csv")
+    assert (outcome.code, "--thousands" in outcome.complaint) == (1, True)
+    report = cli.report("sales.csv", "--thousands", ",", "--predictions", "answers.csv")
+    assert (report["task"], report["scored"]) == ("regression", 300)
+    truth = [float(row["truth"]) for row in predictions()]
+    assert truth == [1000.0 * (1 + row["number"]) + i for i, row in enumerate(rows(300))]

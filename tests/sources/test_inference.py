@@ -357,3 +357,11 @@ def test_an_ambiguous_first_date_is_reported(caplog: pytest.LogCaptureFixture) -
     caplog.clear()
     read(IterableSource(rows, columns=Columns(kinds={"t": Kind.CATEGORY})))
     assert not caplog.records
+
+
+def test_times_of_photographs_are_read() -> None:
+    moment = datetime(2014, 10, 7, 1, 20, 5, tzinfo=UTC)
+    assert parse_seconds("2014:10:07 01:20:05") == moment.timestamp()
+    assert infer_kind(["2014:10:07 01:20:00"] * 2) is Kind.TIME
+    for text in ("2014:10:07", "2014:13:07 01:20:00", "2014:1:07 01:20:00", "14:10:07 01:20:00"):
+        assert parse_seconds(text) is None

@@ -24,6 +24,7 @@ from streamnet.samples import (
     Kind,
     Position,
     Schema,
+    Task,
     make_marks,
     schema_from_dict,
     schema_to_dict,
@@ -39,7 +40,8 @@ from streamnet.sources.files.byte_stream import (
 )
 from streamnet.sources.files.detection import ARROW_STREAM, ColumnarFileFormat
 from streamnet.sources.files.text_source import check_distinct, find_path
-from streamnet.sources.inference import WHITESPACE, infer_kind, infer_task
+from streamnet.sources.inference import WHITESPACE, infer_kind
+from streamnet.sources.number_styles import infer_target
 from streamnet.sources.rows import ColumnParser, ConvertedRows, Problems, note_problem
 from streamnet.sources.text.schema import warn_of_misread_columns
 
@@ -251,9 +253,12 @@ class ColumnarSource(Source):
                 return Kind.TIME
             return infer_kind(values(name), typed=True) or Kind.CATEGORY
 
-        schema = columns.build_schema(
-            file, head.columns, kind, lambda: infer_task(values(str(columns.target)), typed=True)
-        )
+        def task() -> Task | None:
+            """The task by the values of the target."""
+            target = str(columns.target)
+            return infer_target(file, target, values(target), typed=True)[0]
+
+        schema = columns.build_schema(file, head.columns, kind, task)
         warn_of_misread_columns(file, schema, found, columns.missing, typed=True)
         return schema
 

@@ -9,36 +9,18 @@ from itertools import count
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError, SchemaError
-from streamnet.samples import TIMES, Block, Field, Kind, Schema, Task
+from streamnet.samples import NUMERIC, TIMES, Block, Field, Kind, Schema, Task
 from streamnet.sources.base import Reason, Rejection, shorten
-from streamnet.sources.columns import (
-    LAST_COLUMN,
-    Columns,
-    check_same_columns,
-    choose_parser,
-    format_names,
-    make_object_column,
-)
+from streamnet.sources.columns import LAST_COLUMN, Columns, check_same_columns, format_names
 from streamnet.sources.files.byte_stream import display_name
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
-from streamnet.sources.inference import (
-    infer_kind,
-    infer_task,
-    is_any_time,
-    is_not_finite,
-    is_number,
-)
-from streamnet.sources.rows import (
-    AMBIGUOUS_DATE,
-    ConvertedRows,
-    Problems,
-    note_missing_targets,
-    note_problem,
-)
-from streamnet.sources.text.fields import FieldReader, Fields, factorize, load_kernels
+from streamnet.sources.inference import infer_kind, infer_task, is_any_time, is_number
+from streamnet.sources.number_styles import NumberStyle, build_style, find_style, infer_target
+from streamnet.sources.rows import AMBIGUOUS_DATE
+from streamnet.sources.text.fields import load_kernels
+from streamnet.sources.text.record_parser import RecordParser
 from streamnet.sources.text.records import Chunk, Head, RecordRules, Records, TextFormat
 from streamnet.sources.text.schema import (
     DELIMITERS,
@@ -50,207 +32,120 @@ from streamnet.sources.text.schema import (
     rank_delimiters,
     read_sep_line,
     split_head,
+    warn_of_marked_numbers,
     warn_of_misread_columns,
     warn_of_thousands_separators,
 )
 
-Column = NDArray[np.object_]  # of words: each a str, or None if missing
+MAX_HEADER_LINES = 3  # first records in which a misplaced header is looked for
 
-MAX_CACHED_WORDS = 4096  # distinct words of a column that are cached, to share equal objects
-
-
-class _WordCache(dict[bytes, str | None]):
-    """The words of a column by their bytes, decoded when they are looked up."""
-
-    def __init__(self, missing: frozenset[str]) -> None:
-        super().__init__()
-        self._missing = missing
-
-    def __missing__(self, raw: bytes) -> str | None:
-        text = raw.decode()
-        word = self[raw] = None if text in self._missing else text
-        return word
+logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 
 @final
-class RecordParser:
-    """Parses the records of a file to blocks.
+class HeadColumns:
+    """The columns of the first records: their values, kinds, and how their numbers are written.
 
-    Times and labels are parsed as words first, and the target of a regression as another number.
-    Columns that are ``undecided`` had no value yet; only their first value is looked for.
+    Args:
+        file: Name of the file in messages.
+        names: Names of the columns.
+        rows: Fields of each record, with decimal points.
+        originals: The same fields as they are in the file.
+        columns: Settings of the columns.
+        decimal: The decimal separator of the file.
     """
 
     def __init__(
         self,
+        file: str,
         names: Sequence[str],
-        schema: Schema,
+        rows: Sequence[Sequence[str]],
+        originals: Sequence[Sequence[str]],
         columns: Columns,
-        rules: RecordRules,
-        decimal: str = ".",
-        undecided: Sequence[str] = (),
+        decimal: str,
     ) -> None:
-        kinds = dict(schema.fields)
-        real = schema.target if schema.task is Task.REGRESSION else None
-        label = schema.target if schema.task is Task.CLASSIFICATION else None
-        times = [name for name, kind in schema.fields if kind in TIMES]
-        self._numbers = [name for name in schema.numbers if kinds[name] is Kind.NUMBER]
-        self._words = [*schema.words, *times]
-        if real is not None:
-            self._numbers.append(real)
-        if label is not None:
-            self._words.append(label)
-        self._schema = schema
-        self._undecided = undecided
-        self._kinds = kinds
-        self._columns = columns
-        self._options = columns.parse_options()
+        self._file, self._rows, self._originals = file, rows, originals
+        self._columns, self._decimal = columns, decimal
+        self._missing = frozenset(columns.missing)
         self._gaps = frozenset(text.lower() for text in columns.missing)
-        self._decimal = decimal
-        self._order = _index_names(names)
-        self._number_index, self._word_index = map(_index_names, (self._numbers, self._words))
-        self._caches = [_WordCache(self._options.missing) for _ in self._words]
-        self._factorized = [kinds.get(name, Kind.CATEGORY) is Kind.CATEGORY for name in self._words]
-        plan = np.full(len(names), -1, np.int64)
-        for column, name in enumerate(self._numbers):
-            plan[self._order[name]] = column
-        for column, name in enumerate((*self._words, *undecided)):
-            plan[self._order[name]] = FieldReader.word(column)
-        markers = [text.encode() for text in columns.missing]
-        self._reader = FieldReader(plan, rules.delimiter, rules.quote, markers, ord(decimal))
-        self._doubled = bytes([rules.quote] * 2) if rules.quote >= 0 else b""
+        self._places = {name: at for at, name in enumerate(names)}
+        self._found: dict[str, list[str]] = {}  # values by column
+        self._styles: dict[str, NumberStyle] = {}
 
-    def read(self, chunk: Chunk) -> Fields:
-        """Find the fields of the records of a chunk."""
-        return self._reader.read(chunk.data, chunk.records, chunk.good())
+    def kind(self, name: str) -> Kind | None:
+        """Infer the kind of a column; None without a value."""
+        kind = infer_kind(self._values(name))
+        if kind is None or kind in NUMERIC:
+            return kind
+        style = self._find_style(name)
+        if style is None:
+            return kind
+        self._styles[name] = style
+        return Kind.NUMBER
 
-    def find_first_value(self, chunk: Chunk, fields: Fields) -> tuple[int, dict[str, str]] | None:
-        """Find the first record in which undecided columns have a value, and these values."""
-        found: dict[int, dict[str, str]] = {}
-        for column, name in enumerate(self._undecided, start=len(self._words)):
-            spans = fields.span[column]
-            for row in np.flatnonzero(spans[:, 0] < spans[:, 1]).tolist():
-                text = chunk.data[slice(*spans[row])].decode()
-                if not (text.lower() in self._gaps or is_not_finite(text)):
-                    found.setdefault(row, {})[name] = text
-                    break
-        return min(found.items(), default=None)
+    def task(self) -> Task | None:
+        """Infer the task; None without a value of the target."""
+        name = str(self._columns.target)
+        if not self._rows:
+            return Task.CLASSIFICATION
+        task = infer_task(self._values(name))
+        if task is Task.CLASSIFICATION:
+            task, style = infer_target(
+                self._file,
+                name,
+                self._written(name),
+                thousands=self._columns.thousands,
+                decimal=self._decimal,
+            )
+            if style is not None and task is Task.REGRESSION:
+                self._styles[name] = style
+        return task
 
-    def parse(self, chunk: Chunk, fields: Fields) -> Block:
-        """Parse the fields of the records of a chunk."""
-        good = chunk.good()
-        problems: Problems = {}
-        self._note_bad_numbers(chunk, fields, problems)
-        words = [self._column(chunk, fields, at) for at in range(len(self._words))]
-        schema = self._schema
-        numbers = fields.numbers
-        if len(self._numbers) != len(schema.numbers) or len(self._words) > len(schema.words):
-            numbers = self._arrange_numbers(fields, words, good, problems)
-        target = self._target(fields, words, good, problems)
-        columns = tuple(words[: len(schema.words)])
-        return chunk.block(ConvertedRows(schema, len(chunk), numbers, columns, target, problems))
+    def find_styles(self, schema: Schema) -> dict[str, NumberStyle]:
+        """Styles of the columns whose numbers have marks, also of those whose kind was given."""
+        numbers = [name for name, kind in schema.fields if kind is Kind.NUMBER]
+        if schema.task is Task.REGRESSION:
+            numbers.append(str(schema.target))
+        for name in numbers:
+            given = name not in self._found
+            if given and not all(map(is_number, self._known(name))):
+                style = self._find_style(name)
+                self._styles |= {} if style is None else {name: style}
+        return self._styles
 
-    def _note_bad_numbers(self, chunk: Chunk, fields: Fields, problems: Problems) -> None:
-        for bad in fields.bad_numbers:
-            name = self._numbers[bad.column]
-            text = chunk.data[bad.begin : bad.end].decode()
-            reason = Reason.NUMBER
-            if bad.huge or is_not_finite(text):
-                reason = Reason.NOT_FINITE
-            if name == self._schema.target:
-                reason = Reason.TARGET_NUMBER
-            problem = Rejection.for_value(reason, name, text)
-            if not bad.huge and is_number(text):  # such as 1.5 where decimals have commas
-                rule = "which is not a number with a decimal comma"
-                problem = Rejection(reason, f"column {name!r} has {shorten(text)}, {rule}")
-            note_problem(problems, bad.row, self._order[name], problem)
+    def warn(self, schema: Schema) -> None:
+        """Tell what may be misread, and what has two readings elsewhere."""
+        for name, kind in schema.fields:
+            if kind in TIMES:
+                self._values(name)
+        if self._columns.thousands is None:
+            written = {name: self._written(name) for name in self._styles}
+            warn_of_marked_numbers(self._file, self._styles, written)
+        warn_of_misread_columns(self._file, schema, self._found, self._columns.missing)
 
-    def _column(self, chunk: Chunk, fields: Fields, column: int) -> Column:
-        """Parse the words of a column; None where missing."""
-        data, spans, escaped = chunk.data, fields.span[column], fields.escaped[column]
-        if escaped.any():
-            return make_object_column(self._escaped_texts(data, spans, escaped))
-        found = factorize(data, spans) if self._factorized[column] else None
-        if found is None:
-            self._factorized[column] = False
-            return make_object_column(self._texts(data, spans, column))
-        first, number = found
-        few: Column = make_object_column(self._texts(data, spans[first], column))[number]
-        return few
+    def _values(self, name: str) -> list[str]:
+        """The values that are not missing: by the rules for numbers, or else for words."""
+        if name not in self._found:
+            at = self._places[name]
+            found = self._known(name)
+            if infer_kind(found) is not Kind.NUMBER:
+                found = [row[at] for row in self._rows if row[at] not in self._missing]
+            self._found[name] = found
+        return self._found[name]
 
-    def _texts(self, data: bytes, spans: NDArray[np.int64], column: int) -> list[str | None]:
-        cache = self._caches[column]
-        if len(cache) > MAX_CACHED_WORDS:
-            cache.clear()
-        ends = spans[:, 1].tolist()
-        raws = [data[begin:end] for begin, end in zip(spans[:, 0].tolist(), ends, strict=True)]
-        return list(map(cache.__getitem__, raws))
+    def _known(self, name: str) -> list[str]:
+        """The values that are not missing by the rules for numbers."""
+        at = self._places[name]
+        return [row[at] for row in self._rows if row[at].lower() not in self._gaps]
 
-    def _escaped_texts(
-        self, data: bytes, spans: NDArray[np.int64], escaped: NDArray[np.uint8]
-    ) -> list[str | None]:
-        single = self._doubled[:1]
-        words: list[str | None] = []
-        for (begin, end), doubled in zip(spans.tolist(), escaped.tolist(), strict=True):
-            raw = data[begin:end]
-            text = (raw.replace(self._doubled, single) if doubled else raw).decode()
-            words.append(None if text in self._options.missing else text)
-        return words
+    def _written(self, name: str) -> list[str]:
+        """The values that are not missing, as they are in the file."""
+        at = self._places[name]
+        return [row[at] for row in self._originals if row[at].lower() not in self._gaps]
 
-    def _arrange_numbers(
-        self, fields: Fields, words: list[Column], good: NDArray[np.bool_], problems: Problems
-    ) -> NDArray[np.float64]:
-        """Put numbers and times in the order of the schema."""
-        names = self._schema.numbers
-        numbers = np.empty((len(good), len(names)), np.float64)
-        for at, name in enumerate(names):
-            if name in self._number_index:
-                numbers[:, at] = fields.numbers[:, self._number_index[name]]
-            else:
-                column = words[self._word_index[name]]
-                numbers[:, at] = self._times(name, column, good, problems)
-        return numbers
-
-    def _times(
-        self, name: str, column: Column, good: NDArray[np.bool_], problems: Problems
-    ) -> list[float]:
-        seconds, parse = [np.nan] * len(column), choose_parser(self._kinds[name])
-        for row, text in enumerate(column.tolist()):
-            if text is None or not good[row]:
-                continue
-            moment = parse(text, self._options)
-            if isinstance(moment, Reason):  # a number: the comma of "April 3, 2026" is no decimal
-                moment = parse(text.replace(self._decimal, "."), self._options)
-            if isinstance(moment, Reason):
-                problem = Rejection.for_value(moment, name, text)
-                note_problem(problems, row, self._order[name], problem)
-            else:
-                seconds[row] = moment
-        return seconds
-
-    def _target(
-        self, fields: Fields, words: list[Column], good: NDArray[np.bool_], problems: Problems
-    ) -> NDArray[Any] | None:
-        name = self._schema.target
-        if name is None:
-            return None
-        target: NDArray[Any]
-        numeric = self._schema.task is Task.REGRESSION
-        target = fields.numbers[:, -1].copy() if numeric else words[-1]
-        if self._columns.labels_required:
-            gaps = np.isnan(target) if numeric else [word is None for word in target.tolist()]
-            rows = np.flatnonzero(gaps & good).tolist()
-            note_missing_targets(problems, name, rows, self._order[name])
-        return target
-
-
-def _index_names(names: Sequence[str]) -> dict[str, int]:
-    """The index of each name; searching for each of thousands would take quadratic time."""
-    return {name: index for index, name in enumerate(names)}
-
-
-MAX_HEADER_LINES = 3  # first records in which a misplaced header is looked for
-
-logger: logging.Logger = logging.getLogger("streamnet.sources")
+    def _find_style(self, name: str) -> NumberStyle | None:
+        thousands = self._columns.thousands
+        return find_style(self._written(name), thousands=thousands, decimal=self._decimal)
 
 
 @final
@@ -288,6 +183,7 @@ class CsvFormat(TextFormat):
         self._parser: RecordParser
         self._names: tuple[str, ...] = ()
         self._undecided: tuple[str, ...] = ()  # columns that had no value yet
+        self._styles: dict[str, NumberStyle] = {}  # of columns whose numbers have marks
         self._schema = Schema(())
 
     @property
@@ -305,7 +201,7 @@ class CsvFormat(TextFormat):
         if delimiter is not None and len(self._delimiters) > 1:
             self._delimiters = (delimiter,)
         table = self._choose_table(head)
-        self._decimal = detect_decimal(table, self._columns.missing)
+        self._decimal = self._detect_decimal(table)
         original = table
         if self._decimal == ",":
             table = normalize_decimals(table)
@@ -327,7 +223,8 @@ class CsvFormat(TextFormat):
                     f"{head.file} has {fields} columns by its header, {format_names(self._names)},"
                     f" but {table.fields} fields in its records"
                 )
-            self._schema = self._build_schema(head.file, rows)
+            plain = [row for row in original.rows[self._header :] if len(row) == fields]
+            self._schema = self._build_schema(head.file, rows, plain)
             if self._decimal == ",":
                 columns = zip(*(r for r in original.rows if len(r) == fields), strict=True)
                 warn_of_thousands_separators(
@@ -346,7 +243,11 @@ class CsvFormat(TextFormat):
             "header": self._header,
             "names": list(self._names),
         }
-        return {**state, "undecided": list(self._undecided)} if self._undecided else state
+        if self._undecided:
+            state["undecided"] = list(self._undecided)
+        if self._styles:
+            state["styles"] = {name: list(style) for name, style in self._styles.items()}
+        return state
 
     def restore_state(self, state: Mapping[str, Any], schema: Schema) -> None:
         """Restore what was inferred from the first records."""
@@ -355,6 +256,8 @@ class CsvFormat(TextFormat):
         self._header = state["header"]
         self._names = tuple(state["names"])
         self._undecided = tuple(state.get("undecided", ()))
+        styles = state.get("styles", {})
+        self._styles = {name: NumberStyle(*style) for name, style in styles.items()}
         self._columns = self._columns.with_target(schema.target)
         self._schema = schema
         load_kernels()
@@ -388,6 +291,7 @@ class CsvFormat(TextFormat):
             self._rules,
             self._decimal,
             self._undecided,
+            self._styles,
         )
 
     def _make_dialect_error(self, head: Head) -> SchemaError:
@@ -427,6 +331,9 @@ class CsvFormat(TextFormat):
         for name, text in values.items():
             plain = normalize_decimal(text) if self._decimal == "," else text
             kind = infer_kind([plain]) or Kind.CATEGORY
+            style = None if kind in NUMERIC else self._find_style([text])
+            if style is not None:
+                kind, self._styles[name] = Kind.NUMBER, style
             fields.append(Field(name, kind))
             rule = "%s: column %r has its first value there, %s, so its kind is %s"
             logger.warning(rule, place, name, shorten(text), kind)
@@ -435,6 +342,14 @@ class CsvFormat(TextFormat):
         self._schema = self._schema.extended(fields)
         self._undecided = tuple(name for name in self._undecided if name not in values)
         self._make_parser()
+
+    def _detect_decimal(self, table: HeadTable) -> str:
+        if self._columns.thousands is not None:
+            return build_style(self._columns.thousands).decimal
+        return detect_decimal(table, self._columns.missing)
+
+    def _find_style(self, texts: Sequence[str]) -> NumberStyle | None:
+        return find_style(texts, thousands=self._columns.thousands, decimal=self._decimal)
 
     def _detect_header(self, table: HeadTable) -> bool:
         first, fields = table.rows[0], table.fields
@@ -512,34 +427,15 @@ class CsvFormat(TextFormat):
         first = head.data[records.begin[0] : records.end[0]]
         return f" (its first record, {shorten(first)}, was not taken as a header)"
 
-    def _build_schema(self, file: str, rows: list[list[str]]) -> Schema:
-        missing = frozenset(self._columns.missing)
-        gaps = frozenset(text.lower() for text in missing)
-        places = {name: at for at, name in enumerate(self._names)}
-        found: dict[str, list[str]] = {}
-
-        def values(name: str) -> list[str]:
-            """The values that are not missing: by the rules for numbers, or else for words."""
-            at = places[name]
-            numbers = [row[at] for row in rows if row[at].lower() not in gaps]
-            if infer_kind(numbers) is not Kind.NUMBER:
-                numbers = [row[at] for row in rows if row[at] not in missing]
-            found[name] = numbers
-            return numbers
-
-        schema = self._columns.build_schema(
-            file,
-            self._names,
-            lambda name: infer_kind(values(name)),
-            lambda: infer_task(values(str(self._columns.target))) if rows else Task.CLASSIFICATION,
-        )
+    def _build_schema(self, file: str, rows: list[list[str]], originals: list[list[str]]) -> Schema:
+        """Build the schema from records, with decimal points, and as they are in the file."""
+        first = HeadColumns(file, self._names, rows, originals, self._columns, self._decimal)
+        schema = self._columns.build_schema(file, self._names, first.kind, first.task)
         if self._columns.schema is None:
             used = {schema.target, *schema.numbers, *schema.words, *self._columns.drop}
             self._undecided = tuple(name for name in self._names if name not in used)
-        for name, kind in schema.fields:
-            if kind in TIMES and name not in found:
-                values(name)
-        warn_of_misread_columns(file, schema, found, self._columns.missing)
+        self._styles = first.find_styles(schema)
+        first.warn(schema)
         return schema
 
 

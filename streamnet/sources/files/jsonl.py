@@ -14,7 +14,8 @@ from streamnet.errors import DataError, SchemaError
 from streamnet.samples import Block, Schema
 from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
-from streamnet.sources.inference import WHITESPACE, infer_kind, infer_task
+from streamnet.sources.inference import WHITESPACE, infer_kind
+from streamnet.sources.number_styles import infer_target
 from streamnet.sources.rows import ConvertedRows, Problems, RowConverter
 from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
 from streamnet.sources.text.schema import warn_of_misread_columns
@@ -160,11 +161,12 @@ class JsonLinesFormat(TextFormat):
                 found[name] = values[name]
             return values[name]
 
+        target = str(self._columns.target)
         schema = self._columns.build_schema(
             file,
             list(values),
             lambda name: infer_kind(known(name), typed=True),
-            lambda: infer_task(known(str(self._columns.target)), typed=True),
+            lambda: infer_target(file, target, known(target), typed=True)[0],
             sparse=True,
         )
         warn_of_misread_columns(file, schema, found, self._columns.missing, typed=True)

@@ -25,6 +25,7 @@ from streamnet.sources.inference import (
     is_unambiguous_time,
     parse_seconds,
 )
+from streamnet.sources.number_styles import NumberStyle, find_marked_number
 from streamnet.sources.text.records import GOOD, Head, RecordRules
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -266,14 +267,6 @@ MAX_DISTINCT_FRACTION = 0.9  # of distinct labels, above which they are hardly l
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
 
-SPACES = " \u00a0\u202f\u2009"  # some of them do not break lines
-QUOTES = "'\u2019"
-UNITS = f"$€£¥₹₽₩₺%{SPACES}"
-MINUS = str.maketrans("\u2212\u2013", "--")  # typographic minus signs
-CODES = "EUR|USD|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|RUB|BRL|ZAR|TRY|MXN|NZD"
-_CODE = re.compile(rf"^(?:{CODES})(?![A-Z])|(?<![A-Z])(?:{CODES})$")
-STYLES = ((f",{QUOTES}{SPACES}", "."), ("", ","), (f".{QUOTES}{SPACES}", ","))
-"""Separators of thousands, and decimal separators; likelier ones first."""
 _WRITTEN = "; numbers are written like "
 
 
@@ -304,7 +297,7 @@ def warn_of_misread_columns(
             _warn_of_compact_dates(file, name, texts)
         elif kinds.get(name, Kind.NUMBER) is Kind.NUMBER:
             _warn_of_strays(file, name, texts, missing, target=name == schema.target)
-        elif (found := _find_disguised_number(texts)) is not None:
+        elif (found := find_marked_number(texts)) is not None:
             words[name] = found
         elif sum(map(is_unambiguous_time, texts)) > MIN_FRACTION * len(texts):
             _warn_of_invalid_times(file, name, texts, missing)
@@ -330,6 +323,19 @@ def warn_of_thousands_separators(
             rule = "%s: column %r has %s, which is read as %s: numbers have decimal commas there"
             logger.warning(rule, file, name, shorten(text), text.replace(".", ""))
             return
+
+
+def warn_of_marked_numbers(
+    file: str, styles: Mapping[str, NumberStyle], values: Mapping[str, Sequence[str]]
+) -> None:
+    """Tell, once per file, how numbers with marks are read."""
+    for name, style in styles.items():
+        for text in values[name]:
+            number = style.normalize(text)
+            if number is not None and number != text:
+                rule = "%s: column %r has %s, which is read as %s"
+                logger.warning(rule, file, name, shorten(text), number)
+                return
 
 
 def _suggest_date_orders(name: str, dates: Sequence[str]) -> str:
@@ -369,7 +375,7 @@ def _warn_of_fractions(file: str, name: str, text: str, *, labels: bool) -> None
 
 def _warn_of_labels(file: str, name: str, texts: Sequence[str]) -> None:
     """Warn about labels that are formatted numbers, or nearly all distinct."""
-    found = _find_disguised_number(texts)
+    found = find_marked_number(texts)
     distinct = len(set(texts))
     if found is None and (distinct < MIN_LABELS or distinct < MAX_DISTINCT_FRACTION * len(texts)):
         return
@@ -438,44 +444,3 @@ def _warn_of_invalid_times(
         _format_missing_option(strays[0], missing),
         name,
     )
-
-
-def _find_disguised_number(texts: Sequence[str]) -> tuple[str, str] | None:
-    """Find a formatted number and its value, if nearly all texts are formatted numbers."""
-    fewest = MIN_FRACTION * len(texts)
-    for marks, decimal in STYLES:
-        first, others = None, 0
-        for text in texts:
-            # With decimal commas, a text without separators is a number already.
-            number = text if is_number(text) else _normalize_number(text, marks, decimal)
-            if number is None:
-                others += 1
-                if len(texts) - others < fewest:
-                    break
-            elif first is None and number != text:
-                first = text, number
-        else:
-            if first is not None:
-                return first
-    return None
-
-
-def _normalize_number(text: str, marks: str, decimal: str) -> str | None:
-    """Remove unit signs and separators of thousands from a number; None if it is not one.
-
-    >>> _normalize_number("-$1,234.50", ",' ", "."), _normalize_number("12 %", "", ".")
-    ('-1234.50', '12')
-    >>> _normalize_number("(12.50)", ",", "."), _normalize_number("15.00 EUR", ",", ".")
-    ('-12.50', '15.00')
-    """
-    text = text.translate(MINUS)
-    if text.startswith("(") and text.endswith(")"):  # a negative amount in accounting
-        text = f"-{text[1:-1]}"
-    sign = text[:1] if text[:1] in ("+", "-") else ""
-    amount = _CODE.sub("", text.removeprefix(sign).strip(UNITS), count=1)
-    whole, point, part = amount.strip(UNITS).partition(decimal)
-    groups = re.split(f"[{marks}]", whole) if marks else [whole]
-    if len(groups) > 1 and (groups[0].startswith("0") or any(len(g) != 3 for g in groups[1:])):
-        return None
-    number = sign + "".join(groups) + ("." if point else "") + part
-    return number if is_number(number) else None
