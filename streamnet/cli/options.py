@@ -305,6 +305,14 @@ class PopulationOptions(Options):
 
 
 @final
+@options(OUTPUT, EvaluationSettings, interval="LEVEL")
+class IntervalOptions(Options):
+    """Prediction intervals."""
+
+    section = "evaluation"
+
+
+@final
 @options(DATA, EvaluationSettings, label_delay="DELAY", time="COLUMN", label_time="COLUMN")
 class DelayOptions(Options):
     """How late labels arrive."""

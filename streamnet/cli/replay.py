@@ -13,6 +13,7 @@ from streamnet.cli.options import (
     DelayOptions,
     EncoderOptions,
     Files,
+    IntervalOptions,
     OutputOptions,
     PopulationOptions,
     Quiet,
@@ -40,6 +41,7 @@ def replay(
     selection: SelectionOptions | None = None,
     search: SearchOptions | None = None,
     run: RunOptions | None = None,
+    interval: IntervalOptions | None = None,
     output: OutputOptions | None = None,
     state: StateOptions | None = None,
     resume: Annotated[
@@ -63,7 +65,10 @@ def replay(
 
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
-    groups = (data, reading, delay, encoder, population, selection, search, run, output, state)
+    groups = (
+        *(data, reading, delay, encoder, population, selection, search),
+        *(run, interval, output, state),
+    )
     for options in filter(None, groups):
         overrides |= options.to_overrides()
         called |= options.list_flags()

@@ -22,6 +22,7 @@ from streamnet.learning.evaluator import (
     Evaluator,
     build_scoring_batch,
 )
+from streamnet.learning.intervals import PORTABLE, SERVED
 from streamnet.learning.label_delay import DelayedEncoder, LabelDelay
 from streamnet.learning.serving import Served, ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
@@ -129,6 +130,7 @@ class Learner:
             criterion=chosen.criterion,
             window=chosen.window,
             fading=chosen.fading,
+            interval=chosen.interval,
         )
         if start is not None:
             self._serving.contenders.start_from(start.ensemble_state)
@@ -267,6 +269,24 @@ class Learner:
         the largest ratio of probability to frequency.
         """
         return self._serving.decide(probabilities)
+
+    def predict_intervals(
+        self, predictions: NDArray[Any], *, without_lags: bool = False
+    ) -> NDArray[Any]:
+        """Compute the intervals or sets of what `predict` returned; changes nothing.
+
+        Returns lower and upper bounds, shape=(n, 2), or whether each label is in the set,
+        shape=(n, labels); see `ServedIntervals.predict`.
+
+        Raises:
+            ConfigurationError: If no ``interval`` is set.
+        """
+        intervals = self.serving.intervals
+        if intervals is None:
+            raise ConfigurationError(
+                "interval is not given, but must be the level of prediction intervals, such as 0.9"
+            )
+        return intervals.predict(predictions, PORTABLE if without_lags else SERVED)
 
     def _rank_slots(self) -> Iterator[int]:
         """Yield slots by rank; before the first sample, those of the start model in its order."""

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.learning.contenders import (
     BASELINES,
+    CHAMPION,
     ENSEMBLE,
+    MODEL,
     SERVABLE,
     Contenders,
     accumulate_errors,
 )
 from streamnet.learning.evaluator import DriftWatch, Scored, ScoringBatch
+from streamnet.learning.intervals import ServedIntervals
 from streamnet.learning.trainer import Predicted, Snapshot
 from streamnet.metrics import Curve, Horizon, ScoreHistograms
 from streamnet.networks.population import Member
@@ -59,7 +62,7 @@ class ChampionChange(NamedTuple):
 class Served(NamedTuple):
     """A block with the prediction served for each sample, made before learning it.
 
-    Nothing is served for a block that is not scored: both arrays are empty.
+    Nothing is served for a block that is not scored: all arrays are empty.
     """
 
     predicted: Predicted
@@ -68,6 +71,9 @@ class Served(NamedTuple):
     classes: NDArray[np.int32]  # predicted class numbers, see `predicted_classes`
     decision: Decision | None  # if the block ends a round
     emitted: Snapshot | None
+    # If there is an `interval`: bounds of numbers (n, 2), NaN as long as no error is known; or
+    # whether each label is in the set (n, outputs).
+    intervals: NDArray[Any] | None = None
 
     @property
     def predicted_classes(self) -> NDArray[np.intp]:
@@ -82,6 +88,7 @@ class ServingStage:
 
     The champion is selected by ``criterion``, see `SampleLoss`; with a balanced one the ensemble
     predicts the label that would be the most probable one if all were equally frequent.
+    ``interval`` is the level of prediction intervals, None for none.
 
     >>> from streamnet.learning.learner import Learner
     >>> serving = Learner(task=Task.REGRESSION).serving
@@ -101,6 +108,7 @@ class ServingStage:
         criterion: str | None = None,
         window: int = 1000,
         fading: float = 0.999,
+        interval: float | None = None,
     ) -> None:
         if serve not in SERVABLE:
             raise ConfigurationError(
@@ -124,6 +132,9 @@ class ServingStage:
         self.histograms: ScoreHistograms | None = None  # of served probabilities
         if task is Task.CLASSIFICATION:
             self.histograms = ScoreHistograms(window=window, fading=fading)
+        self.intervals: ServedIntervals | None = (
+            None if interval is None else ServedIntervals(task, interval, window)
+        )
         self.changes: deque[ChampionChange] = deque(maxlen=MAX_CHANGES)
         self.retired: deque[RetiredCandidate] = deque(maxlen=MAX_RETIRED)
         self.quarantines: int = 0
@@ -134,6 +145,8 @@ class ServingStage:
         for slot, member in enumerate(members):
             selector.eligible[slot] = self.contenders.is_portable(member)
         self._tracks = np.array([self.served_track, *BASELINES])
+        # The champion is a model to take home as it is.
+        self._interval_tracks = [self.served_track, MODEL if self.serves_ensemble else CHAMPION]
         self._exploded: dict[int, int] = {}  # slot: number of the first sample not predicted
         self._leaving: set[int] = set()  # slots whose replacement is decided but not applied
         self._serials = self._list_serials()
@@ -158,26 +171,27 @@ class ServingStage:
             self._replace_member(slot, member, predicted.first)
         if predicted.encoded.block.scored and len(losses):
             combined = self.contenders.predict_then_learn(batch)
-            serials, answers, classes = self.score(batch, losses, combined)
+            serials, answers, classes, intervals = self.score(batch, losses, combined)
         else:
             self._choose(batch, losses)
             self.unlabeled += batch.count_unlabeled()
             serials, classes = np.empty(0, np.int64), np.empty(0, np.int32)
             answers = np.empty((0, *batch.answers.shape[2:]))
+            intervals = None if self.intervals is None else np.empty((0, 2))
         decision = self._decide(predicted) if predicted.ends_round else None
-        return Served(predicted, serials, answers, classes, decision, predicted.emitted)
+        return Served(predicted, serials, answers, classes, decision, predicted.emitted, intervals)
 
     def score(
         self,
         batch: ScoringBatch,
         losses: NDArray[np.float64],
         ensemble_predictions: TrackPredictions,
-    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32]]:
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32], NDArray[Any] | None]:
         """Select and score the predictions for samples.
 
         Takes the evaluator's losses, shape=(n, candidates), and what
         `Contenders.predict_then_learn` returned; returns the serials of the candidates that made
-        the served predictions, and answers and classes as in `Served`.
+        the served predictions, and answers, classes and intervals as in `Served`.
         """
         losses = self.sample_loss.update(batch.answers, batch.truth, batch.known, losses)
         chosen = self._choose(batch, losses)
@@ -186,13 +200,17 @@ class ServingStage:
         if self.histograms is not None:
             served = tracks.answers[self.served_track]
             self.histograms.update(served, batch.truth, batch.known)
+        intervals = None
+        if self.intervals is not None:
+            intervals = self.intervals.serve(batch, tracks.answers[self._interval_tracks])
         answers, chosen = tracks.answers[self.served_track][batch.new], chosen[batch.new]
         classes = np.empty(0, np.int32)
         if tracks.classes.size:
             classes = tracks.classes[self.served_track][batch.new]
         if self.serves_ensemble:
-            return np.full(len(chosen), BY_ENSEMBLE, np.int64), answers, classes
-        return self._serials[chosen], answers, classes
+            serials = np.full(len(chosen), BY_ENSEMBLE, np.int64)
+            return serials, answers, classes, intervals
+        return self._serials[chosen], answers, classes, intervals
 
     @property
     def serves_ensemble(self) -> bool:
@@ -321,12 +339,13 @@ class ServingStage:
 
         Its networks are among the slots ``candidates``.
         """
+        intervals = None if self.intervals is None else self.intervals.portable_state()
         if not self.serves_ensemble:
-            return ModelComposition(champion, (champion,), None)
+            return ModelComposition(champion, (champion,), None, intervals)
         model = self.contenders.model
         others = sorted(set(candidates) - {champion})
         slots = [champion, *(slot for slot in others if model.members[slot])]
-        return ModelComposition(champion, tuple(slots), model.restricted(slots))
+        return ModelComposition(champion, tuple(slots), model.restricted(slots), intervals)
 
     def rank_slots(self, healthy: NDArray[np.uint8]) -> Iterator[int]:
         """Yield the healthy slots that may become champion: the present one, then by faded loss."""
@@ -351,6 +370,7 @@ class ServingStage:
             "sample_loss": self.sample_loss.export_state(),
             "histograms": self.histograms and self.histograms.export_state(),
             "contenders": self.contenders.export_state(),
+            "intervals": None if self.intervals is None else self.intervals.export_state(),
             "changes": [
                 [c.number, c.before and _export_member(c.before), _export_member(c.after)]
                 for c in self.changes
@@ -380,6 +400,8 @@ class ServingStage:
         if self.histograms is not None:
             self.histograms = ScoreHistograms.restore_state(state["histograms"])
         self.contenders.restore_state(state["contenders"])
+        if self.intervals is not None:
+            self.intervals.restore_state(state["intervals"])
         self.changes.clear()
         losses = state["change_losses"].tolist()
         for (number, before, after), pair in zip(state["changes"], losses, strict=True):

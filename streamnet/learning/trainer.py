@@ -34,6 +34,7 @@ class Snapshot(NamedTuple):
     ensemble: dict[str, Any] | None  # state of their ensemble; None for the best candidate alone
     encoder: EncoderSnapshot
     number: int
+    intervals: dict[str, Any] | None = None  # state of their intervals, if there are any
 
     def networks(self) -> list[tuple[CandidateSettings, Weights]]:
         """Return settings and weights of each network."""
@@ -47,6 +48,7 @@ class Snapshot(NamedTuple):
             "networks": networks,
             "ensemble": self.ensemble,
             "dtype": networks[0][1]["first"].dtype.name,
+            "intervals": self.intervals,
         }
 
 
@@ -248,12 +250,12 @@ class Trainer:
             self._emitted = self.snapshot(self._drop_diverged(decision.emit), self._encoder)
 
     def _drop_diverged(self, composition: ModelComposition) -> ModelComposition:
-        champion, slots, state = composition
+        _, slots, state, _ = composition
         kept = [place for place, slot in enumerate(slots) if self.population.healthy[slot]]
         if state is None or len(kept) == len(slots):
             return composition
         state = restore_ensemble(self.population.task, state).restricted(kept)
-        return ModelComposition(champion, tuple(slots[place] for place in kept), state)
+        return composition._replace(slots=tuple(slots[place] for place in kept), ensemble=state)
 
     def snapshot(self, composition: ModelComposition, encoder: EncoderSnapshot) -> Snapshot:
         """Copy the networks of a composition in their present state."""
@@ -264,7 +266,9 @@ class Trainer:
             for slot in composition.slots
         )
         best = members[composition.champion]
-        return Snapshot(best, copies, composition.ensemble, encoder, self.number)
+        return Snapshot(
+            best, copies, composition.ensemble, encoder, self.number, composition.intervals
+        )
 
     def export_state(self) -> dict[str, Any]:
         """Return everything needed to resume after the last block, bit for bit."""

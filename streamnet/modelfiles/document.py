@@ -51,6 +51,7 @@ def build_document(
     ensemble: dict[str, Any] | None,
     dtype: str,
     about: dict[str, Any],
+    intervals: dict[str, Any] | None = None,
 ) -> Document:
     """Build the document of a model, with its checksum."""
     document: Document = {
@@ -68,6 +69,8 @@ def build_document(
         "ensemble": ensemble,
         "encoder": encoder,
     }
+    if intervals is not None:
+        document["intervals"] = intervals
     return add_checksum(document)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, compress
 from threading import local
 from typing import Any, final
 
@@ -36,6 +36,7 @@ from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.networks.parameters import Weights
 from streamnet.networks.topology import Capacity, build_sections
 from streamnet.samples import Block, Field, Inputs, Kind, Sample, Schema, Task, are_compatible
+from streamnet.selection.conformal import restore_tracker
 from streamnet.selection.ensemble.labels import LabelEnsemble
 from streamnet.selection.ensemble.registry import build_averaging_state, restore_ensemble
 from streamnet.settings.candidate import CandidateSettings
@@ -131,6 +132,7 @@ class Model:
         ensemble: State of the ensemble, from its `export_state`; None for a single network.
         dtype: Type of the weights, float32 or float64.
         about: Metadata, JSON-serializable: target, scores, position, seed.
+        intervals: State of its prediction intervals; None if it has none.
 
     Raises:
         ModelFileError: If parts are inconsistent or a weight is not finite.
@@ -152,6 +154,7 @@ class Model:
         ensemble: Mapping[str, Any] | None = None,
         dtype: str = "float32",
         about: Mapping[str, Any] | None = None,
+        intervals: Mapping[str, Any] | None = None,
     ) -> None:
         self._encoder_state = dict(encoder)
         self._encoder = Encoder.restore_state(encoder)
@@ -169,6 +172,8 @@ class Model:
             self.task, len(networks)
         )
         self._ensemble = None if ensemble is None else restore_ensemble(self.task, dict(ensemble))
+        self._intervals_state = None if intervals is None else dict(intervals)
+        self._intervals = None if intervals is None else restore_tracker(self.task, intervals)
         needed = 1 if self._ensemble is None else self._ensemble.candidates
         if len(networks) != needed:
             raise ModelFileError(f"there are {len(networks)} networks, but {needed} are needed")
@@ -309,6 +314,65 @@ class Model:
         parts = [self._predict(self._encoder.transform(block)) for block in self._read(samples)]
         return np.concatenate(parts) if parts else np.empty((0, self._population.outputs))
 
+    @property
+    def interval(self) -> float | None:
+        """Level of its prediction intervals or sets; None if it has none."""
+        return None if self._intervals is None else self._intervals.level
+
+    def predict_interval(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
+        """Predict an interval around the number of each sample, shape=(n, 2): lower and upper.
+
+        Its width is that of the model's last errors while it was learning. NaN where the networks
+        have no finite output.
+
+        Args:
+            samples: As for `predict`.
+
+        Raises:
+            ConfigurationError: If the task is classification, or the model was learned without
+                ``interval``.
+            DataError: As for `predict`; likewise SampleError and SchemaError.
+        """
+        self._check_intervals(Task.REGRESSION, "predict_interval")
+        return self.intervals(self.outputs(samples))
+
+    def predict_set(self, samples: Sample | SamplesLike | Block) -> list[set[str]]:
+        """Predict a set of labels for each sample; empty where no label is likely enough.
+
+        Args:
+            samples: As for `predict`.
+
+        Raises:
+            ConfigurationError: If the task is regression, or the model was learned without
+                ``interval``.
+            DataError: As for `predict`; likewise SampleError and SchemaError.
+        """
+        self._check_intervals(Task.CLASSIFICATION, "predict_set")
+        rows = self.intervals(self.outputs(samples))
+        return [set(compress(self.labels, row)) for row in rows.tolist()]
+
+    def _check_intervals(self, task: Task, name: str) -> None:
+        if self.task is not task:
+            raise ConfigurationError(f"task is {str(self.task)!r}, but {name} needs {task}")
+        if self._intervals is None:
+            raise ConfigurationError(
+                f"interval was not given when the model was learned, but {name} needs it"
+            )
+
+    def intervals(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
+        """Convert `outputs` of a model that has an `interval` to intervals, or sets.
+
+        Args:
+            outputs: Probabilities or numbers, shape=(n, outputs).
+
+        Returns:
+            Lower and upper bounds, shape=(n, 2), or whether each label is in the set, shape=(n,
+            labels).
+        """
+        assert self._intervals is not None
+        numbers = outputs[:, 0] if self.task is Task.REGRESSION else outputs
+        return self._intervals.predict(numbers)
+
     def outlier_scores(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
         """Compute the outlier score of each sample, shape=(n,), see `streamnet.AutoEncoder.score`.
 
@@ -369,6 +433,7 @@ class Model:
             ensemble=self._ensemble_state,
             dtype=self.dtype.name,
             about=self.about,
+            intervals=self._intervals_state,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -471,6 +536,7 @@ class Model:
                     ensemble=document["ensemble"],
                     dtype=document["dtype"],
                     about=document["about"],
+                    intervals=document.get("intervals"),
                 )
             stated = (document["task"], document["labels"]) == (model.task, list(model.labels))
         except StreamnetError as error:

@@ -426,6 +426,26 @@ class OnlineEstimator:
                     )
             return predictions
 
+    def _predict_intervals(self, X: SamplesLike) -> NDArray[Any]:
+        """Intervals or sets of samples from anywhere, see `Learner.predict_intervals`."""
+        with self._lock:
+            predictions = self._predict_many(X)
+            return self._scored_learner().predict_intervals(predictions, without_lags=True)
+
+    def _predict_next_interval(self, x: Sample) -> NDArray[Any]:
+        """Interval or set of the next sample of the stream."""
+        with self._lock:
+            learner = self._scored_learner()
+            block = self._read_query((x,), 0, 1)
+            labels = len(learner.encoder.labels)
+            shape = (1, labels) if self._task is Task.CLASSIFICATION else (1,)
+            predictions: NDArray[Any] = np.full(shape, np.nan)
+            if learner.ready:
+                with suppress(NoCandidateError):
+                    predictions = learner.predict(block)
+            row: NDArray[Any] = learner.predict_intervals(predictions)[0]
+            return row
+
     def _read_query(self, rows: Sequence[Sample], start: int, total: int) -> Block:
         """Read samples to predict, ignoring unknown features."""
         schema = self._reader.schema

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import compress
 from typing import Any, Self, final
 
 import numpy as np
@@ -59,6 +60,34 @@ class OnlineRegressor(OnlineEstimator):
         with self._lock:
             numbers = self._predict_many(X)
             return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
+
+    def predict_interval_one(self, x: Sample) -> tuple[float, float]:
+        """Predict lower and upper bound of the number of the next sample of the stream.
+
+        The bounds hold a fraction ``interval`` of the truths, also through drift. NaN as long as no
+        error is known.
+
+        Args:
+            x: Features by name.
+
+        Raises:
+            ConfigurationError: If no ``interval`` is set.
+            DataError: If a value cannot be read.
+        """
+        lower, upper = self._predict_next_interval(x).tolist()
+        return lower, upper
+
+    def predict_interval(self, X: SamplesLike) -> NDArray[np.float64]:
+        """Predict lower and upper bounds of samples from anywhere, shape=(n, 2).
+
+        Args:
+            X: The samples.
+
+        Raises:
+            ConfigurationError: If no ``interval`` is set.
+            DataError: If a value cannot be read.
+        """
+        return self._predict_intervals(X)
 
     def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
         """Compute R², the coefficient of determination, of `predict`.
@@ -212,6 +241,36 @@ class OnlineClassifier(OnlineEstimator):
         """
         with self._lock:
             return self._predict_many(X)[:, : len(self._classes)]
+
+    def predict_set_one(self, x: Sample) -> set[Any]:
+        """Predict the set of likely labels of the next sample of the stream.
+
+        The sets hold a fraction ``interval`` of the truths, also through drift. They are the
+        smallest that do, and may be empty where predictions are right more often than that.
+
+        Args:
+            x: Features by name.
+
+        Raises:
+            ConfigurationError: If no ``interval`` is set.
+            DataError: If a value cannot be read.
+        """
+        with self._lock:
+            return set(compress(self._classes, self._predict_next_interval(x).tolist()))
+
+    def predict_set(self, X: SamplesLike) -> list[set[Any]]:
+        """Predict the sets of likely labels of samples from anywhere.
+
+        Args:
+            X: The samples.
+
+        Raises:
+            ConfigurationError: If no ``interval`` is set.
+            DataError: If a value cannot be read.
+        """
+        with self._lock:
+            rows = self._predict_intervals(X).tolist()
+            return [set(compress(self._classes, row)) for row in rows]
 
     def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
         """Compute the accuracy of `predict`.

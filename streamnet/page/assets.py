@@ -13,9 +13,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from streamnet.metrics import METRICS
 from streamnet.reporting.report import Report
+from streamnet.samples import Task
 
 INDEX = "index.html"
 _MEDIA_TYPES = {
@@ -156,6 +158,13 @@ def build_view(report: Report) -> dict[str, Any]:
     return view
 
 
+def _interval_facts(report: Report) -> list[tuple[str, str]]:
+    if report.intervals is UNSET:
+        return []
+    what = "Prediction sets" if report.task is Task.CLASSIFICATION else "Prediction intervals"
+    return [(what, report.intervals.describe())]
+
+
 def _facts(report: Report) -> list[tuple[str, str]]:
     environment = report.environment
     return [
@@ -165,6 +174,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Startup time", f"{report.startup_seconds:.1f} s"),
         ("Seed", str(report.seed)),
         ("Diverged candidates", str(report.quarantines)),
+        *_interval_facts(report),
         ("streamnet", report.streamnet),
         ("Python", environment.python),
         ("numpy, numba", f"{environment.numpy}, {environment.numba}"),

@@ -101,4 +101,5 @@ class Glance:
             member=serving.members[champion],
             copies=tuple(self._all.copies[place[slot]] for slot in composition.slots),
             ensemble=composition.ensemble,
+            intervals=composition.intervals,
         )

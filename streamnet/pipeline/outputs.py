@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 from math import isfinite
 from pathlib import Path
 from typing import Any, final
@@ -73,6 +74,7 @@ Sink = Callable[[Served], None]
 
 
 COLUMNS = ("sample", "source", "position", "answer", "probabilities", "truth", "candidate")
+INTERVAL_COLUMNS = {Task.CLASSIFICATION: ("set",), Task.REGRESSION: ("lower", "upper")}
 
 
 @final
@@ -81,8 +83,10 @@ class Predictions(ResumableSink):
 
     Columns: number of the sample; name of its file; its line, or record where there are no lines;
     the prediction; the probability of each label (a JSON object, empty for numbers); the true
-    value, empty if unknown; the candidate (-1 is the first baseline, -2 the ensemble); with an
-    auto-encoder, the outlier score. ``labels``, the names of the classes by number, may grow.
+    value, empty if unknown; the candidate (-1 is the first baseline, -2 the ensemble); with
+    ``intervals``, lower and upper bound of a number (empty at first), or the set of labels (a JSON
+    array); with an auto-encoder, the outlier score. ``labels``, the names of the classes by number,
+    may grow.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "answers.csv")
@@ -102,6 +106,7 @@ class Predictions(ResumableSink):
         task: Task,
         labels: list[str],
         outliers: bool = False,
+        intervals: bool = False,
         files: FileSystem = DISK,
     ) -> None:
         path = Path(path)
@@ -111,7 +116,12 @@ class Predictions(ResumableSink):
             )
         self.task = task
         self.labels = labels
-        self.columns: tuple[str, ...] = (*COLUMNS, "outlier") if outliers else COLUMNS
+        self._has_outliers, self._has_intervals = outliers, intervals
+        self.columns: tuple[str, ...] = (
+            *COLUMNS,
+            *(INTERVAL_COLUMNS[task] if intervals else ()),
+            *(("outlier",) if outliers else ()),
+        )
         self._file = AppendedFile(path, "predictions", files=files)
         self._csv = path.suffix == ".csv"
         self._writer = csv.writer(self._file.text, lineterminator="\n")
@@ -137,7 +147,10 @@ class Predictions(ResumableSink):
 
     def _write(self, served: Served) -> None:
         rows = self._labels(served) if self.task is Task.CLASSIFICATION else self._numbers(served)
-        if len(self.columns) > len(COLUMNS):
+        if self._has_intervals:
+            pairs = zip(rows, self._intervals(served), strict=True)
+            rows = ((*row, *interval) for row, interval in pairs)
+        if self._has_outliers:
             scores = served.predicted.encoded.outlier.tolist()
             rows = ((*row, float(f"{s:.6g}")) for row, s in zip(rows, scores, strict=True))
         if self._csv:
@@ -183,6 +196,15 @@ class Predictions(ResumableSink):
         for i, (sample, source, place, serial) in enumerate(self._places(served)):
             number = truth[i] if isfinite(truth[i]) else None
             yield sample, source, place, answers[i], None, number, serial
+
+    def _intervals(self, served: Served) -> Iterator[tuple[Any, ...]]:
+        """The cells of each row's interval or set."""
+        assert served.intervals is not None
+        rows = served.intervals.tolist()
+        if self.task is Task.REGRESSION:
+            return ((low, high) if isfinite(low) else (None, None) for low, high in rows)
+        sets = ([*compress(self.labels, row)] for row in rows)
+        return ((msgspec.json.encode(one).decode() if self._csv else one,) for one in sets)
 
     def export_state(self) -> dict[str, Any]:
         """Flush the file and return its length."""

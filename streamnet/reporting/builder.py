@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from streamnet.learning.contenders import BASELINES, SERVABLE
+from streamnet.learning.intervals import ServedIntervals
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import ChampionChange
 from streamnet.metrics import ClassificationEvaluator, Horizon
@@ -31,6 +33,7 @@ from streamnet.reporting.report import (
     Environment,
     ErrorCurve,
     History,
+    IntervalReport,
     LeaderBoard,
     LeaderBoardRow,
     LearningStatus,
@@ -116,6 +119,7 @@ def build_report(
             cpu=_read_cpu_model(),
             threads=threads,
         ),
+        intervals=_build_interval_report(serving.intervals),
     )
 
 
@@ -199,6 +203,16 @@ def _build_classes(learner: Learner) -> dict[str, Scores]:
     labels = learner.encoder.labels[: len(counts)]
     found = compute_per_class(labels, counts, histograms.per_class())
     return {label: nan_to_none(values) for label, values in found.items()}
+
+
+def _build_interval_report(intervals: ServedIntervals | None) -> IntervalReport | UnsetType:
+    if intervals is None:
+        return UNSET
+    overall, sliding = (
+        nan_to_none(intervals.scores.measures(horizon))
+        for horizon in (Horizon.OVERALL, Horizon.SLIDING)
+    )
+    return IntervalReport(intervals.level, intervals.scores.scored, overall, sliding)
 
 
 def _baseline_names(learner: Learner) -> Sequence[str]:

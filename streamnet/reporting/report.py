@@ -206,6 +206,30 @@ class CandidateReport(Struct, frozen=True, kw_only=True):
         )
 
 
+class IntervalReport(Struct, frozen=True):
+    """How well the served intervals of numbers, or sets of labels, held the truths."""
+
+    level: float  # fraction that they should hold
+    scored: int  # samples
+    overall: Scores  # coverage, and mean_width and interval_score, or mean_set_size
+    sliding: Scores  # the same of the last samples
+
+    def describe(self) -> str:
+        """Level and metrics in words.
+
+        >>> IntervalReport(0.9, 5, {"coverage": 0.9012, "mean_set_size": 1.5}, {}).describe()
+        '90 %: coverage 90.1 %, mean set size 1.5'
+        """
+        words = [
+            f"{name.replace('_', ' ')} {value:.4g}"
+            for name, value in self.overall.items()
+            if name != "coverage" and value is not None
+        ]
+        coverage = self.overall["coverage"]
+        held = "-" if coverage is None else f"{coverage:.1%}".replace("%", " %")
+        return f"{100 * self.level:g} %: {', '.join([f'coverage {held}', *words])}"
+
+
 class Environment(Struct, frozen=True):
     """Where the run took place."""
 
@@ -253,6 +277,7 @@ class Report(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     seed: int
     environment: Environment
+    intervals: IntervalReport | UnsetType = UNSET  # if there is an `interval`
 
     def __post_init__(self) -> None:
         metric = MAIN_METRICS[self.task]

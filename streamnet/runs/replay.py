@@ -120,7 +120,11 @@ class Replay:
             return ()
         encoder = learner.encoder
         self._predictions = Predictions(
-            path, task=learner.task, labels=encoder.labels, outliers=encoder.autoencoder
+            path,
+            task=learner.task,
+            labels=encoder.labels,
+            outliers=encoder.autoencoder,
+            intervals=learner.serving.intervals is not None,
         )
         return (self._predictions,)
 

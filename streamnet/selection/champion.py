@@ -30,6 +30,7 @@ class ModelComposition(NamedTuple):
     champion: int  # slot of the best network
     slots: tuple[int, ...]  # of all networks, in the order of the ensemble
     ensemble: dict[str, Any] | None  # state of their ensemble; None for the champion alone
+    intervals: dict[str, Any] | None = None  # state of their intervals, if there are any
 
 
 class Decision(NamedTuple):
@@ -61,7 +62,7 @@ def restore_decisions(state: Iterable[Any]) -> list[Decision]:
                 Replacement(slot, CandidateSettings.from_dict(settings), parent)
                 for slot, settings, parent in replacements
             ),
-            None if emit is None else ModelComposition(emit[0], tuple(emit[1]), emit[2]),
+            None if emit is None else ModelComposition(emit[0], tuple(emit[1]), *emit[2:]),
         )
         for number, replacements, emit in state
     ]

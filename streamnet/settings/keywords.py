@@ -79,6 +79,7 @@ class LearningKeywords(TypedDict, total=False):
     label_delay: str | int
     time: str | None
     label_time: str | None
+    interval: float | None
 
 
 class EngineKeywords(TypedDict, total=False):

@@ -9,7 +9,7 @@ from itertools import product
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, final, get_args, get_origin
 
-from annotated_types import Gt, Le
+from annotated_types import Gt, Le, Lt
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Task
@@ -229,6 +229,9 @@ class EvaluationSettings(Settings):
         time: Column with the time of each sample.
         label_time: Column with the time at which the label of a sample arrives, instead of
             `label_delay`; needs `time`. It is no feature.
+        interval: Level of prediction intervals of numbers, or of prediction sets of labels, such as
+            0.9: the fraction of the truths that they hold, also through drift. Without it there are
+            none.
     """
 
     window: Count = 1000
@@ -237,6 +240,7 @@ class EvaluationSettings(Settings):
     label_delay: Text | int = 0
     time: Text | None = None
     label_time: Text | None = None
+    interval: Annotated[float, Gt(0), Lt(1)] | None = None
 
 
 @declare

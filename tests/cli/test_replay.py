@@ -457,3 +457,19 @@ def test_the_separator_of_thousands_can_be_stated(cli: Cli) -> None:
     assert (report["task"], report["scored"]) == ("regression", 300)
     truth = [float(row["truth"]) for row in predictions()]
     assert truth == [1000.0 * (1 + row["number"]) + i for i, row in enumerate(rows(300))]
+
+
+def test_intervals_are_written_and_summed_up(cli: Cli) -> None:
+    good(600)
+    outcome = cli(
+        *("replay", "good.csv", "--target", "label", "--candidates", 2, "--interval", 0.8),
+        *("--predictions", "answers.csv", "--report", "report.json", "--model", "model.json"),
+    )
+    report = json.loads(Path("report.json").read_text(encoding="utf-8"))["intervals"]
+    held = [row["truth"] in json.loads(row["set"]) for row in predictions()]
+    assert (report["level"], report["scored"]) == (0.8, 600)
+    assert report["overall"]["coverage"] == pytest.approx(sum(held) / 600)
+    (line,) = (line for line in outcome.out.splitlines() if line.startswith("intervals"))
+    assert line.split()[1:4] == ["80", "%:", "coverage"]
+    assert "intervals" in cli("inspect", "report.json").out
+    assert Model.load("model.json").interval == 0.8

@@ -57,7 +57,7 @@ def events(served: list[Served]) -> list[tuple[Any, ...]]:
         first = part.predicted.first
         found += [("joined", first, slot, m.serial, m.born) for slot, m in part.predicted.joined]
         if part.emitted is not None:
-            member, networks, ensemble, encoder, number = part.emitted
+            member, networks, ensemble, encoder, number, _ = part.emitted
             found.append(("emitted", number, member, networks, ensemble, encoder.materialize()))
         if part.decision is not None:
             found.append(("decided", first + len(part.predicted.encoded.block), part.decision))

@@ -106,3 +106,13 @@ def test_rejected_records_and_served_scores_are_included(report: dict[str, Any])
     assert view["status"]["learned"] == 4999
     assert view["scores"]["served"] == report["served"]
     assert Path(report["streamnet"]).name == dict(view["facts"])["streamnet"]
+
+
+def test_intervals_are_among_the_facts(report: dict[str, Any]) -> None:
+    assert not [name for name, _ in view_of(report)["facts"] if "Prediction" in name]
+    overall = {"coverage": 0.9, "mean_width": 2.0}
+    given = {"level": 0.9, "scored": 5, "overall": overall, "sliding": overall}
+    ((_, text),) = (
+        fact for fact in view_of({**report, "intervals": given})["facts"] if "Prediction" in fact[0]
+    )
+    assert text == "90 %: coverage 90.0 %, mean width 2"

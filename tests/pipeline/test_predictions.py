@@ -197,3 +197,32 @@ def test_the_labels_position_of_each_file_is_kept(tmp_path: Path) -> None:
 def test_an_unusable_path_is_refused(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Predictions(tmp_path / name, task=Task.REGRESSION, labels=[]).begin()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("task", list(Task))
+def test_with_an_interval_there_are_its_bounds_or_its_set(
+    tmp_path: Path, task: Task, suffix: str
+) -> None:
+    block = stream(task, 300, gaps=False)
+    learner, path = learner_of(task, interval=0.9), tmp_path / f"p.{suffix}"
+    labels = learner.encoder.labels
+    predictions = Predictions(path, task=task, labels=labels, intervals=True)
+    served = list(feed(learner, block, (100,)))
+    for part in served:
+        predictions(part)
+    predictions.close()
+    text = path.read_text()
+    rows: list[dict[str, Any]] = list(csv.DictReader(text.splitlines()))
+    if suffix == "jsonl":
+        rows = [json.loads(line) for line in text.splitlines()]
+    given = [row for part in served for row in part.intervals.tolist()]  # type: ignore[union-attr]
+    if task is Task.REGRESSION:
+        assert list(rows[0])[-2:] == ["lower", "upper"]
+        assert rows[0]["lower"] in ("", None)
+        assert [[float(row["lower"]), float(row["upper"])] for row in rows[1:]] == given[1:]
+        return
+    assert list(rows[0])[-1] == "set"
+    sets = [json.loads(row["set"]) if suffix == "csv" else row["set"] for row in rows]
+    assert sets == [[labels[c] for c, inside in enumerate(row) if inside] for row in given]
+    assert max(map(len, sets)) > 1

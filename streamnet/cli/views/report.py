@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from rich.console import JustifyMethod, RenderableType
 from rich.table import Table
 
@@ -191,6 +191,8 @@ def _summarize(report: Report) -> list[tuple[str, str]]:
         switches = format_count(report.switches, "switch")
         since = f"since sample {champion.since:,}, after {switches}"
         rows.append(("champion", f"#{champion.candidate} {words}, {since}"))
+    if report.intervals is not UNSET:
+        rows.append(("intervals", report.intervals.describe()))
     return rows
 
 

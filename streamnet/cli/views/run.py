@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import UNSET
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -239,6 +240,8 @@ def _summarize_rest(
         yield "note", f"the target has a single value, {only!r}: there is nothing to learn"
     if report.pending:
         yield "pending", f"{format_count(report.pending, 'prediction')} without a label yet"
+    if report.intervals is not UNSET:
+        yield "intervals", report.intervals.describe()
     if report.rejected:
         what = f"{format_count(report.rejected, 'record')}, kept in {run.rejections.path}"
         lost = report.rejected_not_kept

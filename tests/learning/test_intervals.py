@@ -1,0 +1,230 @@
+"""Intervals and sets of what is served: given before the truth, kept until it comes, and scored."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streamnet.errors import ConfigurationError
+from streamnet.learning.learner import Learner
+from streamnet.learning.serving import Served
+from streamnet.metrics import Horizon
+from streamnet.samples import Block, Task
+from streamnet.selection.conformal import build_tracker
+from tests.learning.streams import ROUND, differences, feed, learner_of, state_of, stream, unscored
+
+TASKS = [Task.CLASSIFICATION, Task.REGRESSION]
+
+
+def given_rows(served: list[Served]) -> list[Any]:
+    """The interval or set of each sample; sets as the numbers of their labels."""
+    rows: list[Any] = []
+    for one in served:
+        assert one.intervals is not None
+        assert len(one.intervals) == len(one.answers)
+        rows += [
+            np.flatnonzero(row).tolist() if row.dtype == bool else row.tolist()
+            for row in one.intervals
+        ]
+    return rows
+
+
+def outcome(row: Any, truth: Any, level: float) -> list[float]:
+    """Coverage, size and score of one interval or set, as the papers define them."""
+    if not isinstance(truth, float):
+        return [float(truth in row), float(len(row))]
+    low, high = row
+    score = high - low + 2 / (1 - level) * (max(low - truth, 0) + max(truth - high, 0))
+    return [float(low <= truth <= high), high - low, score]
+
+
+def truths_of(learner: Learner, block: Block) -> list[Any]:
+    """The truths as numbers, None where there is none."""
+    assert block.target is not None
+    if learner.task is Task.REGRESSION:
+        return [one if math.isfinite(one) else None for one in block.target.tolist()]
+    numbers = {name: number for number, name in enumerate(learner.encoder.labels)}
+    return [None if one is None else numbers[one] for one in block.target.tolist()]
+
+
+def ensemble_answers(served: list[Served], task: Task) -> NDArray[Any]:
+    """All predictions, shape=(n, ...)."""
+    width = max(one.answers.shape[-1] for one in served) if task is Task.CLASSIFICATION else 0
+    return np.concatenate(
+        [
+            np.pad(one.answers, ((0, 0), (0, width - one.answers.shape[1])))
+            if width
+            else one.answers
+            for one in served
+        ]
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("delay", [None, 2, 40])
+def test_what_was_given_at_the_prediction_is_scored_once_the_truth_is_known(
+    task: Task, delay: int | None
+) -> None:
+    block = stream(task, 400)
+    learner = learner_of(task, interval=0.8, label_delay=delay or 0)
+    served = list(feed(learner, block, (31,)))
+    learner.learn_pending()
+    rows, truths = given_rows(served), truths_of(learner, block)
+    scored = [
+        outcome(row, truth, 0.8)
+        for row, truth in zip(rows, truths, strict=True)
+        if truth is not None and not (isinstance(truth, float) and math.isnan(row[0]))
+    ]
+    assert learner.serving.intervals is not None
+    scores = learner.serving.intervals.scores
+    assert scores.scored == len(scored)
+    found = list(scores.measures().values())
+    assert found == pytest.approx(np.mean(scored, axis=0).tolist())
+    recent = list(scores.measures(Horizon.SLIDING).values())  # of the last 50
+    assert recent == pytest.approx(np.mean(scored[-50:], axis=0).tolist())
+
+
+class StepByStep:
+    """A tracker that is told of one sample, or one late label, after the other."""
+
+    def __init__(self, task: Task, answers: NDArray[Any], known: list[int]) -> None:
+        self.task, self.answers, self.known = task, answers, known
+        self.tracker = build_tracker(task, 0.9)
+        self.bounds = np.full((len(answers), 1, self.tracker.bounds), np.nan)
+
+    def update(self, place: int, truth: Any, origin: list[int]) -> None:
+        number = self.task is Task.REGRESSION
+        none, kind = (np.nan, np.float64) if number else (-1, np.int32)
+        part = slice(place, place + 1)
+        self.tracker.update(
+            np.ascontiguousarray(self.answers[None, part]),
+            np.array([none if truth is None else truth], kind),
+            np.array([self.known[place]], np.int32),
+            np.array(origin, np.int64),
+            self.bounds[part],
+        )
+
+    def interval(self, place: int) -> Any:
+        known = np.array([self.known[place]], np.int32)
+        answers = self.answers[place : place + 1]
+        (row,) = self.tracker.decode(answers, self.bounds[place], known)
+        return row.tolist() if self.task is Task.REGRESSION else np.flatnonzero(row).tolist()
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("delay", [1, 2, 40])
+def test_an_interval_depends_only_on_truths_that_were_known_when_it_was_given(
+    task: Task, delay: int
+) -> None:
+    block = stream(task, 300, gaps=False)
+    learner = learner_of(task, interval=0.9, label_delay=delay)
+    served = list(feed(learner, block, (64,)))
+    learner.learn_pending()
+    truths = truths_of(learner, block)
+    known = [len(set(truths[: max(i - delay + 1, 0)])) for i in range(len(truths))]
+    reference = StepByStep(task, ensemble_answers(served, task), known)
+    for i, row in enumerate(given_rows(served)):
+        if delay == 1:
+            reference.update(i, truths[i], [])
+        else:
+            if i >= delay:
+                reference.update(i - delay, truths[i - delay], [0])
+            reference.update(i, None, [-1])
+        assert np.array_equal(row, reference.interval(i), equal_nan=task is Task.REGRESSION), i
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("serve", ["ensemble", "champion"])
+@given(data=st.data())
+@settings(deadline=None, max_examples=6)
+def test_intervals_do_not_depend_on_how_blocks_are_cut(
+    task: Task, serve: str, data: st.DataObject
+) -> None:
+    sizes = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=6))
+    delay = data.draw(st.none() | st.integers(2, 150))
+    block = stream(task, 320)
+    learners = [
+        learner_of(task, serve=serve, label_delay=delay or 0, interval=0.9, evolution={"every": 2})
+        for _ in range(2)
+    ]
+    first = given_rows(list(feed(learners[0], block)))
+    second = given_rows(list(feed(learners[1], block, sizes)))
+    assert str(first) == str(second)
+    assert differences(state_of(learners[0]), state_of(learners[1])) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("delay", [None, 70])
+def test_a_restored_learner_goes_on_with_the_same_intervals(task: Task, delay: int | None) -> None:
+    block = stream(task, 400)
+    options: dict[str, Any] = {"label_delay": delay or 0, "interval": 0.9}
+    whole = learner_of(task, **options)
+    rows = given_rows(list(feed(whole, block)))
+    begun = learner_of(task, **options)
+    list(feed(begun, block.part(0, 3 * ROUND)))
+    resumed = learner_of(task, **options)
+    resumed.restore_state(begun.export_state())
+    again = given_rows(list(feed(resumed, block.part(3 * ROUND, 400), (7, 50))))
+    assert str(again) == str(rows[3 * ROUND :])
+    assert differences(state_of(whole), state_of(resumed)) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_interval_changes_nothing_else(task: Task) -> None:
+    block = stream(task, 300)
+    plain, with_interval = learner_of(task), learner_of(task, interval=0.9)
+    for learner in (plain, with_interval):
+        list(feed(learner, block, (50,)))
+    state = state_of(with_interval)
+    assert state["serving"].pop("intervals") is not None
+    expected = state_of(plain)
+    assert expected["serving"].pop("intervals") is None
+    assert differences(expected, state) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_samples_that_are_not_scored_have_no_intervals(task: Task) -> None:
+    block = stream(task, 100)
+    learner = learner_of(task, interval=0.9)
+    list(feed(learner, block))
+    assert learner.serving.intervals is not None
+    scored = learner.serving.intervals.scores.scored
+    served = list(feed(learner, unscored(block)))
+    assert given_rows(served) == []
+    assert learner.serving.intervals.scores.scored == scored
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_next_prediction_has_the_interval_that_the_next_sample_gets(task: Task) -> None:
+    block = stream(task, 200, gaps=False)
+    learner = learner_of(task, interval=0.9)
+    list(feed(learner, block.part(0, 199)))
+    predicted = learner.predict(block.part(199, 200))
+    expected = learner.predict_intervals(predicted)
+    (served,) = feed(learner, block.part(199, 200))
+    assert served.intervals is not None
+    if task is Task.REGRESSION:  # scales know the sample only once it is served
+        widths = [np.diff(one).item() for one in (served.intervals[0], expected[0])]
+        assert widths[0] == pytest.approx(widths[1], rel=1e-3)
+    else:
+        assert served.intervals.shape[1] >= expected.shape[1]
+
+
+def test_without_an_interval_there_is_none() -> None:
+    learner = learner_of(Task.REGRESSION)
+    (served,) = feed(learner, stream(Task.REGRESSION, 10))
+    assert served.intervals is None
+    with pytest.raises(ConfigurationError, match="interval is not given, but must be the level"):
+        learner.predict_intervals(np.zeros(1))
+
+
+@pytest.mark.parametrize("level", [0, 1, 1.5, -0.1])
+def test_a_level_out_of_range_is_refused(level: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"interval is {level}"):
+        learner_of(Task.REGRESSION, interval=level)
