@@ -166,6 +166,7 @@ class Block(Struct, frozen=True, eq=False, gc=False):
     rejected: tuple[DeadLetter, ...] = ()  # after the end of the previous block
     scored: bool = True  # False: learned but not scored, since it was seen in an earlier epoch
     learned: bool = True  # False: predicted and scored but not learned, since it is held out
+    weight: NDArray[np.float64] | None = None  # shape=(n,), of each sample; None: all are 1
 
     def __len__(self) -> int:
         return len(self.marks) - 1
@@ -210,6 +211,7 @@ class Block(Struct, frozen=True, eq=False, gc=False):
             words=tuple(column[rows] for column in self.words),
             target=None if self.target is None else self.target[rows],
             sparse=None if self.sparse is None else self.sparse.rows(rows),
+            weight=None if self.weight is None else self.weight[rows],
         )
 
     def _rejected_within(self, start: int, stop: int) -> tuple[DeadLetter, ...]:
@@ -331,7 +333,17 @@ def concatenate_blocks(blocks: Sequence[Block], schema: Schema) -> Block:
         marks=np.concatenate([*(block.marks[:-1] for block in wide), last.marks[-1:]]),
         sparse=_concatenate_rows([block.sparse for block in wide if block.sparse is not None]),
         rejected=(),
+        weight=concatenate_weights([(block.weight, len(block)) for block in wide]),
     )
+
+
+def concatenate_weights(
+    parts: Sequence[tuple[NDArray[np.float64] | None, int]],
+) -> NDArray[np.float64] | None:
+    """Join weights of samples, given with their number; None stands for weights of 1."""
+    if all(weight is None for weight, _ in parts):
+        return None
+    return np.concatenate([np.ones(n) if weight is None else weight for weight, n in parts])
 
 
 def _concatenate_rows(rows: Sequence[SparseRows]) -> SparseRows | None:

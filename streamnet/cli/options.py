@@ -248,6 +248,7 @@ class SourceOptions(Options):
     DATA,
     SourceSettings,
     target="COLUMN",
+    weight="COLUMN",
     drop="",
     kinds="COLUMN=KIND",
     epochs="",

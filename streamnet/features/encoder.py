@@ -57,6 +57,7 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
     # numeric targets are here, shape=(rows,).
     timeline: Timeline | None = None
     target: NDArray[np.float64] = NO_SCORES
+    weight: NDArray[np.float64] | None = None  # shape=(n,), of each sample; None: all are 1
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -229,13 +230,15 @@ class Encoder:
             scaled = self._scaler.update(target)
             lagged = self._lags.numbers(as_float64(target), *scaled[1:3]) if self._lags else NO_LAGS
             inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
-            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier, self._raw)
+            encoded = Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier, self._raw)
+            return encoded if block.weight is None else replace(encoded, weight=block.weight)
         numbered = self._labels.number(target)
         if numbered.refused:
             numbered, block = self._labels.drop_refused(numbered, block)
         lagged = self._lags.classes(numbered.label) if self._lags else NO_LAGS
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
-        return Encoded(block, inputs, numbered.label, numbered.known, *NO_TARGETS, outlier)
+        encoded = Encoded(block, inputs, numbered.label, numbered.known, *NO_TARGETS, outlier)
+        return encoded if block.weight is None else replace(encoded, weight=block.weight)
 
     def encode_timeline(
         self,

@@ -21,7 +21,7 @@ from streamnet.metrics import ClassificationBaselines, RegressionBaselines
 from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.networks.population import Member
 from streamnet.samples import Task
-from streamnet.selection.ensemble.base import MOST_PROBABLE, TrackPredictions
+from streamnet.selection.ensemble.base import MOST_PROBABLE, NO_WEIGHTS, TrackPredictions
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 from streamnet.selection.ensemble.registry import Ensemble, restore_ensemble, select_members
@@ -104,9 +104,10 @@ class Contenders:
             late = ensemble.prepare_late(timeline.origin, batch.answers.shape[-1])
             self._pending[name].load(timeline, memory=late.memory)
         if isinstance(ensemble, LabelEnsemble):
-            served = ensemble.serve_pair(*samples, batch.known, late)
+            served = ensemble.serve_pair(*samples, batch.known, late, batch.weight)
         else:
-            numbers = ensemble.serve(*samples, batch.center, batch.spread, late=late)
+            units, weight = (batch.center, batch.spread), batch.weight
+            numbers = ensemble.serve(*samples, *units, late=late, weight=weight)
             served = TrackPredictions(numbers[np.newaxis], NONE_PREDICTED)
         if timeline is not None and late is not None:
             self._pending[name].keep(timeline, memory=late.memory)
@@ -241,9 +242,10 @@ def accumulate_errors(
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
     """Add up errors sample by sample, so that the sums do not depend on how blocks are cut.
 
-    An error is 1 for a wrong label and 0 for a right one, or the absolute error of a number;
-    samples without a target are skipped. ``tracks`` are the served one and the two baselines, whose
-    ``sums`` are updated in place; they are recorded after ``every`` samples.
+    An error is 1 for a wrong label and 0 for a right one, or the absolute error of a number, times
+    the sample's weight; samples without a target are skipped. ``tracks`` are the served one and the
+    two baselines, whose ``sums`` are updated in place, and so is the sum of weights after them.
+    After ``every`` samples the sums are recorded, divided by the mean weight.
 
     Returns the new number of samples summed; the recorded sums, shape=(times, 3); and the loss of
     the served predictions, shape=(n,): their error, of numbers in standard deviations and at most
@@ -253,7 +255,8 @@ def accumulate_errors(
     n = answers.shape[1]
     recorded = np.empty((n // every + 1, 3))
     losses = np.empty(n)
-    truth, totals = batch.truth, (sums, scored, every, recorded, losses)
+    weight = NO_WEIGHTS if batch.weight is None else batch.weight
+    truth, totals = batch.truth, (weight, sums, scored, every, recorded, losses)
     if answers.ndim == 3:
         now = _accumulate_label_errors(answers, classes, tracks, truth, batch.known, *totals)
     else:
@@ -268,6 +271,7 @@ def _accumulate_label_errors(
     tracks: NDArray[np.int64],
     label: NDArray[np.int32],
     known: NDArray[np.int32],
+    importance: NDArray[np.float64],
     sums: NDArray[np.float64],
     scored: int,
     every: int,
@@ -279,6 +283,7 @@ def _accumulate_label_errors(
         losses[i] = np.nan
         if label[i] < 0:
             continue
+        weight = importance[i] if importance.size > 0 else 1.0
         for t in range(3):
             best = 0
             for o in range(1, answers.shape[2]):
@@ -287,9 +292,10 @@ def _accumulate_label_errors(
             if classes.size > 0 and classes[tracks[t], i] >= 0:
                 best = classes[tracks[t], i]
             wrong = 1.0 if known[i] == 0 or best != label[i] else 0.0
-            sums[t] += wrong
+            sums[t] += weight * wrong
             if t == 0:
                 losses[i] = wrong
+        sums[3] += weight
         scored += 1
         records = _record_sums(sums, scored, every, recorded, records)
     return scored
@@ -301,6 +307,7 @@ def _accumulate_number_errors(
     tracks: NDArray[np.int64],
     truth: NDArray[np.float64],
     spread: NDArray[np.float64],
+    importance: NDArray[np.float64],
     sums: NDArray[np.float64],
     scored: int,
     every: int,
@@ -312,11 +319,13 @@ def _accumulate_number_errors(
         losses[i] = np.nan
         if not np.isfinite(truth[i]):
             continue
+        weight = importance[i] if importance.size > 0 else 1.0
         for t in range(3):
             distance = min(abs(answers[tracks[t], i] - truth[i]), _MAX_ERROR)
-            sums[t] += distance
+            sums[t] += weight * distance
             if t == 0:
                 losses[i] = min(distance / spread[i], 1.0)
+        sums[3] += weight
         scored += 1
         records = _record_sums(sums, scored, every, recorded, records)
     return scored
@@ -328,7 +337,8 @@ def _record_sums(
 ) -> int:
     """Record the sums if it is time to; return how many were recorded by now."""
     if scored % every == 0:
+        share = 1.0 if sums[3] == scored else scored / sums[3]
         for t in range(3):
-            recorded[records, t] = sums[t]
+            recorded[records, t] = sums[t] * share
         records += 1
     return records

@@ -18,7 +18,7 @@ from streamnet.learning.pending import PendingTable
 from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 from streamnet.metrics.classification import NONE_PREDICTED
-from streamnet.samples import Task, Timeline
+from streamnet.samples import Task, Timeline, concatenate_weights
 from streamnet.selection.ensemble.base import ABSENT, TrackPredictions
 
 
@@ -34,6 +34,7 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
     center: NDArray[np.float64]
     spread: NDArray[np.float64]
     timeline: Timeline | None = None  # what the n rows are where labels arrive late
+    weight: NDArray[np.float64] | None = None  # shape=(n,); None: all are 1
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -66,12 +67,13 @@ def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
         encoded.center,
         encoded.spread,
         encoded.timeline,
+        encoded.weight,
     )
 
 
 def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
     """Join consecutive batches of samples."""
-    firsts, answers, alive, *targets, _ = zip(*map(astuple, parts), strict=True)
+    firsts, answers, alive, *targets, _, weights = zip(*map(astuple, parts), strict=True)
     # Arrays of the other task are empty in every part.
     truth, known, center, spread = (
         np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets
@@ -85,6 +87,8 @@ def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
         known,
         center,
         spread,
+        None,
+        concatenate_weights(list(zip(weights, map(len, targets[0]), strict=True))),
     )
 
 
@@ -191,8 +195,9 @@ def score_tracks(
     See `TrackPredictions` for ``classes``.
     """
     if isinstance(metrics, ClassificationEvaluator):
-        return metrics.update(answers, batch.truth, batch.known, alive, classes)
-    return metrics.update(answers, batch.truth, alive)
+        samples = batch.truth, batch.known
+        return metrics.update(answers, *samples, alive, classes, batch.weight)
+    return metrics.update(answers, batch.truth, alive, batch.weight)
 
 
 @final

@@ -109,7 +109,7 @@ class DelayedEncoder:
         self._number = 0  # of the next sample
         self._known = -1  # number of the last sample whose label is known
         self._clock = -np.inf  # time of the last sample
-        self._table = PendingTable(**_INPUTS, target=None)
+        self._table = PendingTable(**_INPUTS, target=None, weight=1.0)
         self._free: list[int] = []  # rows of the table that are free again, a heap
         self._rows = 0  # of the table that were ever used
         self._schema = Schema(())  # the last one without the column of label times
@@ -192,13 +192,17 @@ class DelayedEncoder:
                 timeline.sample[~late][labeled],
                 **kept,
                 target=np.array(own, object),
+                weight=np.ones(len(own)) if block.weight is None else block.weight[labeled],
             )
             return _interleave(inputs, {name: table.read(arrived, name) for name in _INPUTS}, late)
 
         encoded = self._encoder.encode_timeline(block, timeline, target, ages, age, merge)
+        weight = np.ones(len(late))
+        if len(arrived):
+            weight[late] = table.read(arrived, "weight")
         table.remove(arrived)
         self._release(arrived)
-        return encoded
+        return replace(encoded, weight=weight)
 
     def _merge_targets(self, block: Block, timeline: Timeline) -> NDArray[Any]:
         """Targets by row of a timeline: of samples whose label arrives; none of the others."""

@@ -141,7 +141,8 @@ class ServingStage:
         self.curve: Curve = Curve()
         self.scored: int = 0  # samples with a target that were served
         self.unlabeled: int = 0  # samples without a target
-        self.errors: NDArray[np.float64] = np.zeros(3)  # sums: served, and the two baselines
+        # Sums of weighted errors, served and of the two baselines, and the sum of weights.
+        self._sums = np.zeros(4)
         for slot, member in enumerate(members):
             selector.eligible[slot] = self.contenders.is_portable(member)
         self._tracks = np.array([self.served_track, *BASELINES])
@@ -199,7 +200,7 @@ class ServingStage:
         self._add_to_curve(batch, tracks)
         if self.histograms is not None:
             served = tracks.answers[self.served_track]
-            self.histograms.update(served, batch.truth, batch.known)
+            self.histograms.update(served, batch.truth, batch.known, batch.weight)
         intervals = None
         if self.intervals is not None:
             intervals = self.intervals.serve(batch, tracks.answers[self._interval_tracks])
@@ -211,6 +212,12 @@ class ServingStage:
             serials = np.full(len(chosen), BY_ENSEMBLE, np.int64)
             return serials, answers, classes, intervals
         return self._serials[chosen], answers, classes, intervals
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Sums of errors, served and of the two baselines, divided by the mean weight."""
+        *errors, mass = self._sums.tolist()
+        return np.array(errors) * (self.scored / mass if mass > 0.0 else 1.0)
 
     @property
     def serves_ensemble(self) -> bool:
@@ -249,7 +256,8 @@ class ServingStage:
     def _choose(self, batch: ScoringBatch, losses: NDArray[np.float64]) -> NDArray[np.int32]:
         self._record_failures(batch)
         before = self.selector.switched
-        chosen = self.selector.choose(batch.first, losses, batch.alive, batch.following)
+        order = batch.following, batch.weight
+        chosen = self.selector.choose(batch.first, losses, batch.alive, *order)
         new = self.selector.switched - before
         for switch in list(self.selector.switches)[-new:] if new else ():
             old = None if switch.before < 0 else self.members[switch.before]
@@ -271,13 +279,13 @@ class ServingStage:
         """Add the errors of the served predictions and the baselines to the curve."""
         before = self.scored
         first = before // CURVE_EVERY + 1
-        errors = self.errors.copy()  # other threads must not see sums of half a block
+        sums = self._sums.copy()  # other threads must not see sums of half a block
         scored, recorded, losses = accumulate_errors(
-            batch, tracks, self._tracks, errors, before, CURVE_EVERY
+            batch, tracks, self._tracks, sums, before, CURVE_EVERY
         )
-        self.scored, self.errors = scored, errors
-        for place, sums in enumerate(recorded.tolist(), start=first):
-            self.curve.add(place * CURVE_EVERY, *sums)
+        self.scored, self._sums = scored, sums
+        for place, errors in enumerate(recorded.tolist(), start=first):
+            self.curve.add(place * CURVE_EVERY, *errors)
         if batch.timeline is None:
             self.unlabeled += len(losses) - (scored - before)
             self.drift.add(batch.first, losses)
@@ -381,7 +389,7 @@ class ServingStage:
             "curve": self.curve.export_state(),
             "scored": self.scored,
             "unlabeled": self.unlabeled,
-            "errors": self.errors.copy(),
+            "errors": self._sums.copy(),
             # Sorted, since within a block their order depends on how it was cut.
             "exploded": [list(pair) for pair in sorted(self._exploded.items())],
             "leaving": sorted(self._leaving),
@@ -414,7 +422,7 @@ class ServingStage:
         self.curve = Curve.restore_state(state["curve"])
         self.scored = state["scored"]
         self.unlabeled = state["unlabeled"]
-        self.errors = np.array(state["errors"], np.float64)
+        self._sums = np.array(state["errors"], np.float64)
         self._exploded = dict(state["exploded"])
         self._leaving = set(state["leaving"])
         self.drift.restore_state(state["drift"])

@@ -174,7 +174,9 @@ class Trainer:
             outputs = _round_up_outputs(
                 max(known.item(-1), _find_largest_class(encoded) + 1) if n else 1
             )
-        answers = self.population.prepare(self.rows, encoded.inputs, label, goal, outputs, logs)
+        answers = self.population.prepare(
+            self.rows, encoded.inputs, label, goal, outputs, logs, encoded.weight
+        )
         late = encoded.timeline is not None
         return Job(known, answers, new_work_counter(threads), ends_round and n > 0, late)
 

@@ -17,7 +17,9 @@ from streamnet.metrics.windows import (
     Horizon,
     StreamEvaluator,
     all_alive,
+    get_weight,
     growing_weights,
+    keep_weight,
 )
 from streamnet.samples import Task
 from streamnet.validation import as_flags, as_kernel_array
@@ -65,6 +67,8 @@ def score_classes(
     places: NDArray[np.int64],
     clock: NDArray[np.int64],
     growth: NDArray[np.float64],
+    importance: NDArray[np.float64],  # weight of each sample, shape=(n,); empty: all are 1
+    shares: NDArray[np.float64],  # weights in the window, shape=(window, tracks); empty: all are 1
     whole: bool,
     start: int,
 ) -> int:
@@ -82,10 +86,11 @@ def score_classes(
                 return i
             weight = growth[clock[POSITION]]
             clock[POSITION] += 1
+        own = get_weight(importance, i)
         missed = 0 if y == clock[LAST] else 1
         for k in range(tracks):
             losses[i, k] = np.inf
-            if alive[k, i] != 1 or y < 0:
+            if alive[k, i] != 1 or y < 0 or own == 0.0:
                 continue
             best, p, brier = _score_answer(answers, k, i, y, classes)
             if not math.isfinite(brier):
@@ -103,8 +108,9 @@ def score_classes(
             cells[place, k, NO_CHANGE_MISSED] = missed
             costs[place, k, 0] = loss
             costs[place, k, 1] = brier
+            keep_weight(shares, place, k, own)
             for h in range(2):
-                w = weight if h == 1 else 1.0
+                w = weight * own if h == 1 else own
                 if whole:
                     confusion[h, k, y, best + 1] += w
                 else:
@@ -171,6 +177,7 @@ class ClassificationEvaluator(StreamEvaluator):
         known: ArrayLike,
         alive: ArrayLike | None = None,
         predicted: NDArray[np.int32] = NONE_PREDICTED,
+        weight: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """Score n samples in order.
 
@@ -182,6 +189,7 @@ class ClassificationEvaluator(StreamEvaluator):
             alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
             predicted: int32 (K, n), class numbers; -1 for the most probable class, as all are if
                 the array is empty.
+            weight: float64 (n,), >= 0, by which samples count in metrics; None: all are 1.
 
         Returns:
             float64 (n, K): ``-log(max(probability of the truth, 0.0001))``; inf where a track
@@ -202,6 +210,7 @@ class ClassificationEvaluator(StreamEvaluator):
         if predicted.size and predicted.shape != answers.shape[:2]:
             raise ValueError(f"predicted {predicted.shape} does not fit {self._tracks} tracks")
         alive = as_flags(alive, all_alive(n, self._tracks))
+        importance = self._read_weights(weight, n)
         losses = np.empty((n, self._tracks))
         i = 0
         while True:
@@ -219,6 +228,8 @@ class ClassificationEvaluator(StreamEvaluator):
                 self._places,
                 self._clock,
                 self._growth,
+                importance,
+                self._shares,
                 self._whole,
                 i,
             )
@@ -331,23 +342,35 @@ class ClassificationEvaluator(StreamEvaluator):
         there = truth >= 0
         right = there & (answer == truth)
         answer = np.where(answer < 0, classes, answer)
+        shares = self._shares[:, tracks] if self._shares.size else None
         counts = ConfusionCounts(
-            _count_by_class(truth, right, number, classes),
-            _count_by_class(truth, there, number, classes),
-            _count_by_class(answer, there, number, classes + 1),
+            _count_by_class(truth, right, number, classes, shares),
+            _count_by_class(truth, there, number, classes, shares),
+            _count_by_class(answer, there, number, classes + 1, shares),
         )
-        weight = there.sum(0)
-        missing = np.where(there, missed, 0).sum(0)
-        costs = self._costs[:, tracks].sum(0)
-        return counts, np.column_stack((weight, weight - right.sum(0), missing, costs))
+        costs = self._costs[:, tracks]
+        if shares is None:
+            weight, hits = there.sum(0), right.sum(0)
+            missing = np.where(there, missed, 0).sum(0)
+        else:
+            weight, hits = (there * shares).sum(0), (right * shares).sum(0)
+            missing = np.where(there, missed * shares, 0.0).sum(0)
+            costs = costs * shares[:, :, np.newaxis]
+        return counts, np.column_stack((weight, weight - hits, missing, costs.sum(0)))
 
 
 def _count_by_class(
-    classes: NDArray[Any], among: NDArray[np.bool_], tracks: int, size: int
+    classes: NDArray[Any],
+    among: NDArray[np.bool_],
+    tracks: int,
+    size: int,
+    shares: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
-    """Count each class in each track: (tracks, size)."""
+    """Count each class in each track, by weight if there are ``shares``: (tracks, size)."""
     place = (classes + size * np.arange(tracks))[among]
-    return np.bincount(place, minlength=tracks * size).reshape(tracks, size).astype(np.float64)
+    weight = None if shares is None else shares[among]
+    counts = np.bincount(place, weight, minlength=tracks * size)
+    return counts.reshape(tracks, size).astype(np.float64)
 
 
 @exact

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact, exact_inlined
 from streamnet.metrics.formulas import Classes, Values, compute_metrics, metric, ratio
-from streamnet.metrics.windows import Horizon, growing_weights, validate_windows
+from streamnet.metrics.windows import (
+    Horizon,
+    as_weights,
+    get_weight,
+    growing_weights,
+    validate_windows,
+)
 from streamnet.samples import Task
 
 MAX_CLASSES = 64  # of which histograms are kept: the first ones
@@ -150,6 +156,8 @@ def _add_samples(
     truths: NDArray[np.int32],  # shape=(window,)
     clock: NDArray[np.int64],
     growth: NDArray[np.float64],
+    importance: NDArray[np.float64],  # weight of each sample, shape=(n,); empty: all are 1
+    shares: NDArray[np.float64],  # weights in the window, shape=(window,); empty: all are 1
 ) -> int:
     """Add samples from ``start`` on; returns the first one that there is no room for, or n."""
     width, capacity = answers.shape[1], counts.shape[2]
@@ -171,17 +179,20 @@ def _add_samples(
             counts[0, OTHERS, c, 0] = totals[COUNT]
             counts[1, OTHERS, c, 0] = totals[WEIGHT]
         clock[CLASSES] = max(clock[CLASSES], wanted)
-        weight = growth[clock[POSITION]]
+        own = get_weight(importance, i)
+        weight = growth[clock[POSITION]] * own
         clock[POSITION] += 1
-        totals[COUNT] += 1.0
+        totals[COUNT] += own
         totals[WEIGHT] += weight
         place = clock[PLACE]
         clock[PLACE] = place + 1 if place + 1 < truths.size else 0
         truths[place] = y
+        if shares.size > 0:
+            shares[place] = own
         for c in range(clock[CLASSES]):
             b = _find_bin(answers[i, c]) if c < names else 0
             row = OWN if c == y else OTHERS
-            counts[0, row, c, b] += 1.0
+            counts[0, row, c, b] += own
             counts[1, row, c, b] += weight
             bins[place, c] = b
     return truth.size
@@ -216,9 +227,14 @@ class ScoreHistograms:
         self._bins = np.zeros((window, 2), np.uint16)
         self._truths = np.full(window, -1, np.int32)
         self._clock = np.zeros(3, np.int64)
+        self._shares = np.empty(0)  # weights in the window; empty as long as all are 1
 
     def update(
-        self, answers: NDArray[np.floating], truth: NDArray[np.int32], known: NDArray[np.int32]
+        self,
+        answers: NDArray[np.floating],
+        truth: NDArray[np.int32],
+        known: NDArray[np.int32],
+        weight: NDArray[np.float64] | None = None,
     ) -> None:
         """Add n samples in order.
 
@@ -226,11 +242,16 @@ class ScoreHistograms:
             answers: Probabilities (n, C); of sample i only the first ``known[i]`` count.
             truth: Class numbers (n,), possibly of a new class; samples with -1 are left out.
             known: Number of classes known before each sample, shape (n,).
+            weight: Weight of each sample, shape (n,); None: all are 1.
         """
+        importance = as_weights(weight, len(truth))
+        if importance.size and not self._shares.size:
+            self._shares = np.ones(self._window)
         i = 0
         while True:
             arrays = self._counts, self._totals, self._bins, self._truths, self._clock
-            i = _add_samples(answers, truth, known, i, *arrays, self._growth)
+            weights = importance, self._shares
+            i = _add_samples(answers, truth, known, i, *arrays, self._growth, *weights)
             if i == len(truth):
                 return
             self._make_room(max(int(truth[i]) + 1, min(int(known[i]), answers.shape[1])))
@@ -269,7 +290,10 @@ class ScoreHistograms:
         truths, bins = self._truths[there], self._bins[there, :classes].astype(np.int64)
         row = np.where(truths[:, None] == np.arange(classes), OWN, OTHERS)
         place = (row * classes + np.arange(classes)) * BINS + bins
-        counts = np.bincount(place.ravel(), minlength=2 * classes * BINS)
+        shares = None
+        if self._shares.size:
+            shares = np.repeat(self._shares[there], classes)
+        counts = np.bincount(place.ravel(), shares, minlength=2 * classes * BINS)
         return counts.reshape(2, classes, BINS).astype(np.float64)
 
     def measures(self, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, float]:
@@ -289,13 +313,18 @@ class ScoreHistograms:
             "counts": self._counts[:, :, :classes].copy(),
             "bins": self._bins[:, :classes].copy(),
             **{name: getattr(self, f"_{name}").copy() for name in self._arrays},
+            **({"shares": self._shares.copy()} if self._shares.size else {}),
         }
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
         """Restore histograms from their state; `ModelFileError` if that does not fit."""
         self = cls(window=state["window"], fading=state["fading"])
-        for name in self._arrays:
+        names: tuple[str, ...] = self._arrays
+        if "shares" in state:
+            self._shares = np.ones(self._window)
+            names = (*names, "shares")
+        for name in names:
             own = getattr(self, f"_{name}")
             if np.shape(state[name]) != own.shape:
                 raise ModelFileError(f"histograms: {name} has shape {np.shape(state[name])}")

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact, flush_subnormal
 from streamnet.metrics.formulas import Errors
-from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator, all_alive
+from streamnet.metrics.windows import (
+    PLACE,
+    SEEN,
+    Horizon,
+    StreamEvaluator,
+    all_alive,
+    get_weight,
+    keep_weight,
+)
 from streamnet.samples import Task
 from streamnet.validation import as_flags, as_kernel_array
 
@@ -31,6 +39,8 @@ def score_numbers(
     means: NDArray[np.float64],
     pairs: NDArray[np.float64],
     places: NDArray[np.int64],
+    importance: NDArray[np.float64],  # weight of each sample, shape=(n,); empty: all are 1
+    shares: NDArray[np.float64],  # weights in the window, shape=(window, tracks); empty: all are 1
     fading: float,
 ) -> None:
     """Score all samples: weighted running means, which unlike sums cannot overflow.
@@ -44,13 +54,14 @@ def score_numbers(
         y = truth[i]
         known = math.isfinite(y)
         near_y = min(max(y, -MAX_SQUARED), MAX_SQUARED)
+        own = get_weight(importance, i)
         for k in range(tracks):
             if known:
                 means[1, k, MASS] = flush_subnormal(means[1, k, MASS] * fading)
                 means[1, k, NON_ZERO] = flush_subnormal(means[1, k, NON_ZERO] * fading)
             losses[i, k] = np.inf
             a = answers[k, i]
-            if alive[k, i] != 1 or not known or not math.isfinite(a):
+            if alive[k, i] != 1 or not known or not math.isfinite(a) or own == 0.0:
                 continue
             loss = min(abs(y - a), MAX_ERROR)
             losses[i, k] = loss
@@ -59,11 +70,12 @@ def score_numbers(
             places[k, PLACE] = place + 1 if place + 1 < window else 0
             pairs[place, k, 0] = y
             pairs[place, k, 1] = a
+            keep_weight(shares, place, k, own)
             miss = near_y - min(max(a, -MAX_SQUARED), MAX_SQUARED)
             for h in range(2):
                 m = means[h, k]
-                m[MASS] += 1.0
-                share = 1.0 / m[MASS]
+                m[MASS] += own
+                share = own / m[MASS]
                 m[ABSOLUTE] = flush_subnormal(m[ABSOLUTE] + (loss - m[ABSOLUTE]) * share)
                 m[SQUARE] = flush_subnormal(m[SQUARE] + (miss * miss - m[SQUARE]) * share)
                 away = near_y - m[CENTER]
@@ -78,8 +90,9 @@ def score_numbers(
                 elif changed and m[VARIANCE] == 0.0:
                     m[VARIANCE] = np.nan
                 if y != 0.0:
-                    m[NON_ZERO] += 1.0
-                    m[RELATIVE] += (min(loss / abs(y), MAX_ERROR) - m[RELATIVE]) / m[NON_ZERO]
+                    m[NON_ZERO] += own
+                    away = min(loss / abs(y), MAX_ERROR) - m[RELATIVE]
+                    m[RELATIVE] += away * own / m[NON_ZERO]
 
 
 @final
@@ -108,7 +121,11 @@ class RegressionEvaluator(StreamEvaluator):
         self._pairs = np.full((window, tracks, 2), np.nan)  # truth and prediction; NaN: empty
 
     def update(
-        self, answers: ArrayLike, truth: ArrayLike, alive: ArrayLike | None = None
+        self,
+        answers: ArrayLike,
+        truth: ArrayLike,
+        alive: ArrayLike | None = None,
+        weight: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """Score n samples in order.
 
@@ -116,6 +133,7 @@ class RegressionEvaluator(StreamEvaluator):
             answers: float64 (K, n), by track and sample.
             truth: float64 (n,), NaN without a truth.
             alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
+            weight: float64 (n,), >= 0, by which samples count in metrics; None: all are 1.
 
         Returns:
             float64 (n, K): absolute errors; inf where a track is not available or not finite, and
@@ -132,6 +150,7 @@ class RegressionEvaluator(StreamEvaluator):
                 f"answers {answers.shape} and truth {truth.shape} do not fit {self._tracks} tracks"
             )
         losses = np.empty((n, self._tracks))
+        importance = self._read_weights(weight, n)
         score_numbers(
             answers,
             truth,
@@ -140,6 +159,8 @@ class RegressionEvaluator(StreamEvaluator):
             self._means,
             self._pairs,
             self._places,
+            importance,
+            self._shares,
             self._fading,
         )
         return losses
@@ -177,23 +198,30 @@ class RegressionEvaluator(StreamEvaluator):
         near_truth = np.clip(truth, -MAX_SQUARED, MAX_SQUARED)
         near_answer = np.clip(answer, -MAX_SQUARED, MAX_SQUARED)
         away = near_truth - near_truth[0]  # exactly 0 where the truth never changes
-        variance = _mean((away - _mean(away, there)) ** 2, there)
+        shares = self._shares[:, tracks] if self._shares.size else None
+        variance = _mean((away - _mean(away, there, shares)) ** 2, there, shares)
         changed = (there & (away != 0.0)).any(0)
         beyond = (there & (near_truth != truth)).any(0)
         return Errors(
             there.sum(0),
-            _mean(error, there),
-            _mean((near_truth - near_answer) ** 2, there),
+            _mean(error, there, shares),
+            _mean((near_truth - near_answer) ** 2, there, shares),
             np.where(beyond | (changed & (variance == 0.0)), np.nan, variance),
-            _mean(relative, there & (truth != 0)),
+            _mean(relative, there & (truth != 0), shares),
         )
 
 
-def _mean(values: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _mean(
+    values: NDArray[np.float64],
+    among: NDArray[np.bool_],
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
     """Mean over the first axis of the selected values; divided first, so that no sum overflows."""
-    count = among.sum(0)
-    shares = np.divide(values, count, out=np.zeros_like(values), where=among)
-    return np.where(count > 0, shares.sum(0), np.nan)
+    total = among.sum(0) if weights is None else (among * weights).sum(0)
+    shares = np.divide(values, total, out=np.zeros_like(values), where=among)
+    if weights is not None:
+        shares *= weights
+    return np.where(total > 0, shares.sum(0), np.nan)
 
 
 @exact

@@ -8,12 +8,13 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
+from streamnet.jit import exact_inlined
 from streamnet.metrics.formulas import Values, compute_metrics
 from streamnet.samples import Task, cache_small
-from streamnet.validation import check_integer, check_number
+from streamnet.validation import as_kernel_array, check_integer, check_number
 
 MAX_WINDOW_SAMPLES = 1 << 25  # scored samples of all tracks, a gigabyte
 LONGEST_PERIOD = 1024
@@ -67,6 +68,36 @@ def all_alive(samples: int, tracks: int) -> NDArray[np.uint8]:
     return np.ones((tracks, samples), np.uint8)
 
 
+NO_WEIGHTS = np.empty(0)
+
+
+@exact_inlined
+def get_weight(importance: NDArray[np.float64], i: int) -> float:
+    """The weight of sample ``i``: 1 if there are no weights."""
+    return importance[i] if importance.size > 0 else 1.0
+
+
+@exact_inlined
+def keep_weight(shares: NDArray[np.float64], place: int, k: int, weight: float) -> None:
+    """Keep the weight of a sample in the window of track ``k``, unless all weights are 1."""
+    if shares.size > 0:
+        shares[place, k] = weight
+
+
+def as_weights(weight: ArrayLike | None, samples: int) -> NDArray[np.float64]:
+    """Weights as kernels take them: empty if all are 1.
+
+    Raises:
+        ValueError: If there is not one for each sample.
+    """
+    if weight is None:
+        return NO_WEIGHTS
+    array: NDArray[np.float64] = as_kernel_array(weight, np.float64)
+    if array.shape != (samples,):
+        raise ValueError(f"weight {array.shape} does not fit {samples} samples")
+    return array
+
+
 SEEN, PLACE = range(2)  # of "places": number of scored samples, and next place in the rings
 
 
@@ -95,6 +126,8 @@ class StreamEvaluator(abc.ABC):
         self._window = int(window)
         self._fading = float(fading)
         self._places = np.zeros((tracks, 2), np.int64)
+        # Weights of the samples in the sliding window; empty as long as all are 1.
+        self._shares = np.empty((0, tracks))
 
     @final
     def measures(self, track: int, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, float]:
@@ -128,16 +161,30 @@ class StreamEvaluator(abc.ABC):
         """Forget all scores of a track, whose candidate was replaced."""
         self._reset(range(self._tracks)[track])
 
+    def _read_weights(self, weight: ArrayLike | None, samples: int) -> NDArray[np.float64]:
+        """Weights as kernels take them; from the first ones on, those in the window are kept."""
+        weights = as_weights(weight, samples)
+        if weights.size and not self._shares.size:
+            self._shares = np.ones((self._window, self._tracks))
+        return weights
+
     def export_state(self) -> dict[str, Any]:
         """Export settings and copies of all arrays, from which `restore_state` resumes exactly."""
         settings = {name: getattr(self, f"_{name}") for name in ("tracks", *self._settings)}
-        return settings | {name: getattr(self, f"_{name}").copy() for name in self._arrays}
+        arrays = {name: getattr(self, f"_{name}").copy() for name in self._arrays}
+        if self._shares.size:
+            arrays["shares"] = self._shares.copy()
+        return settings | arrays
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:
         """Restore an evaluator from its state; `ModelFileError` if that does not fit."""
         self = cls(state["tracks"], **{name: state[name] for name in cls._settings})
-        for name in self._arrays:
+        names = self._arrays
+        if "shares" in state:
+            self._shares = np.ones((self._window, self._tracks))
+            names = (*names, "shares")
+        for name in names:
             own = getattr(self, f"_{name}")
             if np.shape(state[name]) != own.shape:
                 raise ModelFileError(f"evaluator: {name} has shape {np.shape(state[name])}")

@@ -30,7 +30,13 @@ from streamnet.networks.parameters import (
     unpack,
     view_parts,
 )
-from streamnet.networks.replay_buffer import NO_NUMBERS, ReplayBuffer, SampleRing, unlabeled_ring
+from streamnet.networks.replay_buffer import (
+    NO_NUMBERS,
+    WEIGHT,
+    ReplayBuffer,
+    SampleRing,
+    unlabeled_ring,
+)
 from streamnet.networks.topology import Capacity
 from streamnet.samples import Inputs, Task, constant_column
 from streamnet.settings.candidate import CandidateSettings
@@ -171,6 +177,7 @@ class Population:
         self.goals = goals
         self.memory: ReplayBuffer = self._new_memory()
         self.classes: ClassCounts = ClassCounts()
+        self.weighted: bool = False  # whether samples in memory may have a weight other than 1
         self._build_layout()
 
     def _new_memory(self, least: int = 0) -> ReplayBuffer:
@@ -247,11 +254,15 @@ class Population:
         goal: NDArray[np.float64],
         outputs: int,
         log_goal: NDArray[np.float64] = NO_NUMBERS,
+        weight: NDArray[np.float64] | None = None,
     ) -> NetworkOutputs:
         """Store a block, as `ReplayBuffer.write` does; return outputs for `run` to fill."""
         dense = inputs.dense.shape[1]
         self.reserve(dense=dense, rows=inputs.rows, outputs=max(outputs, 1), lags=inputs.lags)
         self.memory.write(first, inputs, label, goal, log_goal, self.classes.update(label))
+        if weight is not None:
+            self.memory.weigh(first, weight)
+            self.weighted = self.weighted or bool((weight != 1.0).any())
         return self.new_outputs(len(inputs.count))
 
     def new_outputs(self, n: int) -> NetworkOutputs:
@@ -287,7 +298,8 @@ class Population:
         """
         counter = new_work_counter() if work_counter is None else work_counter
         ring, order = self.memory.ring, self.layout.order
-        self._learn(ring, order, counter, self.healthy, first, known, outputs, checks, sparse)
+        flags = checks, sparse, self.weighted
+        self._learn(ring, order, counter, self.healthy, first, known, outputs, *flags)
 
     def predict(
         self, inputs: Inputs, known: int, slots: NDArray[np.int64] | None = None
@@ -317,6 +329,7 @@ class Population:
         outputs: NetworkOutputs,
         checks: bool = False,
         sparse: bool = False,
+        weighted: bool = False,
     ) -> None:
         active_rows = ring.row.shape[1] + 2 * (ring.splined.shape[1] + ring.dense.shape[1])
         learn(
@@ -332,6 +345,7 @@ class Population:
             first,
             checks,
             sparse,
+            weighted,
             self.capacity.dense,
             self.seed,
             outputs.outputs,
@@ -467,4 +481,5 @@ class Population:
         # New candidates may have as large a memory as the first ones had.
         self.memory = self._new_memory(self.memory.reach)
         self.memory.restore_state(first, state["memory"])
+        self.weighted = bool((self.memory.ring.importance[:, WEIGHT] != 1.0).any())
         self.classes.restore_state(state["classes"])

@@ -16,6 +16,8 @@ from streamnet.samples import Inputs
 NO_LABELS = np.empty(0, np.int32)  # this and the next stand for unknown targets
 NO_NUMBERS = np.empty(0)
 
+RARITY, WEIGHT, IMPORTANCE_COLUMNS = range(3)
+
 
 class SampleRing(NamedTuple):
     """A ring of the most recent samples; sample t is in slot ``t % slots``.
@@ -31,7 +33,8 @@ class SampleRing(NamedTuple):
     goal: NDArray[np.floating]  # shape=(slots, goals): numeric targets; NaN for a class
     splined: NDArray[np.int32]  # shape=(slots, most): dense inputs that have a spline, then -1
     log_goal: NDArray[np.floating]  # shape=(slots,): transformed target, for ``target_transform``
-    rarity: NDArray[np.floating]  # shape=(slots,): rarity of the class, see `ClassCounts`
+    # shape=(slots, 2): rarity of the class, see `ClassCounts`, and weight of the sample
+    importance: NDArray[np.floating]
 
 
 def unlabeled_ring(inputs: Inputs, dtype: np.dtype[Any], goals: int) -> SampleRing:
@@ -47,8 +50,8 @@ def unlabeled_ring(inputs: Inputs, dtype: np.dtype[Any], goals: int) -> SampleRi
         value = value.astype(dtype)
     if slots != n:
         row, value, count, splined = (_pad(part, slots) for part in (row, value, count, splined))
-    label, goal, log_goal, rarity = _no_targets(slots, goals, dtype)
-    return SampleRing(dense, row, value, count, label, goal, splined, log_goal, rarity)
+    label, goal, log_goal, importance = _no_targets(slots, goals, dtype)
+    return SampleRing(dense, row, value, count, label, goal, splined, log_goal, importance)
 
 
 def _pad(array: NDArray[Any], rows: int) -> NDArray[Any]:
@@ -65,7 +68,7 @@ def _no_targets(slots: int, goals: int, dtype: np.dtype[Any]) -> tuple[NDArray[A
         np.full(slots, -1, np.int32),
         np.full((slots, goals), np.nan, dtype),
         np.full(slots, np.nan, dtype),
-        np.ones(slots, dtype),
+        np.ones((slots, IMPORTANCE_COLUMNS), dtype),
     )
 
 
@@ -113,7 +116,8 @@ def _write_samples(
         ring.count[at] = count[i]
         ring.label[at] = label[i] if i < label.size else -1
         ring.log_goal[at] = log_goal[i] if i < log_goal.size else np.nan
-        ring.rarity[at] = rarity[i] if i < rarity.size else 1.0
+        ring.importance[at, RARITY] = rarity[i] if i < rarity.size else 1.0
+        ring.importance[at, WEIGHT] = 1.0
     return True
 
 
@@ -152,6 +156,11 @@ class ReplayBuffer:
         new = *given, label, goal, inputs.splined, log_goal, rarity
         while not _write_samples(first, self.reach, *new, *self.ring):
             self._make_room(first, inputs)
+
+    def weigh(self, first: int, weight: NDArray[np.float64]) -> None:
+        """Set the weights of stored samples, the first of which has number ``first``."""
+        slots = np.arange(first, first + len(weight)) & (len(self.ring.count) - 1)
+        self.ring.importance[slots, WEIGHT] = weight
 
     def _make_room(self, first: int, inputs: Inputs) -> None:
         old = self.ring
@@ -200,7 +209,7 @@ class ReplayBuffer:
             goal=np.full((slots, self.goals), np.nan, self.dtype),
             splined=np.full((slots, splined), -1, np.int32),
             log_goal=np.full(slots, np.nan, self.dtype),
-            rarity=np.ones(slots, self.dtype),
+            importance=np.ones((slots, IMPORTANCE_COLUMNS), self.dtype),
         )
 
 

@@ -33,6 +33,7 @@ from streamnet.sources.frames import (
     to_rows_and_targets,
 )
 from streamnet.sources.rows import RowReader
+from streamnet.sources.weights import check_weights, weigh
 
 TARGET = "(target)"  # column of the targets; no feature has this name
 
@@ -227,7 +228,7 @@ class OnlineEstimator:
 
     # ------------------------------------------------------------- learning
 
-    def learn_one(self, x: Sample, y: Any) -> None:
+    def learn_one(self, x: Sample, y: Any, weight: float = 1.0) -> None:
         """Predict, score and then learn one sample.
 
         A sample without a target is used without supervision: its features are scaled, numbered
@@ -236,32 +237,48 @@ class OnlineEstimator:
         Args:
             x: Features by name.
             y: The target; None or NaN if it is unknown.
+            weight: How much the sample counts in learning and in the metrics, from 0 to 1e9. One of
+                weight 0 is neither learned nor scored.
 
         Raises:
+            ConfigurationError: If the weight is invalid.
             DataError: If a value cannot be read; nothing is learned.
         """
+        weights = None if weight == 1.0 else check_weights((weight,), 1)
         with self._lock:
             first, targets = self._reader.records, self._named((y,))
             with Uninterrupted():
-                letter = self._learn(self._reader.read((x,), targets), targets, first)
+                letter = self._learn(self._reader.read((x,), targets), targets, first, weights)
         if letter is not None:
             raise DataError(describe_rejection(letter))
 
-    def partial_fit(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> Self:
+    def partial_fit(
+        self,
+        X: SamplesLike,
+        y: Sequence[Any] | ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Predict, score and learn samples one after the other, in the given order.
 
         Args:
             X: The samples.
             y: Their targets, shape=(n,); None or NaN where unknown, see `learn_one`.
+            sample_weight: How much each counts in learning and in the metrics, shape=(n,), from 0
+                to 1e9; by default 1. Those of weight 0 are neither learned nor scored.
 
         Raises:
+            ConfigurationError: If a weight is invalid.
             DataError: If a value cannot be read; the samples before it were learned.
         """
         rows, targets = to_rows_and_targets(X, y)
-        self._learn_all(rows, targets, range(len(rows)))
+        weights = _read_weights(sample_weight, len(rows))
+        self._learn_all(rows, targets, range(len(rows)), weights)
         return self
 
-    def fit(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> Self:
+    def fit(
+        self, X: SamplesLike, y: Sequence[Any] | ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Reset the estimator, then learn the samples once in random order.
 
         The latest samples count most, and files may be sorted, so samples are shuffled, depending
@@ -270,19 +287,22 @@ class OnlineEstimator:
         Args:
             X: The samples.
             y: Their targets, shape=(n,).
+            sample_weight: As in `partial_fit`.
 
         Raises:
+            ConfigurationError: If a weight is invalid.
             DataError: If a target is missing; or if a value cannot be read, when the samples drawn
                 before it were learned.
         """
         rows, targets = to_rows_and_targets(X, y)
+        weights = _read_weights(sample_weight, len(rows))
         _check_labeled(targets)
         with self._lock:
             with self._whole():
                 self._begin()
                 self._expect_all(targets)
             order = permutation(derive_key(self._learner.seed, FIT_KEY), len(rows))
-            self._learn_all(rows, targets, order.tolist())
+            self._learn_all(rows, targets, order.tolist(), weights)
         return self
 
     @contextmanager
@@ -296,9 +316,15 @@ class OnlineEstimator:
                 raise
 
     def _learn_all(
-        self, rows: Sequence[Sample], targets: Sequence[Any], order: Sequence[int]
+        self,
+        rows: Sequence[Sample],
+        targets: Sequence[Any],
+        order: Sequence[int],
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Learn rows in the given order, up to the first rejected one."""
+        if weights is not None:
+            weights = weights[np.array(order, np.int64)]
         with self._lock:
             first, named = self._reader.records, self._named([targets[row] for row in order])
             for start in range(0, len(order), BLOCK_SIZE):
@@ -306,16 +332,24 @@ class OnlineEstimator:
                 part = [rows[row] for row in order[start:stop]]
                 with Uninterrupted():
                     for block in self._reader.blocks(part, named[start:stop]):
-                        letter = self._learn(block, named, first)
+                        letter = self._learn(block, named, first, weights)
                         if letter is not None:
                             number = order[letter.offset - first] if len(rows) > 1 else None
                             raise DataError(describe_rejection(letter, number))
 
-    def _learn(self, block: Block, targets: Sequence[Any], first: int) -> DeadLetter | None:
+    def _learn(
+        self,
+        block: Block,
+        targets: Sequence[Any],
+        first: int,
+        weights: NDArray[np.float64] | None = None,
+    ) -> DeadLetter | None:
         """Learn a block up to the first rejected sample, which is returned.
 
-        The target of record r is targets[r - first].
+        The target of record r is targets[r - first], and likewise its weight.
         """
+        if weights is not None:
+            block = weigh(block, weights[block.marks[:-1, 1] - first])
         learner, letters, start = self._learner, block.rejected, 0
         if letters:
             block = block.part(0, int(block.places()[0]))
@@ -515,6 +549,11 @@ class OnlineEstimator:
         self._learner.restore_state(state["learner"])
         self._reader.restore_state(state["reader"])
         self._query_schema = None
+
+
+def _read_weights(given: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
+    """Weights of n samples; None if all are 1."""
+    return None if given is None else check_weights(given, n)
 
 
 def _restored(

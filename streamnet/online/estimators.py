@@ -16,6 +16,7 @@ from streamnet.online.base import OnlineEstimator, describe_rejection
 from streamnet.samples import Block, Sample, Task
 from streamnet.sources.frames import SamplesLike, to_rows_and_targets, to_target_list
 from streamnet.sources.inference import WHITESPACE
+from streamnet.sources.weights import check_weights
 
 
 @final
@@ -89,7 +90,9 @@ class OnlineRegressor(OnlineEstimator):
         """
         return self._predict_intervals(X)
 
-    def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
+    def score(
+        self, X: SamplesLike, y: Sequence[Any] | ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Compute R², the coefficient of determination, of `predict`.
 
         If all targets are equal it is 1 for exact predictions, else 0, as in scikit-learn.
@@ -97,14 +100,18 @@ class OnlineRegressor(OnlineEstimator):
         Args:
             X: The samples.
             y: Their targets, shape=(n,).
+            sample_weight: How much each counts, shape=(n,); by default 1.
 
         Raises:
+            ConfigurationError: If a weight is invalid.
             DataError: If a value cannot be read, or there are no samples.
         """
         rows, targets = to_rows_and_targets(X, y)
         truths, answers = self._targets(targets), self.predict(rows)
-        squares = np.square(truths - truths.mean()).sum()
-        errors = np.square(truths - answers).sum()
+        weight = 1.0 if sample_weight is None else check_weights(sample_weight, len(rows))
+        mean = truths.mean() if sample_weight is None else np.average(truths, weights=weight)
+        squares = (weight * np.square(truths - mean)).sum()
+        errors = (weight * np.square(truths - answers)).sum()
         return float(1.0 - errors / squares) if squares else float(errors == 0.0)
 
 
@@ -155,6 +162,7 @@ class OnlineClassifier(OnlineEstimator):
         X: SamplesLike,
         y: Sequence[Any] | ArrayLike,
         classes: Sequence[Any] | ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Predict, score and learn samples one after the other, in the given order.
 
@@ -163,16 +171,18 @@ class OnlineClassifier(OnlineEstimator):
             y: Their labels, shape=(n,); None or NaN where unknown, see `learn_one`.
             classes: Labels to make known before the first sample, in this order. Optional: labels
                 become known with their first sample, and others may still appear.
+            sample_weight: How much each sample counts in learning and in the metrics, shape=(n,),
+                from 0 to 1e9; by default 1. Those of weight 0 are neither learned nor scored.
 
         Raises:
             ConfigurationError: If a class cannot be a label, there are too many, or new ones come
-                after the first sample.
+                after the first sample; or if a weight is invalid.
             DataError: If a value cannot be read; the samples before it were learned.
         """
         with self._lock:
             if classes is not None:
                 self._expect(to_target_list(classes, "classes"), strict=True)
-            return super().partial_fit(X, y)
+            return super().partial_fit(X, y, sample_weight=sample_weight)
 
     def predict_one(self, x: Sample) -> Any:
         """Predict the label of the next sample of the stream.
@@ -272,17 +282,22 @@ class OnlineClassifier(OnlineEstimator):
             rows = self._predict_intervals(X).tolist()
             return [set(compress(self._classes, row)) for row in rows]
 
-    def score(self, X: SamplesLike, y: Sequence[Any] | ArrayLike) -> float:
+    def score(
+        self, X: SamplesLike, y: Sequence[Any] | ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Compute the accuracy of `predict`.
 
         Args:
             X: The samples.
             y: Their labels, shape=(n,).
+            sample_weight: How much each counts, shape=(n,); by default 1.
 
         Raises:
+            ConfigurationError: If a weight is invalid.
             DataError: If a value cannot be read, or there are no samples.
         """
         rows, targets = to_rows_and_targets(X, y)
+        weight = None if sample_weight is None else check_weights(sample_weight, len(rows))
         with self._lock:
             truths, probabilities = self._targets(targets), self.predict_proba(rows)
             numbers = {label: number for number, label in enumerate(self._learner.encoder.labels)}
@@ -294,7 +309,7 @@ class OnlineClassifier(OnlineEstimator):
             for text in truths.tolist()
         ]
         named = ~np.isnan(probabilities).any(axis=1)
-        return float(np.mean(named & (predicted == truth)))
+        return float(np.average(named & (predicted == truth), weights=weight))
 
     def _expect_all(self, targets: Sequence[Any]) -> None:
         """Make all labels known in advance, sorted if possible, as scikit-learn's scorers expect.
@@ -357,7 +372,7 @@ class OnlineClassifier(OnlineEstimator):
         labels = self._learner.encoder.labels
         if len(labels) == len(self._classes) or block.target is None:
             return
-        # As the encoder calls them.
+        # As the encoder calls them; samples of weight 0 have none.
         texts = [text and escape_surrogates(text) for text in block.target.tolist()]
         before = len(self._classes)
         for label in labels[before:]:

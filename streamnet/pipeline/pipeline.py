@@ -24,7 +24,7 @@ from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import INLINE_SECONDS, raise_cause, run_abandonable
 from streamnet.pipeline.control_messages import Barrier, Glance
 from streamnet.pipeline.outputs import Champion, ChampionBroadcast, ResumableSink, Sink
-from streamnet.pipeline.reader import BlockSplitter, Reader
+from streamnet.pipeline.reader import BlockSplitter, Reader, check_source
 from streamnet.pipeline.recorder import Record, check_records, discard, keep
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.stages import Encode, Evaluate, Serve, Stage, Train, run_stages
@@ -39,6 +39,7 @@ from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, Searc
 from streamnet.settings.learning import LearningSettings, SearchSettings, check_candidates
 from streamnet.sources.base import Source
 from streamnet.sources.columns import format_names
+from streamnet.sources.weights import WeightedSource
 from streamnet.validation import check_integer, check_number, check_seed, to_builtins
 
 
@@ -142,6 +143,7 @@ class Pipeline:
             not in a thread. More is faster if nothing else needs the loop.
         encoder: Settings of the encoder.
         evolution: Settings of the search for better candidates; see `Learner`.
+        weight: Name of the column with the weights of samples; see `WeightedSource`.
 
     Raises:
         ConfigurationError: If a setting is unknown or invalid.
@@ -181,6 +183,7 @@ class Pipeline:
         inline_seconds: float = INLINE_SECONDS,
         encoder: EncoderKeywords | None = None,
         evolution: SearchKeywords | None = None,
+        weight: str | None = None,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Pipeline).parameters, "Pipeline")
@@ -196,7 +199,7 @@ class Pipeline:
         self.schema: Schema | None = None
         self.ready: Event = Event()
         self._reader = Reader(
-            source,
+            source if weight is None else WeightedSource(check_source(source), weight),
             BlockSplitter(block_size=block_size, round_size=round_size),
             None if state is None else state.cadence,
         )
@@ -215,7 +218,10 @@ class Pipeline:
         )
         self._make = partial(Learner, **given)
         window = self.rejections.limit.window
-        self._identity = build_identity(round_size=round_size, rejected_window=window, **given)
+        weighted: dict[str, Any] = {} if weight is None else {"weight": weight}
+        self._identity = build_identity(
+            round_size=round_size, rejected_window=window, **weighted, **given
+        )
         self._encoder, self._settings = given["encoder"], settings or {}
         self._dtype, self._seed, self._threads = given["dtype"], seed, int(threads)
         self._inline_seconds = inline_seconds

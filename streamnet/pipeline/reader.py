@@ -100,6 +100,16 @@ def count_records(block: Block) -> int:
     return len(block) + len(block.rejected)
 
 
+def check_source(given: Any) -> Source:
+    """Check that a source is one, and return it."""
+    if not isinstance(given, Source):
+        raise ConfigurationError(
+            f"source is of type {type(given).__name__}, but must be a Source: open_files "
+            "makes one of files, IterableSource of anything that can be gone through"
+        )
+    return given
+
+
 @final
 class Reader:
     """Reads a source; `stop` takes effect at once, even while it waits for a sample.
@@ -115,12 +125,7 @@ class Reader:
     """
 
     def __init__(self, source: Any, splitter: Splitter, cadence: Cadence | None = None) -> None:
-        if not isinstance(source, Source):
-            raise ConfigurationError(
-                f"source is of type {type(source).__name__}, but must be a Source: open_files "
-                "makes one of files, IterableSource of anything that can be gone through"
-            )
-        self.source: Source = source
+        self.source: Source = check_source(source)
         self.stopped: bool = False
         self.broken: DataError | None = None  # why reading failed
         self.records: int = 0  # good and rejected records that were read and used

@@ -376,6 +376,7 @@ def build_confusion_matrix(
     With more than 30 labels, the 29 most frequent ones keep their order and the rest are counted
     together as the last one. Samples without a prediction, the last column of ``counts``,
     shape=(labels, labels + 1), are in no column. ``areas`` are metrics of the first labels.
+    Weighted counts are rounded.
 
     >>> build_confusion_matrix(np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]]), ["a", "b"])
     Confusion(labels=['a', 'b'], matrix=[[3, 1], [0, 2]], areas={})
@@ -398,7 +399,7 @@ def build_confusion_matrix(
         name: [_finite_or_none(values.get(number, nan)) for number in numbers]
         for name, values in by_label.items()
     }
-    return Confusion(names, square.astype(np.int64).tolist(), found)
+    return Confusion(names, np.rint(square).astype(np.int64).tolist(), found)
 
 
 def _finite_or_none(value: float) -> float | None:

@@ -128,7 +128,9 @@ def pipeline_arguments(
     settings: RunSettings | ModelSettings, networks: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Arguments of a `Pipeline` that determine what it learns, with those of its networks."""
-    return {**settings.run.to_kwargs(), **learner_arguments(settings), **networks}
+    weight = settings.source.weight
+    weighted = {} if weight is None else {"weight": weight}
+    return {**settings.run.to_kwargs(), **learner_arguments(settings), **networks, **weighted}
 
 
 def check_encoder_columns(settings: RunSettings, schema: Schema) -> None:
@@ -218,7 +220,7 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
         thousands=section.thousands,
         labels_required=isinstance(settings, ModelSettings),
     )
-    given: dict[str, Any] = {"most_fields": section.most_fields}
+    given: dict[str, Any] = {"most_fields": section.most_fields, "weight": section.weight}
     if section.missing is not None:
         given["missing"] = section.missing
     if section.drift is not None:

@@ -69,6 +69,7 @@ def restore_decisions(state: Iterable[Any]) -> list[Decision]:
 
 
 MAX_LOSS = 1e150  # larger losses are clipped, so that no sum overflows
+_NO_WEIGHTS = np.empty(0)
 
 # Rows of the evidence against the champion, by challenger.
 WEALTH, GAIN, SPREAD = range(3)
@@ -100,6 +101,7 @@ def _choose(
     rules: tuple[float, float, int, float, int, float],
     eligible: NDArray[np.uint8],  # shape=(candidates,)
     available: NDArray[np.uint8],  # shape=(candidates,), scratch
+    importance: NDArray[np.float64],  # weight of each sample, shape=(n,); empty: all are 1
     chosen: NDArray[np.int32],
     record: NDArray[np.float64],  # shape=(n, 6): place, slots, losses and evidence of each switch
 ) -> int:
@@ -109,17 +111,19 @@ def _choose(
     switched = 0
     for i in range(losses.shape[0]):
         current = champion[0]
+        weight = importance[i] if importance.size > 0 else 1.0
         scored = _mark_available(losses, alive, i, available)
         for k in range(available.size):
             available[k] &= eligible[k]
         sound = current >= 0 and available[current] != 0
         chosen[i] = current if sound else _find_best(available, totals, trial)
         if sound:
-            _update_wealth(losses, i, available, totals, current, evidence)
+            _update_wealth(losses, i, weight, available, totals, current, evidence)
         for k in range(available.size):
             if abs(losses[i, k]) < np.inf:
-                totals[0, k] = totals[0, k] * fading + min(losses[i, k], MAX_LOSS)
-                totals[1, k] = totals[1, k] * fading + 1.0
+                loss = weight * min(losses[i, k], MAX_LOSS)
+                totals[0, k] = totals[0, k] * fading + loss
+                totals[1, k] = totals[1, k] * fading + weight
         champion[1] += 1
         champion[2] += scored
         best = _find_best(available, totals, trial)
@@ -155,6 +159,7 @@ def _reset_evidence(evidence: NDArray[np.float64], k: int) -> None:
 def _update_wealth(
     losses: NDArray[np.float64],
     i: int,
+    weight: float,
     available: NDArray[np.uint8],
     totals: NDArray[np.float64],
     current: int,
@@ -168,7 +173,7 @@ def _update_wealth(
             continue
         if not abs(losses[i, k]) < np.inf:
             continue
-        gain = min(max((losses[i, current] - losses[i, k]) / unit, -1.0), 1.0)
+        gain = min(max(weight * (losses[i, current] - losses[i, k]) / unit, -1.0), 1.0)
         before, spread = evidence[GAIN, k], evidence[SPREAD, k]
         bet = min(max(before / (spread + before * before + 1e-9), 0.0), MAX_BET)
         # Wealth is topped up to 1, since a champion may lose its lead at any time.
@@ -325,6 +330,7 @@ class Selector:
         losses: NDArray[np.float64],
         alive: NDArray[np.uint8] | None = None,
         following: NDArray[np.int64] | None = None,
+        weight: NDArray[np.float64] | None = None,
     ) -> NDArray[np.int32]:
         """Choose the champion of each sample, before its losses are used; -1 for none.
 
@@ -336,6 +342,7 @@ class Selector:
                 not scored. None: none is available.
             following: Number of the sample after each row, shape=(n,), where the rows are not
                 consecutive samples.
+            weight: Weight of each sample, shape=(n,); None: all are 1.
         """
         losses = np.ascontiguousarray(losses, np.float64)
         n = len(losses)
@@ -353,6 +360,7 @@ class Selector:
             self._rules,
             self.eligible,
             available,
+            _NO_WEIGHTS if weight is None else weight,
             chosen,
             record,
         )

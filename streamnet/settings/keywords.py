@@ -117,6 +117,7 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     missing: Sequence[str] | str | None
     thousands: str | None
     max_record_bytes: int
+    weight: str | None
     task: Task | str | None
     drop: Sequence[str] | str | None
     kinds: Mapping[str, Kind | str] | None

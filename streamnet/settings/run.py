@@ -72,6 +72,8 @@ class SourceSettings(Settings):
             $1,234.50. With a point, decimals are separated by a comma.
         max_record_bytes: Largest record of a text file in bytes; longer ones are rejected.
         target: Column to predict; required for all formats but libSVM.
+        weight: Column with the weights of samples, which is no feature. A weight of 2 counts like
+            the sample twice, in learning and in scores; a sample of weight 0 is only predicted.
         task: What is predicted; auto infers it from the target's values.
         drop: Columns to leave out.
         kinds: Kind of a column whose values are misread: number, category, time (dates, or seconds,
@@ -98,6 +100,7 @@ class SourceSettings(Settings):
     thousands: Annotated[str, MinLen(1), MaxLen(1)] | None = None
     max_record_bytes: Count = 1 << 20
     target: Text | None = None
+    weight: Text | None = None
     task: Annotated[Task, Enumeration()] | None = None
     drop: Texts | None = None
     kinds: Mapping[str, Annotated[Kind, Enumeration()]] | None = None

@@ -15,6 +15,7 @@ from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.iterable import IterableSource
 from streamnet.sources.rows import RowReader
 from streamnet.sources.shuffle import ShuffledSource
+from streamnet.sources.weights import WeightedSource
 from streamnet.sources.wrappers import (
     GuardedSource,
     LimitedSource,
@@ -38,5 +39,6 @@ __all__ = (
     "Source",
     "SourceWrapper",
     "TextSource",
+    "WeightedSource",
     "open_files",
 )

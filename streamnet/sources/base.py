@@ -122,6 +122,7 @@ class Reason(StrEnum):
     FIELDS = "fields"  # a new feature where there is the maximum number already
     NEW_COLUMN = "new-column"  # a new feature where that is not allowed
     MISSING_COLUMN = "missing-column"  # a known feature is absent where that is not allowed
+    WEIGHT = "weight"  # the weight of the sample is missing, negative or too large
     GAP = "gap"  # not a record: a followed file was cut or replaced, and data is lost
 
 

@@ -174,7 +174,7 @@ LAST_COLUMN = ("last", "-1")
 
 MAX_NAMES_SHOWN = 40
 MAX_FIELDS = 4096
-OPTION_NAMES = {"target": "--target", "drop": "--drop", "kinds": "--kind"}
+OPTION_NAMES = {"target": "--target", "weight": "--weight", "drop": "--drop", "kinds": "--kind"}
 
 NewPolicy = Literal["adapt", "ignore", "reject", "stop"]
 MissingPolicy = Literal["adapt", "reject", "stop"]
@@ -251,6 +251,8 @@ class Columns:
         head: Number of records of the first file from which columns are inferred.
         drift: What to do when columns change.
         most_fields: Maximum number of features that may appear by name, as in JSON Lines and dicts.
+        weight: Name of the column with the weights of samples; `WeightedSource` takes it out of the
+            blocks.
 
     Raises:
         ConfigurationError: If a setting is invalid or contradicts another one.
@@ -274,6 +276,7 @@ class Columns:
     head: int = 1000
     drift: SchemaDrift = SchemaDrift()
     most_fields: int = MAX_FIELDS
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("head", "most_fields"):
@@ -290,8 +293,7 @@ class Columns:
             object.__setattr__(self, "task", self.task or self.schema.task)
         if self.task is not None:
             object.__setattr__(self, "task", Task(self.task))
-        if self.target is not None and self.target in self.drop:
-            raise ConfigurationError(f"drop has {self.target!r}, but that is the target")
+        self._check_roles()
         if not isinstance(self.kinds, Mapping):
             raise ConfigurationError(f"kinds is {self.kinds!r}, but must be a dict by column")
         if not isinstance(self.target, str | None):
@@ -304,13 +306,22 @@ class Columns:
 
     def _check_kinds(self) -> None:
         for name, kind in self.kinds.items():
-            if name in self.drop or name == self.target:
-                role = "the target" if name == self.target else "dropped"
+            if name in self.drop or name in (self.target, self.weight):
+                roles = {self.target: "the target", self.weight: "the weight"}
+                role = roles.get(name, "dropped")
                 raise ConfigurationError(f"kinds has {name!r}, but that is {role}")
             if kind not in list(Kind):
                 raise ConfigurationError(
                     f"kinds has {str(kind)!r} for {name!r}, but must be one of {', '.join(Kind)}"
                 )
+
+    def _check_roles(self) -> None:
+        """Refuse a column that is to be two things."""
+        for role, name in (("target", self.target), ("weight", self.weight)):
+            if name is not None and name in self.drop:
+                raise ConfigurationError(f"drop has {name!r}, but that is the {role}")
+        if self.weight is not None and self.weight == self.target:
+            raise ConfigurationError(f"weight is {self.weight!r}, but that is the target")
 
     def parse_options(self, *, typed: bool = False) -> ParseOptions:
         """How single values are parsed; see `ParseOptions` for ``typed``."""
@@ -329,6 +340,8 @@ class Columns:
 
     def kind_for(self, name: str) -> Kind | None:
         """The kind given for the column of this name; None if it has to be inferred."""
+        if name == self.weight:
+            return Kind.NUMBER
         return self.kinds.get(name) or self.known.get(name)
 
     @property
@@ -339,7 +352,7 @@ class Columns:
     @property
     def named(self) -> tuple[str, ...]:
         """All column names in these settings."""
-        target = () if self.target is None else (self.target,)
+        target = tuple(name for name in (self.target, self.weight) if name is not None)
         known = () if self.schema is None else tuple(f.name for f in self.schema.fields)
         return (*target, *self.drop, *self.kinds, *known)
 
@@ -365,7 +378,9 @@ class Columns:
         target = self._checked_target(file, names)
         lacked = () if self.schema is None or not sparse else [f.name for f in self.schema.fields]
         there = frozenset((*names, *lacked))
-        for setting, wanted in (("drop", self.drop), ("kinds", tuple(self.kinds))):
+        weight = () if self.weight is None else (self.weight,)
+        given = (("weight", weight), ("drop", self.drop), ("kinds", tuple(self.kinds)))
+        for setting, wanted in given:
             for name in wanted:
                 if name not in there:
                     raise make_missing_column_error(file, name, setting, names)

@@ -39,6 +39,7 @@ from streamnet.sources.columns import Columns, make_missing_target_error
 from streamnet.sources.inference import WHITESPACE
 from streamnet.sources.number_styles import infer_target
 from streamnet.sources.rows import RowReader, copy_sample, to_mapping
+from streamnet.sources.weights import WeightColumn
 
 T = TypeVar("T")
 
@@ -270,7 +271,8 @@ class IterableSource(Source):
         target: Name of the target in the dicts, or a name for the targets of pairs.
         task: What is predicted; None infers it.
         kinds: Kinds of features by name, in place of the inferred ones.
-        columns: All settings of columns, in place of the three above.
+        weight: Name of the weight in the dicts; it is no feature, see `WeightedSource`.
+        columns: All settings of columns, in place of the four above.
         name: Name of this source in positions and rejected records.
 
     Raises:
@@ -293,13 +295,17 @@ class IterableSource(Source):
         target: str | None = None,
         task: Task | None = None,
         kinds: Mapping[str, Kind] | None = None,
+        weight: str | None = None,
         columns: Columns | None = None,
         name: str = "iterable",
     ) -> None:
         if columns is None:
-            columns = Columns(target=target, task=task, kinds=kinds or {})
-        elif (target, task, kinds) != (None, None, None):
-            raise ConfigurationError("columns is given, so target, task and kinds must not be")
+            columns = Columns(target=target, task=task, kinds=kinds or {}, weight=weight)
+        elif (target, task, kinds, weight) != (None, None, None, None):
+            raise ConfigurationError(
+                "columns is given, so target, task, kinds and weight must not be"
+            )
+        self._weight = None if columns.weight is None else WeightColumn(columns.weight)
         self._columns = columns
         self._name = name
         self._plain = not isinstance(iterable, AsyncIterable)
@@ -322,7 +328,8 @@ class IterableSource(Source):
         await self._read_first_target()
         if after is not None:
             await self._skip(after)
-        return self._reader.schema
+        schema = self._reader.schema
+        return schema if self._weight is None else self._weight.without(schema)
 
     async def receive(self) -> Block | None:
         """Receive the samples that have arrived; None at the end."""
@@ -336,7 +343,8 @@ class IterableSource(Source):
                 self._convert_first(MAX_ITEMS)
             else:
                 await to_thread.run_sync(self._convert_first, MAX_ITEMS)
-        return self._blocks.popleft()
+        block = self._blocks.popleft()
+        return block if self._weight is None else self._weight.take(block)
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
         """Export the task, since the first samples may arrive at other times when resuming."""

@@ -171,10 +171,11 @@ class Network:
         goal: float,
         splined: Sequence[int] = (),
         rarity: float = 1.0,
+        importance: float = 1.0,
     ) -> None:
         settings = self.settings
         values = self.forward(dense, rows, active, splined)
-        weight = min(rarity**settings.class_weight, 16.0)
+        weight = min(rarity**settings.class_weight, 16.0) * importance
         delta = [weight * d for d in self._output_delta(values[-1], label, goal)]
         deltas = [delta]
         for depth in range(len(self.layers) - 1, 0, -1):

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.networks.replay_buffer import ReplayBuffer
+from streamnet.networks.replay_buffer import RARITY, ReplayBuffer
 from streamnet.samples import Inputs
 
 
@@ -38,7 +38,7 @@ def test_the_buffer_always_holds_the_block_and_the_samples_before_it(reach, bloc
         slots = numbers & (len(memory.ring.count) - 1)
         assert memory.ring.label[slots].tolist() == numbers.tolist()
         np.testing.assert_allclose(memory.ring.log_goal[slots], numbers / 3.0, rtol=1e-6)
-        np.testing.assert_allclose(memory.ring.rarity[slots], numbers / 7.0, rtol=1e-6)
+        np.testing.assert_allclose(memory.ring.importance[slots, RARITY], numbers / 7.0, rtol=1e-6)
         assert memory.ring.dense[slots, 0].tolist() == numbers.tolist()
         assert memory.ring.row[slots, 0].tolist() == numbers.tolist()
         splined = memory.ring.splined[slots]

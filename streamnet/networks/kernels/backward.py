@@ -10,6 +10,7 @@ from streamnet.networks.activations import ACTIVATION_CODES, slope, times_slope
 from streamnet.networks.kernels.update import Learned
 from streamnet.networks.losses import loss_derivative
 from streamnet.networks.plan import FACTORS, PLAN, read_layer, read_update
+from streamnet.networks.replay_buffer import IMPORTANCE_COLUMNS, RARITY, WEIGHT
 from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.vectors import LANES
 
@@ -57,11 +58,11 @@ def output_gradient(
 def weight_gradient(
     plan: Any, factor: Any, scratch: Any, memory: Any, slot: Any, active: Any
 ) -> None:
-    """Multiply the gradient by a power of the rarity of the sample's class."""
-    weight = float(simd.load_constant(memory.rarity, slot)) ** simd.load_constant(
-        factor, FACTORS.class_weight
-    )
-    share = scratch.dtype.type(min(weight, MAX_CLASS_WEIGHT))
+    """Multiply the gradient by the sample's weight and a power of the rarity of its class."""
+    rarity = float(simd.load_constant(memory.importance, slot * IMPORTANCE_COLUMNS + RARITY))
+    weight = min(rarity ** simd.load_constant(factor, FACTORS.class_weight), MAX_CLASS_WEIGHT)
+    weight *= simd.load_constant(memory.importance, slot * IMPORTANCE_COLUMNS + WEIGHT)
+    share = scratch.dtype.type(weight)
     _scale(scratch, simd.load_constant(plan, PLAN.gradient), active, share)
 
 

@@ -63,6 +63,7 @@ def learn(
     first: int,  # number of the block's first sample
     checks: bool,  # whether weights are checked after the block
     sparse: bool,  # whether samples without a target are many, so that rehearsal has to avoid them
+    weighted: bool,  # whether samples may have a weight other than 1
     inputs: int,  # dense inputs in use
     seed: int,
     predictions: NDArray[np.floating],  # shape=(candidates, n, outputs), written
@@ -113,7 +114,7 @@ def learn(
                 plans, factors, contexts, s, memory, known, healthy, predictions, alive
             )
         for s in range(CONTEXTS):
-            _run_backward(plans, factors, weights, contexts, s, memory)
+            _run_backward(plans, factors, weights, contexts, s, memory, weighted)
         for s in range(CONTEXTS):
             _run_update(plans, factors, taken, weights, state, contexts, s, inputs)
         left = busy
@@ -172,7 +173,7 @@ def _write_prediction(plans, factors, contexts, s, memory, known, healthy, predi
 
 
 @inlined
-def _run_backward(plans, factors, weights, contexts, s, memory):
+def _run_backward(plans, factors, weights, contexts, s, memory, weighted):
     """Third part: deltas of all layers, unless a rehearsed sample is known well enough."""
     now = contexts.now[s]
     if simd.load_one(now, CONTEXT.phase) == LEARN:
@@ -184,7 +185,7 @@ def _run_backward(plans, factors, weights, contexts, s, memory):
         if simd.load_one(now, CONTEXT.repeat) > 0 and error < tolerance:
             simd.store_one(now, CONTEXT.phase, IDLE)
             return
-        if simd.load_constant(factors[k], FACTORS.class_weight) > 0.0:
+        if weighted or simd.load_constant(factors[k], FACTORS.class_weight) > 0.0:
             weight_gradient(plans[k], factors[k], scratch, memory, slot, active)
         backward(plans[k], weights, scratch, active)
 

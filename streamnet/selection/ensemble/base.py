@@ -23,6 +23,8 @@ ABSENT = 2  # in place of alive: a candidate that was not there when the sample 
 TOTAL, COUNT = range(2)  # of faded losses
 MIN_TRIAL_SAMPLES = 100.0  # faded samples before a newcomer can be the best expert
 FINAL_LEARNING_RATE = 0.02
+MAX_STEP_WEIGHT = 16.0  # of a sample in the steps of mixers, so that none explodes
+NO_WEIGHTS = np.empty(0)  # all are 1
 DRIFT_RETENTION = 0.1  # fraction of earlier losses kept at a drift
 _SIGNED = ("weights", "final", "chosen", "last")  # arrays that may have negative values
 
@@ -61,10 +63,12 @@ def find_best_expert(
 
 
 @exact_inlined
-def update_faded_loss(losses: NDArray[np.float64], k: int, loss: float, fading: float) -> None:
-    """Update faded total and count of expert ``k`` with a loss."""
-    losses[TOTAL, k] = flush_subnormal(losses[TOTAL, k] * fading + loss)
-    losses[COUNT, k] = losses[COUNT, k] * fading + 1.0
+def update_faded_loss(
+    losses: NDArray[np.float64], k: int, loss: float, fading: float, weight: float
+) -> None:
+    """Update faded total and count of expert ``k`` with the loss of a sample of some weight."""
+    losses[TOTAL, k] = flush_subnormal(losses[TOTAL, k] * fading + weight * loss)
+    losses[COUNT, k] = losses[COUNT, k] * fading + weight
 
 
 class LateLabels(NamedTuple):

@@ -21,7 +21,9 @@ from streamnet.samples import constant_column
 from streamnet.selection.ensemble import mixers
 from streamnet.selection.ensemble.base import (
     ABSENT,
+    MAX_STEP_WEIGHT,
     MOST_PROBABLE,
+    NO_WEIGHTS,
     PRIORS,
     BaseEnsemble,
     LateLabels,
@@ -118,6 +120,7 @@ def _update_expert_losses(
     inputs: NDArray[np.float64],
     losses: NDArray[np.float64],
     fading: float,
+    weight: float,
 ) -> None:
     """Update the log-losses of all experts, if a label is known; unavailable ones are wrong."""
     for k in range(members.shape[1] if known > 0 else 0):
@@ -127,7 +130,7 @@ def _update_expert_losses(
         loss = -LOG_FLOOR if wrong else -inputs[truth, k]
         for half in range(PAIR):
             if members[half, k] != 0:
-                update_faded_loss(losses[half], k, loss, fading)
+                update_faded_loss(losses[half], k, loss, fading, weight)
 
 
 @exact_inlined
@@ -200,6 +203,7 @@ def _learn_final(
     turn: int,
     fading: float,
     margin: float,
+    weight: float,
     combined: NDArray[np.float64],
     chosen: NDArray[np.int64],
     counts: NDArray[np.float64],
@@ -213,7 +217,7 @@ def _learn_final(
     origin = origins[i] if origins.size > 0 else -1
     if known > 0:
         mixers.update_mixer_losses(
-            known, truth, turn, combined, fading, scratch.rows, origin, memory
+            known, truth, turn, combined, fading, scratch.rows, origin, memory, weight
         )
         for half in range(PAIR):
             now = chosen[half, mixers.SERVED]
@@ -221,9 +225,9 @@ def _learn_final(
                 combined[half], all_available, now, margin
             )
     if truth < known:
-        mixers.step_final(known, truth, turn, scratch.rows)
+        mixers.step_final(known, truth, turn, scratch.rows, min(weight, MAX_STEP_WEIGHT))
     if counts.size > 0:
-        counts[truth] += 1.0
+        counts[truth] += weight
 
 
 @exact_kernel
@@ -258,6 +262,7 @@ def run_pool(
     # and what is kept, shape=(n, C, MEMORY), written for samples. Else both are empty.
     origin: NDArray[np.int64],
     memory: NDArray[np.float64],
+    importance: NDArray[np.float64],  # weight of each sample, shape=(n,); empty: all are 1
 ) -> None:
     """Predict n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
     # Passing a named tuple from Python would be slow.
@@ -267,19 +272,31 @@ def run_pool(
     labels = answers.shape[2]
     counted = transitions, frequencies, last
     mixers.load_lanes(members, final, final_squares, rows)
-    names, y = 0, -1
+    names, y, weight = 0, -1, 1.0
     # The final mixers finish a sample while the next one is mixed, to overlap their latencies.
     for i in range(known.size + 1):
         turn, before = i % 2, 1 - i % 2
-        names_before, y_before = names, y
+        names_before, y_before, weight_before = names, y, weight
         names, y = 0, -1
         if i < known.size:
             if i % CHUNK_SIZE == 0:
                 stop = min(i + CHUNK_SIZE, known.size)
                 compute_log_probabilities(answers, i, stop, log_probabilities)
                 compute_prior_log_probabilities(
-                    truth, known, i, stop, learns, fading, *counted, labels, priors, origin, memory
+                    truth,
+                    known,
+                    i,
+                    stop,
+                    learns,
+                    fading,
+                    *counted,
+                    labels,
+                    priors,
+                    origin,
+                    memory,
+                    importance,
                 )
+            weight = importance[i] if importance.size > 0 else 1.0
             names, y = min(known[i], labels), truth[i] if learns else -1
         if names > 0:
             arrays = alive, members, weights, losses, chosen
@@ -298,12 +315,13 @@ def run_pool(
             _write_served(names_before, before, chosen, counts, rows, i - 1, served, classes)
             mixers.remember_final(i - 1, origin, names_before, rows, memory)
         if y_before >= 0:
-            about = fading, margin, combined, chosen, counts
+            about = fading, margin, weight_before, combined, chosen, counts
             _learn_final(names_before, y_before, before, *about, scratch, i - 1, origin, memory)
         if y >= 0:
-            _update_expert_losses(i, names, y, alive, members, inputs, losses, fading)
+            _update_expert_losses(i, names, y, alive, members, inputs, losses, fading, weight)
             if y < names:
-                computed = rows[mixers.PROBABILITIES + turn], rows[mixers.MEMBERSHIP]
+                part = mixers.weigh_members(min(weight, MAX_STEP_WEIGHT), rows)
+                computed = rows[mixers.PROBABILITIES + turn], rows[part]
                 mixers.step_mixers(weights, squares, names, y, inputs, *computed)
         mixers.remember_scores(i, origin, names, turn, rows, memory)
     if learns:
@@ -362,6 +380,7 @@ class LabelPool:
         *,
         learns: bool,
         late: LateLabels | None = None,
+        weight: NDArray[np.float64] | None = None,
     ) -> TrackPredictions:
         """Return what the first ``ensembles`` serve."""
         candidates, n, width = answers.shape
@@ -371,7 +390,8 @@ class LabelPool:
         if len(self.counts):
             classes = np.full((ensembles, n), MOST_PROBABLE, np.int32)
         scratch = get_scratch(candidates, width, answers.dtype)
-        arrays: Any = (*vars(self).values(), *scratch, *(late or NO_LATE_LABELS))
+        weights = NO_WEIGHTS if weight is None else weight
+        arrays: Any = (*vars(self).values(), *scratch, *(late or NO_LATE_LABELS), weights)
         run_pool(answers, alive, truth, known, served, classes, learns, *arrays)
         return TrackPredictions(served, classes)
 
@@ -464,6 +484,7 @@ class LabelEnsemble(BaseEnsemble):
         alive: NDArray[np.uint8],
         truth: NDArray[np.int32],
         known: NDArray[np.int32],
+        weight: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """Predict n samples in order, each before its truth is learned.
 
@@ -472,11 +493,13 @@ class LabelEnsemble(BaseEnsemble):
             alive: shape=(candidates, n), 0 where a candidate has no finite prediction.
             truth: shape=(n,), class numbers, -1 if missing.
             known: shape=(n,), number of classes known before each sample.
+            weight: shape=(n,), of each sample; None: all are 1.
 
         Returns:
             shape=(n, C), 0 for unknown classes.
         """
-        served = self._pool.serve(self._place + 1, answers, alive, truth, known, learns=True)
+        samples = answers, alive, truth, known
+        served = self._pool.serve(self._place + 1, *samples, learns=True, weight=weight)
         own: NDArray[np.float64] = served.answers[-1]
         return own
 
@@ -487,13 +510,15 @@ class LabelEnsemble(BaseEnsemble):
         truth: NDArray[np.int32],
         known: NDArray[np.int32],
         late: LateLabels | None = None,
+        weight: NDArray[np.float64] | None = None,
     ) -> TrackPredictions:
         """Serve this ensemble and the one that shares its pool, see `share_pool`.
 
         Takes little longer than one alone. Like `serve`, but returns predictions of two tracks;
         ``late`` is what `prepare_late` returned.
         """
-        return self._pool.serve(PAIR, answers, alive, truth, known, learns=True, late=late)
+        samples = answers, alive, truth, known
+        return self._pool.serve(PAIR, *samples, learns=True, late=late, weight=weight)
 
     @staticmethod
     def prepare_late(origin: NDArray[np.int64], labels: int) -> LateLabels:

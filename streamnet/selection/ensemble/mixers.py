@@ -59,8 +59,9 @@ def compute_prior_log_probabilities(
     last: NDArray[np.int64],
     width: int,  # largest number of labels
     priors: NDArray[np.float64],  # shape=(samples * width * PRIORS,) and a vector, written
-    origin: NDArray[np.int64],  # this and the next: see `run_pool`
+    origin: NDArray[np.int64],  # this and the next two: see `run_pool`
     memory: NDArray[np.float64],
+    importance: NDArray[np.float64],
 ) -> None:
     """Compute the log-probabilities of the priors, each before its truth is counted.
 
@@ -84,7 +85,8 @@ def compute_prior_log_probabilities(
             at = i, origin[i], (i - start) * width, names, width
             previous = _remember_priors(*at, previous, priors, memory)
         if learns and truth[i] >= 0:
-            _count_label(transitions, frequencies, last, previous, truth[i], fading)
+            weight = importance[i] if importance.size > 0 else 1.0
+            _count_label(transitions, frequencies, last, previous, truth[i], fading, weight)
     for j in range(0, (stop - start) * width * PRIORS, FOUR):
         simd.store(priors, j, logarithm(simd.load_four(priors, j)))
 
@@ -161,15 +163,16 @@ def _count_label(
     previous: int,
     label: int,
     fading: float,
+    weight: float,
 ) -> None:
     """Count a label, also by the one that was the last when its sample was predicted."""
     for c in range(frequencies.size):
         frequencies[c] *= fading
-    frequencies[label] += 1.0
+    frequencies[label] += weight
     if transitions.shape[0] > 0:
         for c in range(frequencies.size):
             transitions[previous, c] *= fading
-        transitions[previous, label] += 1.0
+        transitions[previous, label] += weight
     last[0] = label
 
 
@@ -196,10 +199,11 @@ SECOND = 1.0 - FIRST
 
 # Rows of working memory: by label, scores (logarithms) and probabilities of the mixers and the best
 # experts, alternating between a sample and the previous one. Of the final mixers, probabilities,
-# the log-probability of the truth, weights and squared gradients. The members of each ensemble.
+# the log-probability of the truth, weights and squared gradients. The members of each ensemble, and
+# these times the weight of a sample.
 SCORES, BEST_SCORES, PROBABILITIES, BEST_PROBABILITIES = range(0, 8, 2)
-FINAL_PROBABILITIES, TRUTH_LOGS, FINAL_STATE, MEMBERSHIP = range(8, 12)
-ROWS = MEMBERSHIP + 1
+FINAL_PROBABILITIES, TRUTH_LOGS, FINAL_STATE, MEMBERSHIP, WEIGHTED_MEMBERSHIP = range(8, 13)
+ROWS = WEIGHTED_MEMBERSHIP + 1
 
 
 @exact_inlined
@@ -227,6 +231,18 @@ def load_lanes(
             rows[FINAL_STATE, at + EIGHT] = final[half, BEST]
             rows[FINAL_STATE, at + 2 * EIGHT] = final_squares[half, m]
             rows[FINAL_STATE, at + 3 * EIGHT] = final_squares[half, BEST]
+
+
+@exact_inlined
+def weigh_members(weight: float, rows: NDArray[np.float64]) -> int:
+    """The row that has the members times the weight of a sample, by which gradients are scaled."""
+    if weight == 1.0:
+        return MEMBERSHIP
+    for at in range(0, rows.shape[1], EIGHT):
+        members = simd.load_eight(rows[MEMBERSHIP], at)
+        weighted = simd.multiply(simd.splat_eight(weight), members)
+        simd.store(rows[WEIGHTED_MEMBERSHIP], at, weighted)
+    return WEIGHTED_MEMBERSHIP
 
 
 @exact_inlined
@@ -342,14 +358,15 @@ def step_mixers(
 
 
 @exact_inlined
-def step_final(known: int, truth: int, turn: int, rows: NDArray[np.float64]) -> None:
-    """Update each final mixer by AdaGrad."""
+def step_final(known: int, truth: int, turn: int, rows: NDArray[np.float64], scale: float) -> None:
+    """Update each final mixer by AdaGrad, with gradients scaled by a sample's weight."""
     for part in range(2):  # weights of the mixers, and of the best experts
         scores = rows[(BEST_SCORES if part else SCORES) + turn]
         slope = simd.subtract(simd.splat_eight(0.0), simd.load_eight(scores, EIGHT * truth))
         for c in range(known):
             probability = simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * c)
             slope = simd.multiply_add(probability, simd.load_eight(scores, EIGHT * c), slope)
+        slope = simd.multiply(slope, simd.splat_eight(scale))
         at = EIGHT * part
         square = simd.load_eight(rows[FINAL_STATE], at + 2 * EIGHT)
         square = simd.multiply_add(slope, slope, square)
@@ -370,6 +387,7 @@ def update_mixer_losses(
     rows: NDArray[np.float64],
     origin: int,
     memory: NDArray[np.float64],
+    weight: float,
 ) -> None:
     """Update the log-losses of the mixers, the best experts and the final mixers."""
     share = simd.splat_eight(FLOOR)
@@ -390,7 +408,7 @@ def update_mixer_losses(
                 loss = -rows[BEST_SCORES + turn, EIGHT * truth + at]
             else:
                 loss = -rows[SCORES + turn, EIGHT * truth + at + m]
-            update_faded_loss(combined[half], m, loss, fading)
+            update_faded_loss(combined[half], m, loss, fading, weight)
 
 
 @exact_inlined

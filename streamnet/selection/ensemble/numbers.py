@@ -14,6 +14,8 @@ from streamnet.selection.ensemble.base import (
     ABSENT,
     COUNT,
     FINAL_LEARNING_RATE,
+    MAX_STEP_WEIGHT,
+    NO_WEIGHTS,
     TOTAL,
     BaseEnsemble,
     LateLabels,
@@ -77,17 +79,21 @@ def _step_mixer(
     error: float,
     rate: float,
     kind: int,
+    weight: float,
 ) -> None:
-    """Update a mixer by its error, whose influence is bounded."""
+    """Update a mixer by its error, whose influence is bounded, on a sample of some weight."""
     if kind == HEDGE:
         return
+    weight = min(weight, MAX_STEP_WEIGHT)
     if kind == ADAGRAD:
-        slope = min(max(error / HUBER_DELTA, -1.0), 1.0)
+        slope = weight * min(max(error / HUBER_DELTA, -1.0), 1.0)
         for k in range(weights.size):
             g = slope * predictions[k]
             squares[k] += g * g
             weights[k] -= rate * g / math.sqrt(squares[k] + DAMPING)
         return
+    if weight != 1.0:  # the step that several of size `rate` on the same sample add up to
+        rate = 1.0 - (1.0 - rate) ** weight
     length = NLMS_REGULARIZER
     for k in range(weights.size):
         length += predictions[k] * predictions[k]
@@ -181,6 +187,7 @@ def _serve(
     # and what is kept, shape=(n, MEMORY), written for samples. Else both are empty.
     origin: NDArray[np.int64],
     memory: NDArray[np.float64],
+    importance: NDArray[np.float64],  # weight of each sample, shape=(n,); empty: all are 1
 ) -> None:
     candidates, n = answers.shape
     mixers = weights.shape[0]
@@ -209,22 +216,23 @@ def _serve(
         _remember(i, origin, before, known, mixed, memory)
         if not learns or not math.isfinite(truth[i]):
             continue
+        weight = importance[i] if importance.size > 0 else 1.0
         y = (truth[i] - center[i]) / spread[i]
         for k in range(members.size):
             if members[k] != 0 and (k >= candidates or alive[k, i] != ABSENT):
                 loss = abs(predictions[k] - y) if available[k] != 0 else MAX_DEVIATIONS
-                update_faded_loss(losses, k, min(loss, MAX_LOSS), fading)
+                update_faded_loss(losses, k, min(loss, MAX_LOSS), fading, weight)
         for m in range(mixers + 2):
             said = mixed[m] if source < 0 else memory[source, 2 + m]
-            update_faded_loss(combined, m, min(abs(said - y), MAX_LOSS), fading)
+            update_faded_loss(combined, m, min(abs(said - y), MAX_LOSS), fading, weight)
         chosen[1] = find_best_expert(combined, all_available, chosen[1], margin)
         for m in range(mixers):
-            _step_mixer(
-                weights[m], squares[m], predictions, mixed[m] - y, LEARNING_RATES[m], KINDS[m]
-            )
+            rule = LEARNING_RATES[m], KINDS[m], weight
+            _step_mixer(weights[m], squares[m], predictions, mixed[m] - y, *rule)
         _recall_mixed(source, final, mixed, memory)
         error = mixed[mixers + 1] - y
-        _step_mixer(final, final_squares, mixed[: mixers + 1], error, FINAL_LEARNING_RATE, ADAGRAD)
+        final_rule = FINAL_LEARNING_RATE, ADAGRAD, weight
+        _step_mixer(final, final_squares, mixed[: mixers + 1], error, *final_rule)
         last[0] = truth[i]
         last[1] = 1.0
 
@@ -261,6 +269,7 @@ class NumberEnsemble(BaseEnsemble):
         center: NDArray[np.float64],
         spread: NDArray[np.float64],
         late: LateLabels | None = None,
+        weight: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """Predict n samples in order, each before its truth is learned; shape=(n,).
 
@@ -271,9 +280,10 @@ class NumberEnsemble(BaseEnsemble):
             center: shape=(n,), mean of the targets before each sample.
             spread: shape=(n,), their standard deviation, > 0.
             late: What `prepare_late` returned, where labels arrive late.
+            weight: shape=(n,), of each sample; None: all are 1.
         """
         samples = answers, alive, truth, center, spread
-        return self._serve(*samples, self.weights, late, learns=True)
+        return self._serve(*samples, self.weights, late, weight, learns=True)
 
     def answer(
         self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
@@ -298,6 +308,7 @@ class NumberEnsemble(BaseEnsemble):
         spread: NDArray[np.float64],
         weights: NDArray[np.float64],
         late: LateLabels | None = None,
+        weight: NDArray[np.float64] | None = None,
         *,
         learns: bool,
     ) -> NDArray[np.float64]:
@@ -325,6 +336,7 @@ class NumberEnsemble(BaseEnsemble):
             np.empty(size, np.uint8),
             served,
             *(late or NO_LATE_LABELS),
+            NO_WEIGHTS if weight is None else weight,
         )
         return served
 

@@ -41,18 +41,21 @@ def stream(task: Task, classes: int = 5, dense: int = 5, width: int = 3) -> tupl
     return inputs, label, np.full(SAMPLES, np.nan), known
 
 
-def learn(settings: list[CandidateSettings], task: Task, dtype: str = "float64") -> tuple:
+def learn(
+    settings: list[CandidateSettings], task: Task, dtype: str = "float64", weight: Any = None
+) -> tuple:
     inputs, label, goal, known = stream(task)
     population = Population(settings, task=task, seed=SEED, dtype=dtype)
     population.reserve(dense=5, rows=9, outputs=1 if task is Task.REGRESSION else 5)
     start = [population.extract(slot) for slot in range(len(settings))]
-    answers = population.prepare(0, inputs, label, goal, int(label.max()) + 1)
+    outputs = int(label.max()) + 1
+    answers = population.prepare(0, inputs, label, goal, outputs, weight=weight)
     population.run(0, known.astype(np.int32), answers)
     return population, start, answers
 
 
 def expected(
-    settings: CandidateSettings, task: Task, weights: dict, serial: int = 0
+    settings: CandidateSettings, task: Task, weights: dict, serial: int = 0, importance: Any = None
 ) -> tuple[naive.Network, list[list[float]]]:
     inputs, label, goal, known = stream(task)
     network = naive.Network(settings, task, weights)
@@ -79,15 +82,20 @@ def expected(
                 errors = network.errors(network.forward(dense, rows, active, splined)[-1], *truth)
                 if max(map(abs, errors)) < settings.rehearsal_tolerance_for(task):
                     continue
-            network.learn(dense, rows, active, *truth, splined, rarity)
+            weight = 1.0 if importance is None else float(importance[at])
+            network.learn(dense, rows, active, *truth, splined, rarity, weight)
     return network, answers
 
 
 def check(
-    settings: CandidateSettings, task: Task, dtype: str = "float64", atol: float = 1e-9
+    settings: CandidateSettings,
+    task: Task,
+    dtype: str = "float64",
+    atol: float = 1e-9,
+    weight: Any = None,
 ) -> None:
-    population, start, answers = learn([settings], task, dtype)
-    network, wanted = expected(settings, task, start[0])
+    population, start, answers = learn([settings], task, dtype, weight)
+    network, wanted = expected(settings, task, start[0], importance=weight)
     for i, shares in enumerate(wanted):
         np.testing.assert_allclose(answers.outputs[0, i, : len(shares)], shares, atol=atol)
     after = naive.Network(settings, task, population.extract(0))
@@ -105,6 +113,30 @@ def test_every_optimizer_learns_like_the_naive_network(optimizer: Any, hidden, t
         CandidateSettings(hidden=hidden, optimizer=optimizer, learning_rate=0.02, weight_decay=0.1),
         task,
     )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("task", list(Task))
+def test_the_weight_of_a_sample_scales_its_gradient_also_when_it_is_rehearsed(
+    optimizer: Any, task: Task
+) -> None:
+    weight = np.random.default_rng(7).choice([0.25, 0.5, 1.0, 2.0, 7.5], SAMPLES)
+    more: Any = {"class_weight": 0.5} if task is Task.CLASSIFICATION else {"clip": 0.5}
+    settings = CandidateSettings(
+        hidden=(7, 4), optimizer=optimizer, learning_rate=0.02, rehearsal=2, memory=20, **more
+    )
+    check(settings, task, weight=weight)
+
+
+def test_weights_of_one_change_no_bit() -> None:
+    settings = [
+        CandidateSettings(hidden=(9,), rehearsal=1, memory=20, class_weight=c) for c in (0, 1)
+    ]
+    plain, _, answers = learn(settings, Task.CLASSIFICATION, "float32")
+    weighted, _, same = learn(settings, Task.CLASSIFICATION, "float32", np.ones(SAMPLES))
+    weighted.weighted = True
+    assert plain.weights.tobytes() == weighted.weights.tobytes()
+    assert answers.outputs.tobytes() == same.outputs.tobytes()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

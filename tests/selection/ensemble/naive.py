@@ -20,9 +20,9 @@ class Faded:
     def __init__(self, fading: float) -> None:
         self.fading, self.total, self.count = fading, 0.0, 0.0
 
-    def add(self, loss: float) -> None:
-        self.total = self.total * self.fading + loss
-        self.count = self.count * self.fading + 1.0
+    def add(self, loss: float, weight: float) -> None:
+        self.total = self.total * self.fading + weight * loss
+        self.count = self.count * self.fading + weight
 
     @property
     def mean(self) -> float:
@@ -114,18 +114,20 @@ class NaiveLabels(_Naive):
         total = sum(counts.get(c, 0.0) for c in range(known)) + 1.0
         return logs([(counts.get(c, 0.0) + 1.0 / known) / total for c in range(known)])
 
-    def serve(self, answers: list[Row], alive: Sequence[int], truth: int, known: int) -> Row:
+    def serve(
+        self, answers: list[Row], alive: Sequence[int], truth: int, known: int, weight: float = 1.0
+    ) -> Row:
         """Shares of the known labels; then the truth is learned unless it is -1."""
         said = self.answer(answers, alive, known) if known else None
         served = said[0][self.served] if said else []
         if truth < 0:
             return served
         if said:
-            self.learn(*said, truth, known)
+            self.learn(*said, truth, known, weight)
         for counts in (self.all, self.after.setdefault(self.last, {})):
             for label in counts:
                 counts[label] *= self.fading
-            counts[truth] = counts.get(truth, 0.0) + 1.0
+            counts[truth] = counts.get(truth, 0.0) + weight
         self.last = truth
         return served
 
@@ -151,22 +153,29 @@ class NaiveLabels(_Naive):
         return shares, opinions, able
 
     def learn(
-        self, shares: list[Row], opinions: list[Row], able: list[bool], truth: int, known: int
+        self,
+        shares: list[Row],
+        opinions: list[Row],
+        able: list[bool],
+        truth: int,
+        known: int,
+        weight: float,
     ) -> None:
         new = truth >= known
         for k, opinion in enumerate(opinions):
             if self.members[k]:
                 right = able[k] and not new
-                self.losses[k].add(-opinion[truth] if right else -math.log(FLOOR))
+                self.losses[k].add(-opinion[truth] if right else -math.log(FLOOR), weight)
         for faded, said in zip(self.combined, shares, strict=True):
-            faded.add(-math.log(FLOOR) if new else -logs(said)[truth])
+            faded.add(-math.log(FLOOR) if new else -logs(said)[truth], weight)
         self.served = lowest(self.combined, [True] * 6, self.served, self.margin)
         if new:
             return
+        weight = min(weight, 16.0)
         for mixer, said, (rate, adaptive) in zip(self.mixers, shares, self.RATES, strict=False):
-            slopes = [slope(opinion, said, truth) for opinion in opinions]
+            slopes = [weight * slope(opinion, said, truth) for opinion in opinions]
             (mixer.adagrad if adaptive else mixer.plain)(slopes, rate)
-        slopes = [slope(logs(said), shares[-1], truth) for said in shares[:-1]]
+        slopes = [weight * slope(logs(said), shares[-1], truth) for said in shares[:-1]]
         self.final.adagrad(slopes, 0.02)
 
 
@@ -203,7 +212,13 @@ class NaiveNumbers(_Naive):
         return [power / sum(powers) for power in powers]
 
     def serve(
-        self, answers: Row, alive: Sequence[int], truth: float, center: float, spread: float
+        self,
+        answers: Row,
+        alive: Sequence[int],
+        truth: float,
+        center: float,
+        spread: float,
+        weight: float = 1.0,
     ) -> float:
         """The number; then the truth is learned unless it is NaN."""
         able = self.able(alive)
@@ -224,22 +239,23 @@ class NaiveNumbers(_Naive):
         said.append(near(sum(w * s for w, s in zip(self.final.weights, said, strict=True))))
         served = center + spread * said[self.served]
         if math.isfinite(truth):
-            self.learn(said, opinions, able, (truth - center) / spread)
+            self.learn(said, opinions, able, (truth - center) / spread, weight)
             self.last = truth
         return served
 
-    def learn(self, said: Row, opinions: Row, able: list[bool], y: float) -> None:
+    def learn(self, said: Row, opinions: Row, able: list[bool], y: float, weight: float) -> None:
         for k, opinion in enumerate(opinions):
             if self.members[k]:
-                self.losses[k].add(min(abs(opinion - y) if able[k] else 10.0, 1e3))
+                self.losses[k].add(min(abs(opinion - y) if able[k] else 10.0, 1e3), weight)
         for faded, number in zip(self.combined, said, strict=True):
-            faded.add(min(abs(number - y), 1e3))
+            faded.add(min(abs(number - y), 1e3), weight)
         self.served = lowest(self.combined, [True] * 6, self.served, self.margin)
         length = 0.01 + sum(opinion**2 for opinion in opinions)
         steps = [near(said[0] - y, 1.0) * opinion / length for opinion in opinions]
-        self.mixers[0].plain(steps, 0.05)
+        weight = min(weight, 16.0)
+        self.mixers[0].plain(steps, 1.0 - 0.95**weight)
         for m, rate in ((1, 0.01), (2, 0.03)):
-            steep = near((said[m] - y) / 0.1, 1.0)
+            steep = weight * near((said[m] - y) / 0.1, 1.0)
             self.mixers[m].adagrad([steep * opinion for opinion in opinions], rate)
-        steep = near((said[-1] - y) / 0.1, 1.0)
+        steep = weight * near((said[-1] - y) / 0.1, 1.0)
         self.final.adagrad([steep * number for number in said[:-1]], 0.02)

@@ -21,7 +21,9 @@ from tests.selection.ensemble.naive import NaiveLabels
 N = 300
 
 
-def expected(naive: NaiveLabels, said: Said) -> NDArray[np.float64]:
+def expected(
+    naive: NaiveLabels, said: Said, weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """What the plain version serves, shape=(n, C)."""
     found = np.zeros(said.answers.shape[1:])
     for i in range(len(said)):
@@ -30,6 +32,7 @@ def expected(naive: NaiveLabels, said: Said) -> NDArray[np.float64]:
             said.alive[:, i].tolist(),
             int(said.truth[i]),
             int(said.known[i]),
+            1.0 if weight is None else float(weight[i]),
         )
         found[i, : len(shares)] = shares
     return found
@@ -49,6 +52,21 @@ def test_every_answer_is_that_of_the_plain_version(
     assert ensemble.chosen.tolist() == [naive.best, naive.served]
     weights = np.array([mixer.weights for mixer in naive.mixers])
     assert ensemble.weights == pytest.approx(weights, rel=1e3 * slack, abs=1e3 * slack)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weighted_samples_are_learned_like_in_the_plain_version(seed: int) -> None:
+    stream = said(Task.CLASSIFICATION, N, 3, seed=seed, dtype="float64")
+    weight = np.random.default_rng(seed).choice([0.25, 1.0, 2.0, 50.0], N)
+    ensemble, naive = LabelEnsemble(3), NaiveLabels(3, fading=0.999, margin=0.02)
+    samples = stream.answers, stream.alive, stream.truth, stream.known
+    served = ensemble.serve(*samples, weight)
+    assert np.abs(served - expected(naive, stream, weight)).max() < 1e-11
+    assert ensemble.chosen.tolist() == [naive.best, naive.served]
+    weights = np.array([mixer.weights for mixer in naive.mixers])
+    assert ensemble.weights == pytest.approx(weights, rel=1e-8, abs=1e-8)
+    same = LabelEnsemble(3)
+    assert same.serve(*samples, np.ones(N)).tobytes() == serve(LabelEnsemble(3), stream).tobytes()
 
 
 def test_copies_and_ensembles_of_other_sizes_that_share_a_threads_memory_go_on_alone() -> None:

@@ -20,7 +20,9 @@ from tests.selection.ensemble.naive import NaiveNumbers
 N = 300
 
 
-def expected(naive: NaiveNumbers, said: Said) -> NDArray[np.float64]:
+def expected(
+    naive: NaiveNumbers, said: Said, weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """What the plain version serves, shape=(n,)."""
     center, spread = (units.tolist() for units in said.units)
     return np.array(
@@ -31,6 +33,7 @@ def expected(naive: NaiveNumbers, said: Said) -> NDArray[np.float64]:
                 float(said.truth[i]),
                 center[i],
                 spread[i],
+                1.0 if weight is None else float(weight[i]),
             )
             for i in range(len(said))
         ]
@@ -47,6 +50,21 @@ def test_every_answer_is_that_of_the_plain_version(seed: int, fading: float, mar
     assert ensemble.chosen.tolist() == [naive.best, naive.served]
     weights = np.array([mixer.weights for mixer in naive.mixers])
     assert ensemble.weights == pytest.approx(weights, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weighted_samples_are_learned_like_in_the_plain_version(seed: int) -> None:
+    stream = said(Task.REGRESSION, N, 3, seed=seed)
+    weight = np.random.default_rng(seed).choice([0.25, 1.0, 2.0, 50.0], N)
+    ensemble, naive = NumberEnsemble(3), NaiveNumbers(3, fading=0.999, margin=0.02)
+    samples = stream.answers, stream.alive, stream.truth, *stream.units
+    served = ensemble.serve(*samples, weight=weight)
+    assert served == pytest.approx(expected(naive, stream, weight), rel=1e-9, abs=1e-9)
+    assert ensemble.chosen.tolist() == [naive.best, naive.served]
+    weights = np.array([mixer.weights for mixer in naive.mixers])
+    assert ensemble.weights == pytest.approx(weights, rel=1e-7, abs=1e-9)
+    same = NumberEnsemble(3).serve(*samples, weight=np.ones(N))
+    assert same.tobytes() == serve(NumberEnsemble(3), stream).tobytes()
 
 
 def test_a_candidate_that_is_no_member_has_no_influence() -> None:

@@ -1,0 +1,131 @@
+"""The column with the weights of samples: no feature, and every invalid weight has a reason."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+
+from streamnet.errors import ConfigurationError, SchemaError
+from streamnet.samples import Kind, Schema, concatenate_blocks
+from streamnet.sources import Columns, IterableSource, Source, WeightedSource, open_files
+from streamnet.sources.weights import check_weights, find_invalid_weights
+
+ROWS: list[dict[str, Any]] = [
+    {"x": 1.0, "w": 2.5, "c": "a", "y": "b"},
+    {"x": 2.0, "w": -1.0, "c": "a", "y": "b"},
+    {"x": 3.0, "w": 0.0, "c": "a", "y": "new"},
+    {"x": 4.0, "w": None, "c": "a", "y": "b"},
+    {"x": 5.0, "w": 2e9, "c": "a", "y": "b"},
+    {"x": 6.0, "w": 1, "c": "b", "y": "b"},
+    {"x": 7.0, "c": "b", "y": "b"},
+]
+REASONS = [
+    "the weight 'w' is -1, but must be from 0 to 1e+09",
+    "the weight 'w' is missing",
+    "the weight 'w' is 2e+09, but must be from 0 to 1e+09",
+    "the weight 'w' is missing",
+]
+
+
+async def read(source: Source) -> tuple[Schema, Any, list[Any]]:
+    """The schema, all samples as one block, and the rejected records."""
+    blocks = []
+    async with aclosing(source):
+        schema = await source.open()
+        while (block := await source.receive()) is not None:
+            blocks.append(block)
+    rejected = [letter for block in blocks for letter in block.rejected]
+    return schema, concatenate_blocks(blocks, blocks[-1].schema), rejected
+
+
+def to_csv(rows: list[dict[str, Any]]) -> str:
+    names = ("x", "w", "c", "y")
+    lines = [",".join(str(row.get(name, "")) for name in names) for row in rows]
+    return "\n".join((",".join(names), *lines)).replace("None", "") + "\n"
+
+
+def test_the_column_is_no_feature_and_invalid_weights_are_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "weighted.csv"
+    path.write_text(to_csv(ROWS))
+    files = open_files(path, columns=Columns(target="y", weight="w"))
+    for source in (
+        WeightedSource(files, "w"),
+        WeightedSource(IterableSource(ROWS, target="y"), "w"),
+        IterableSource(ROWS, target="y", weight="w"),
+    ):
+        schema, block, rejected = anyio.run(read, source)
+        assert schema.numbers in (("x",), ())
+        assert block.schema.numbers == ("x",)
+        assert block.weight.tolist() == [2.5, 0.0, 1.0]
+        assert block.numbers[:, 0].tolist() == [1.0, 3.0, 6.0]
+        assert block.target.tolist() == ["b", None, "b"]  # 0: neither learned nor scored
+        assert [letter.detail for letter in rejected] == REASONS
+        assert {letter.reason for letter in rejected} == {"weight"}
+
+
+def test_a_weight_that_is_not_finite_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "weighted.csv"
+    path.write_text("x,w,y\n" + "1,2,3\n" * 50 + "2,inf,3\n")
+    source = WeightedSource(open_files(path, columns=Columns(target="y", weight="w")), "w")
+    _, block, rejected = anyio.run(read, source)
+    assert len(block) == 50
+    assert "column 'w' has 'inf', which is not a finite number" in rejected[0].detail
+
+
+def test_numbers_without_a_decimal_point_are_weights_too(tmp_path: Path) -> None:
+    path = tmp_path / "weighted.jsonl"
+    path.write_text("".join(f'{{"x": {i}, "w": "{1 + i % 3}", "y": {i}.5}}\n' for i in range(30)))
+    source = WeightedSource(open_files(path, columns=Columns(target="y", weight="w")), "w")
+    _, block, _ = anyio.run(read, source)
+    assert block.weight.tolist() == [1.0 + i % 3 for i in range(30)]
+
+
+def test_a_column_that_does_not_exist_is_an_error_with_a_suggestion(tmp_path: Path) -> None:
+    path = tmp_path / "weighted.csv"
+    path.write_text("x,Weight,y\n" + "1,2,3\n" * 50)
+    source = open_files(path, columns=Columns(target="y", weight="weight"))
+    with pytest.raises(SchemaError, match=r"no column 'weight' \(requested by --weight.*'Weight'"):
+        anyio.run(read, source)
+
+
+def test_a_column_of_words_cannot_hold_weights() -> None:
+    source = WeightedSource(IterableSource([{"x": 1.0, "w": "heavy", "y": "b"}], target="y"), "w")
+    with pytest.raises(SchemaError, match="weight is 'w', but must be a column of numbers"):
+        anyio.run(read, source)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target": "w", "weight": "w"}, "weight is 'w', but that is the target"),
+        ({"drop": ("w",), "weight": "w"}, "drop has 'w', but that is the weight"),
+        ({"kinds": {"w": Kind.NUMBER}, "weight": "w"}, "kinds has 'w', but that is the weight"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Columns(**settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([1.0, -2.0], r"sample_weight\[1\] is -2, but must be from 0 to 1e\+09"),
+        ([np.inf, 1.0], r"sample_weight\[0\] is inf, but must be"),
+        ([np.nan, 1.0], r"sample_weight\[0\] is missing"),
+        ([1.0], r"sample_weight has shape \(1,\), but must have \(2,\)"),
+        (["heavy", 1.0], "sample_weight is .*, but must be a number for each sample"),
+    ],
+)
+def test_invalid_weights_of_estimators_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        check_weights(given, 2)
+
+
+def test_weights_of_zero_and_the_largest_one_are_valid() -> None:
+    assert find_invalid_weights(np.array([0.0, 1e9, 1e-300])) == {}
