@@ -32,9 +32,9 @@ from streamnet.validation import check_number
 
 # ------------------------------------------------------------------------------------ labels
 
-LOG_ODDS, LABELS_SEEN = range(2)  # state of a track
+LOG_ODDS, LABELS_SEEN, SET_STEP = range(3)  # state of a track
 MAX_LOG_ODDS = 9.0  # a bound beyond is one that nothing, or everything, reaches
-SET_STEP = 0.2  # of log-odds
+SET_STEPS = 0.2, 0.05  # of log-odds, of the first track and of the others
 EARLY_STEPS = 5.0  # by which the first steps are longer
 EARLY_LABELS = 100.0  # after which half of that is left
 EMPTY_SET = 2.0  # a bound that no probability reaches
@@ -54,7 +54,7 @@ def _to_threshold(log_odds: float) -> float:
 def _move_threshold(held: bool, level: float, state: NDArray[np.float64]) -> None:
     """Lower the threshold by much after a miss, else raise it by little."""
     state[LABELS_SEEN] += 1.0
-    step = SET_STEP * (1.0 + EARLY_STEPS / (1.0 + state[LABELS_SEEN] / EARLY_LABELS))
+    step = state[SET_STEP] * (1.0 + EARLY_STEPS / (1.0 + state[LABELS_SEEN] / EARLY_LABELS))
     moved = state[LOG_ODDS] + step * ((1.0 - level) - (0.0 if held else 1.0))
     beyond = MAX_LOG_ODDS + step
     state[LOG_ODDS] = min(max(moved, -beyond), beyond)
@@ -67,7 +67,7 @@ def _track_sets(
     known: NDArray[np.int32],  # shape=(n,)
     origin: NDArray[np.int64],  # shape=(n,) where labels arrive late, see `Timeline.origin`
     level: float,
-    state: NDArray[np.float64],  # shape=(tracks, 2)
+    state: NDArray[np.float64],  # shape=(tracks, 3)
     bounds: NDArray[np.float64],  # shape=(n, tracks, 1), written for samples
     outcomes: NDArray[np.float64],  # shape=(n, OUTCOMES), written for labels of the first track
 ) -> None:
@@ -95,13 +95,14 @@ def _track_sets(
 # ----------------------------------------------------------------------------------- numbers
 
 # State of a track: logarithm of the bound in units of the size of errors; mean errors, of the last
-# few, of many, and of all; truths: how many, mean and variance; and the model of the size.
-LOG_BOUND, FAST, SLOW, MEAN_ERROR, NUMBERS_SEEN, MEAN, VARIANCE, WEIGHT = range(8)
+# few, of many, and of all; truths: how many, mean and variance; step of the bound, and whether the
+# last few errors count; and the model of the size.
+LOG_BOUND, FAST, SLOW, MEAN_ERROR, NUMBERS_SEEN, MEAN, VARIANCE, STEP, RECENT, WEIGHT = range(10)
 FEATURES = 4  # 1, recent errors, the prediction, and its distance from 0
 SQUARE = WEIGHT + FEATURES
 # What is kept of a sample: both bounds, the logarithm of the size, and the features.
 INTERVAL_BOUNDS, LOG_SIZE, FEATURE = 2, 2, 3
-INTERVAL_STEP = 0.03  # of the logarithm of the bound
+INTERVAL_STEPS = 0.03, 0.005  # of the logarithm of the bound, of the first track and of the others
 FAST_RATE, SLOW_RATE = 0.2, 0.005  # weights of the last error in the mean errors
 WEIGHT_RATE = 0.003
 START_WEIGHT = 0.5  # of recent errors
@@ -126,7 +127,7 @@ def _describe_sample(answer: float, state: NDArray[np.float64], given: NDArray[n
     size = max(state[SLOW], SMALLEST_SIZE * state[MEAN_ERROR] + LEAST_SIZE)
     spread = math.sqrt(state[VARIANCE])
     given[FEATURE] = 1.0
-    given[FEATURE + 1] = math.log(max(state[FAST], 1e-3 * size) / size)
+    given[FEATURE + 1] = math.log(max(state[FAST], 1e-3 * size) / size) * state[RECENT]
     given[FEATURE + 2] = 0.0
     if spread > 0.0:
         given[FEATURE + 2] = _clip((answer - state[MEAN]) / spread, MAX_FEATURE)
@@ -163,7 +164,7 @@ def _learn_bound(
     error: float, held: bool, level: float, given: NDArray[np.float64], state: NDArray[np.float64]
 ) -> None:
     """Move the bound, and the model of the size by the gradient of Laplace's log-likelihood."""
-    moved = state[LOG_BOUND] + INTERVAL_STEP * ((0.0 if held else 1.0) - (1.0 - level))
+    moved = state[LOG_BOUND] + state[STEP] * ((0.0 if held else 1.0) - (1.0 - level))
     state[LOG_BOUND] = _clip(moved, MAX_LOG_BOUND)
     slope = 1.0 - min(error / math.exp(given[LOG_SIZE]), MAX_RATIO)
     for k in range(FEATURES):
@@ -244,6 +245,10 @@ def check_level(level: float) -> float:
 class ConformalTracker(ABC):
     """Follows the bounds of several tracks of predictions for the same samples.
 
+    The first track is for the next sample of the stream, whose bounds follow any drift. The others
+    are for samples from anywhere: their bounds move by smaller steps, since they will be used when
+    no truth corrects them.
+
     Args:
         level: Fraction of the truths to be held.
         tracks: Number of tracks, each with bounds of its own.
@@ -253,10 +258,13 @@ class ConformalTracker(ABC):
     """
 
     bounds: ClassVar[int]  # numbers that are kept of an interval or set
+    _step: ClassVar[int]  # place in the state of the step by which bounds move
+    _steps: ClassVar[tuple[float, float]]  # of the first track, and of the others
 
     def __init__(self, level: float, tracks: int = 1) -> None:
         self.level: float = check_level(level)
         self._state = np.tile(self._start(), (tracks, 1))
+        self._state[0, self._step], self._state[1:, self._step] = self._steps
 
     @abstractmethod
     def _start(self) -> NDArray[np.float64]:
@@ -326,9 +334,10 @@ class SetTracker(ConformalTracker):
     """
 
     bounds = 1
+    _step, _steps = SET_STEP, SET_STEPS
 
     def _start(self) -> NDArray[np.float64]:
-        return np.zeros(2)
+        return np.zeros(3)
 
     def update(
         self,
@@ -361,6 +370,8 @@ class SetTracker(ConformalTracker):
 class IntervalTracker(ConformalTracker):
     """Intervals around numbers, of the width that errors of such predictions have at the time.
 
+    In tracks for samples from anywhere the last few errors do not count.
+
     >>> tracker = IntervalTracker(0.9)
     >>> truth = np.random.default_rng(1).normal(size=5000)
     >>> bounds, none = np.full((5000, 1, tracker.bounds), np.nan), np.empty(0, np.int32)
@@ -371,6 +382,11 @@ class IntervalTracker(ConformalTracker):
     """
 
     bounds = FEATURE + FEATURES
+    _step, _steps = STEP, INTERVAL_STEPS
+
+    def __init__(self, level: float, tracks: int = 1) -> None:
+        super().__init__(level, tracks)
+        self._state[0, RECENT] = 1.0
 
     def _start(self) -> NDArray[np.float64]:
         state = np.zeros(SQUARE + FEATURES)

@@ -76,9 +76,9 @@ def test_numbers_have_no_sets_and_labels_no_bounds() -> None:
         {"level": 1.5},
         {"level": None},
         {"state": np.zeros((1, 9))},
-        {"state": np.full((1, 2), np.nan)},
+        {"state": np.full((1, 3), np.nan)},
         {"state": None},
-        {"state": np.zeros((1, 2), np.float32)},
+        {"state": np.zeros((1, 3), np.float32)},
     ],
 )
 def test_damaged_intervals_are_refused(task: Task, damage: dict[str, Any]) -> None:

@@ -80,7 +80,13 @@ def made(
     def prepare(learner: Learner, _: Schema) -> Sequence[Sink]:
         path = folder / "predictions.csv"
         return (
-            Predictions(path, task=task, labels=learner.encoder.labels, **seam),
+            Predictions(
+                path,
+                task=task,
+                labels=learner.encoder.labels,
+                intervals=learner.serving.intervals is not None,
+                **seam,
+            ),
             crashing_at(crash),
         )
 

@@ -35,13 +35,22 @@ class Outcome(NamedTuple):
 
 
 def outcome(
-    folder: Path, task: Task, *, block_size: int, threads: int, backend: str, seed: int
+    folder: Path,
+    task: Task,
+    *,
+    block_size: int,
+    threads: int,
+    backend: str,
+    seed: int,
+    **learning: Any,
 ) -> Outcome:
     predictions: list[Predictions] = []
 
     def prepare(learner: Learner, _: Schema) -> Sequence[Sink]:
         path = folder / "predictions.csv"
-        predictions.append(Predictions(path, task=task, labels=learner.encoder.labels))
+        intervals = learner.serving.intervals is not None
+        labels = learner.encoder.labels
+        predictions.append(Predictions(path, task=task, labels=labels, intervals=intervals))
         return predictions
 
     async def main() -> list[tuple[int, int, str]]:
@@ -59,6 +68,7 @@ def outcome(
         rejections=Rejections(folder / "rejected.jsonl", share=0.5),
         prepare=prepare,
         encoder=FEW_CLASSES,
+        **learning,
     )
     champions = anyio.run(main, backend=backend)
     predictions[0].close()
@@ -112,6 +122,17 @@ def test_bits_do_not_depend_on_circumstances_for_numbers(
             seed=3,
         )
         assert found == expected(Task.REGRESSION, first_folder)
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_bits_of_intervals_do_not_depend_on_circumstances(tmp_path: Path, task: Task) -> None:
+    options: dict[str, Any] = {"interval": 0.9, "label_delay": 30, "backend": "asyncio"}
+    first, second = (
+        outcome(tmp_path, task, block_size=size, threads=threads, seed=threads, **options)
+        for size, threads in ((1024, 1), (7, 2))
+    )
+    assert first == second
+    assert first.report["intervals"]["scored"] > 1000
 
 
 @pytest.mark.parametrize("task", list(Task))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -51,6 +52,23 @@ def test_repeated_interruptions_leave_no_trace(
     pipeline = made(tmp_path, task, pace=99, block_size=37, threads=1)
     go(pipeline, backend)
     assert left(tmp_path, pipeline) == expected(task, first_folder)
+
+
+@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("delay", [0, 100])
+def test_interruptions_leave_no_trace_in_intervals(tmp_path: Path, task: Task, delay: int) -> None:
+    options: dict[str, Any] = {"interval": 0.8, "label_delay": delay}
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    for turn, crash in enumerate([10, 201, 640, 1100]):
+        pipeline = made(tmp_path / "a", task, pace=turn, largest=40, crash=crash, **options)
+        with pytest.raises(CrashError):
+            go(pipeline)
+    pipeline = made(tmp_path / "a", task, pace=99, block_size=37, threads=1, **options)
+    go(pipeline)
+    whole = made(tmp_path / "b", task, **options)
+    go(whole)
+    assert left(tmp_path / "a", pipeline) == left(tmp_path / "b", whole)
 
 
 @pytest.mark.parametrize("cut", range(0, 2 * ROUND + 9, 7))
