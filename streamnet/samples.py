@@ -145,6 +145,48 @@ class DeadLetter:
         return f"{self.source}, {where}"
 
 
+class Arrivals(NamedTuple):
+    """Labels that arrive on their own, each for an earlier sample, in order.
+
+    A label that is None frees its sample, which is then never learned. ``before[k]`` samples of the
+    block come before label k; ``letters`` holds the rejected records of labels that are invalid.
+    """
+
+    before: NDArray[np.int64]  # shape=(k,), ascending
+    record: NDArray[np.int64]  # shape=(k,): record of the sample, as in the marks of its block
+    target: NDArray[np.object_]  # shape=(k,): float, str or None
+    marks: NDArray[np.int64]  # shape=(k, 3): where each label starts, as in those of a block
+    # What callers got, shape=(k,): a number, a label with the probabilities of all, or None.
+    answers: NDArray[np.object_] | None = None
+    letters: Mapping[int, DeadLetter] = {}
+    refused: int = 0  # labels that are among the rejected records of the block
+
+    @property
+    def records(self) -> int:
+        """Number of records of a source, without those that are rejected."""
+        return len(self.before) - self.refused
+
+    def select(self, start: int, stop: int, shift: int) -> Arrivals:
+        """Some of the labels, in a part of the block that begins with sample ``shift``."""
+        return self._replace(
+            before=self.before[start:stop] - shift,
+            record=self.record[start:stop],
+            target=self.target[start:stop],
+            marks=self.marks[start:stop],
+            answers=None if self.answers is None else self.answers[start:stop],
+            letters={k - start: one for k, one in self.letters.items() if start <= k < stop},
+        )
+
+
+class Given(NamedTuple):
+    """Answers that callers got to samples whose labels have arrived: these count as served."""
+
+    rows: NDArray[np.intp]  # shape=(k,)
+    answers: NDArray[np.float64]  # shape=(k, classes) or (k,)
+    classes: NDArray[np.int32]  # shape=(k,), that were predicted; empty for numbers
+    missing: NDArray[np.bool_]  # shape=(k,): whether there was no answer
+
+
 # Per-block objects are msgspec Structs: construction is four times as fast as a dataclass's, which
 # matters where samples come one by one.
 @final
@@ -167,6 +209,7 @@ class Block(Struct, frozen=True, eq=False, gc=False):
     scored: bool = True  # False: learned but not scored, since it was seen in an earlier epoch
     learned: bool = True  # False: predicted and scored but not learned, since it is held out
     weight: NDArray[np.float64] | None = None  # shape=(n,), of each sample; None: all are 1
+    arrivals: Arrivals | None = None  # labels of earlier samples that arrive between these
 
     def __len__(self) -> int:
         return len(self.marks) - 1
@@ -179,13 +222,40 @@ class Block(Struct, frozen=True, eq=False, gc=False):
     def part(self, start: int, stop: int) -> Block:
         """Samples ``start`` to ``stop``, with the rejected records among them.
 
-        Consecutive parts that are not empty have each rejected record exactly once.
+        Consecutive parts that are not empty have each rejected record exactly once, and each label
+        that arrives, before the sample that follows it.
         """
-        return replace(
+        part = replace(
             self._rows(slice(start, stop)),
             marks=self.marks[start : stop + 1],
             rejected=self._rejected_within(start, stop) if self.rejected else (),
         )
+        return part if self.arrivals is None else self._with_arrivals(part, start, stop)
+
+    def _with_arrivals(self, part: Block, start: int, stop: int) -> Block:
+        """Add the labels that arrive in a part, which ends before the next one."""
+        assert self.arrivals is not None
+        arrivals, before = self.arrivals, self.arrivals.before
+        first, last = np.searchsorted(before, (start, stop)).tolist()
+        if stop == len(self):
+            return replace(part, arrivals=arrivals.select(first, len(before), start))
+        if last < len(before) and before[last] == stop:
+            marks = np.vstack((part.marks[:-1], arrivals.marks[last : last + 1]))
+            part = replace(part, marks=marks)
+        return replace(part, arrivals=arrivals.select(first, last, start))
+
+    def split_off_last_arrivals(self) -> tuple[Block, Block | None]:
+        """The block without the labels after its last sample, and these; None without any."""
+        if self.arrivals is None or not len(self):
+            return self, None
+        arrivals, n = self.arrivals, len(self)
+        last, total = int(np.searchsorted(arrivals.before, n)), len(arrivals.before)
+        if last == total:
+            return self, None
+        marks = np.vstack((self.marks[:-1], arrivals.marks[last : last + 1]))
+        first = replace(self, marks=marks, arrivals=arrivals.select(0, last, 0))
+        rest = replace(self._rows(slice(n, n)), marks=self.marks[n:], rejected=())
+        return first, replace(rest, arrivals=arrivals.select(last, total, n))
 
     def places(self) -> NDArray[np.int64]:
         """Number of samples of this block before each rejected record.
@@ -202,7 +272,11 @@ class Block(Struct, frozen=True, eq=False, gc=False):
 
     def take(self, order: NDArray[np.intp]) -> Block:
         """The samples with these indices, in this order; the end of the block is kept."""
-        return replace(self._rows(order), marks=np.vstack((self.marks[order], self.marks[-1:])))
+        arrivals = self.arrivals
+        if arrivals is not None:  # then the order ascends
+            arrivals = arrivals._replace(before=np.searchsorted(order, arrivals.before))
+        marks = np.vstack((self.marks[order], self.marks[-1:]))
+        return replace(self._rows(order), marks=marks, arrivals=arrivals)
 
     def _rows(self, rows: slice | NDArray[np.intp]) -> Block:
         return replace(
@@ -244,11 +318,12 @@ class Timeline(NamedTuple):
     """Samples to predict and labels that have arrived, in the order of their moments.
 
     A row is either a sample that is predicted, or an earlier one whose label has just arrived, so
-    that it can be learned. All arrays have shape=(rows,).
+    that it can be learned. A sample that comes with its target is predicted, then learned, in one
+    row. All arrays have shape=(rows,).
     """
 
     late: NDArray[np.bool_]  # whether the row is a label that has arrived
-    place: NDArray[np.intp]  # where stages keep the row's sample; -1 if it has no label
+    place: NDArray[np.intp]  # where stages keep the row's sample; -1 if it does not wait
     sample: NDArray[np.int64]  # number of the row's sample
     number: NDArray[np.int64]  # samples that were predicted before the row
 
@@ -334,6 +409,7 @@ def concatenate_blocks(blocks: Sequence[Block], schema: Schema) -> Block:
         sparse=_concatenate_rows([block.sparse for block in wide if block.sparse is not None]),
         rejected=(),
         weight=concatenate_weights([(block.weight, len(block)) for block in wide]),
+        arrivals=None,
     )
 
 

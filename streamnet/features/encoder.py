@@ -27,7 +27,7 @@ from streamnet.features.columns.target import (
 from streamnet.features.inputs import InputEncoder
 from streamnet.features.layout import ROWS, SHARED, TRUNCATED
 from streamnet.features.statistics import as_float64
-from streamnet.samples import Block, Field, Inputs, Sample, Task, Timeline
+from streamnet.samples import Block, Field, Given, Inputs, Sample, Task, Timeline
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import build_settings, list_settings, with_settings
 from streamnet.settings.keywords import EncoderKeywords
@@ -58,6 +58,7 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
     timeline: Timeline | None = None
     target: NDArray[np.float64] = NO_SCORES
     weight: NDArray[np.float64] | None = None  # shape=(n,), of each sample; None: all are 1
+    given: Given | None = None  # answers that callers got, where these are known
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -192,6 +193,11 @@ class Encoder:
     def labels(self) -> list[str]:
         """Labels by class number; append-only, not to be changed."""
         return self._labels.names
+
+    @property
+    def label_numbers(self) -> LabelEncoder:
+        """The class numbers of labels."""
+        return self._labels
 
     @property
     def fields(self) -> tuple[Field, ...]:

@@ -15,6 +15,7 @@ from streamnet.learning.evaluator import (
     TrackMetrics,
     build_track_metrics,
     score_tracks,
+    serve_given,
 )
 from streamnet.learning.pending import PendingTable
 from streamnet.metrics import ClassificationBaselines, RegressionBaselines
@@ -114,11 +115,16 @@ class Contenders:
         return served
 
     def score(
-        self, batch: ScoringBatch, ensemble_predictions: TrackPredictions, chosen: NDArray[np.int32]
-    ) -> TrackPredictions:
-        """Score all five tracks and learn; return their predictions.
+        self,
+        batch: ScoringBatch,
+        ensemble_predictions: TrackPredictions,
+        chosen: NDArray[np.int32],
+        served: int = ENSEMBLE,
+    ) -> tuple[ScoringBatch, TrackPredictions]:
+        """Score all five tracks and learn; return what was scored: the batch and predictions.
 
-        ``chosen`` is the slot of the champion at each sample, -1 for none, shape=(n,).
+        ``chosen`` is the slot of the champion at each sample, -1 for none, shape=(n,). Where
+        callers got an answer, that is scored in place of the prediction of the track ``served``.
         """
         answers = np.zeros((5, *batch.answers.shape[1:]), batch.answers.dtype)
         if isinstance(self._baselines, ClassificationBaselines):
@@ -144,8 +150,9 @@ class Contenders:
             if classes.size:
                 rows["classes"] = classes.T
             self._pending["tracks"].recall(batch.timeline, **rows)
-        score_tracks(self.scores, batch, answers, classes=classes)
-        return TrackPredictions(answers, classes)
+        batch, tracks = serve_given(batch, TrackPredictions(answers, classes), served)
+        score_tracks(self.scores, batch, tracks.answers, classes=tracks.classes)
+        return batch, tracks
 
     def start_from(self, state: dict[str, Any]) -> None:
         """Start from the ensemble of a model whose networks are the candidates."""

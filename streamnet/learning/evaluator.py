@@ -18,8 +18,8 @@ from streamnet.learning.pending import PendingTable
 from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 from streamnet.metrics.classification import NONE_PREDICTED
-from streamnet.samples import Task, Timeline, concatenate_weights
-from streamnet.selection.ensemble.base import ABSENT, TrackPredictions
+from streamnet.samples import Given, Task, Timeline, concatenate_weights
+from streamnet.selection.ensemble.base import ABSENT, MOST_PROBABLE, TrackPredictions
 
 
 @final
@@ -35,6 +35,7 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
     spread: NDArray[np.float64]
     timeline: Timeline | None = None  # what the n rows are where labels arrive late
     weight: NDArray[np.float64] | None = None  # shape=(n,); None: all are 1
+    given: Given | None = None  # answers that callers got, where these are known
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -43,10 +44,11 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
 
     def count_unlabeled(self) -> int:
         """Number of samples without a target, and without one that is still to arrive."""
-        if self.timeline is not None:
-            return int(np.count_nonzero(~self.timeline.late & (self.timeline.place < 0)))
         known = self.truth >= 0 if self.truth.dtype == np.int32 else np.isfinite(self.truth)
-        return len(known) - int(np.count_nonzero(known))
+        missing = ~known
+        if self.timeline is not None:
+            missing &= self.timeline.late | (self.timeline.place < 0)
+        return int(np.count_nonzero(missing))
 
     @property
     def following(self) -> NDArray[np.int64] | None:
@@ -68,12 +70,42 @@ def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
         encoded.spread,
         encoded.timeline,
         encoded.weight,
+        encoded.given,
     )
+
+
+def serve_given(
+    batch: ScoringBatch, tracks: TrackPredictions, served: int
+) -> tuple[ScoringBatch, TrackPredictions]:
+    """Put the answers that callers got in place of those of a track, to be scored in their stead.
+
+    A sample to which there was no answer has no known label, or for numbers no target.
+    """
+    given = batch.given
+    if given is None:
+        return batch, tracks
+    answers, classes, rows = *tracks, given.rows
+    if answers.ndim > 2:
+        answers[served, rows] = 0.0
+        answers[served, rows, : given.answers.shape[1]] = given.answers
+        if not classes.size:
+            classes = np.full(answers.shape[:2], MOST_PROBABLE, np.int32)
+        classes[served, rows] = given.classes
+    else:
+        answers[served, rows] = given.answers
+    tracks = TrackPredictions(answers, classes)
+    if not given.missing.any():
+        return batch, tracks
+    missing = rows[given.missing]
+    name, value = ("known", 0) if answers.ndim > 2 else ("truth", np.nan)
+    values = getattr(batch, name).copy()
+    values[missing] = value
+    return replace(batch, **{name: values}), tracks
 
 
 def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
     """Join consecutive batches of samples."""
-    firsts, answers, alive, *targets, _, weights = zip(*map(astuple, parts), strict=True)
+    firsts, answers, alive, *targets, _, weights, _ = zip(*map(astuple, parts), strict=True)
     # Arrays of the other task are empty in every part.
     truth, known, center, spread = (
         np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets

@@ -92,7 +92,7 @@ def _parse_delay(delay: int | str) -> tuple[int, float | None]:
     return 0, seconds
 
 
-_INPUTS = {"dense": 0.0, "row": 0, "value": 0.0, "count": 0, "splined": -1}
+INPUTS: dict[str, Any] = {"dense": 0.0, "row": 0, "value": 0.0, "count": 0, "splined": -1}
 
 
 @final
@@ -109,7 +109,7 @@ class DelayedEncoder:
         self._number = 0  # of the next sample
         self._known = -1  # number of the last sample whose label is known
         self._clock = -np.inf  # time of the last sample
-        self._table = PendingTable(**_INPUTS, target=None, weight=1.0)
+        self._table = PendingTable(**INPUTS, target=None, weight=1.0)
         self._free: list[int] = []  # rows of the table that are free again, a heap
         self._rows = 0  # of the table that were ever used
         self._schema = Schema(())  # the last one without the column of label times
@@ -157,7 +157,7 @@ class DelayedEncoder:
         numbers = np.arange(first, first + n)
         self._await(arrival[labeled], numbers[labeled], places[labeled])
         arrived, before = self._pop_arrived(clock, first)
-        timeline = _order(numbers, places, arrived, before)
+        timeline = order_rows(numbers, places, arrived, before)
         self._number += n
         return self._encode(block, timeline, labeled)
 
@@ -168,7 +168,7 @@ class DelayedEncoder:
         arrived, self._waiting = self._waiting, self._waiting[:0]
         self._arrival = self._arrival[:0]
         none = np.empty(0, np.int64)
-        timeline = _order(none, none, arrived, np.full(len(arrived), self._number))
+        timeline = order_rows(none, none, arrived, np.full(len(arrived), self._number))
         schema = Schema(self._encoder.fields, None, self._encoder.task)
         columns = (
             np.empty((0, len(schema.numbers))),
@@ -185,7 +185,7 @@ class DelayedEncoder:
 
         def merge(inputs: Inputs) -> Inputs:
             """Keep the inputs of waiting samples; put those of arrived ones among the others."""
-            kept = {name: getattr(inputs, name)[labeled] for name in _INPUTS}
+            kept = {name: getattr(inputs, name)[labeled] for name in INPUTS}
             own = () if block.target is None else block.target[labeled]
             table.write(
                 timeline.place[~late][labeled],
@@ -194,7 +194,7 @@ class DelayedEncoder:
                 target=np.array(own, object),
                 weight=np.ones(len(own)) if block.weight is None else block.weight[labeled],
             )
-            return _interleave(inputs, {name: table.read(arrived, name) for name in _INPUTS}, late)
+            return interleave(inputs, {name: table.read(arrived, name) for name in INPUTS}, late)
 
         encoded = self._encoder.encode_timeline(block, timeline, target, ages, age, merge)
         weight = np.ones(len(late))
@@ -353,7 +353,7 @@ def _read_times(block: Block, name: str) -> NDArray[np.float64]:
     return block.numbers[:, schema.numbers.index(name)].astype(np.float64)
 
 
-def _order(
+def order_rows(
     numbers: NDArray[np.int64],
     places: NDArray[np.intp],
     arrived: NDArray[np.int64],
@@ -369,12 +369,10 @@ def _order(
     )
 
 
-def _interleave(
-    inputs: Inputs, kept: Mapping[str, NDArray[Any]], late: NDArray[np.bool_]
-) -> Inputs:
+def interleave(inputs: Inputs, kept: Mapping[str, NDArray[Any]], late: NDArray[np.bool_]) -> Inputs:
     """Inputs by row of a timeline: of new samples, and of those whose label has arrived."""
     merged = {}
-    for name, fill in _INPUTS.items():
+    for name, fill in INPUTS.items():
         new, old = getattr(inputs, name), kept[name]
         shape = (len(late), *map(max, new.shape[1:], old.shape[1:]))
         merged[name] = array = np.full(shape, fill, new.dtype)

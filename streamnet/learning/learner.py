@@ -23,6 +23,7 @@ from streamnet.learning.evaluator import (
     build_scoring_batch,
 )
 from streamnet.learning.intervals import PORTABLE, SERVED
+from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.label_delay import DelayedEncoder, LabelDelay
 from streamnet.learning.serving import Served, ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
@@ -56,6 +57,9 @@ class Learner:
     weights and dtype, and its encoder and ensemble are kept. Optimizers and metrics start from
     zero.
 
+    With ``late_labels``, a sample without target waits for its label, which arrives with a later
+    block, see `Block.arrivals`.
+
     >>> from streamnet.sources.columns import Columns
     >>> from streamnet.sources.rows import RowReader
     >>> rows = [{"x": i % 2, "y": "ab"[i % 2]} for i in range(300)]
@@ -75,6 +79,7 @@ class Learner:
         encoder: EncoderKeywords | None = None,
         evolution: SearchKeywords | None = None,
         start: Model | None = None,
+        late_labels: bool = False,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Learner).parameters, "Learner")
@@ -108,7 +113,13 @@ class Learner:
         else:
             self.encoder = start.encoder()
             self.encoder.inherit()
-        self.delayed: DelayedEncoder | None = delay and DelayedEncoder(self.encoder, delay)
+        self.delayed: DelayedEncoder | JoiningEncoder | None = None
+        if late_labels:
+            if delay is not None:
+                raise ConfigurationError("label_delay is given, but labels arrive when they do")
+            self.delayed = JoiningEncoder(self.encoder)
+        elif delay is not None:
+            self.delayed = DelayedEncoder(self.encoder, delay)
         check_transforms(settings, self.encoder)
         self.trainer: Trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:
@@ -176,7 +187,7 @@ class Learner:
             self.score_deferred()
 
     @property
-    def source(self) -> Encoder | DelayedEncoder:
+    def source(self) -> Encoder | DelayedEncoder | JoiningEncoder:
         """What encodes the stream."""
         return self.delayed or self.encoder
 
@@ -187,7 +198,7 @@ class Learner:
 
     def learn_pending(self) -> None:
         """Learn the samples whose labels have not arrived, at the end of a stream."""
-        encoded = self.delayed and self.delayed.flush()
+        encoded = self.delayed.flush() if isinstance(self.delayed, DelayedEncoder) else None
         if encoded is not None:
             self._serving.serve(self.evaluator.evaluate(self.trainer.learn(encoded, None)))
 

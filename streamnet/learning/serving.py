@@ -141,6 +141,7 @@ class ServingStage:
         self.curve: Curve = Curve()
         self.scored: int = 0  # samples with a target that were served
         self.unlabeled: int = 0  # samples without a target
+        self.requested: int = 0  # of them, those scored by the answer that a caller got
         # Sums of weighted errors, served and of the two baselines, and the sum of weights.
         self._sums = np.zeros(4)
         for slot, member in enumerate(members):
@@ -196,14 +197,16 @@ class ServingStage:
         """
         losses = self.sample_loss.update(batch.answers, batch.truth, batch.known, losses)
         chosen = self._choose(batch, losses)
-        tracks = self.contenders.score(batch, ensemble_predictions, chosen)
-        self._add_to_curve(batch, tracks)
+        judged, tracks = self.contenders.score(
+            batch, ensemble_predictions, chosen, self.served_track
+        )
+        self._add_to_curve(judged, tracks)
         if self.histograms is not None:
             served = tracks.answers[self.served_track]
-            self.histograms.update(served, batch.truth, batch.known, batch.weight)
+            self.histograms.update(served, judged.truth, judged.known, judged.weight)
         intervals = None
         if self.intervals is not None:
-            intervals = self.intervals.serve(batch, tracks.answers[self._interval_tracks])
+            intervals = self.intervals.serve(judged, tracks.answers[self._interval_tracks])
         answers, chosen = tracks.answers[self.served_track][batch.new], chosen[batch.new]
         classes = np.empty(0, np.int32)
         if tracks.classes.size:
@@ -291,8 +294,10 @@ class ServingStage:
             self.drift.add(batch.first, losses)
         else:
             self.unlabeled += batch.count_unlabeled()
-            late = batch.timeline.late
-            self.drift.add(batch.timeline.number[late], losses[late])
+            known = batch.timeline.late | np.isfinite(losses)
+            self.drift.add(batch.timeline.number[known], losses[known])
+            if batch.given is not None:
+                self.requested += int(np.isfinite(losses[batch.given.rows]).sum())
 
     def _decide(self, predicted: Predicted) -> Decision:
         self._check_drift()
@@ -389,6 +394,7 @@ class ServingStage:
             "curve": self.curve.export_state(),
             "scored": self.scored,
             "unlabeled": self.unlabeled,
+            "requested": self.requested,
             "errors": self._sums.copy(),
             # Sorted, since within a block their order depends on how it was cut.
             "exploded": [list(pair) for pair in sorted(self._exploded.items())],
@@ -420,7 +426,7 @@ class ServingStage:
             self.retired.append(RetiredCandidate(_restore_member(*member), number, exploded))
         self.quarantines = state["quarantines"]
         self.curve = Curve.restore_state(state["curve"])
-        self.scored = state["scored"]
+        self.scored, self.requested = state["scored"], state["requested"]
         self.unlabeled = state["unlabeled"]
         self._sums = np.array(state["errors"], np.float64)
         self._exploded = dict(state["exploded"])

@@ -76,6 +76,12 @@ class Job(Struct, frozen=True, eq=False, gc=False):
     sparse: bool = False  # whether rows are those of a timeline
 
 
+def _count_targets(encoded: Encoded) -> int:
+    """Number of rows that are learned."""
+    known = encoded.label >= 0 if len(encoded.label) else np.isfinite(encoded.target)
+    return int(np.count_nonzero(known))
+
+
 def _round_up_outputs(labels: int) -> int:
     """Round up to a power of two, so that growth does not depend on how blocks are cut."""
     return 1 << max(labels - 1, 1).bit_length()
@@ -117,6 +123,8 @@ class Trainer:
         self._regression = Task(task) is Task.REGRESSION
         self.number: int = 0  # of the next sample
         self.rows: int = 0  # samples, and labels that arrived late, so far
+        self.learned: int = 0  # samples without those whose labels have yet to arrive
+        self.labels: int = 0  # that arrived on their own, see `Block.arrivals`
         self.round: int = 0
         self._decisions: deque[Decision] = deque()
         self._encoder: EncoderSnapshot | None = None  # at the end of the last round
@@ -212,6 +220,9 @@ class Trainer:
         self._joined, self._emitted = (), None
         self.number += len(encoded.block)
         self.rows += len(encoded.inputs.count)
+        self.learned += len(encoded.block) if encoded.timeline is None else _count_targets(encoded)
+        if encoded.block.arrivals is not None:
+            self.labels += encoded.block.arrivals.records
         if encoder_after is not None:
             if not job.checks:
                 self.population.check()
@@ -277,6 +288,8 @@ class Trainer:
         return {
             "number": self.number,
             "rows": self.rows,
+            "learned": self.learned,
+            "labels": self.labels,
             "round": self.round,
             "at_start": self._at_start,
             "population": self.population.export_state(self.rows),
@@ -286,6 +299,7 @@ class Trainer:
     def restore_state(self, state: dict[str, Any], encoder: EncoderSnapshot | None) -> None:
         """Resume from an exported state, with the encoder of the same moment."""
         self.number, self.rows = state["number"], state["rows"]
+        self.learned, self.labels = state["learned"], state["labels"]
         self.round = state["round"]
         self._at_start = state["at_start"]
         self.population.restore_state(self.rows, state["population"])

@@ -144,6 +144,7 @@ class Pipeline:
         encoder: Settings of the encoder.
         evolution: Settings of the search for better candidates; see `Learner`.
         weight: Name of the column with the weights of samples; see `WeightedSource`.
+        late_labels: Whether samples without target wait for labels that the source brings later.
 
     Raises:
         ConfigurationError: If a setting is unknown or invalid.
@@ -184,6 +185,7 @@ class Pipeline:
         encoder: EncoderKeywords | None = None,
         evolution: SearchKeywords | None = None,
         weight: str | None = None,
+        late_labels: bool = False,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Pipeline).parameters, "Pipeline")
@@ -214,6 +216,7 @@ class Pipeline:
                 "start": start,
                 "encoder": encoder,
                 "evolution": evolution,
+                "late_labels": late_labels,
             }
         )
         self._make = partial(Learner, **given)
@@ -348,7 +351,7 @@ class Pipeline:
         self._ended = perf_counter()
         check_records(
             read=self._reader.records,
-            learned=self.learner.trainer.number,
+            learned=self.learner.trainer.number + self.learner.trainer.labels,
             rejected=self.rejections.total,
         )
         self._finish(self.learner)

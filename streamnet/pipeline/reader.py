@@ -63,7 +63,10 @@ class BlockSplitter:
         self.number: int = 0  # of the next sample
 
     def cut(self, block: Block) -> Iterator[SplitBlock]:
-        """The parts of a block, in order; rejected records stay with the samples they follow."""
+        """The parts of a block, in order; rejected records stay with the samples they follow.
+
+        Labels that arrive after the last sample of a round belong to the next round.
+        """
         if not len(block):
             yield SplitBlock(block, False)
             return
@@ -75,7 +78,12 @@ class BlockSplitter:
             whole = start == 0 and stop == len(block)
             self.number += stop - start
             ends_round = self.number % self.round_size == 0
-            yield SplitBlock(block if whole else block.part(start, stop), ends_round)
+            part, rest = block if whole else block.part(start, stop), None
+            if ends_round:
+                part, rest = part.split_off_last_arrivals()
+            yield SplitBlock(part, ends_round)
+            if rest is not None:
+                yield SplitBlock(rest, False)
             start = stop
 
 
@@ -96,8 +104,9 @@ logger: logging.Logger = logging.getLogger("streamnet.pipeline")
 
 
 def count_records(block: Block) -> int:
-    """Number of records of a block, good and rejected ones."""
-    return len(block) + len(block.rejected)
+    """Number of records of a block, good and rejected ones, and labels that arrive."""
+    records = len(block) + len(block.rejected)
+    return records if block.arrivals is None else records + block.arrivals.records
 
 
 def check_source(given: Any) -> Source:

@@ -89,7 +89,7 @@ class Record(Stage[Served]):
         """Add the state of outputs and ledger to a barrier, which is then complete."""
         check_records(
             read=barrier.reading["records"],
-            learned=barrier.parts["trainer"]["number"],
+            learned=barrier.parts["trainer"]["number"] + barrier.parts["trainer"]["labels"],
             rejected=self.rejections.total,
         )
         barrier.parts["outputs"] = {o.name: o.export_state() for o in self.outputs}

@@ -17,6 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from streamnet.errors import TooManyRejectedError
 from streamnet.features.encoder import Encoded, EncoderSnapshot
+from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.label_delay import DelayedEncoder
 from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Job, Predicted, Trainer
@@ -183,7 +184,10 @@ class Encode(Stage[SplitBlock]):
         if self._has_given_up:
             self._reader.uncount(block.block)
             return
-        encoded, error = await self._worker.run(len(block.block), self._encode, block)
+        rows = len(block.block)
+        if block.block.arrivals is not None:
+            rows += len(block.block.arrivals.before)
+        encoded, error = await self._worker.run(rows, self._encode, block)
         await self.send(encoded)
         if error is not None:
             self._reader.give_up(error, block.block, encoded.encoded.block)
@@ -197,13 +201,15 @@ class Encode(Stage[SplitBlock]):
         encoded = self._encoder.encode(block)
         ends_round = arrival.ends_round and block is arrival.block
         result = EncodedBlock(encoded, self._encoder.snapshot() if ends_round else None)
+        if block.arrivals is not None:  # some of which may be rejected as well
+            return result, self._limit.count(encoded.block)
         return result, self._limit.count(encoded.block, places)
 
     async def on_barrier(self, barrier: Barrier) -> bool:
         """Add the encoder's state and the counts of rejected records."""
         barrier.encoder = self._encoder.snapshot()
         barrier.parts["pending"] = None
-        if isinstance(self._encoder, DelayedEncoder):
+        if isinstance(self._encoder, DelayedEncoder | JoiningEncoder):
             barrier.parts["pending"] = self._encoder.export_state()
         barrier.parts["limit"] = self._limit.export_state()
         return not self._has_given_up
@@ -231,7 +237,7 @@ class Evaluate(Stage[Predicted]):
 
     async def process(self, block: Predicted) -> None:
         """Score a block."""
-        samples = len(block.encoded.block)
+        samples = len(block.encoded.inputs.count)
         await self.send(await self._worker.run(samples, self._evaluator.evaluate, block))
 
     async def on_barrier(self, barrier: Barrier) -> bool:
@@ -260,7 +266,7 @@ class Serve(Stage[Any]):
 
     async def process(self, block: Any) -> None:
         """Serve a block."""
-        samples = len(block.predicted.encoded.block)
+        samples = len(block.predicted.encoded.inputs.count)
         served = await self._worker.run(samples, self._server.serve, block)
         if served.decision is not None:
             self._latest.append(served.decision)
@@ -358,7 +364,7 @@ class Train(Stage[EncodedBlock]):
         return self._at_start and self._round >= 2 and not self._decided
 
     async def _learn_next(self, block: EncodedBlock) -> None:
-        samples, ends = len(block.encoded.block), block.ends_round
+        samples, ends = len(block.encoded.inputs.count), block.ends_round
         if self._at_start and (samples or ends):
             self._decided -= self._round >= 2
             self._at_start = False

@@ -74,7 +74,10 @@ class FakeTrainer:
 
 
 def coded(samples: int = SAMPLES, *, ends: bool = False) -> Any:
-    return EncodedBlock(SimpleNamespace(block=range(samples)), "ending" if ends else None)  # type: ignore[arg-type]
+    encoded: Any = SimpleNamespace(
+        block=range(samples), inputs=SimpleNamespace(count=range(samples))
+    )
+    return EncodedBlock(encoded, "ending" if ends else None)  # type: ignore[arg-type]
 
 
 async def trained(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -290,17 +290,30 @@ class LabelEncoder(NumberedNames):
 
     def refusal(self, block: Block, i: int) -> DeadLetter:
         """Build the rejected record of a sample whose label exceeds the limit."""
-        label = block.target[i]  # type: ignore[index]  # it has one
-        offset, _, line = block.marks[i].tolist()
+        assert block.target is not None
+        return self.refuse_label(block.target[i], block.source, block.marks[i])
+
+    def refuse_label(self, label: str, source: str, mark: NDArray[np.int64]) -> DeadLetter:
+        """Build the rejected record of a label that exceeds the limit, see `Block.marks`."""
+        offset, _, line = mark.tolist()
         rule = f"is new, but all {self._limit} classes (max_classes) are taken"
         return DeadLetter(
-            source=block.source,
+            source=source,
             offset=offset,
             line=line or None,
             reason=TOO_MANY_CLASSES,
             detail=f"label {label[:80]!r} {rule}",
             raw=label[:RAW_LENGTH],
         )
+
+    def order_probabilities(self, given: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
+        """Probabilities by label as rows, shape=(n, labels); of unknown labels they are lost."""
+        rows = np.zeros((len(given), len(self.names)))
+        for row, probabilities in zip(rows, given, strict=True):
+            for label, probability in probabilities.items():
+                if (number := self._known(label)) >= 0:
+                    row[number] = probability
+        return rows
 
     def _number_new(self, target: NDArray[Any]) -> EncodedLabels:
         label = np.empty(len(target), np.int32)
