@@ -33,10 +33,12 @@ class Kind(Choice):
 
     A NUMBER is scaled, each value of a CATEGORY has an input of its own, a TEXT is split into
     words, and a TIME is a number and a phase of day, week and year. DAY_FIRST and MONTH_FIRST are
-    times that differ only in how dates such as 3/4/2026 are parsed.
+    times that differ only in how dates such as 3/4/2026 are parsed. An ID is a whole number that
+    stands for something: a number and a category.
     """
 
     NUMBER = "number"
+    ID = "id"
     TIME = "time"
     DAY_FIRST = "day_first"
     MONTH_FIRST = "month_first"
@@ -47,13 +49,16 @@ class Kind(Choice):
 TIMES = frozenset({Kind.TIME, Kind.DAY_FIRST, Kind.MONTH_FIRST})
 """Kinds whose values are points in time."""
 
-NUMERIC = TIMES | {Kind.NUMBER}
+QUANTITIES = frozenset({Kind.NUMBER, Kind.ID})
+"""Kinds whose values are parsed as numbers."""
+
+NUMERIC = TIMES | QUANTITIES
 """Kinds whose values are numbers in a block; times are seconds since 1970."""
 
 
 def are_compatible(kind: Kind, other: Kind) -> bool:
-    """Whether a column of one kind can replace one of the other: all times are seconds."""
-    return kind == other or (kind in TIMES and other in TIMES)
+    """Whether a column of one kind can replace one of the other, since it is parsed as one."""
+    return any(kind in alike and other in alike for alike in (TIMES, QUANTITIES, {kind}))
 
 
 class Task(Choice):

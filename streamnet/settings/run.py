@@ -76,9 +76,9 @@ class SourceSettings(Settings):
             the sample twice, in learning and in scores; a sample of weight 0 is only predicted.
         task: What is predicted; auto infers it from the target's values.
         drop: Columns to leave out.
-        kinds: Kind of a column whose values are misread: number, category, time (dates, or seconds,
-            milli-, micro- or nanoseconds since 1970), day_first or month_first (dates such as
-            3/4/2026) or text; may be repeated.
+        kinds: Kind of a column whose values are misread: number, id (a whole number that is a
+            category, too), category, time (dates, or seconds, milli-, micro- or nanoseconds since
+            1970), day_first or month_first (dates such as 3/4/2026) or text; may be repeated.
         shuffle_buffer: Samples in a buffer from which they come out in random order.
         epochs: Passes over the files; only the first is scored.
         limit: Most samples to read in each epoch; by default all.

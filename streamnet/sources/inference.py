@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,12 @@ MIN_TEXT_WORDS = 4
 MAX_NUMERIC_CLASSES = 20
 MIN_NUMBERS = 20  # in a column that may have strays
 MAX_STRAY_FRACTION = 0.05
+MIN_IDS = 256  # values from which ids are recognized,
+MIN_DISTINCT_IDS = 65  # of so many or more different ones
+MAX_ID_DENSITY = 0.01  # of the whole numbers between the smallest and the largest id
+MIN_ID_SPREAD = 0.05  # of the range, between the quartiles of different ids
+MIN_REPEATED_IDS = 0.25  # of the values, whose id comes again
+MIN_ID_DISORDER = 0.1  # of the values that are smaller than the one before, and of larger ones
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DIGIT = re.compile("[0-9]")
@@ -91,6 +97,38 @@ def infer_task(values: Iterable[object], *, typed: bool = False) -> Task | None:
         return None if kind is None else Task.CLASSIFICATION
     numbers = {to_float(v) for v in known if not isinstance(v, str) or is_number(v)}
     return Task.CLASSIFICATION if _may_be_codes(numbers) else Task.REGRESSION
+
+
+def are_ids(values: Sequence[object]) -> bool:
+    """Whether numbers stand for something, such as users, rather than count or measure it.
+
+    They are whole, and many; most come again, and yet are far apart, all over their range, and in
+    no order. Numbers of neighboring ids, such as 1 to 150, can't be told from measurements.
+
+    >>> from random import Random
+    >>> draw = Random(1)
+    >>> ids = [draw.randrange(10**6) for _ in range(200)]
+    >>> are_ids(draw.choices(ids, k=1000)), are_ids(draw.choices(range(200), k=1000))
+    (True, False)
+    """
+    try:
+        numbers = np.array(values, np.float64)
+    except (TypeError, ValueError, OverflowError):  # there are strays, or huge integers
+        return False
+    if len(numbers) < MIN_IDS or not np.isfinite(numbers).all() or (numbers % 1.0).any():
+        return False
+    distinct, counts = np.unique(numbers, return_counts=True)
+    span = distinct[-1] - distinct[0]
+    if len(distinct) < MIN_DISTINCT_IDS or len(distinct) > MAX_ID_DENSITY * span:
+        return False
+    low, high = np.quantile(distinct, (0.25, 0.75))
+    steps = np.diff(numbers)
+    repeated = counts[counts > 1].sum() / len(numbers)
+    return bool(
+        repeated >= MIN_REPEATED_IDS
+        and high - low >= MIN_ID_SPREAD * span
+        and min((steps > 0).mean(), (steps < 0).mean()) >= MIN_ID_DISORDER
+    )
 
 
 def find_strays(texts: Iterable[str]) -> list[str] | None:

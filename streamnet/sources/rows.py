@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamnet.samples import (
     NUMERIC,
+    QUANTITIES,
     TIMES,
     Block,
     DeadLetter,
@@ -102,14 +103,14 @@ class ColumnParser:
         ``order`` is the place of the column among all columns: the first problem of a row counts.
         """
         types = set(map(type, values))
-        if types <= GAP_TYPES and (kind is Kind.NUMBER or types <= NUMBER_TYPES):
+        if types <= GAP_TYPES and (kind in QUANTITIES or types <= NUMBER_TYPES):
             try:
                 array = np.array(values, np.float64)  # None becomes NaN
             except OverflowError:
                 pass
             else:
                 if not np.isinf(array).any():
-                    return array if kind is Kind.NUMBER else list(map(number_to_seconds, array))
+                    return array if kind in QUANTITIES else list(map(number_to_seconds, array))
         parse = choose_parser(kind)
         options = self._columns.parse_options_for(name, self.options)
         found = [parse(value, options) for value in values]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.features import Encoded
-from streamnet.samples import Block, Field, Inputs, Kind, Schema, SparseRows, Task
+from streamnet.samples import NUMERIC, Block, Field, Inputs, Kind, Schema, SparseRows, Task
 
 __all__ = ("Columns", "active", "block_of", "cut", "flat", "sparse_of")
 
@@ -33,7 +33,7 @@ def block_of(
     numbers = np.empty((n, len(schema.numbers)), np.float64)
     words: list[Any] = []
     for (_, kind), column in columns.items():
-        if kind in (Kind.NUMBER, Kind.TIME):
+        if kind in NUMERIC:
             numbers[:, len(schema.numbers) and _place(schema.numbers, columns, column)] = column
         else:
             words.append(np.array([*column, None], object)[:-1])

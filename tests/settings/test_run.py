@@ -17,7 +17,7 @@ from streamnet.sources.files.registry import FORMATS
 
 CONFIG = Path(__file__).parents[2] / "config"
 WHOLE = CONFIG / "replay.toml"
-KINDS = "'number', 'time', 'day_first', 'month_first', 'category' or 'text'"
+KINDS = "'number', 'id', 'time', 'day_first', 'month_first', 'category' or 'text'"
 
 
 def error_of(text: str) -> str:

@@ -28,7 +28,7 @@ WITHOUT_SHRINKING = settings(
 
 def source_of(path: Path, form: Form, chunk_bytes: int = 1 << 20) -> Source:
     target = "label" if form.suffix == "svm" else "y"
-    columns = Columns(target=target, head=1, most_fields=40)
+    columns = Columns(target=target, head=1, most_fields=40, labels_required=True)
     return open_files([path], columns=columns, chunk_bytes=chunk_bytes)
 
 

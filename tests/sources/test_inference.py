@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +23,7 @@ from streamnet.samples import Field, Kind, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import Columns, IterableSource, Source, open_files
 from streamnet.sources.inference import (
+    are_ids,
     find_strays,
     infer_kind,
     infer_task,
@@ -365,3 +370,53 @@ def test_times_of_photographs_are_read() -> None:
     assert infer_kind(["2014:10:07 01:20:00"] * 2) is Kind.TIME
     for text in ("2014:10:07", "2014:13:07 01:20:00", "2014:1:07 01:20:00", "14:10:07 01:20:00"):
         assert parse_seconds(text) is None
+
+
+def drawn(values: Sequence[int], count: int = 1000) -> list[int]:
+    return Random(5).choices(values, k=count)
+
+
+FAR_APART = Random(4).sample(range(10**7), 300)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "ids"),
+    [
+        (drawn(FAR_APART), True),
+        ([str(number) for number in drawn(FAR_APART)], True),
+        (drawn([-number for number in FAR_APART]), True),
+        (drawn(FAR_APART, 255), False),  # too few
+        (drawn(FAR_APART[:64]), False),  # categories anyway
+        (drawn(range(1000, 1300)), False),  # may be measured
+        (sorted(drawn(FAR_APART)), False),  # such as times
+        (sorted(drawn(FAR_APART), reverse=True), False),
+        (Random(6).sample(range(10**7), 1000), False),  # none comes again
+        (drawn([*range(300), 10**9]), False),  # a mark of missing values
+        ([round(math.exp(Random(i % 400).gauss(8, 3))) for i in range(1000)], False),  # bytes
+        ([number + 0.5 for number in drawn(FAR_APART)], False),
+        ([*drawn(FAR_APART), "x"], False),
+        ([*drawn(FAR_APART), 10**400], False),
+        ([], False),
+    ],
+)
+def test_ids_are_whole_numbers_that_come_again_far_apart_and_without_order(
+    numbers: list[Any], ids: bool
+) -> None:
+    assert are_ids(numbers) is ids
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_ids_are_recognized_in_every_format(tmp_path: Path, suffix: str) -> None:
+    frame = pl.DataFrame({"user": drawn(FAR_APART), "n": drawn(range(300)), "y": ["a", "b"] * 500})
+    path = tmp_path / f"f.{suffix}"
+    if suffix == "csv":
+        frame.write_csv(path)
+    elif suffix == "jsonl":
+        frame.write_ndjson(path)
+    else:
+        frame.write_parquet(path)
+    schema, blocks = read(open_files([path], columns=Columns(target="y")))
+    assert schema.fields == (Field("user", Kind.ID), Field("n", Kind.NUMBER))
+    assert np.concatenate([block.numbers for block in blocks])[:, 0].tolist() == drawn(FAR_APART)
+    schema, _ = read(open_files([path], columns=Columns(target="y", kinds={"user": Kind.NUMBER})))
+    assert schema.fields[0] == Field("user", Kind.NUMBER)

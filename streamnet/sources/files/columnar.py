@@ -40,7 +40,7 @@ from streamnet.sources.files.byte_stream import (
 )
 from streamnet.sources.files.detection import ARROW_STREAM, ColumnarFileFormat
 from streamnet.sources.files.text_source import check_distinct, find_path
-from streamnet.sources.inference import WHITESPACE, infer_kind
+from streamnet.sources.inference import WHITESPACE, are_ids, infer_kind
 from streamnet.sources.number_styles import infer_target
 from streamnet.sources.rows import ColumnParser, ConvertedRows, Problems, note_problem
 from streamnet.sources.text.schema import warn_of_misread_columns
@@ -247,6 +247,8 @@ class ColumnarSource(Source):
                 raise SchemaError(
                     f"{file} has {dtype} in column {name!r}, which can't be learned from: drop it"
                 )
+            if dtype.is_integer():
+                return Kind.ID if are_ids(clean(head[name])) else Kind.NUMBER
             if dtype.is_numeric() or dtype == pl.Duration:
                 return Kind.NUMBER
             if dtype in (pl.Date, pl.Datetime):

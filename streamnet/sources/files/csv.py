@@ -16,7 +16,7 @@ from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.columns import LAST_COLUMN, Columns, check_same_columns, format_names
 from streamnet.sources.files.byte_stream import display_name
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
-from streamnet.sources.inference import infer_kind, infer_task, is_any_time, is_number
+from streamnet.sources.inference import are_ids, infer_kind, infer_task, is_any_time, is_number
 from streamnet.sources.number_styles import NumberStyle, build_style, find_style, infer_target
 from streamnet.sources.rows import AMBIGUOUS_DATE
 from streamnet.sources.text.fields import load_kernels
@@ -75,6 +75,8 @@ class HeadColumns:
     def kind(self, name: str) -> Kind | None:
         """Infer the kind of a column; None without a value."""
         kind = infer_kind(self._values(name))
+        if kind is Kind.NUMBER and are_ids(self._values(name)):
+            return Kind.ID
         if kind is None or kind in NUMERIC:
             return kind
         style = self._find_style(name)

@@ -11,10 +11,10 @@ from msgspec.json import Decoder
 from numpy.typing import NDArray
 
 from streamnet.errors import DataError, SchemaError
-from streamnet.samples import Block, Schema
+from streamnet.samples import Block, Kind, Schema
 from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
-from streamnet.sources.inference import WHITESPACE, infer_kind
+from streamnet.sources.inference import WHITESPACE, are_ids, infer_kind
 from streamnet.sources.number_styles import infer_target
 from streamnet.sources.rows import ConvertedRows, Problems, RowConverter
 from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
@@ -161,11 +161,16 @@ class JsonLinesFormat(TextFormat):
                 found[name] = values[name]
             return values[name]
 
+        def kind(name: str) -> Kind | None:
+            """The kind of a column by its values."""
+            found = infer_kind(known(name), typed=True)
+            return Kind.ID if found is Kind.NUMBER and are_ids(values[name]) else found
+
         target = str(self._columns.target)
         schema = self._columns.build_schema(
             file,
             list(values),
-            lambda name: infer_kind(known(name), typed=True),
+            kind,
             lambda: infer_target(file, target, known(target), typed=True)[0],
             sparse=True,
         )

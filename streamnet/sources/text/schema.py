@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec import json
 
-from streamnet.samples import TIMES, Kind, Schema, Task
+from streamnet.samples import QUANTITIES, TIMES, Kind, Schema, Task
 from streamnet.sources.base import shorten
 from streamnet.sources.columns import format_names
 from streamnet.sources.inference import (
@@ -295,7 +295,7 @@ def warn_of_misread_columns(
             _warn_of_labels(file, name, texts)
         elif kinds.get(name) in TIMES:
             _warn_of_compact_dates(file, name, texts)
-        elif kinds.get(name, Kind.NUMBER) is Kind.NUMBER:
+        elif kinds.get(name, Kind.NUMBER) in QUANTITIES:
             _warn_of_strays(file, name, texts, missing, target=name == schema.target)
         elif (found := find_marked_number(texts)) is not None:
             words[name] = found
