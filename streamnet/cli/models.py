@@ -8,7 +8,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from streamnet.cli.options import DATA, Files, ModelFile, ReadingOptions, flag, output_option
+from streamnet.cli.options import (
+    DATA,
+    Files,
+    InferenceOptions,
+    ModelFile,
+    ReadingOptions,
+    flag,
+    output_option,
+)
 
 
 def inspect(
@@ -92,6 +100,7 @@ def evaluate(
         ),
     ] = None,
     reading: ReadingOptions | None = None,
+    inference: InferenceOptions | None = None,
     report: Annotated[Path | None, output_option("Write all metrics: .json.")] = None,
     all_measures: Annotated[
         bool, flag("Add ROC-AUC, calibration error and others; keeps all predictions in memory.")
@@ -142,7 +151,9 @@ def evaluate(
         for name, given in (("per_class", per_class), ("confusion", confusion)):
             if given and loaded.task is Task.REGRESSION:
                 raise ConfigurationError(f"{name} is given, but the model predicts numbers")
-        options = reading.to_kwargs() if reading else {}
+        options = {
+            name: value for o in (reading, inference) if o for name, value in o.to_kwargs().items()
+        }
         result = anyio.run(
             lambda: evaluate_files(
                 loaded,
@@ -166,6 +177,7 @@ def predict(
     /,
     *files: Files,
     reading: ReadingOptions | None = None,
+    inference: InferenceOptions | None = None,
     output: Annotated[
         Path | None,
         output_option(
@@ -176,8 +188,8 @@ def predict(
     """Predict every sample in files with a saved model; nothing is learned.
 
     The columns are source, position (the line, or the record where there are no lines), answer and
-    probabilities. Malformed records are left out and counted, and make the exit code 1. Columns
-    that the model does not know are ignored; the target is not needed.
+    probabilities. Malformed records are left out and counted, and make the exit code 1. The target
+    is not needed.
     """
     import anyio
 
@@ -189,7 +201,9 @@ def predict(
     if output is not None:
         inputs = {str(model): "the model", **dict.fromkeys(files, "a file to predict")}
         check_output_paths([OutputPath("output", output, (".csv", ".jsonl"))], inputs)
-    options = reading.to_kwargs() if reading else {}
+    options = {
+        name: value for o in (reading, inference) if o for name, value in o.to_kwargs().items()
+    }
     with log_to_stderr():
         rejected = anyio.run(
             write_predictions, Model.load(model), files, output or sys.stdout, options

@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter, Token
 from streamnet.cli import STANDARD_INPUT
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
 from streamnet.settings.fields import Declaration, list_settings
+from streamnet.settings.inference import InferenceSettings
 from streamnet.settings.learning import (
     EvaluationSettings,
     Grid,
@@ -276,6 +277,14 @@ class DataOptions(SourceOptions):
 )
 class ReadingOptions(SourceOptions):
     """How files are read, where their content does not tell."""
+
+
+@final
+@options(READING, InferenceSettings, on_unknown="WHAT")
+class InferenceOptions(Options):
+    """How samples are predicted."""
+
+    section = "inference"
 
 
 @final

@@ -157,6 +157,7 @@ class Predictions(_Reply, omit_defaults=True):
     sample, in the order of ``labels``. ``intervals`` are 90 % prediction intervals of numbers,
     from recent residuals. ``explanations`` hold for each sample by how much the prediction would
     change if a column were missing: the probability of the predicted label, or the number.
+    ``warnings`` say which columns of the samples the model does not know.
     """
 
     predictions: list[str | float | None]
@@ -166,6 +167,7 @@ class Predictions(_Reply, omit_defaults=True):
     probabilities: list[list[float | None]] | None = None
     intervals: list[list[float | None]] | None = None
     explanations: list[dict[str, float]] | None = None
+    warnings: list[str] | None = None
 
 
 class LabelsReply(_Reply):
@@ -434,6 +436,9 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
         joined.intervals = [row for part in parts for row in _fill_intervals(part)]
     if all(part.explanations is not None for part in parts):
         joined.explanations = [row for part in parts for row in part.explanations or ()]
+    if any(part.warnings is not None for part in parts):
+        found = chain.from_iterable(part.warnings or () for part in parts)
+        joined.warnings = list(dict.fromkeys(found))
     return joined
 
 

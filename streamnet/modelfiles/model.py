@@ -40,9 +40,11 @@ from streamnet.selection.conformal import restore_tracker
 from streamnet.selection.ensemble.labels import LabelEnsemble
 from streamnet.selection.ensemble.registry import build_averaging_state, restore_ensemble
 from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.inference import OnUnknown
 from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike, to_one_or_more_rows
 from streamnet.sources.rows import RowReader
+from streamnet.sources.unknown_columns import ColumnCheck
 
 
 def check_weights(
@@ -184,6 +186,7 @@ class Model:
             lags=self._encoder.lags,
         )
         self._local = local()  # one reader per thread
+        self._checks: dict[str, ColumnCheck] = {}  # by policy
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -242,23 +245,29 @@ class Model:
 
     # ---------------------------------------------------------------- prediction
 
-    def predict(self, samples: Sample | SamplesLike | Block) -> NDArray[Any]:
+    def predict(
+        self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
+    ) -> NDArray[Any]:
         """Predict a label (object array of str) or a number (float64) for each sample, shape=(n,).
 
-        Unknown features are ignored, absent ones count as missing. Where the networks have no
-        finite output, a label is None and a number is NaN.
+        Absent features count as missing. Where the networks have no finite output, a label is None
+        and a number is NaN.
 
         Args:
             samples: One dict or row of a frame; or many: a list of dicts, a data frame (polars,
                 pandas or pyarrow), a matrix, whose columns are called f0, f1, ..., or a block.
+            on_unknown: What to do with names that the model does not know, other than that of its
+                target: "warn" logs a warning with what may have been meant, "ignore" does not,
+                "raise" raises an error. A sample without any known feature is always refused.
 
         Raises:
             DataError: If the samples have another type.
-            SampleError: If a value cannot be read.
-            SchemaError: If the model knows no column of a frame, a matrix does not have exactly the
-                model's columns, or a column of a block has another kind.
+            SampleError: If a value cannot be read, a sample has no feature that the model knows, or
+                one that it does not and ``on_unknown`` is "raise".
+            SchemaError: If the same is true of the columns of a frame; if a matrix does not have
+                exactly the model's columns, or a column of a block has another kind.
         """
-        return self.named(self.outputs(samples))
+        return self.named(self.outputs(samples, on_unknown=on_unknown))
 
     def named(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
         """Convert `outputs` to what `predict` returns.
@@ -288,11 +297,14 @@ class Model:
         best: NDArray[np.intp] = outputs.argmax(axis=1)
         return best
 
-    def predict_proba(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
+    def predict_proba(
+        self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
+    ) -> NDArray[np.float64]:
         """Predict the probability of each label, in the order of `labels`, shape=(n, labels).
 
         Args:
             samples: As for `predict`.
+            on_unknown: As for `predict`.
 
         Raises:
             ConfigurationError: If the task is regression.
@@ -300,18 +312,22 @@ class Model:
         """
         if self.task is Task.REGRESSION:
             raise ConfigurationError("task is 'regression', but probabilities need classification")
-        return self.outputs(samples)
+        return self.outputs(samples, on_unknown=on_unknown)
 
-    def outputs(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
+    def outputs(
+        self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
+    ) -> NDArray[np.float64]:
         """Predict probabilities, or one number in units of the target, shape=(n, outputs).
 
         Args:
             samples: As for `predict`.
+            on_unknown: As for `predict`.
 
         Raises:
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
-        parts = [self._predict(self._encoder.transform(block)) for block in self._read(samples)]
+        blocks = self._read(samples, on_unknown)
+        parts = [self._predict(self._encoder.transform(block)) for block in blocks]
         return np.concatenate(parts) if parts else np.empty((0, self._population.outputs))
 
     @property
@@ -319,7 +335,9 @@ class Model:
         """Level of its prediction intervals or sets; None if it has none."""
         return None if self._intervals is None else self._intervals.level
 
-    def predict_interval(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
+    def predict_interval(
+        self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
+    ) -> NDArray[np.float64]:
         """Predict an interval around the number of each sample, shape=(n, 2): lower and upper.
 
         Its width is that of the model's last errors while it was learning. NaN where the networks
@@ -327,6 +345,7 @@ class Model:
 
         Args:
             samples: As for `predict`.
+            on_unknown: As for `predict`.
 
         Raises:
             ConfigurationError: If the task is classification, or the model was learned without
@@ -334,13 +353,16 @@ class Model:
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
         self._check_intervals(Task.REGRESSION, "predict_interval")
-        return self.intervals(self.outputs(samples))
+        return self.intervals(self.outputs(samples, on_unknown=on_unknown))
 
-    def predict_set(self, samples: Sample | SamplesLike | Block) -> list[set[str]]:
+    def predict_set(
+        self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
+    ) -> list[set[str]]:
         """Predict a set of labels for each sample; empty where no label is likely enough.
 
         Args:
             samples: As for `predict`.
+            on_unknown: As for `predict`.
 
         Raises:
             ConfigurationError: If the task is regression, or the model was learned without
@@ -348,7 +370,7 @@ class Model:
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
         self._check_intervals(Task.CLASSIFICATION, "predict_set")
-        rows = self.intervals(self.outputs(samples))
+        rows = self.intervals(self.outputs(samples, on_unknown=on_unknown))
         return [set(compress(self.labels, row)) for row in rows.tolist()]
 
     def _check_intervals(self, task: Task, name: str) -> None:
@@ -373,17 +395,20 @@ class Model:
         numbers = outputs[:, 0] if self.task is Task.REGRESSION else outputs
         return self._intervals.predict(numbers)
 
-    def outlier_scores(self, samples: Sample | SamplesLike | Block) -> NDArray[np.float64]:
+    def outlier_scores(
+        self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
+    ) -> NDArray[np.float64]:
         """Compute the outlier score of each sample, shape=(n,), see `streamnet.AutoEncoder.score`.
 
         Args:
             samples: As for `predict`.
+            on_unknown: As for `predict`.
 
         Raises:
             ConfigurationError: If the model has no auto-encoder.
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
-        parts = [self._encoder.outliers(block) for block in self._read(samples)]
+        parts = [self._encoder.outliers(block) for block in self._read(samples, on_unknown)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def _predict(self, inputs: Inputs) -> NDArray[np.float64]:
@@ -401,17 +426,28 @@ class Model:
         single[alive[0] == 0] = np.nan
         return single
 
-    def _read(self, samples: Any) -> list[Block]:
+    def _read(self, samples: Any, on_unknown: OnUnknown) -> list[Block]:
         """Read samples as blocks with the model's columns."""
         if isinstance(samples, Block):
             return [align_columns(samples, self.fields)]
         rows = to_one_or_more_rows(samples, self.fields)
+        self._column_check(on_unknown).samples(samples, rows)
         reader = self._reader()
         first = reader.records
         blocks = list(reader.blocks(rows))
         for rejected in chain.from_iterable(block.rejected for block in blocks):
             raise SampleError(rejected.offset - first, rejected.detail)
         return [align_columns(block, self.fields) for block in blocks]
+
+    def _column_check(self, policy: OnUnknown) -> ColumnCheck:
+        """Return the check of a policy, which remembers what it has reported."""
+        check = self._checks.get(policy)
+        if check is None:
+            target = self.about.get("target")
+            check = ColumnCheck(policy, (target,) if isinstance(target, str) else ())
+            check.know(name for name, _ in self.fields)
+            self._checks[policy] = check
+        return check
 
     def _reader(self) -> RowReader:
         """Return the calling thread's row reader, which knows the model's columns."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self, Unpack, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamnet.errors import DataError, NoCandidateError, StateError
+from streamnet.errors import DataError, NoCandidateError, SampleError, SchemaError, StateError
 from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.warmup import needs_compiling, warm_up
 from streamnet.modelfiles.model import Model
@@ -22,6 +22,7 @@ from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Block, DeadLetter, Kind, Sample, Schema, Task, schema_to_dict
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.fields import DType, check_names, with_settings
+from streamnet.settings.inference import OnUnknown
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
 from streamnet.settings.learning import LearningSettings, check_candidates
 from streamnet.sources.base import Reason, Rejection
@@ -33,6 +34,7 @@ from streamnet.sources.frames import (
     to_rows_and_targets,
 )
 from streamnet.sources.rows import RowReader
+from streamnet.sources.unknown_columns import ColumnCheck
 from streamnet.sources.weights import check_weights, weigh
 
 TARGET = "(target)"  # column of the targets; no feature has this name
@@ -93,6 +95,9 @@ class OnlineEstimator:
         encoder: Settings of the `Encoder`.
         evolution: Settings of the search for better candidates; None disables it if ``candidates``
             are given.
+        on_unknown: What to do with features that were not learned yet, in samples to predict:
+            "warn" logs a warning with what may have been meant, "ignore" does not, "raise" refuses
+            the sample with a `SchemaError`.
         delay: How late labels arrive, as a simulation: what is learned is predicted at once, but
             its target counts as unknown until so many samples later, or for a duration such as
             "2h", which needs ``time``. Leave it out if you predict and learn at different times.
@@ -122,6 +127,7 @@ class OnlineEstimator:
         encoder: EncoderKeywords | None = None,
         evolution: SearchKeywords | None = None,
         delay: int | str = 0,
+        on_unknown: OnUnknown = "warn",
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(type(self)).parameters, type(self).__name__)
@@ -137,6 +143,7 @@ class OnlineEstimator:
             "encoder": encoder,
             "evolution": evolution,
             "delay": delay,
+            "on_unknown": on_unknown,
         }
         self._params: dict[str, Any] = {**self._read_defaults(), **given, **learning}
         self._lock = RLock()
@@ -145,10 +152,11 @@ class OnlineEstimator:
     def _begin(self) -> None:
         """Start from scratch with the present settings."""
         given = {**self._params, "candidates": check_candidates(self._params["candidates"])}
-        taken = "kinds", "most_fields", "start", "delay"
-        kinds, most, start, delay = (given.pop(name) for name in taken)
+        taken = "kinds", "most_fields", "start", "delay", "on_unknown"
+        kinds, most, start, delay, on_unknown = (given.pop(name) for name in taken)
         # A copy, since the caller may change the given objects.
-        copied = deepcopy({**given, "kinds": kinds, "most_fields": most, "delay": delay})
+        others = {"kinds": kinds, "most_fields": most, "delay": delay, "on_unknown": on_unknown}
+        copied = deepcopy({**given, **others})
         self._settings = {**copied, "start": start}
         self._learner = Learner(task=self._task, start=start, label_delay=delay, **given)
         fields = () if start is None else start.fields
@@ -159,7 +167,8 @@ class OnlineEstimator:
         if start is not None:
             known = schema_to_dict(Schema(fields, TARGET, self._task))
             self._reader.restore_state({**known, "records": 0})
-        self._query_schema: Schema | None = None  # that of the query reader
+        self._column_check = ColumnCheck(on_unknown, learning=True)
+        self._query_schema: Schema | None = None  # that of the query reader and of the check
 
     def __reduce__(self) -> tuple[Any, ...]:
         with self._lock:
@@ -424,6 +433,7 @@ class OnlineEstimator:
             DataError: If a value cannot be read.
         """
         with self._lock:
+            self._check_columns(x, (x,))
             return float(self._learner.encoder.outliers(self._read_query((x,), 0, 1))[0])
 
     def _predict_next(self, x: Sample) -> Any:
@@ -434,6 +444,7 @@ class OnlineEstimator:
         with self._lock:
             if not self._learner.ready:
                 return None
+            self._check_columns(x, (x,))
             try:
                 predicted = self._learner.predict(self._read_query((x,), 0, 1))[0].tolist()
             except NoCandidateError:
@@ -451,6 +462,7 @@ class OnlineEstimator:
             predictions = np.full(shape, np.nan)
             if not self._learner.ready:
                 return predictions
+            self._check_columns(X, rows)
             learner = self._scored_learner()
             for start in range(0, len(rows), BLOCK_SIZE):
                 block = self._read_query(rows[start : start + BLOCK_SIZE], start, len(rows))
@@ -470,6 +482,7 @@ class OnlineEstimator:
         """Interval or set of the next sample of the stream."""
         with self._lock:
             learner = self._scored_learner()
+            self._check_columns(x, (x,))
             block = self._read_query((x,), 0, 1)
             labels = len(learner.encoder.labels)
             shape = (1, labels) if self._task is Task.CLASSIFICATION else (1,)
@@ -480,13 +493,21 @@ class OnlineEstimator:
             row: NDArray[Any] = learner.predict_intervals(predictions)[0]
             return row
 
-    def _read_query(self, rows: Sequence[Sample], start: int, total: int) -> Block:
-        """Read samples to predict, ignoring unknown features."""
+    def _check_columns(self, given: Any, rows: Sequence[Any]) -> None:
+        """Check samples to predict, as they were given and as rows, for unknown features."""
         schema = self._reader.schema
         if schema is not self._query_schema:
             # Exactly the fields that are learned: switching between others is slow.
             self._query_reader.set_fields(schema.fields)
+            self._column_check.know(name for name, _ in schema.fields)
             self._query_schema = schema
+        try:
+            self._column_check.samples(given, rows)
+        except SampleError as error:
+            raise SchemaError(str(error) if len(rows) > 1 else error.detail) from None
+
+    def _read_query(self, rows: Sequence[Sample], start: int, total: int) -> Block:
+        """Read samples to predict, which were checked, without their unknown features."""
         block = self._query_reader.read(rows)  # in one block, since the schema does not grow
         if block.rejected:
             letter = block.rejected[0]

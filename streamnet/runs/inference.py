@@ -30,6 +30,7 @@ from streamnet.modelfiles import Model
 from streamnet.reporting.report import Scores
 from streamnet.samples import Block, DeadLetter, Schema, Task
 from streamnet.sources import Columns, open_files
+from streamnet.sources.unknown_columns import ColumnCheck
 
 COLUMNS = ("source", "position", "answer", "probabilities")
 """Columns of written predictions."""
@@ -48,17 +49,23 @@ async def predict_files(
 ) -> AsyncGenerator[tuple[Block, NDArray[Any]], None]:
     """Yield each block of samples with the model's outputs.
 
-    ``options`` are keyword arguments of `open_files`, and ``missing`` and ``thousands`` of
-    `Columns`; None stands for a default. ``target`` is the column with the true values, by default
-    the one that the model learned; it is required if ``labeled``.
+    ``options`` are keyword arguments of `open_files`, ``missing`` and ``thousands`` of `Columns`,
+    and ``on_unknown`` of `InferenceSettings`; None stands for a default. ``target`` is the column
+    with the true values, by default the one that the model learned; it is required if ``labeled``.
     """
     if not files:
         raise ConfigurationError("no file is given, but at least one with samples is needed")
     given = {name: value for name, value in (options or {}).items() if value is not None}
     reading = {name: given.pop(name) for name in ("missing", "thousands") if name in given}
-    schema = Schema(model.fields, target or model.about.get("target"), model.task)
+    target = target or model.about.get("target")
+    check = ColumnCheck(given.pop("on_unknown", "warn"), () if target is None else (target,))
+    check.know(name for name, _ in model.fields)
     columns = Columns(
-        schema=schema, target_optional=not labeled, labels_required=labeled, **reading
+        schema=Schema(model.fields, target, model.task),
+        target_optional=not labeled,
+        labels_required=labeled,
+        check=check.table,
+        **reading,
     )
     async with aclosing(open_files(files, columns=columns, **given)) as source:
         await source.open()

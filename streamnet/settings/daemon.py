@@ -12,6 +12,7 @@ from pydantic import Field
 
 from streamnet.errors import ConfigurationError
 from streamnet.settings.fields import Check, Count, Positive, Setting, Size, Text, Texts
+from streamnet.settings.inference import InferenceSettings
 from streamnet.settings.run import LearningTables, Section, validate_settings
 from streamnet.settings.toml import parse_toml, read_text
 
@@ -100,7 +101,7 @@ class ServeSection(Section, frozen=True):
 
 
 @final
-class IntakeSection(Section, frozen=True):
+class IntakeSection(Section, InferenceSettings, frozen=True):
     """``[model.NAME.intake]``: limits on samples to learn and predictions that await labels.
 
     Args:

@@ -253,6 +253,8 @@ class Columns:
         most_fields: Maximum number of features that may appear by name, as in JSON Lines and dicts.
         weight: Name of the column with the weights of samples; `WeightedSource` takes it out of the
             blocks.
+        check: Is called with the names of all columns of a file, and that of the file, if there is
+            a ``schema``.
 
     Raises:
         ConfigurationError: If a setting is invalid or contradicts another one.
@@ -277,6 +279,7 @@ class Columns:
     drift: SchemaDrift = SchemaDrift()
     most_fields: int = MAX_FIELDS
     weight: str | None = None
+    check: Callable[[Sequence[str], str], object] | None = None
 
     def __post_init__(self) -> None:
         for name in ("head", "most_fields"):
@@ -398,6 +401,8 @@ class Columns:
             for name, _ in fields:
                 if name not in there:
                     raise make_missing_column_error(file, name, "which the model needs", names)
+            if self.check is not None:
+                self.check(names, file)
         if target is None:
             return Schema(tuple(fields))
         if (known := self.task or task()) is None:
@@ -442,7 +447,7 @@ def make_missing_column_error(
         setting = f"requested by {OPTION_NAMES[setting]} or source.{setting}"
     return SchemaError(
         f"{file} has no column {name!r} ({setting}), but only {format_names(names)}."
-        f"{_suggest_name(name, names)}"
+        f"{suggest_column(name, names)}"
     )
 
 
@@ -452,11 +457,12 @@ def make_missing_target_error(
     """The error for samples without the target; ``where`` says which, starting with " in "."""
     return SchemaError(
         f"{source} has no target {target!r}{where}, only {format_names(names)}."
-        f"{_suggest_name(target, names)}"
+        f"{suggest_column(target, names)}"
     )
 
 
-def _suggest_name(name: str, names: Sequence[str]) -> str:
+def suggest_column(name: str, names: Sequence[str]) -> str:
+    """A question after the column that may have been meant, beginning with a blank; or nothing."""
     alike = {other.casefold(): other for other in reversed(names)}
     close = get_close_matches(name.casefold(), alike, n=1)
     return f" Did you mean {alike[close[0]]!r}?" if close else ""

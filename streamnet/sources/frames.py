@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import DataError, SchemaError
 from streamnet.samples import Field, Sample
-from streamnet.sources.columns import Columns
+from streamnet.sources.columns import Columns, suggest_column
 from streamnet.sources.rows import copy_sample, to_mapping
 
 SamplesLike = Sequence[Sample] | ArrayLike
@@ -65,6 +65,19 @@ def to_one_or_more_rows(samples: Any, known: Sequence[Field]) -> Sequence[Sample
     return [one]
 
 
+def is_frame(samples: Any) -> bool:
+    """Whether samples are a data frame (polars, pandas or pyarrow)."""
+    is_row = getattr(samples, "ndim", None) == 1
+    return not is_row and any(hasattr(samples, way) for way, *_ in _ROW_METHODS)
+
+
+def is_matrix(samples: Any) -> bool:
+    """Whether samples are an array or nested lists, whose columns have no names of their own."""
+    if isinstance(samples, list | tuple):
+        return bool(samples) and not isinstance(to_mapping(samples[0]), Mapping)
+    return not is_frame(samples) and len(getattr(samples, "shape", ())) == 2
+
+
 def to_target_list(targets: Any, name: str = "y") -> list[Any]:
     """Convert targets (a list, an array or a column of a data frame) to a list of Python values."""
     dimensions = len(getattr(targets, "shape", ()))
@@ -109,6 +122,7 @@ def _check_frame(rows: Sequence[Sample], known: Sequence[str]) -> None:
     if known and rows and rows[0] and rows[0].keys().isdisjoint(known):
         raise SchemaError(
             f"X has the columns {_format_names(rows[0])}, but known are: {_format_names(known)}"
+            f"{_suggest_columns(rows[0], known)}"
         )
 
 
@@ -129,6 +143,12 @@ def _check_matrix(
             f"X has {len(names)} columns without names ({_format_names(names)}), but must have the "
             f"known ones: {_format_names(known)}"
         )
+
+
+def _suggest_columns(names: Iterable[Any], known: Sequence[str]) -> str:
+    """A question after a column that may have been meant, if there is one."""
+    found = (suggest_column(name, known) for name in names if isinstance(name, str))
+    return next(filter(None, found), "")
 
 
 def _format_names(names: Collection[Any]) -> str:

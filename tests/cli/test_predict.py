@@ -67,7 +67,15 @@ def test_the_target_column_may_be_absent(cli: Cli, model: Path) -> None:
 def test_extra_columns_and_their_order_do_not_matter(cli: Cli, model: Path) -> None:
     whole = cli("predict", model, write("new.csv", csv_text(NEW)))
     shuffled = [{"note": "n", "shade": r["shade"], "more": 5, "number": r["number"]} for r in NEW]
-    assert cli("predict", model, write("new.csv", csv_text(shuffled))) == whole
+    path = write("new.csv", csv_text(shuffled))
+    assert cli("predict", model, path, "--on-unknown", "ignore") == whole
+    told = "the model does not know the columns 'note', 'more'"
+    outcome = cli("predict", model, path)
+    assert (outcome.code, outcome.out) == (0, whole.out)
+    assert f"new.csv: {told}" in outcome.err
+    refused = cli("predict", model, path, "--on-unknown", "raise")
+    assert (refused.code, refused.out) == (1, "")
+    assert told in refused.complaint
 
 
 def test_a_column_that_the_model_needs_must_be_there(cli: Cli, model: Path) -> None:

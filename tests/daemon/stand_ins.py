@@ -32,6 +32,7 @@ from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier
 from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Mark, Residuals
 from streamnet.samples import Task
+from streamnet.sources.unknown_columns import ColumnCheck
 
 __all__ = ("StandIn", "StandInRegistry", "learned_model")
 
@@ -65,6 +66,9 @@ class StandIn:
         self.residuals: Residuals | None = None
         self.unknown_counts: frozenset[str] = frozenset()
         self.has_learned_nothing = False
+        self.expected_columns = ("label",)
+        self._column_check = ColumnCheck("warn", self.expected_columns)
+        self._column_check.know(field.name for field in learned_model().fields)
 
     async def learn(
         self, samples: Sequence[Any] | bytes, *, key: str | None = None, durable: bool = True
@@ -88,6 +92,9 @@ class StandIn:
         shares = model.outputs(samples)
         names = np.array(model.labels, object)[np.argmax(shares, axis=1)] if len(shares) else []
         return Predictions(np.array(names, object), shares, model.labels, 7)
+
+    def check_columns(self, samples: Sequence[Any]) -> str | None:
+        return self._column_check.rows(samples)
 
     def published_model(self) -> Model:
         return learned_model()

@@ -32,7 +32,7 @@ SAMPLES: list[dict[str, Any]] = [
     {"size": 1.5, "since": "2024-02-29T12:00:00Z", "colour": "red", "note": "a large door"},
     {"size": -3, "since": "2024-03-01T06:30:00Z", "colour": "grün", "note": "no such word"},
     {"size": None, "colour": None, "note": ""},
-    {},
+    {"size": None},
 ]
 
 

@@ -41,6 +41,7 @@ from streamnet.reporting.builder import (
 from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Residuals
 from streamnet.samples import Block, Sample
 from streamnet.settings.daemon import ModelSettings
+from streamnet.sources.unknown_columns import ColumnCheck
 
 LEARNED_COUNTS = frozenset({"learned", "switches", "drifts", "quarantined"})
 """Fields of `Status` that are unknown until a run's state is restored."""
@@ -172,6 +173,10 @@ class HostedModel(Supervisor):
         self.microbatcher: MicroBatcher = MicroBatcher(self.predict)
         self._started = monotonic()
         self._worker = Worker()
+        source = settings.source
+        expected = {str(source.target), *(source.drop or ())}
+        self.expected_columns: tuple[str, ...] = tuple(sorted(expected))  # besides the model's
+        self._column_check = ColumnCheck(settings.intake.on_unknown, expected)
         # The run and generation of the model, and its interval.
         self._interval: tuple[tuple[int, int], tuple[float, float] | None] | None = None
 
@@ -229,6 +234,17 @@ class HostedModel(Supervisor):
     def has_learned_nothing(self) -> bool:
         """Whether there is no model to predict with before something is learned."""
         return self.model_run is not None and self.model_run.publisher.has_learned_nothing
+
+    def check_columns(self, samples: Sequence[Sample]) -> str | None:
+        """Check the columns of samples to predict; return a warning about unknown ones.
+
+        Raises:
+            NotReadyError: If no model is published yet.
+            SampleError: If a sample has no column that the model knows, or one that it does not
+                where ``intake.on_unknown`` is raise.
+        """
+        self._column_check.know(name for name, _ in self.published_model().fields)
+        return self._column_check.rows(samples)
 
     async def remember(
         self,

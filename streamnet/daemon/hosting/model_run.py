@@ -168,7 +168,7 @@ class Publisher:
         """Predict with the published model; see `HostedModel.predict`."""
         published = self.newest()
         model = published.model
-        outputs = model.outputs(samples)
+        outputs = model.outputs(samples, on_unknown="ignore")  # see `HostedModel.check_columns`
         values = model.named(outputs)
         if counts:
             self.predicted = len(values) + self.predicted  # read last: threads predict as well

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Self, TypeVar, final
 
 import anyio
@@ -307,38 +308,55 @@ async def split_lines(lines: AsyncIterator[bytes], size: int) -> AsyncIterator[b
         yield waiting
 
 
-def decode_block(lines: bytes, fields: tuple[Field, ...]) -> Block | None:
+def decode_block(
+    lines: bytes, fields: tuple[Field, ...], expected: tuple[str, ...] = ()
+) -> Block | None:
     r"""Decode JSON lines into a block of numeric columns; None if this fast path doesn't apply.
 
-    >>> block = decode_block(b'{"x": 1}\n{"y": "a", "x": null}\n', (Field("x", Kind.NUMBER),))
+    It doesn't if a line has another column than these and the ``expected`` ones, or no value.
+
+    >>> fields = Field("x", Kind.NUMBER), Field("z", Kind.NUMBER)
+    >>> block = decode_block(b'{"x": 1}\n{"y": "a", "z": 2, "x": null}\n', fields, ("y",))
     >>> block.numbers.tolist()
-    [[1.0], [nan]]
+    [[1.0, nan], [nan, 2.0]]
     """
     if not fields or any(kind is not Kind.NUMBER for _, kind in fields):
         return None
     try:
-        rows = _build_decoder(fields).decode_lines(lines)
+        rows = _build_decoder(fields, expected).decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # decoding to dicts reads them after all, or reports what is wrong
     numbers = _collect_numbers(rows, len(fields))
+    if np.isnan(numbers).all(axis=1).any():
+        return None
     marks = np.repeat(np.arange(len(rows) + 1)[:, None], 3, axis=1)
     schema = Schema(fields, None, None)
     return Block(schema, "samples", numbers, (), None, marks)
 
 
 def _collect_numbers(rows: Sequence[msgspec.Struct], columns: int) -> NDArray[np.float64]:
-    values = chain.from_iterable(map(msgspec.structs.astuple, rows))
+    names = [_name_column(number) for number in range(columns)]
+    read: Callable[[Any], Any] = attrgetter(*names)
+    values = map(read, rows) if columns == 1 else chain.from_iterable(map(read, rows))
     try:
         numbers = np.fromiter(values, np.float64, len(rows) * columns)
     except TypeError:  # a null, which only the slower conversion turns into NaN
-        numbers = np.array([msgspec.structs.astuple(row) for row in rows], np.float64)
+        numbers = np.array([read(row) for row in rows], np.float64)
     return numbers.reshape(len(rows), columns)
 
 
+def _name_column(number: int) -> str:
+    return f"column_{number}"
+
+
 @lru_cache(maxsize=64)
-def _build_decoder(fields: tuple[Field, ...]) -> msgspec.json.Decoder[Any]:
-    names = {f"column_{number}": name for number, (name, _) in enumerate(fields)}
-    row = msgspec.defstruct(
-        "Row", [(name, float | None, math.nan) for name in names], rename=names, gc=False
-    )
+def _build_decoder(
+    fields: tuple[Field, ...], expected: tuple[str, ...]
+) -> msgspec.json.Decoder[Any]:
+    known = [name for name, _ in fields]
+    others = [name for name in expected if name not in known]
+    names = {_name_column(number): name for number, name in enumerate((*known, *others))}
+    kinds = [(float | None, math.nan)] * len(known) + [(msgspec.Raw, msgspec.Raw())] * len(others)
+    values: list[Any] = [(name, *kind) for name, kind in zip(names, kinds, strict=True)]
+    row = msgspec.defstruct("Row", values, rename=names, forbid_unknown_fields=True)
     return msgspec.json.Decoder(row)

@@ -62,6 +62,7 @@ async def _predict(request: Request, service: Service) -> Response:
     if body.explain and (occlusions := sum(map(len, samples))) > _MAX_OCCLUSIONS:
         rule = f"explain needs {occlusions} predictions, but must need <= {_MAX_OCCLUSIONS}"
         raise http_error(422, f"{rule}: send fewer samples at a time")
+    warning = hosted.check_columns(samples)
     if len(samples) <= _MAX_INLINE_SAMPLES:
         predictions = await hosted.microbatcher.predict(samples)
     else:
@@ -77,6 +78,8 @@ async def _predict(request: Request, service: Service) -> Response:
         predict = partial(hosted.predict, counts=False)
         work = partial(explain_by_occlusion, predict, samples, predictions)
         response.explanations = await run_sync(work, limiter=service.worker)
+    if warning is not None:
+        response.warnings = [warning]
     return json_response(response)
 
 
@@ -173,13 +176,19 @@ class _SlotResponse(Response):
 
 def _predict_slice(hosted: HostedModel, lines: bytes, before: int) -> bytes:
     """Predict some lines, which ``before`` others precede."""
-    samples = decode_block(lines, hosted.published_model().fields) or _decode_samples(lines, before)
+    fields = hosted.published_model().fields
+    block = decode_block(lines, fields, hosted.expected_columns)
+    samples = _decode_samples(lines, before) if block is None else block
     count, rows = len(samples), _count_rows_at_once(hosted)
     texts = []
     for start in range(0, count, rows):
         try:
             stop = min(start + rows, count)
-            part = samples.part(start, stop) if isinstance(samples, Block) else samples[start:stop]
+            if isinstance(samples, Block):
+                part: Block | list[dict[str, Any]] = samples.part(start, stop)
+            else:
+                part = samples[start:stop]
+                hosted.check_columns(part)
             texts.append(_encode_predictions(hosted.predict(part)))
         except SampleError as error:
             line = before + _find_line(lines, start + error.number)

@@ -19,6 +19,8 @@ from tests.daemon.app_client import SAMPLES, client, is_problem, lines
 from tests.daemon.asgi import Talk, http_scope
 from tests.daemon.stand_ins import StandIn, StandInRegistry, learned_model
 
+SHORT = b'{"x":1}\n'
+
 
 def test_predictions_are_those_of_the_model(http: TestClient) -> None:
     told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES}).json()
@@ -99,9 +101,9 @@ def test_a_line_with_a_wrong_value_is_named(
 def test_responses_much_longer_than_their_requests_are_bounded(registry: StandInRegistry) -> None:
     headers = {"content-type": "application/x-ndjson"}
     http = client(registry, limits=Limits(lines=1000))
-    assert http.post("/v1/models/wine/predict", content=b"{}\n" * 10, headers=headers).is_success
-    refused = http.post("/v1/models/wine/predict", content=b"{}\n" * 300, headers=headers)
-    assert is_problem(refused, 413, "response to 300 lines", "1000 bytes")
+    assert http.post("/v1/models/wine/predict", content=SHORT * 10, headers=headers).is_success
+    refused = http.post("/v1/models/wine/predict", content=SHORT * 100, headers=headers)
+    assert is_problem(refused, 413, "response to 100 lines", "1000 bytes")
 
 
 def test_a_client_that_does_not_read_its_response_keeps_its_slot(
@@ -110,7 +112,7 @@ def test_a_client_that_does_not_read_its_response_keeps_its_slot(
     app = create_app(registry, hosts=None, limits=Limits(batches=1))  # type: ignore[arg-type]
     kind = [(b"host", b"localhost"), (b"content-type", b"application/x-ndjson")]
     scope = http_scope("/v1/models/wine/predict", kind, "POST")
-    body = {"type": "http.request", "body": b"{}\n" * 9}
+    body = {"type": "http.request", "body": SHORT * 9}
     slow, other, last = (Talk(dict(body)) for _ in range(3))
     slow.reads = False
 
@@ -212,3 +214,27 @@ def test_a_deeply_nested_value_is_refused(http: TestClient) -> None:
     headers = {"content-type": "application/x-ndjson"}
     refused = http.post("/v1/models/wine/predict", content=deep, headers=headers)
     assert is_problem(refused, 422)
+
+
+@pytest.mark.parametrize("sample", [{}, {"zzz": 2}, {"shadde": 2}])
+def test_samples_without_a_known_column_are_refused(http: TestClient, sample: Any) -> None:
+    reply = http.post("/v1/models/wine/predict", json={"sample": sample})
+    assert is_problem(reply, 422)
+    assert "model knows" in reply.text or "does not know" in reply.text
+    headers = {"content-type": "application/x-ndjson"}
+    body = lines([SAMPLES[0], sample])
+    reply = http.post("/v1/models/wine/predict", content=body, headers=headers)
+    assert is_problem(reply, 422)
+    assert "line 2" in reply.text
+
+
+def test_unknown_columns_are_reported_in_the_reply(http: TestClient) -> None:
+    known = next(iter(SAMPLES[0]))
+    sample = {**SAMPLES[0], f"{known}s": 1}
+    reply = http.post("/v1/models/wine/predict", json={"samples": [SAMPLES[1], sample]}).json()
+    (warning,) = reply["warnings"]
+    assert f"does not know the column '{known}s'" in warning
+    assert reply["predictions"] == learned_model().predict([SAMPLES[1], SAMPLES[0]]).tolist()
+    assert (
+        "warnings" not in http.post("/v1/models/wine/predict", json={"sample": SAMPLES[0]}).json()
+    )
