@@ -495,19 +495,24 @@ class OnlineEstimator:
 
     def _check_columns(self, given: Any, rows: Sequence[Any]) -> None:
         """Check samples to predict, as they were given and as rows, for unknown features."""
+        self._update_query_schema()
+        try:
+            self._column_check.samples(given, rows)
+        except SampleError as error:
+            raise SchemaError(str(error) if len(rows) > 1 else error.detail) from None
+
+    def _update_query_schema(self) -> None:
+        """Read and check samples to predict by the fields that are learned by now."""
         schema = self._reader.schema
         if schema is not self._query_schema:
             # Exactly the fields that are learned: switching between others is slow.
             self._query_reader.set_fields(schema.fields)
             self._column_check.know(name for name, _ in schema.fields)
             self._query_schema = schema
-        try:
-            self._column_check.samples(given, rows)
-        except SampleError as error:
-            raise SchemaError(str(error) if len(rows) > 1 else error.detail) from None
 
     def _read_query(self, rows: Sequence[Sample], start: int, total: int) -> Block:
-        """Read samples to predict, which were checked, without their unknown features."""
+        """Read samples to predict, without their unknown features."""
+        self._update_query_schema()
         block = self._query_reader.read(rows)  # in one block, since the schema does not grow
         if block.rejected:
             letter = block.rejected[0]

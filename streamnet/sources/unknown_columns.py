@@ -66,7 +66,7 @@ class ColumnCheck:
 
     def know(self, names: Iterable[str]) -> None:
         """Replace the columns that the model knows; without any, nothing is checked."""
-        self._known = frozenset(names)
+        self._known = frozenset(name for name in names if isinstance(name, str))
         self._accepted = self._known | self._expected
 
     def samples(self, given: Any, rows: Sequence[Any]) -> None:

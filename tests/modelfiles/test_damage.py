@@ -128,7 +128,7 @@ def test_a_hostile_document_is_refused_or_makes_a_model(task: Task, data: st.Dat
     document = model.document()
     assert document["checksum"] == digest(document)
     with suppress(StreamnetError):  # such as fields whose kinds no sample can have
-        assert len(model.predict([{"x": 1.0, "w": "u"}, {"x": None}])) == 2
+        assert len(model.predict([{"x": 1.0, "w": "u"}, {"x": 2.0, "w": ""}])) == 2
 
 
 @pytest.mark.parametrize("depth", [500, 5_000, 200_000])

@@ -20,7 +20,7 @@ import pytest
 import safetensors.numpy
 from msgspec import structs
 
-from streamnet.errors import ConfigurationError, DataError, ModelFileError, SchemaError
+from streamnet.errors import ConfigurationError, DataError, ModelFileError, SampleError, SchemaError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles import Model, json_format, safetensors_format
 from streamnet.modelfiles.document import digest
@@ -302,7 +302,8 @@ def test_columns_that_do_not_fit_a_model_are_refused_instead_of_missing() -> Non
     with pytest.raises(SchemaError, match="columns 0, 1, but known are: size, "):
         model.predict(column)
     assert model.predict(pl.DataFrame({"size": [1.0]})).tolist() == [model.predict({"size": 1})[0]]
-    assert model.predict({"other": 1}).shape == (1,)
+    with pytest.raises(SampleError, match="the model does not know the column 'other'"):
+        model.predict({"other": 1})
 
 
 def test_columns_of_a_block_are_put_in_the_models_order() -> None:

@@ -109,7 +109,7 @@ def _check_start(settings: ModelSettings, model: Model) -> None:
     try:
         with np.errstate(invalid="raise", over="raise"):
             Learner(task=task, start=model, **learner_arguments(settings))
-            model.outputs([{}])
+            model.outputs([dict.fromkeys(name for name, _ in model.fields)])
     except StreamnetError:
         raise
     except CONTRADICTIONS as error:
