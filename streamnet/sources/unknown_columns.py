@@ -64,7 +64,7 @@ class ColumnCheck:
         self._known = self._accepted = frozenset[str]()
         self._reported: set[str] = set()
 
-    def know(self, names: Iterable[str]) -> None:
+    def know(self, names: Iterable[Any]) -> None:
         """Replace the columns that the model knows; without any, nothing is checked."""
         self._known = frozenset(name for name in names if isinstance(name, str))
         self._accepted = self._known | self._expected

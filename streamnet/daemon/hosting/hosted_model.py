@@ -174,7 +174,8 @@ class HostedModel(Supervisor):
         self._started = monotonic()
         self._worker = Worker()
         source = settings.source
-        expected = {str(source.target), *(source.drop or ())}
+        others = source.target, source.weight, *(source.drop or ())
+        expected = {name for name in others if name is not None}
         self.expected_columns: tuple[str, ...] = tuple(sorted(expected))  # besides the model's
         self._column_check = ColumnCheck(settings.intake.on_unknown, expected)
         # The run and generation of the model, and its interval.
