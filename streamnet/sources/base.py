@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from streamnet.errors import DataError
 from streamnet.samples import Block, DeadLetter, Position, Schema, Task
 from streamnet.sources.inference import WHITESPACE, is_any_time, is_number
+from streamnet.sources.number_styles import find_marked_number, parse_marked_number
 
 MAX_BLOCK_ROWS = 8192
 """Maximum number of samples in a block."""
@@ -137,6 +138,8 @@ RULES = {
 TEXT_RULE = "which is a text where the first values are numbers"
 OVERRIDES = {Reason.NUMBER: "--kind {}=number", Reason.TARGET_NUMBER: "--task regression"}
 
+THOUSANDS_OPTION = "--thousands (or source.thousands), the separator of thousands,"
+
 DATE_ORDER_RULE = "which is not a date or time in the order of its kind, day_first or month_first"
 
 
@@ -154,8 +157,14 @@ class Rejection(NamedTuple):
             why = f": {shorten(value)} stands for a missing value" if given else ""
             return cls(reason, f"the target {column!r} is missing{why}")
         rule = RULES[reason]
-        if reason in OVERRIDES and isinstance(value, str) and _is_finite(value):
-            rule = f"{TEXT_RULE}: {OVERRIDES[reason].format(column)} reads it as a number"
+        if reason in OVERRIDES and isinstance(value, str):
+            text = value.strip(WHITESPACE)
+            if _is_finite(text):
+                rule = f"{TEXT_RULE}: {OVERRIDES[reason].format(column)} reads it as a number"
+            elif find_marked_number((text,)) is not None and parse_marked_number(text) is None:
+                rule = (
+                    f"which has two readings as a number: {THOUSANDS_OPTION} tells which is meant"
+                )
         if reason is Reason.TIME and isinstance(value, str) and is_any_time(value.strip()):
             rule = DATE_ORDER_RULE
         return cls(reason, f"column {column!r} has {shorten(value)}, {rule}")
@@ -172,7 +181,7 @@ class Rejection(NamedTuple):
 
 def _is_finite(text: str) -> bool:
     """Whether a text is a finite number, so that only its type is wrong."""
-    return is_number(text.strip(WHITESPACE)) and math.isfinite(float(text))
+    return is_number(text) and math.isfinite(float(text))
 
 
 def shorten(value: object) -> str:

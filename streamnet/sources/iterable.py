@@ -347,15 +347,18 @@ class IterableSource(Source):
         return block if self._weight is None else self._weight.take(block)
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
-        """Export the task, since the first samples may arrive at other times when resuming."""
+        """Export what was inferred, since samples may arrive at other times when resuming."""
         del after
-        task = self._columns.task
-        return {} if task is None else {"task": task.value}
+        task, thousands = self._columns.task, self._columns.thousands
+        state = {} if task is None else {"task": task.value}
+        return state if thousands is None else {**state, "thousands": thousands}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Restore the task."""
+        """Restore what was inferred."""
         if self._columns.task is None and "task" in state:
-            self._use(replace(self._columns, task=Task(state["task"])))
+            thousands = state.get("thousands", self._columns.thousands)
+            columns = replace(self._columns, task=Task(state["task"]), thousands=thousands)
+            self._use(columns)
 
     async def aclose(self) -> None:
         """Stop iterating. A thread whose iterator waits can't be ended and is abandoned."""
@@ -373,7 +376,7 @@ class IterableSource(Source):
             columns = columns.with_target("target")
         if self._plain and columns.task is None and columns.target is not None:
             await self._wait_for_head()
-            columns = replace(columns, task=self._infer_task(columns.target))
+            columns = self._infer_task(columns)
         self._use(columns)
 
     def _use(self, columns: Columns) -> None:
@@ -398,15 +401,17 @@ class IterableSource(Source):
             if quiet > QUIET_POLLS:
                 return
 
-    def _infer_task(self, target: str) -> Task | None:
-        options = self._columns.parse_options()
+    def _infer_task(self, columns: Columns) -> Columns:
+        """The columns with the task, and the separator of thousands in the targets."""
+        options, target = columns.parse_options(), str(columns.target)
         values = [_get_target(item, target) for item in self._items[:HEAD_ITEMS]]
         known = [value for value in values if not options.is_missing(value)]
-        if not known:
-            return None
         stripped = [v.strip(WHITESPACE) if isinstance(v, str) else v for v in known]
-        thousands = self._columns.thousands
-        return infer_target(self._name, target, stripped, thousands=thousands)[0]
+        thousands = columns.thousands
+        task, style = infer_target(self._name, target, stripped, thousands=thousands)
+        if style is not None and task is Task.REGRESSION:
+            thousands = style.find_separator(filter(None, stripped))
+        return replace(columns, task=task, thousands=thousands)
 
     async def _read_first_target(self) -> None:
         """Read samples up to the first target, which decides the task if nothing else did."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from streamnet.errors import DataError
@@ -38,6 +38,11 @@ class NumberStyle(NamedTuple):
         """Remove unit signs and separators of thousands from a number; None if it is not one."""
         written = self.split(text)
         return None if written is None else written.number
+
+    def find_separator(self, texts: Iterable[str]) -> str | None:
+        """Find the separator of thousands that texts in this style use; None without any."""
+        written = filter(None, map(self.split, texts))
+        return next((one.marks[0] for one in written if one.marks), None)
 
     def split(self, text: str) -> Written | None:
         """Take apart a number; None if the text is not one in this style."""

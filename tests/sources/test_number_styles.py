@@ -208,6 +208,23 @@ def test_dicts_and_given_kinds_read_marks_too() -> None:
     assert block.numbers.tolist() == [[1234.0]]
 
 
+def test_targets_of_an_iterable_are_read_in_the_style_of_the_first_ones() -> None:
+    values = [f"${1000 * i + 7:,}" for i in range(1, 1500)]
+    source = IterableSource([({"x": 1}, "$1.50"), *(({"x": 1}, value) for value in values)])
+    schema, blocks = read(source)
+    assert (schema.task, reasons(blocks)) == (Task.REGRESSION, [])
+    assert joined_targets(blocks) == [1.5, *(1000.0 * i + 7 for i in range(1, 1500))]
+
+
+def test_a_number_with_two_readings_is_rejected_with_the_option_that_decides() -> None:
+    reader = RowReader(Columns())
+    block = reader.read([{"x": 1.5}, {"x": "1,234"}])
+    assert block.rejected[0].detail == (
+        "column 'x' has '1,234', which has two readings as a number: --thousands (or "
+        "source.thousands), the separator of thousands, tells which is meant"
+    )
+
+
 def test_a_separator_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="thousands is 'x', but must be a comma, a point"):
         Columns(thousands="x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from streamnet.sources.number_styles import NumberStyle, find_style
 from streamnet.sources.rows import ConvertedRows, Problems, note_missing_targets, note_problem
 from streamnet.sources.text.fields import FieldReader, Fields, factorize
 from streamnet.sources.text.records import Chunk, RecordRules
+
+logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 Column = NDArray[np.object_]  # of words: each a str, or None if missing
 
@@ -44,6 +47,7 @@ class RecordParser:
     Times and labels are parsed as words first, and the target of a regression as another number.
     Columns that are ``undecided`` had no value yet; only their first value is looked for. Columns
     whose numbers have marks have a style.
+    A column of words that becomes one of numbers is told about.
     """
 
     def __init__(
@@ -75,6 +79,9 @@ class RecordParser:
         self._decimal = decimal
         self._order = _index_names(names)
         self._number_index, self._word_index = map(_index_names, (self._numbers, self._words))
+        given = {*columns.kinds, *columns.known, *later, schema.target}
+        doubted = [n for n in self._words if n not in given and columns.schema is None]
+        self._watches = {name: NumberWatch(name) for name in doubted}
         self._caches = [_WordCache(self._options.missing) for _ in self._words]
         self._factorized = [kinds.get(name, Kind.CATEGORY) is Kind.CATEGORY for name in self._words]
         plan = np.full(len(names), -1, np.int64)
@@ -108,6 +115,8 @@ class RecordParser:
         problems: Problems = {}
         self._note_bad_numbers(chunk, fields, problems)
         words = [self._column(chunk, fields, at) for at in range(len(self._words))]
+        for name, watch in self._watches.items():
+            watch.look_at(chunk.source, words[self._word_index[name]])
         schema = self._schema
         numbers = fields.numbers
         if len(self._numbers) != len(schema.numbers) or len(self._words) > len(schema.words):
@@ -240,6 +249,49 @@ class RecordParser:
             rows = np.flatnonzero(gaps & good).tolist()
             note_missing_targets(problems, name, rows, self._order[name])
         return target
+
+
+WATCHED_ROWS = 128  # of a block, far apart
+WATCHED_VALUES = 200  # from which a column is judged
+MAX_NUMBERS_AT_FIRST = 0.5  # of the first values of a column of words
+MIN_NUMBERS_NOW = 0.95  # of later ones, if the column has changed
+
+
+@final
+class NumberWatch:
+    """Tells, once, that a column of words has become one of numbers.
+
+    Some values of each block are looked at; what is read does not depend on them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._seen = self._numbers = 0  # values of the current stretch, and numbers among them
+        self._is_first = True  # whether that is the first stretch
+        self._done = False
+
+    def look_at(self, source: str, words: Column) -> None:
+        """Look at some values of a block of the column."""
+        if self._done:
+            return
+        some = words[:: 1 + len(words) // WATCHED_ROWS].tolist()
+        known = [word for word in some if word is not None]
+        self._seen += len(known)
+        self._numbers += sum(map(is_number, known))
+        if self._seen < WATCHED_VALUES:
+            return
+        share = self._numbers / self._seen
+        if self._is_first:
+            self._done = share > MAX_NUMBERS_AT_FIRST
+        elif share >= MIN_NUMBERS_NOW:
+            self._done = True
+            rule = (
+                "%s: column %r is taken as words, as its first values are, but by now its values "
+                "are numbers, such as %s: --kind %s=number reads them"
+            )
+            logger.warning(rule, source, self._name, shorten(known[-1]), self._name)
+        self._is_first = False
+        self._seen = self._numbers = 0
 
 
 def _index_names(names: Sequence[str]) -> dict[str, int]:

@@ -570,3 +570,20 @@ def test_the_first_value_among_decimal_commas_may_have_one(tmp_path: Path) -> No
     text = "a;x;y\n" + "0,5;;u\n" * 60 + "0,5;1.234,5;v\n"
     _, blocks = blocks_of(tmp_path, text, Columns(target="y", head=50))
     assert blocks[-1].numbers.tolist() == [[0.5, 1234.5]]
+
+
+@pytest.mark.parametrize("size", [1 << 20, 200])
+def test_words_that_become_numbers_are_told_about_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    rows = 40_000
+    words = ["unknown" if i < 8000 else f"{i / 8}" for i in range(rows)]
+    mixed = [f"{i % 30}" if i % 3 else "A" for i in range(rows)]
+    lines = (f"{x},{m},{x},u\n" for x, m in zip(words, mixed, strict=True))
+    path = write(tmp_path, "f.csv", "x,m,given,y\n" + "".join(lines))
+    columns = Columns(target="y", kinds={"given": Kind.CATEGORY})
+    schema, _ = read(open_files([path], columns=columns, chunk_bytes=size * 16))
+    assert schema.words == ("x", "m", "given")
+    (line,) = caplog.messages
+    assert line.startswith(f"{path}: column 'x' is taken as words, as its first values are, but by")
+    assert line.endswith(": --kind x=number reads them")
