@@ -473,3 +473,20 @@ def test_intervals_are_written_and_summed_up(cli: Cli) -> None:
     assert line.split()[1:4] == ["80", "%:", "coverage"]
     assert "intervals" in cli("inspect", "report.json").out
     assert Model.load("model.json").interval == 0.8
+
+
+@pytest.mark.parametrize("limit", [1100, 1250])
+def test_a_run_resumes_before_and_after_a_column_got_its_kind(cli: Cli, limit: int) -> None:
+    samples = [{**row, "late": "" if i < 1200 else i % 5} for i, row in enumerate(rows(1500))]
+    write("late.csv", csv_text(samples))
+    outputs = ("--model", "model.json", "--predictions", "answers.csv", "--state", "state")
+    notice = "line 1202: column 'late' has its first value there, '0', so its kind is number"
+    whole = cli.replay("late.csv", "--limit", 9999, *outputs[:4], "--state", "whole")
+    assert (whole.code, notice in whole.complaint) == (0, True)
+    expected = Path("model.json").read_bytes(), Path("answers.csv").read_bytes()
+    assert b'"late"' in expected[0]
+    first = cli.replay("late.csv", "--limit", limit, "--block-size", 77, *outputs)
+    assert (first.code, notice in first.err) == (0, limit > 1200)
+    second = cli.replay("late.csv", "--limit", 9999, *outputs, "--resume", "--threads", 1)
+    assert (second.code, notice in second.err) == (0, limit < 1200)
+    assert (Path("model.json").read_bytes(), Path("answers.csv").read_bytes()) == expected

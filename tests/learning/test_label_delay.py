@@ -295,3 +295,20 @@ def test_drift_is_seen_when_labels_arrive() -> None:
     events = [event for event in learner.serving.drift.events if event.since >= 1400]
     assert events
     assert 1500 + delay <= events[0].number < 1800 + delay
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("sizes", [(7,), (200,)])
+def test_samples_without_a_label_are_told_from_those_whose_label_is_late(
+    task: Task, sizes: tuple[int, ...]
+) -> None:
+    block = stream(task, 5 * ROUND)
+    assert block.target is not None
+    gaps = sum(one is None or one != one for one in block.target.tolist())
+    learner = learner_of(task, label_delay=50)
+    list(feed(learner, block, sizes))
+    serving = learner.serving
+    assert serving.unlabeled == gaps > 0
+    assert serving.scored + serving.unlabeled + learner.pending == learner.trainer.number
+    learner.learn_pending()
+    assert (serving.scored, serving.unlabeled) == (5 * ROUND - gaps, gaps)

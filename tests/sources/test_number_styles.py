@@ -214,6 +214,10 @@ def test_targets_of_an_iterable_are_read_in_the_style_of_the_first_ones() -> Non
     schema, blocks = read(source)
     assert (schema.task, reasons(blocks)) == (Task.REGRESSION, [])
     assert joined_targets(blocks) == [1.5, *(1000.0 * i + 7 for i in range(1, 1500))]
+    state = source.export_state(blocks[0].end)
+    again = IterableSource([({"x": 1}, value) for value in values], target="target")
+    again.restore_state(state)
+    assert joined_targets(read(again)[1]) == [1000.0 * i + 7 for i in range(1, 1500)]
 
 
 def test_a_number_with_two_readings_is_rejected_with_the_option_that_decides() -> None:
