@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from itertools import compress
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, final
 
@@ -27,6 +29,7 @@ from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.metrics.per_class import compute_per_class
 from streamnet.modelfiles import Model
+from streamnet.pipeline.outputs import INTERVAL_COLUMNS
 from streamnet.reporting.report import Scores
 from streamnet.samples import Block, DeadLetter, Schema, Task
 from streamnet.sources import Columns, open_files
@@ -36,7 +39,7 @@ COLUMNS = ("source", "position", "answer", "probabilities")
 """Columns of written predictions."""
 
 _MAX_LABELS = 5  # that a warning lists
-Row = tuple[str, int, Any, Any]
+Row = tuple[Any, ...]
 
 
 async def predict_files(
@@ -114,7 +117,7 @@ async def write_predictions(
     output: Path | TextIO,
     options: Mapping[str, Any] | None = None,
 ) -> RejectedRecords:
-    """Write a row for each sample, with the columns `COLUMNS`; see `predict_files`.
+    """Write a row for each sample, with the columns of `list_columns`; see `predict_files`.
 
     A path ends in .csv or .jsonl, and is replaced once all predictions are written; an open file
     receives CSV.
@@ -141,22 +144,32 @@ async def _write_rows(
     as_csv: bool,
 ) -> RejectedRecords:
     writer = csv.writer(file, lineterminator="\n")
-    rejected = RejectedRecords()
+    rejected, columns = RejectedRecords(), list_columns(model)
     header_written = False
     async with aclosing(predict_files(model, files, options)) as blocks:
         async for block, outputs in blocks:
             if as_csv and not header_written:
-                writer.writerow(COLUMNS)
+                writer.writerow(columns)
             header_written = True
             rejected.update(block.rejected)
             rows = _build_rows(model, block, outputs)
             if as_csv:
-                writer.writerows((*row[:3], _encode_json(row[3])) for row in rows)
+                writer.writerows((*row[:3], *map(_to_cell, row[3:])) for row in rows)
             else:
                 file.writelines(
-                    _encode_json(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows
+                    _encode_json(dict(zip(columns, row, strict=True))) + "\n" for row in rows
                 )
     return rejected
+
+
+def list_columns(model: Model) -> tuple[str, ...]:
+    """Columns of a model's written predictions."""
+    return COLUMNS if model.interval is None else (*COLUMNS, *INTERVAL_COLUMNS[model.task])
+
+
+def _to_cell(value: Any) -> Any:
+    """A value of CSV: probabilities and sets are JSON."""
+    return _encode_json(value) if isinstance(value, dict | list) else value
 
 
 def _encode_json(value: Any) -> str:
@@ -167,14 +180,27 @@ def _build_rows(model: Model, block: Block, outputs: NDArray[np.float64]) -> Ite
     marks = block.marks[:-1]
     positions = np.where(marks[:, 2] > 0, marks[:, 2], marks[:, 1]).tolist()
     named = model.named(outputs).tolist()
-    for position, name, values in zip(positions, named, outputs.tolist(), strict=True):
+    intervals = _build_intervals(model, outputs)
+    for position, name, values, interval in zip(
+        positions, named, outputs.tolist(), intervals, strict=True
+    ):
         probabilities = None
         if model.task is Task.CLASSIFICATION:
             probabilities = {
                 label: float(f"{value:.6g}")
                 for label, value in zip(model.labels, values, strict=True)
             }
-        yield block.source, position, name, probabilities
+        yield block.source, position, name, probabilities, *interval
+
+
+def _build_intervals(model: Model, outputs: NDArray[np.float64]) -> list[tuple[Any, ...]]:
+    """Bounds or set of each sample; nothing if the model has none."""
+    if model.interval is None:
+        return [()] * len(outputs)
+    rows = model.intervals(outputs).tolist()
+    if model.task is Task.REGRESSION:
+        return [(low, high) if isfinite(low) else (None, None) for low, high in rows]
+    return [([*compress(model.labels, row)],) for row in rows]
 
 
 class EvaluationResult(NamedTuple):

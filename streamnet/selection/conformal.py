@@ -56,8 +56,8 @@ def _move_threshold(held: bool, level: float, state: NDArray[np.float64]) -> Non
     state[LABELS_SEEN] += 1.0
     step = state[SET_STEP] * (1.0 + EARLY_STEPS / (1.0 + state[LABELS_SEEN] / EARLY_LABELS))
     moved = state[LOG_ODDS] + step * ((1.0 - level) - (0.0 if held else 1.0))
-    beyond = MAX_LOG_ODDS + step
-    state[LOG_ODDS] = min(max(moved, -beyond), beyond)
+    # Where labels arrive late, sets stay empty for long before the first miss is known.
+    state[LOG_ODDS] = min(max(moved, -MAX_LOG_ODDS - step), 2.0 * MAX_LOG_ODDS)
 
 
 @exact_kernel
@@ -102,9 +102,9 @@ FEATURES = 4  # 1, recent errors, the prediction, and its distance from 0
 SQUARE = WEIGHT + FEATURES
 # What is kept of a sample: both bounds, the logarithm of the size, and the features.
 INTERVAL_BOUNDS, LOG_SIZE, FEATURE = 2, 2, 3
-INTERVAL_STEPS = 0.03, 0.005  # of the logarithm of the bound, of the first track and of the others
+INTERVAL_STEPS = 0.04, 0.005  # of the logarithm of the bound, of the first track and of the others
 FAST_RATE, SLOW_RATE = 0.2, 0.005  # weights of the last error in the mean errors
-WEIGHT_RATE = 0.003
+WEIGHT_RATE = 0.001
 START_WEIGHT = 0.5  # of recent errors
 MAX_WEIGHT = 5.0
 MAX_FEATURE = 3.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamnet.modelfiles import Model
@@ -166,3 +167,25 @@ def test_reading_options_apply(cli: Cli, model: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     answers = [row["answer"] for row in read_csv(outcome.out)]
     assert (answers[0], answers[2]) == ("high", "low")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_model_that_was_learned_with_an_interval_predicts_it(cli: Cli, suffix: str) -> None:
+    path = write("good.csv", csv_text(rows(400)))
+    common = ("--candidates", 2, "--quiet", "--interval", 0.8, "--model", "m.json")
+    for target, task, columns in (
+        ("label", "classification", ["set"]),
+        ("number", "regression", ["lower", "upper"]),
+    ):
+        assert cli("replay", path, "--target", target, "--task", task, *common).code == 0
+        assert cli("predict", "m.json", path, "--output", f"p.{suffix}").code == 0
+        text = Path(f"p.{suffix}").read_text(encoding="utf-8")
+        found = read_csv(text) if suffix == "csv" else json_lines(text)
+        assert list(found[0])[4:] == columns
+        model = Model.load("m.json")
+        if target == "label":
+            sets = [json.loads(row["set"]) if suffix == "csv" else row["set"] for row in found]
+            assert list(map(set, sets)) == model.predict_set(rows(400))
+        else:
+            bounds = [[float(row["lower"]), float(row["upper"])] for row in found]
+            assert np.array(bounds) == pytest.approx(model.predict_interval(rows(400)))

@@ -60,12 +60,12 @@ def naive_intervals(
         error = abs(truth - answer)
         if seen:
             missed = not interval[0] <= truth <= interval[1]
-            step = 0.03 if recent else 0.005
+            step = 0.04 if recent else 0.005
             bound = clip(bound + step * (missed - (1 - level)), 10)
             slope = 1 - min(error / exp(size), 4)
             for k, x in enumerate(features):
                 squares[k] = 0.999 * squares[k] + 0.001 * (slope * x) * (slope * x)
-                step = 0.003 * (slope * x) / sqrt(squares[k] + 0.01)
+                step = 0.001 * (slope * x) / sqrt(squares[k] + 0.01)
                 weights[k] = clip(weights[k] - step, 5)
         seen += 1
         fast += (error - fast) * max(0.2, 1 / seen)
@@ -90,7 +90,8 @@ def naive_sets(
             continue
         seen += 1
         step = 0.2 * (1 + 5 / (1 + seen / 100))
-        odds = clip(odds + step * ((1 - level) - (label not in found)), 9 + step)
+        odds += step * ((1 - level) - (label not in found))
+        odds = min(max(odds, -9 - step), 18)
     return given
 
 
