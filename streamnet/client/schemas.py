@@ -154,10 +154,11 @@ class Predictions(_Reply, omit_defaults=True):
     models that made them: a remembered prediction stays as it was. Before anything is learned,
     samples with an ID are remembered without a prediction, which is null then, of generation 0 and
     ``by`` nothing; without ``by``, all are by the model. ``probabilities`` has a row for each
-    sample, in the order of ``labels``. ``intervals`` are 90 % prediction intervals of numbers,
-    from recent residuals. ``explanations`` hold for each sample by how much the prediction would
-    change if a column were missing: the probability of the predicted label, or the number.
-    ``warnings`` say which columns of the samples the model does not know.
+    sample, in the order of ``labels``. ``intervals`` are prediction intervals of numbers: of the
+    level ``evaluation.interval`` if it is set, else of 90 %, from recent residuals.
+    ``explanations`` hold for each sample by how much the prediction would change if a column were
+    missing: the probability of the predicted label, or the number. ``warnings`` say which columns
+    of the samples the model does not know.
     """
 
     predictions: list[str | float | None]

@@ -14,6 +14,7 @@ import anyio
 import numpy as np
 from anyio.abc import TaskStatus
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from streamnet.client.schemas import (
     Champion,
@@ -160,8 +161,9 @@ class StandIn:
     def outcomes(self) -> Confusion:
         return Confusion(["off", "on"], [[5, 1], [0, 3]])
 
-    def interval(self, generation: int) -> tuple[float, float] | None:
-        return None if self.residuals is None else compute_interval(self.residuals)
+    def intervals(self, values: NDArray[np.float64], generation: int) -> NDArray[np.float64] | None:
+        offsets = None if self.residuals is None else compute_interval(self.residuals)
+        return None if offsets is None else values[:, None] + np.array(offsets)
 
     def rejected(self) -> Rejected:
         return Rejected(2, {"target": 2}, [RejectedLine("http", 3, "target", "no", "{}")])

@@ -428,6 +428,27 @@ def test_an_interval_is_computed_again_in_each_run_of_a_model(
     assert later[1] > 100 * first[1]
 
 
+def test_with_an_interval_bounds_are_those_of_the_published_model(
+    run: Runner, tmp_path: Path
+) -> None:
+    settings = settings_of(
+        source={"target": "y", "task": "regression"}, evaluation={"interval": 0.8}
+    )
+    stream = [{"x": i % 7, "y": float(i % 7 * 2 + i % 2)} for i in range(300)]
+
+    async def main() -> None:
+        async with hosting(tmp_path, settings) as hosted:
+            await hosted.learn(stream)
+            await learned(hosted, 300)
+            await until(hosted.champion)
+            model, values = hosted.published_model(), hosted.predict(stream[:9]).values
+            bounds = there(hosted.intervals(values, 1))
+            assert model.interval == 0.8
+            assert np.array_equal(bounds, model.intervals(values[:, None]))
+
+    run(main)
+
+
 def test_repeated_requests_are_answered_though_the_queue_is_full(
     run: Runner, tmp_path: Path
 ) -> None:

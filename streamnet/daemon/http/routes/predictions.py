@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
+from math import isfinite, nan
 from typing import Any, final
 
 import msgspec
+import numpy as np
 from anyio.to_thread import run_sync
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -72,8 +75,9 @@ async def _predict(request: Request, service: Service) -> Response:
         kept = await hosted.remember(ids, samples, predictions)
         response = _build_remembered(kept, predictions)
     if predictions.probabilities is None:
-        interval = hosted.interval(predictions.generation)
-        response.intervals = _build_intervals(response, interval)
+        values = np.array([_to_number(value) for value in response.predictions])
+        bounds = hosted.intervals(values, predictions.generation)
+        response.intervals = None if bounds is None else _build_intervals(bounds)
     if body.explain:
         predict = partial(hosted.predict, counts=False)
         work = partial(explain_by_occlusion, predict, samples, predictions)
@@ -101,16 +105,13 @@ def _build_response(predictions: Predictions) -> schemas.Predictions:
     )
 
 
-def _build_intervals(
-    response: schemas.Predictions, interval: tuple[float, float] | None
-) -> list[list[float | None]] | None:
-    if interval is None:
-        return None
-    low, high = interval
-    return [
-        [value + low, value + high] if isinstance(value, float) else [None, None]
-        for value in response.predictions
-    ]
+def _to_number(value: str | float | None) -> float:
+    return value if isinstance(value, float) else nan
+
+
+def _build_intervals(bounds: NDArray[np.float64]) -> list[list[float | None]]:
+    """Lower and upper bounds; None where there are none."""
+    return [[low, high] if isfinite(low) else [None, None] for low, high in bounds.tolist()]
 
 
 def _build_remembered(kept: Sequence[Prediction], predictions: Predictions) -> schemas.Predictions:
