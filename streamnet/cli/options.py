@@ -323,7 +323,9 @@ class IntervalOptions(Options):
 
 
 @final
-@options(DATA, EvaluationSettings, label_delay="DELAY", time="COLUMN", label_time="COLUMN")
+@options(
+    DATA, EvaluationSettings, label_delay="DELAY", time="COLUMN", label_time="COLUMN", season="N"
+)
 class DelayOptions(Options):
     """How late labels arrive."""
 

@@ -20,10 +20,12 @@ from streamnet.features.columns.target import (
     NO_TARGETS,
     RAW_UNITS,
     LabelEncoder,
+    ScaledTargets,
     TargetLags,
     TargetScaler,
     TargetUnits,
 )
+from streamnet.features.forecasts.history import NO_FORECASTS, Forecasts, TargetHistory, TargetRows
 from streamnet.features.inputs import InputEncoder
 from streamnet.features.layout import ROWS, SHARED, TRUNCATED
 from streamnet.features.statistics import as_float64
@@ -31,6 +33,7 @@ from streamnet.samples import Block, Field, Given, Inputs, Sample, Task, Timelin
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import build_settings, list_settings, with_settings
 from streamnet.settings.keywords import EncoderKeywords
+from streamnet.settings.learning import check_season
 from streamnet.validation import check_integer
 
 NO_SCORES = np.empty(0, np.float64)
@@ -59,6 +62,8 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
     target: NDArray[np.float64] = NO_SCORES
     weight: NDArray[np.float64] | None = None  # shape=(n,), of each sample; None: all are 1
     given: Given | None = None  # answers that callers got, where these are known
+    # shape=(n, forecasts): what the known targets alone say, NaN for nothing; or empty
+    forecasts: NDArray[np.float64] = NO_FORECASTS
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -124,6 +129,7 @@ class EncoderStatistics(NamedTuple):
 
 
 NO_CLASSES = np.empty(0, np.int32)
+NOTHING = Forecasts(NO_FORECASTS, NO_FORECASTS)
 MAX_LAGS = 16
 _DEFAULTS = {**EncoderSettings(scalings={}, texts={}).as_dict()}
 del _DEFAULTS["autoencoder"]
@@ -141,7 +147,8 @@ class Encoder:
     Use `encode` to learn a stream sample by sample. Use `fit` to learn a data set as a whole, and
     then `apply` or `transform` to encode any samples. The last targets before a sample, at most 16
     ``lags``, are inputs of networks that use them; if targets arrive late (``delayed``), so is the
-    age of the last known one.
+    age of the last known one. With a ``season``, so are targets a season ago, and forecasts from
+    the known targets alone; 0 finds the season, see `TargetHistory`.
 
     >>> from streamnet.samples import Block, Field, Kind, Schema, Task
     >>> schema = Schema((Field("x", Kind.NUMBER),), "y", Task.CLASSIFICATION)
@@ -159,6 +166,7 @@ class Encoder:
         task: Task,
         lags: int = 0,
         delayed: bool = False,
+        season: int | None = None,
         **settings: Unpack[EncoderKeywords],
     ) -> None:
         self.task: Task = Task(task)
@@ -168,6 +176,10 @@ class Encoder:
         self._settings: dict[str, Any] = {"task": str(self.task), "lags": int(lags)}
         if delayed:
             self._settings["delayed"] = True
+        self._history: TargetHistory | None = None
+        if season is not None:
+            self._settings["season"] = check_season(check_integer("season", season))
+            self._history = TargetHistory(season=season, numeric=self.task is Task.REGRESSION)
         # Of the other settings, a state names those that are numbers or differ from their default.
         declared = list_settings(EncoderSettings)
         for name, value in chosen.as_dict().items():
@@ -181,7 +193,8 @@ class Encoder:
         self._inputs = InputEncoder(chosen)
         self._labels = LabelEncoder(max_classes=chosen.max_classes)
         self._scaler = TargetScaler(clip=float(chosen.clip), raw=self._raw)
-        self._lags = TargetLags(lags=int(lags), clip=float(chosen.clip), aged=delayed)
+        more = self._history.lags if self._history else 0
+        self._lags = TargetLags(lags=int(lags), clip=float(chosen.clip), aged=delayed, more=more)
         self._regression = self.task is Task.REGRESSION
 
     @property
@@ -210,6 +223,11 @@ class Encoder:
         return len(self._lags)
 
     @property
+    def history(self) -> TargetHistory | None:
+        """The known targets, if there are forecasts from them."""
+        return self._history
+
+    @property
     def scale(self) -> tuple[float, float]:
         """Mean of the numeric targets so far, and their standard deviation or 1."""
         return self._scaler.scale
@@ -234,17 +252,67 @@ class Encoder:
         target = self._targets(block)
         if self._regression:
             scaled = self._scaler.update(target)
-            lagged = self._lags.numbers(as_float64(target), *scaled[1:3]) if self._lags else NO_LAGS
+            numbers = as_float64(target)
+            forecasts = self._forecast_numbers(numbers, scaled)
+            lagged = NO_LAGS
+            if self._lags:
+                lagged = self._lags.numbers(numbers, *scaled[1:3], more=forecasts.lags)
             inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
-            encoded = Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, outlier, self._raw)
+            encoded = Encoded(
+                block,
+                inputs,
+                NO_CLASSES,
+                NO_CLASSES,
+                *scaled,
+                outlier,
+                self._raw,
+                forecasts=forecasts.numbers,
+            )
             return encoded if block.weight is None else replace(encoded, weight=block.weight)
         numbered = self._labels.number(target)
         if numbered.refused:
             numbered, block = self._labels.drop_refused(numbered, block)
-        lagged = self._lags.classes(numbered.label) if self._lags else NO_LAGS
+        forecasts = self._forecast_classes(numbered.label)
+        lagged = NO_LAGS
+        if self._lags:
+            lagged = self._lags.classes(numbered.label, more=forecasts.lags)
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
-        encoded = Encoded(block, inputs, numbered.label, numbered.known, *NO_TARGETS, outlier)
+        encoded = Encoded(
+            block,
+            inputs,
+            numbered.label,
+            numbered.known,
+            *NO_TARGETS,
+            outlier,
+            forecasts=forecasts.numbers,
+        )
         return encoded if block.weight is None else replace(encoded, weight=block.weight)
+
+    def _forecast_numbers(
+        self, target: NDArray[np.float64], scaled: ScaledTargets, rows: TargetRows | None = None
+    ) -> Forecasts:
+        """Forecast numbers, if there is a history, and add them to it."""
+        if self._history is None:
+            return NOTHING
+        center = np.stack((scaled.center, scaled.log_center))
+        spread = np.stack((scaled.spread, scaled.log_spread))
+        rows = rows or self._history.next_rows(len(target))
+        return self._history.numbers(target, center, spread, rows)
+
+    def _forecast_classes(
+        self, label: NDArray[np.int32], rows: TargetRows | None = None
+    ) -> Forecasts:
+        """The same for classes."""
+        if self._history is None:
+            return NOTHING
+        return self._history.classes(label, rows or self._history.next_rows(len(label)))
+
+    def forecast_next(self) -> Forecasts:
+        """What the known targets alone say about the next sample; nothing without a history."""
+        if self._history is None:
+            return NOTHING
+        center, spread = self._scaler.scales
+        return self._history.build_next((center, spread))
 
     def encode_timeline(
         self,
@@ -254,6 +322,7 @@ class Encoder:
         ages: NDArray[np.float64],
         age: float,
         merge: Callable[[Inputs], Inputs],
+        rows: TargetRows | None = None,
     ) -> Encoded:
         """Encode the next samples, and learn the targets that arrive between them.
 
@@ -264,6 +333,7 @@ class Encoder:
             ages: How many samples ago the last known target was, shape=(m,); NaN for none.
             age: The same for the sample after all rows.
             merge: Puts the inputs of earlier samples among those of the block.
+            rows: Which targets the rows are about, if there is a `history`.
 
         Raises:
             SchemaError: If a field had another kind before.
@@ -274,20 +344,31 @@ class Encoder:
         scaled, lagged = NO_TARGETS, NO_LAGS
         if self._regression:
             scaled = self._scaler.update(target)
+            forecasts = self._forecast_numbers(as_float64(target), scaled, rows)
             if self._lags:
-                lagged = self._lags.numbers(as_float64(target), *scaled[1:3], ages)
+                lagged = self._lags.numbers(as_float64(target), *scaled[1:3], ages, forecasts.lags)
         else:
             numbered = self._labels.number(target)
             label, known = numbered.label, numbered.known
+            forecasts = self._forecast_classes(label, rows)
             if self._lags:
-                lagged = self._lags.classes(label, ages=ages)
+                lagged = self._lags.classes(label, ages=ages, more=forecasts.lags)
         if self._lags:
             new = ~timeline.late
             lagged = lagged._replace(keys=lagged.keys[new], values=lagged.values[new])
         inputs, outlier = self._coded(self._inputs.inputs(block, lagged=lagged, learn=True))
         targets = as_float64(target) if self._regression else NO_SCORES
         return Encoded(
-            block, merge(inputs), label, known, *scaled, outlier, self._raw, timeline, targets
+            block,
+            merge(inputs),
+            label,
+            known,
+            *scaled,
+            outlier,
+            self._raw,
+            timeline,
+            targets,
+            forecasts=forecasts.numbers,
         )
 
     def refused(self, block: Block, pending: NDArray[Any] = NO_PENDING) -> list[int]:
@@ -328,6 +409,8 @@ class Encoder:
         """
         for known in self._vocabularies:
             known.inherit()
+        if self._history is not None:
+            self._history.inherit()
 
     def fit(self, blocks: Iterable[Block]) -> Self:
         """Learn a whole data set.
@@ -377,7 +460,8 @@ class Encoder:
         """Encode inputs without learning; new values have no row."""
         lagged = NO_LAGS
         if self._lags:
-            lagged = self._lags.build_next(len(block), self.scale if self._regression else None)
+            scale = self.scale if self._regression else None
+            lagged = self._lags.build_next(len(block), scale, self.forecast_next().lags)
         inputs = self._inputs.inputs(block, lagged=lagged, learn=False)
         return inputs if self._coding is None else self._coding.transform(inputs)
 
@@ -423,6 +507,8 @@ class Encoder:
         }
         if "delayed" in self._settings:
             parts["age"] = self._lags.age
+        if self._history is not None:
+            parts["history"] = self._history.export_state()
         if self._coding is not None:
             parts["autoencoder"] = self._coding.network.export_state()
         return EncoderSnapshot(self._settings, self.fields, len(self.labels), parts)
@@ -451,6 +537,8 @@ class Encoder:
         self._labels.restore_state(state["labels"], state["inherited"][0])
         self._scaler.restore_state(state["target"])
         self._lags.restore_state(state["last"], state.get("age", math.nan))
+        if self._history is not None:
+            self._history.restore_state(state["history"])
         if self._coding is not None:
             dense, rows = inputs.layout.dense, len(inputs.rows)
             self._coding.network.restore_state(state["autoencoder"], dense=dense, rows=rows)

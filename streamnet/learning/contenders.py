@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.features.forecasts.history import FORECASTS, NO_CHANGE, NO_FORECASTS, SEASONAL
 from streamnet.jit import inlined, kernel
 from streamnet.learning.evaluator import (
     ScoringBatch,
@@ -28,17 +29,21 @@ from streamnet.selection.ensemble.numbers import NumberEnsemble
 from streamnet.selection.ensemble.registry import Ensemble, restore_ensemble, select_members
 
 ENSEMBLE, CHAMPION, MODEL = range(3)
-BASELINES = (3, 4)
+FIRST_BASELINE = 3
+SEASONAL_NO_CHANGE = "seasonal_no_change"
 SERVABLE = ("ensemble", "champion")
+NO_CHANGE_TRACK = 4
+EXPERTS = FORECASTS - 1  # forecasts that are candidates of an ensemble: all but the last target
 
 
 @final
 class Contenders:
-    """The ensemble, the champion alone, the portable model, and two baselines.
+    """The ensemble, the champion alone, the portable model, and two or three baselines.
 
     The portable model is an ensemble of the candidates that predict without the last targets. With
     ``balanced``, the ensembles predict the label that would be the most probable one if all were
-    equally frequent; probabilities are not affected.
+    equally frequent; probabilities are not affected. With ``forecasts`` from the known targets
+    alone, those of numbers are candidates of the ensemble, and that of a season ago is a baseline.
 
     >>> from streamnet.learning.learner import Learner
     >>> Learner(task=Task.REGRESSION).serving.contenders.names
@@ -54,8 +59,10 @@ class Contenders:
         fading: float = 0.999,
         margin: float = 0.02,
         balanced: bool = False,
+        forecasts: bool = False,
     ) -> None:
         self.task: Task = task
+        self._forecasts = forecasts
         lagged = [member.settings.lags for member in members]
         portable = select_members(lagged)
         self._all_lagged = all(lagged)
@@ -64,11 +71,15 @@ class Contenders:
             kind = partial(LabelEnsemble, balanced=balanced)
         # Candidates with lags start without weight: short streams cannot afford to try them.
         count = len(members)
-        self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=portable)
+        more = EXPERTS if forecasts and task is Task.REGRESSION else 0
+        starting, portable = (np.insert(portable, [count] * more, value) for value in (1, 0))
+        count += more
+        self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=starting)
         self.model: Ensemble = kind(count, fading=fading, margin=margin, members=portable)
+        self._more = more
         self._link_ensembles()
         self.scores: TrackMetrics = build_track_metrics(
-            5, task=task, window=window, fading=fading, whole=True
+            5 + forecasts, task=task, window=window, fading=fading, whole=True
         )
         self._baselines: ClassificationBaselines | RegressionBaselines = (
             ClassificationBaselines() if task is Task.CLASSIFICATION else RegressionBaselines()
@@ -87,7 +98,13 @@ class Contenders:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all tracks."""
-        return ("ensemble", "champion", "model", *self._baselines.names)
+        seasonal = (SEASONAL_NO_CHANGE,) if self._forecasts else ()
+        return ("ensemble", "champion", "model", *self._baselines.names, *seasonal)
+
+    @property
+    def baselines(self) -> range:
+        """Tracks of the baselines."""
+        return range(FIRST_BASELINE, len(self.names))
 
     def predict_then_learn(self, batch: ScoringBatch) -> TrackPredictions:
         """Return the ensemble's prediction for each sample, made before learning it.
@@ -99,7 +116,8 @@ class Contenders:
     def _predict_then_learn(self, name: str, batch: ScoringBatch) -> TrackPredictions:
         """Predict each sample before learning it, for labels together with the linked ensemble."""
         ensemble: Ensemble = getattr(self, name)
-        samples = batch.answers, batch.alive, batch.truth
+        answers, alive = self._add_forecasts(batch.answers, batch.alive, batch.forecasts)
+        samples = answers, alive, batch.truth
         late = None
         if (timeline := batch.timeline) is not None:
             late = ensemble.prepare_late(timeline.origin, batch.answers.shape[-1])
@@ -114,6 +132,19 @@ class Contenders:
             self._pending[name].keep(timeline, memory=late.memory)
         return served
 
+    def _add_forecasts(
+        self, answers: NDArray[Any], alive: NDArray[np.uint8], forecasts: NDArray[np.float64]
+    ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        """Predictions of the candidates, and forecasts of numbers as if they were candidates."""
+        if not self._more:
+            return answers, alive
+        more = forecasts[:, -self._more :].T
+        known = np.isfinite(more)
+        return (
+            np.concatenate((answers, np.where(known, more, 0.0))),
+            np.concatenate((alive, known.astype(np.uint8))),
+        )
+
     def score(
         self,
         batch: ScoringBatch,
@@ -121,12 +152,12 @@ class Contenders:
         chosen: NDArray[np.int32],
         served: int = ENSEMBLE,
     ) -> tuple[ScoringBatch, TrackPredictions]:
-        """Score all five tracks and learn; return what was scored: the batch and predictions.
+        """Score all tracks and learn; return what was scored: the batch and predictions.
 
         ``chosen`` is the slot of the champion at each sample, -1 for none, shape=(n,). Where
         callers got an answer, that is scored in place of the prediction of the track ``served``.
         """
-        answers = np.zeros((5, *batch.answers.shape[1:]), batch.answers.dtype)
+        answers = np.zeros((len(self.names), *batch.answers.shape[1:]), batch.answers.dtype)
         if isinstance(self._baselines, ClassificationBaselines):
             width = answers.shape[2]
             baselines: NDArray[Any] = self._baselines.answers(batch.truth, width)
@@ -143,7 +174,9 @@ class Contenders:
         if ensemble_predictions.classes.size:
             classes = np.full(answers.shape[:2], MOST_PROBABLE, np.int32)
             classes[[ENSEMBLE, MODEL]] = ensemble_predictions.classes
-        answers[BASELINES[0] :] = baselines
+        answers[FIRST_BASELINE : FIRST_BASELINE + len(baselines)] = baselines
+        if self._forecasts:
+            self._answer_unchanged(batch.forecasts, answers[NO_CHANGE_TRACK:])
         answers[CHAMPION] = _champion_predictions(batch.answers, chosen, baselines[0])
         if batch.timeline is not None:
             rows = {"answers": np.moveaxis(answers, 0, 1)}
@@ -158,7 +191,7 @@ class Contenders:
         """Start from the ensemble of a model whose networks are the candidates."""
         start = restore_ensemble(self.task, state)
         for ensemble in (self.ensemble, self.model):
-            ensemble.adopt(start)
+            ensemble.adopt(start.widened(self._more))
 
     def combine(
         self,
@@ -167,16 +200,20 @@ class Contenders:
         *,
         known: int,
         scale: tuple[float, float] | None,
+        forecasts: NDArray[np.float64] = NO_FORECASTS,
         without_lags: bool,
     ) -> NDArray[Any]:
         """Combine predictions for samples of which each might be the next; changes nothing.
 
         ``answers`` are probabilities (candidates, n, labels), or numbers (candidates, n); ``alive``
         is 0 where one is not finite, shape=(candidates, n); ``scale`` is center and spread of the
-        target, None for classification. ``without_lags`` uses the portable model instead of the
+        target, None for classification; ``forecasts`` are from the known targets alone, shape=(1,
+        forecasts), empty without any. ``without_lags`` uses the portable model instead of the
         ensemble.
         """
         ensemble = self.model if without_lags else self.ensemble
+        repeated = np.repeat(forecasts, answers.shape[1], axis=0)
+        answers, alive = self._add_forecasts(answers, alive, repeated)
         if isinstance(ensemble, LabelEnsemble):
             return ensemble.answer(answers, alive, known)
         assert scale is not None
@@ -221,6 +258,17 @@ class Contenders:
         for name, table in self._pending.items():
             table.restore_state(state["pending"][name])
 
+    def _answer_unchanged(self, forecasts: NDArray[np.float64], answers: NDArray[Any]) -> None:
+        """Write the last known target and that of a season ago, as far as there are any."""
+        for track, forecast in enumerate((forecasts[:, NO_CHANGE], forecasts[:, SEASONAL])):
+            known = np.flatnonzero(np.isfinite(forecast))
+            if self.task is Task.REGRESSION:
+                answers[track] = 0.0
+                answers[track, known] = forecast[known]
+            else:
+                answers[track] = 0.0
+                answers[track, known, forecast[known].astype(np.int64)] = 1.0
+
 
 def _champion_predictions(
     answers: NDArray[Any], chosen: NDArray[np.int32], fallback: NDArray[Any]
@@ -251,16 +299,16 @@ def accumulate_errors(
 
     An error is 1 for a wrong label and 0 for a right one, or the absolute error of a number, times
     the sample's weight; samples without a target are skipped. ``tracks`` are the served one and the
-    two baselines, whose ``sums`` are updated in place, and so is the sum of weights after them.
-    After ``every`` samples the sums are recorded, divided by the mean weight.
+    baselines, whose ``sums`` are updated in place, and so is the sum of weights after them. After
+    ``every`` samples the sums are recorded, divided by the mean weight.
 
-    Returns the new number of samples summed; the recorded sums, shape=(times, 3); and the loss of
-    the served predictions, shape=(n,): their error, of numbers in standard deviations and at most
-    1; NaN for skipped samples.
+    Returns the new number of samples summed; the recorded sums, shape=(times, tracks); and
+    the loss of the served predictions, shape=(n,): their error, of numbers in standard deviations
+    and at most 1; NaN for skipped samples.
     """
     answers, classes = predictions
     n = answers.shape[1]
-    recorded = np.empty((n // every + 1, 3))
+    recorded = np.empty((n // every + 1, len(tracks)))
     losses = np.empty(n)
     weight = NO_WEIGHTS if batch.weight is None else batch.weight
     truth, totals = batch.truth, (weight, sums, scored, every, recorded, losses)
@@ -291,7 +339,7 @@ def _accumulate_label_errors(
         if label[i] < 0:
             continue
         weight = importance[i] if importance.size > 0 else 1.0
-        for t in range(3):
+        for t in range(tracks.size):
             best = 0
             for o in range(1, answers.shape[2]):
                 if answers[tracks[t], i, o] > answers[tracks[t], i, best]:
@@ -302,7 +350,7 @@ def _accumulate_label_errors(
             sums[t] += weight * wrong
             if t == 0:
                 losses[i] = wrong
-        sums[3] += weight
+        sums[tracks.size] += weight
         scored += 1
         records = _record_sums(sums, scored, every, recorded, records)
     return scored
@@ -327,12 +375,12 @@ def _accumulate_number_errors(
         if not np.isfinite(truth[i]):
             continue
         weight = importance[i] if importance.size > 0 else 1.0
-        for t in range(3):
+        for t in range(tracks.size):
             distance = min(abs(answers[tracks[t], i] - truth[i]), _MAX_ERROR)
             sums[t] += weight * distance
             if t == 0:
                 losses[i] = min(distance / spread[i], 1.0)
-        sums[3] += weight
+        sums[tracks.size] += weight
         scored += 1
         records = _record_sums(sums, scored, every, recorded, records)
     return scored
@@ -344,8 +392,9 @@ def _record_sums(
 ) -> int:
     """Record the sums if it is time to; return how many were recorded by now."""
     if scored % every == 0:
-        share = 1.0 if sums[3] == scored else scored / sums[3]
-        for t in range(3):
+        weights = sums[sums.size - 1]
+        share = 1.0 if weights == scored else scored / weights
+        for t in range(sums.size - 1):
             recorded[records, t] = sums[t] * share
         records += 1
     return records

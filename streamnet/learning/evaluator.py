@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamnet.drift import DETECTORS, DriftDetector
 from streamnet.errors import ConfigurationError
 from streamnet.features.encoder import Encoded
+from streamnet.features.forecasts.history import NO_FORECASTS
 from streamnet.learning.pending import PendingTable
 from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
@@ -33,6 +34,7 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
     known: NDArray[np.int32]  # this and the next two as in Encoded: empty for the other task
     center: NDArray[np.float64]
     spread: NDArray[np.float64]
+    forecasts: NDArray[np.float64] = NO_FORECASTS  # shape=(n, forecasts), as in Encoded
     timeline: Timeline | None = None  # what the n rows are where labels arrive late
     weight: NDArray[np.float64] | None = None  # shape=(n,); None: all are 1
     given: Given | None = None  # answers that callers got, where these are known
@@ -68,6 +70,7 @@ def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
         encoded.known,
         encoded.center,
         encoded.spread,
+        encoded.forecasts,
         encoded.timeline,
         encoded.weight,
         encoded.given,
@@ -107,7 +110,7 @@ def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
     """Join consecutive batches of samples."""
     firsts, answers, alive, *targets, _, weights, _ = zip(*map(astuple, parts), strict=True)
     # Arrays of the other task are empty in every part.
-    truth, known, center, spread = (
+    truth, known, center, spread, forecasts = (
         np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets
     )
     return ScoringBatch(
@@ -119,6 +122,7 @@ def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
         known,
         center,
         spread,
+        forecasts,
         None,
         concatenate_weights(list(zip(weights, map(len, targets[0]), strict=True))),
     )

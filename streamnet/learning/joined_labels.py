@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.features.encoder import NO_CLASSES, Encoded, Encoder, EncoderSnapshot
-from streamnet.learning.label_delay import INPUTS, interleave, order_rows
+from streamnet.learning.label_delay import INPUTS, interleave, order_rows, recall_forecasts
 from streamnet.learning.pending import PendingTable
 from streamnet.samples import Arrivals, Block, Given, Inputs, Task, Timeline
 
@@ -37,6 +37,7 @@ class JoiningEncoder:
         self._has_waited = False  # whether a sample ever waited
         self._has_weights = False  # whether a sample ever had a weight
         self._table = PendingTable(**INPUTS, weight=1.0)
+        self._forecasts = PendingTable(memory=np.nan)
         self._waiting: dict[int, tuple[int, int]] = {}  # number and row of the table, by record
         self._free: list[int] = []  # rows of the table that are free again, a heap
         self._rows = 0  # of the table that were ever used
@@ -160,7 +161,12 @@ class JoiningEncoder:
             return interleave(inputs, {name: table.read(arrived, name) for name in INPUTS}, late)
 
         ages = np.full(len(late), np.nan)
-        encoded = self._encoder.encode_timeline(block, timeline, target, ages, np.nan, merge)
+        forecasts = recall_forecasts(self._encoder, self._forecasts, timeline, self._number)
+        encoded = self._encoder.encode_timeline(
+            block, timeline, target, ages, np.nan, merge, forecasts
+        )
+        if forecasts is not None:
+            self._forecasts.keep(timeline, memory=forecasts.memory)
         if self._has_weights:
             weight[late] = table.read(arrived, "weight")
             encoded = replace(encoded, weight=weight)
@@ -217,6 +223,7 @@ class JoiningEncoder:
             "has_weights": self._has_weights,
             "records": np.array([record for _, record in ordered], np.int64),
             "samples": self._table.export_state(),
+            "forecasts": self._forecasts.export_state(),
         }
 
     def restore_state(self, state: Mapping[str, Any], encoder: Encoder) -> None:
@@ -225,6 +232,7 @@ class JoiningEncoder:
         self._number, self._has_waited = state["number"], state["has_waited"]
         self._has_weights = state["has_weights"]
         self._table.restore_state(state["samples"])
+        self._forecasts.restore_state(state["forecasts"])
         pairs = enumerate(self._table.numbers.tolist())
         records: Sequence[int] = state["records"].tolist()
         self._waiting = {

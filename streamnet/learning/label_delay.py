@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.features.encoder import NO_PENDING, Encoded, Encoder, EncoderSnapshot
+from streamnet.features.forecasts.history import TargetRows
 from streamnet.learning.pending import PendingTable, leading
 from streamnet.samples import Block, Inputs, Schema, Task, Timeline, make_marks
 
@@ -110,6 +111,7 @@ class DelayedEncoder:
         self._known = -1  # number of the last sample whose label is known
         self._clock = -np.inf  # time of the last sample
         self._table = PendingTable(**INPUTS, target=None, weight=1.0)
+        self._forecasts = PendingTable(memory=np.nan)
         self._free: list[int] = []  # rows of the table that are free again, a heap
         self._rows = 0  # of the table that were ever used
         self._schema = Schema(())  # the last one without the column of label times
@@ -196,7 +198,10 @@ class DelayedEncoder:
             )
             return interleave(inputs, {name: table.read(arrived, name) for name in INPUTS}, late)
 
-        encoded = self._encoder.encode_timeline(block, timeline, target, ages, age, merge)
+        rows = recall_forecasts(self._encoder, self._forecasts, timeline, self._number)
+        encoded = self._encoder.encode_timeline(block, timeline, target, ages, age, merge, rows)
+        if rows is not None:
+            self._forecasts.keep(timeline, memory=rows.memory)
         weight = np.ones(len(late))
         if len(arrived):
             weight[late] = table.read(arrived, "weight")
@@ -323,6 +328,7 @@ class DelayedEncoder:
             "arrival": self._arrival,
             "waiting": self._waiting[:, 0],
             "samples": self._table.export_state(),
+            "forecasts": self._forecasts.export_state(),
         }
 
     def restore_state(self, state: Mapping[str, Any], encoder: Encoder) -> None:
@@ -330,6 +336,7 @@ class DelayedEncoder:
         self._encoder = encoder
         self._number, self._known, self._clock = state["number"], state["known"], state["clock"]
         self._table.restore_state(state["samples"])
+        self._forecasts.restore_state(state["forecasts"])
         numbers = np.array(state["waiting"], np.int64)
         places = np.searchsorted(self._table.numbers, numbers)
         self._arrival = np.array(state["arrival"], np.float64)
@@ -367,6 +374,26 @@ def order_rows(
         sample=np.concatenate((arrived[:, 0], numbers))[order],
         number=np.concatenate((before, numbers))[order],
     )
+
+
+def recall_forecasts(
+    encoder: Encoder, kept: PendingTable, timeline: Timeline, number: int
+) -> TargetRows | None:
+    """Which targets the rows are about, and what is kept of forecasts; None without a history.
+
+    Args:
+        encoder: Has the history.
+        kept: What is kept of waiting samples.
+        timeline: The rows.
+        number: Number of the sample after them.
+    """
+    history = encoder.history
+    if history is None:
+        return None
+    history.expect(number)
+    memory = history.prepare(len(timeline.late))
+    kept.load(timeline, memory=memory)
+    return TargetRows(timeline.sample, timeline.late, timeline.origin, memory=memory)
 
 
 def interleave(inputs: Inputs, kept: Mapping[str, NDArray[Any]], late: NDArray[np.bool_]) -> Inputs:

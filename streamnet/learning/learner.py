@@ -103,12 +103,15 @@ class Learner:
         seed = check_seed(seed)
         self.seed: int = seed
         lags = LAGS[self.task] if any(one.lags for one in settings) else 0
+        season = chosen.season
+        if season is None and delay is not None:
+            season = 0
         if start is None:
             options = EncoderKeywords(**(encoder or {}))
             if (coding := options.get("autoencoder")) is not None:
                 options["autoencoder"] = {"seed": seed, **coding}
             self.encoder: Encoder = Encoder(
-                task=self.task, lags=lags, delayed=delay is not None, **options
+                task=self.task, lags=lags, delayed=delay is not None, season=season, **options
             )
         else:
             self.encoder = start.encoder()
@@ -142,6 +145,7 @@ class Learner:
             window=chosen.window,
             fading=chosen.fading,
             interval=chosen.interval,
+            forecasts=self.encoder.history is not None,
         )
         if start is not None:
             self._serving.contenders.start_from(start.ensemble_state)
@@ -261,7 +265,12 @@ class Learner:
             scale = self.encoder.scale
         if serving.serves_ensemble:
             predictions = serving.contenders.combine(
-                answers, outputs.alive, known=known, scale=scale, without_lags=without_lags
+                answers,
+                outputs.alive,
+                known=known,
+                scale=scale,
+                forecasts=self.encoder.forecast_next().numbers,
+                without_lags=without_lags,
             )
         else:
             predictions = answers[0]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.learning.contenders import (
-    BASELINES,
     CHAMPION,
     ENSEMBLE,
     MODEL,
@@ -109,6 +108,7 @@ class ServingStage:
         window: int = 1000,
         fading: float = 0.999,
         interval: float | None = None,
+        forecasts: bool = False,
     ) -> None:
         if serve not in SERVABLE:
             raise ConfigurationError(
@@ -128,6 +128,7 @@ class ServingStage:
             fading=fading,
             margin=selector.margin,
             balanced=self.sample_loss.balanced,
+            forecasts=forecasts,
         )
         self.histograms: ScoreHistograms | None = None  # of served probabilities
         if task is Task.CLASSIFICATION:
@@ -142,11 +143,12 @@ class ServingStage:
         self.scored: int = 0  # samples with a target that were served
         self.unlabeled: int = 0  # samples without a target
         self.requested: int = 0  # of them, those scored by the answer that a caller got
-        # Sums of weighted errors, served and of the two baselines, and the sum of weights.
-        self._sums = np.zeros(4)
+        baselines = self.contenders.baselines
+        # Sums of weighted errors, served and of the baselines, and the sum of weights.
+        self._sums = np.zeros(2 + len(baselines))
         for slot, member in enumerate(members):
             selector.eligible[slot] = self.contenders.is_portable(member)
-        self._tracks = np.array([self.served_track, *BASELINES])
+        self._tracks = np.array([self.served_track, *baselines])
         # The champion is a model to take home as it is.
         self._interval_tracks = [self.served_track, MODEL if self.serves_ensemble else CHAMPION]
         self._exploded: dict[int, int] = {}  # slot: number of the first sample not predicted

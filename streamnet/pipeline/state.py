@@ -41,7 +41,7 @@ def _read_defaults(part: type, *others: str) -> dict[str, Any]:
 
 
 _LEARNER = _read_defaults(Learner)
-_ENCODER = _read_defaults(Encoder, "lags")
+_ENCODER = _read_defaults(Encoder, "lags", "delayed", "season")
 _EVOLUTION = _read_defaults(Evolution, "seed", "balanced")
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from streamnet.learning.contenders import BASELINES, SERVABLE
+from streamnet.learning.contenders import FIRST_BASELINE, SERVABLE
 from streamnet.learning.intervals import ServedIntervals
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import ChampionChange
@@ -216,7 +216,7 @@ def _build_interval_report(intervals: ServedIntervals | None) -> IntervalReport 
 
 
 def _baseline_names(learner: Learner) -> Sequence[str]:
-    return learner.serving.contenders.names[BASELINES[0] :]
+    return learner.serving.contenders.names[FIRST_BASELINE:]
 
 
 def _rank(learner: Learner) -> list[tuple[int, Member, float | None]]:

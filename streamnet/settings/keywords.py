@@ -80,6 +80,7 @@ class LearningKeywords(TypedDict, total=False):
     time: str | None
     label_time: str | None
     interval: float | None
+    season: int | None
 
 
 class EngineKeywords(TypedDict, total=False):

@@ -196,6 +196,22 @@ CRITERION_TASKS: dict[str, tuple[Task, ...]] = {
 """The tasks that each criterion is defined for; `streamnet.selection.criteria` computes them."""
 
 
+MAX_SEASON = 2048  # samples
+
+
+def check_season(season: int) -> int:
+    """The samples of a season; 0 finds it.
+
+    Raises:
+        ConfigurationError: If they are out of range.
+    """
+    if season and not 2 <= season <= MAX_SEASON:
+        raise ConfigurationError(
+            f"season is {season}, but must be from 2 to {MAX_SEASON}, or 0 to find it"
+        )
+    return season
+
+
 def check_criterion(name: str, task: Task | str | None = None) -> str:
     """The name of a criterion in `CRITERION_TASKS`; ``f_measure`` is an alias of ``f1``.
 
@@ -232,6 +248,10 @@ class EvaluationSettings(Settings):
         interval: Level of prediction intervals of numbers, or of prediction sets of labels, such as
             0.9: the fraction of the truths that they hold, also through drift. Without it there are
             none.
+        season: Samples of a season, such as 24 for hourly samples with a daily one. Networks with
+            lags then also see targets a season ago, and the ensemble forecasts from the known
+            targets alone. By default only where labels arrive late, with a season that is found
+            from the autocorrelation of the known targets.
     """
 
     window: Count = 1000
@@ -241,6 +261,7 @@ class EvaluationSettings(Settings):
     time: Text | None = None
     label_time: Text | None = None
     interval: Annotated[float, Gt(0), Lt(1)] | None = None
+    season: Annotated[int | None, Check(check_season)] = None
 
 
 @declare

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sklearn.metrics import recall_score
 
 from streamnet.errors import ConfigurationError
-from streamnet.learning.contenders import BASELINES, CHAMPION, ENSEMBLE, MODEL
+from streamnet.learning.contenders import CHAMPION, ENSEMBLE, MODEL
 from streamnet.learning.learner import Learner, build_model
 from streamnet.learning.serving import BY_ENSEMBLE, Served
 from streamnet.modelfiles.model import Model
@@ -78,7 +78,7 @@ def test_the_serials_name_the_ensemble_where_it_is_served(task: Task) -> None:
     assert learner.serving.serves_ensemble
     contenders = learner.serving.contenders
     assert contenders.names[:3] == ("ensemble", "champion", "model")
-    assert (ENSEMBLE, CHAMPION, MODEL, *BASELINES) == (0, 1, 2, 3, 4)
+    assert (ENSEMBLE, CHAMPION, MODEL, *learner.serving.contenders.baselines) == (0, 1, 2, 3, 4)
 
 
 def test_an_unknown_contender_is_refused() -> None:
@@ -112,7 +112,8 @@ def test_if_all_explode_the_ensemble_still_predicts_from_targets_alone(task: Tas
         if task is Task.CLASSIFICATION:
             assert answers.sum(axis=1) == pytest.approx((known > 0) * 1.0, abs=1e-6)
     measures = [
-        learner.serving.contenders.scores.measures(track) for track in (ENSEMBLE, *BASELINES)
+        learner.serving.contenders.scores.measures(track)
+        for track in (ENSEMBLE, *learner.serving.contenders.baselines)
     ]
     if task is Task.CLASSIFICATION:
         ours, *others = [found["accuracy"] for found in measures]

@@ -73,7 +73,7 @@ def test_labels_that_arrive_as_by_a_schedule_give_the_same_bits(task: Task, dela
     block = stream(task, 400, gaps=False)
     scheduled = learner_of(task, label_delay=delay, evolution={"every": 2})
     first = [one.answers for one in feed(scheduled, block, (70,))]
-    joined = learner_of(task, late_labels=True, evolution={"every": 2})
+    joined = learner_of(task, late_labels=True, season=0, evolution={"every": 2})
     arrival = np.arange(400) + delay
     arrival[arrival >= 400] = NEVER  # the schedule lets them wait for another sample
     second = [one.answers for one in feed(joined, late(block, arrival), (33,))]

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from streamnet.errors import NoCandidateError, StateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning import Learner
-from streamnet.learning.contenders import BASELINES, SERVABLE
+from streamnet.learning.contenders import SERVABLE
 from streamnet.learning.serving import BY_ENSEMBLE, CURVE_EVERY, Served
 from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.reader import BlockSplitter
@@ -210,7 +210,9 @@ def test_a_learnable_stream_is_learned(task: Task) -> None:
     list(feed(learner, block))
     served = learner.serving.measures()
     if task is Task.CLASSIFICATION:
-        baselines = [learner.serving.contenders.scores.measures(i)["accuracy"] for i in BASELINES]
+        contenders = learner.serving.contenders
+        tracks = contenders.baselines
+        baselines = [contenders.scores.measures(track)["accuracy"] for track in tracks]
         assert served["accuracy"] > max(baselines) + 0.2
     else:
         assert served["r2"] > 0.8

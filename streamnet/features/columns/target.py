@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.features.base import FIELD_BITS, LAG_BASE, LagEntries
+from streamnet.features.base import FIELD_BITS, LAG_BASE, NO_LAGS, LagEntries
 from streamnet.features.columns.category import NumberedNames, escape_surrogates
 from streamnet.features.statistics import (
     COUNT,
@@ -168,6 +168,12 @@ class TargetScaler:
         if self._raw:
             return RAW_UNITS
         return TargetUnits(*self._find_scale(PLAIN), *self._find_scale(LOG))
+
+    @property
+    def scales(self) -> NDArray[np.float64]:
+        """Mean and standard deviation of targets and of their logarithms, shape=(2, 2, 1)."""
+        scales = np.array([self._find_scale(PLAIN), self._find_scale(LOG)])
+        return scales.T[:, :, np.newaxis]
 
     def _find_scale(self, m: int) -> tuple[float, float]:
         count, mean, squares = self.moments[m, : SQUARES + 1].tolist()
@@ -388,7 +394,7 @@ class TargetLags:
     """Encodes the last known targets before each sample; a sample without one changes nothing.
 
     With ``aged``, another entry tells how many samples ago the last known target was: where labels
-    arrive late, that may vary.
+    arrive late, that may vary. ``more`` entries are other targets, such as those a season ago.
 
     >>> lags = TargetLags(lags=2, clip=8.0)
     >>> lagged = lags.classes(np.array([3, 1, -1], np.int32))
@@ -396,11 +402,13 @@ class TargetLags:
     ([[0, 0], [4, 0], [2, 4]], [1.0, 3.0])
     """
 
-    def __init__(self, *, lags: int, clip: float, aged: bool = False) -> None:
+    def __init__(self, *, lags: int, clip: float, aged: bool = False, more: int = 0) -> None:
         # Class numbers or numbers, the latest first.
         self.last: NDArray[np.float64] = np.full(lags, np.nan)
         self.age: float = math.nan  # of the last known target, at the next sample
-        entries = lags + 1 if aged and lags else lags
+        entries = lags + aged + more if lags else 0
+        self._age = lags if aged and lags else None  # place of the entry
+        self._more = more if lags else 0
         self._missing = LAG_BASE + (np.arange(entries, dtype=np.int64) << FIELD_BITS)
         self._clip = clip
 
@@ -408,11 +416,18 @@ class TargetLags:
         return len(self._missing)
 
     def classes(
-        self, label: NDArray[np.int32], n: int | None = None, ages: NDArray[np.float64] = NO_AGES
+        self,
+        label: NDArray[np.int32],
+        n: int | None = None,
+        ages: NDArray[np.float64] = NO_AGES,
+        more: NDArray[np.float64] = NO_LAGS.values,
     ) -> LagEntries:
         """Encode lags of n samples, the first of which have these classes (-1: none), learned."""
         lagged = self._empty(len(label) if n is None else n, ages)
         _shift_classes(label, self.last, self._missing, lagged.keys)
+        if self._more:
+            known = np.isfinite(more)
+            lagged.keys[:, -self._more :] += np.where(known, 1.0 + more, 0.0).astype(np.int64)
         return lagged
 
     def numbers(
@@ -421,19 +436,28 @@ class TargetLags:
         center: NDArray[np.float64],
         spread: NDArray[np.float64],
         ages: NDArray[np.float64] = NO_AGES,
+        more: NDArray[np.float64] = NO_LAGS.values,
     ) -> LagEntries:
         """Encode lags in the units before each sample, learning the targets of the first ones."""
         lagged = self._empty(len(center), ages)
         _shift_numbers(target, center, spread, self._clip, self.last, self._missing, *lagged[:2])
+        if self._more:
+            known = np.isfinite(more)
+            lagged.keys[:, -self._more :] += known
+            near = np.where(known, more, 0.0)
+            scaled = ((near - center[:, None]) / spread[:, None]).clip(-self._clip, self._clip)
+            lagged.values[:, -self._more :] = np.where(known, scaled, 1.0)
         return lagged
 
-    def build_next(self, n: int, scale: tuple[float, float] | None) -> LagEntries:
+    def build_next(
+        self, n: int, scale: tuple[float, float] | None, more: NDArray[np.float64] = NO_LAGS.values
+    ) -> LagEntries:
         """Encode lags of n candidates for the next sample; ``scale`` is None for classes."""
         ages = np.full(n, self.age)
         if scale is None:
-            return self.classes(np.empty(0, np.int32), n, ages)
+            return self.classes(np.empty(0, np.int32), n, ages, more)
         center, spread = (np.full(n, number) for number in scale)
-        return self.numbers(np.empty(0), center, spread, ages)
+        return self.numbers(np.empty(0), center, spread, ages, more)
 
     def restore_state(self, last: Iterable[Any], age: float = math.nan) -> None:
         """Restore the exported last targets, and their age."""
@@ -445,8 +469,10 @@ class TargetLags:
     def _empty(self, n: int, ages: NDArray[np.float64]) -> LagEntries:
         shape = n, len(self)
         lagged = LagEntries(np.empty(shape, np.int64), np.ones(shape), self._missing)
-        if len(self) > len(self.last):
+        if self._age is not None:
             known = np.isfinite(ages)
-            lagged.keys[:, -1] = self._missing[-1] + known
-            lagged.values[known, -1] = np.log2(1.0 + ages[known]) / AGE_SCALE
+            lagged.keys[:, self._age] = self._missing[self._age] + known
+            lagged.values[known, self._age] = np.log2(1.0 + ages[known]) / AGE_SCALE
+        if self._more:
+            lagged.keys[:, -self._more :] = self._missing[-self._more :]
         return lagged

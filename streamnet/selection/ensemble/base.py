@@ -193,6 +193,18 @@ class BaseEnsemble(ABC):
         if not shared[self.chosen[0]]:
             self.chosen[0] = -1
 
+    def widened(self, more: int) -> Self:
+        """A copy with ``more`` candidates at the end, which are no members."""
+        if not more:
+            return self
+        state = self.export_state()
+        places = [self.candidates] * more
+        for name in ("members", "weights", "squares", "losses"):
+            state[name] = np.insert(state[name], places, 0, axis=-1)
+        if state["chosen"][0] >= self.candidates:
+            state["chosen"][0] += more
+        return self.restore_state(state)
+
     def export_state(self) -> dict[str, Any]:
         """Export everything needed to resume exactly."""
         arrays = {name: getattr(self, name).copy() for name in self._arrays}

@@ -1,0 +1,1 @@
+"""Forecasts from the known targets alone: their history, its season, and linear regressions."""
