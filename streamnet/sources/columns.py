@@ -406,7 +406,7 @@ class Columns:
         if target is None:
             return Schema(tuple(fields))
         if (known := self.task or task()) is None:
-            raise DataError(
+            raise UnknownTaskError(
                 f"{file} has no value of the target {target!r} in its first records, so that the "
                 "task is unknown: --task classification or --task regression states it"
             )
@@ -418,6 +418,10 @@ class Columns:
         if self.target_optional:
             return None
         raise make_missing_column_error(file, self.target, "target", names)
+
+
+class UnknownTaskError(DataError):
+    """The task is unknown, since the target has no value among the records looked at."""
 
 
 def check_same_columns(

@@ -81,8 +81,9 @@ class LibsvmFormat(TextFormat):
         if unnamed or columns.target in LAST_COLUMN:  # there is no other column
             columns = columns.with_target(LABEL)
         names = (LABEL,) if labels or not columns.target_optional else ()
+        known = [label for label in labels if label not in columns.missing]
         self._schema = columns.build_schema(
-            head.file, names, lambda _: Kind.NUMBER, lambda: infer_task(labels)
+            head.file, names, lambda _: Kind.NUMBER, lambda: infer_task(known)
         )
         return self._schema
 

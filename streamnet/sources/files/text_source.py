@@ -31,6 +31,7 @@ from streamnet.sources.base import (
     check_gap,
     make_rejection_block,
 )
+from streamnet.sources.columns import UnknownTaskError
 from streamnet.sources.files.byte_stream import (
     FINGERPRINT_BYTES,
     ByteStream,
@@ -336,6 +337,7 @@ def find_path(paths: Sequence[str], path: str) -> int:
 FIRST_ROWS = 1024  # of the first block, so that learning starts early
 MIN_ROWS = 32
 HEAD_BYTES = 16 << 20
+HEAD_GROWTH = 4  # of the head if the target has no value in it
 _NO_WINDOW = TextWindow(b"", 0, b"", None)
 QUIET_SECONDS = 0.2  # without new bytes, after which the head of a live stream is complete
 MAX_HEAD_SECONDS = 1.0  # after which it is complete even if bytes keep coming
@@ -346,10 +348,11 @@ class TextSource(Source):
     """Samples of text files in order, read in worker threads.
 
     ``choose`` makes the format, given the first line of the first file, and the name of the format
-    if it is known. Columns are inferred from the first ``head`` records of the first file. For a
-    pipe, they are inferred from what arrives before a pause of 0.2 seconds, or within a second of
-    the first record, so they may depend on timing unless ``choose`` makes a format that needs no
-    inference. How many bytes are read at once does not affect the samples.
+    if it is known. Columns are inferred from the first ``head`` records of the first file, or from
+    more if the target has no value in them. For a pipe, they are inferred from what arrives before
+    a pause of 0.2 seconds, or within a second of the first record, so they may depend on timing
+    unless ``choose`` makes a format that needs no inference. How many bytes are read at once does
+    not affect the samples.
     """
 
     def __init__(
@@ -473,7 +476,15 @@ class TextSource(Source):
         head = file.head(HEAD_BYTES)
         if file.stream.failure is not None and not head.records(self._format.rules, 1).begin.size:
             raise file.make_read_error()
-        self._schema = self._format.infer_schema(head)
+        try:
+            self._schema = self._format.infer_schema(head)
+        except UnknownTaskError:
+            known = len(head.records(self._format.rules, self._head + 1).begin)
+            if complete or known <= self._head:
+                raise
+            self._head *= HEAD_GROWTH
+            self._format.look_further(self._head)
+            return self._infer_schema(file, complete)
         return self._skip_top(file)
 
     def _skip_top(self, file: TextFile) -> bool:

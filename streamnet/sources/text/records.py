@@ -14,6 +14,7 @@ from streamnet.errors import DataError
 from streamnet.jit import kernel
 from streamnet.samples import Block, DeadLetter, Schema
 from streamnet.sources.base import Rejection
+from streamnet.sources.columns import Columns
 from streamnet.sources.rows import ConvertedRows
 
 MAX_RECORD_BYTES = 1 << 20  # default
@@ -336,6 +337,7 @@ class TextFormat(ABC):
     """Converts the records of a text to samples, for a `TextSource`, one file at a time."""
 
     name: ClassVar[str]  # in settings and states
+    _columns: Columns
     min_head_records: int = 1  # in the head of a live stream
 
     @property
@@ -350,6 +352,10 @@ class TextFormat(ABC):
     @abstractmethod
     def infer_schema(self, head: Head) -> Schema:
         """Infer the schema from the head of the first file."""
+
+    def look_further(self, records: int) -> None:
+        """Infer the schema from so many records from now on."""
+        self._columns = replace(self._columns, head=records)
 
     def export_state(self) -> dict[str, Any]:
         """What was inferred from the head of the first file, except the schema."""

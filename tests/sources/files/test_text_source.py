@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError, DataError, SchemaError
-from streamnet.samples import Block, Position
+from streamnet.samples import Block, Position, Task
 from streamnet.sources import Columns, Source, TextSource, open_files
 from streamnet.sources.files.byte_stream import ByteStream, get_file_size
 from streamnet.sources.files.csv import CsvFormat
@@ -457,3 +458,32 @@ def test_a_table_has_progress(table: str) -> None:
     assert first == 0.0
     assert others == sorted(share for share in others if share is not None)
     assert others[-1] == 1.0
+
+
+def labeled_text(suffix: str, labels: list[str]) -> str:
+    if suffix == "csv":
+        return "x,label\n" + "".join(f"{i},{y}\n" for i, y in enumerate(labels))
+    if suffix == "jsonl":
+        return "".join(f'{{"x": {i}, "label": {y or "null"}}}\n' for i, y in enumerate(labels))
+    return "".join(f"{y or '?'} 1:{i}\n" for i, y in enumerate(labels))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "svm"])
+@pytest.mark.parametrize("gaps", [1000, 5000])
+def test_the_task_is_looked_for_where_the_target_has_its_first_values(
+    tmp_path: Path, suffix: str, gaps: int
+) -> None:
+    labels = ["" if i < gaps else f"{i / 4}" for i in range(gaps + 50)]
+    path = write(tmp_path, f"f.{suffix}", labeled_text(suffix, labels))
+
+    def make(size: int = 1 << 20) -> Source:
+        return open_files([path], columns=Columns(target="label"), chunk_bytes=size)
+
+    schema, blocks = read(make())
+    assert schema.task is Task.REGRESSION
+    targets = np.concatenate([b.target for b in blocks if b.target is not None])
+    assert np.isnan(targets).tolist() == [not y for y in labels]
+    assert content(read(make(1000))[1]) == content(blocks)
+    write(tmp_path, f"f.{suffix}", labeled_text(suffix, [""] * (gaps + 50)))
+    with pytest.raises(DataError, match="has no value of the target 'label'"):
+        read(make())
