@@ -180,8 +180,8 @@ class LabelsReply(_Reply):
 class ModelLine(_Reply, kw_only=True, rename={"metric": "measure"}):
     """A model in the list of all models.
 
-    ``samples`` were learned; ``served`` is the prequential score (accuracy or mae) of what was
-    served before each was learned.
+    ``samples`` were learned; ``served`` is the prequential score (accuracy or mae) of what callers
+    got, or of what was predicted right before a sample was learned that came with its label.
     """
 
     name: str
@@ -198,15 +198,16 @@ class ModelLine(_Reply, kw_only=True, rename={"metric": "measure"}):
 class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     """The status of a model.
 
-    ``served`` and ``baselines`` score what was learned, ``scored`` samples so far; ``delivered``
-    scores the predictions that were returned with an ID, once their labels arrive. ``feed`` is for
-    models that read files, too.
+    ``served`` and ``baselines`` score the ``scored`` samples so far: ``requested`` ones were
+    predicted with an ID, and count as their callers got them; the others came with their label, and
+    count as predicted right before they were learned. ``feed`` is for models that read files, too.
     """
 
     failure: str | None = None
     accepted: Annotated[int, _counter("Samples accepted into the journal.")] = 0
     learned: Annotated[int, _counter("Samples learned.")] = 0
-    scored: int = 0
+    scored: Annotated[int, _counter("Samples scored.")] = 0
+    requested: Annotated[int, _counter("Samples scored as their caller got the prediction.")] = 0
     in_flight: Annotated[int, _gauge("Samples accepted and not yet learned.")] = 0
     max_queued: Annotated[int | None, _gauge("Limit of samples accepted and not yet learned.")] = (
         None
@@ -237,7 +238,6 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     baselines: Annotated[Scores, _gauge("Prequential scores of the baselines.", "baseline")] = (
         msgspec.field(default_factory=dict)
     )
-    delivered: Scores | None = None
     feed: Feed | None = None
 
 

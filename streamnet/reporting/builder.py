@@ -134,6 +134,7 @@ def build_status(learner: Learner) -> LearningStatus:
         task=learner.task,
         learned=learner.trainer.number,
         scored=scored,
+        requested=serving.requested,
         metric=MAIN_METRICS[learner.task],
         served=served,
         baselines=dict(zip(_baseline_names(learner), baselines, strict=True)),

@@ -40,6 +40,7 @@ class LearningStatus(Struct, frozen=True, kw_only=True, rename={"metric": "measu
     task: Task
     learned: int  # samples
     scored: int  # samples; lags behind `learned` by a moment
+    requested: int = 0  # of them, those scored by the answer that a caller got
     metric: str  # see `MAIN_METRICS`
     served: float | None  # that metric of what was served; None before the first scored sample
     baselines: Scores  # that metric of the baselines

@@ -210,12 +210,17 @@ def decode_record(raw: bytes) -> str:
 
 def make_rejection_block(schema: Schema, end: Position, letter: DeadLetter) -> Block:
     """Make a block without samples that carries one rejected record."""
+    return replace(make_empty_block(schema, end), rejected=(letter,))
+
+
+def make_empty_block(schema: Schema, end: Position) -> Block:
+    """Make a block without samples."""
     numbers = np.empty((0, len(schema.numbers)), np.float64)
     words = tuple(np.empty(0, np.object_) for _ in schema.words)
     kind = np.float64 if schema.task is Task.REGRESSION else np.object_
     target = None if schema.target is None else np.empty(0, kind)
     marks = np.array([end[1:]], np.int64)
-    return Block(schema, end.source, numbers, words, target, marks, rejected=(letter,))
+    return Block(schema, end.source, numbers, words, target, marks)
 
 
 def drop_rejected(block: Block, letters: Mapping[int, DeadLetter]) -> Block:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -23,7 +24,7 @@ import anyio
 from streamnet.daemon.predictions import predict_nothing
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.state_directory import StateDirectory
-from streamnet.errors import NotReadyError
+from streamnet.errors import ConflictError, NotReadyError
 from streamnet.learning.warmup import warm_up
 from streamnet.samples import Task
 from tests.daemon.hosted_models import hosting, rows, settings_of, until
@@ -33,7 +34,8 @@ __all__ = ("BATCH", "forked", "killed", "left", "say")
 BATCH = 7
 SETTINGS = settings_of(
     state={"every_samples": 60, "every_seconds": 0.05},
-    intake={"segment_bytes": 4096, "publish_seconds": 0.02},
+    # In one segment, so that the whole journal is there at the end.
+    intake={"segment_bytes": 1 << 30, "publish_seconds": 0.02},
 )
 
 
@@ -42,7 +44,11 @@ def say(to: int, **what: Any) -> None:
 
 
 async def push(folder: Path, to: int, batch: int) -> None:
-    """Send one batch after the other, from that number on, and say what was acknowledged."""
+    """Send one batch after the other, from that number on, and say what was acknowledged.
+
+    Behind each, a sample is predicted. Labels come before every third prediction, some later, and
+    some at the end.
+    """
     async with hosting(folder, SETTINGS) as hosted:
         generation = 0
         for number in range(batch, 1_000_000):
@@ -56,8 +62,15 @@ async def push(folder: Path, to: int, batch: int) -> None:
                 predictions = predict_nothing(1)
             assert predictions.generation >= generation
             generation = predictions.generation
-            answers = await hosted.remember([str(number)], rows(1, number), predictions)
+            if number % 3 == 0:
+                await hosted.label([(str(number), "a")])
+            try:
+                answers = await hosted.remember([str(number)], rows(1, number), predictions)
+            except ConflictError:  # it was remembered, and its label there, right before a kill
+                continue
             say(to, kept=number, generation=answers[0].generation, value=answers[0].value)
+            if number % 3 == 1:
+                await hosted.label([(str(number - 3 * (number % 4)), "a")])
 
 
 async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
@@ -67,8 +80,15 @@ async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
             await hosted.learn(rows(BATCH, BATCH * number), key=str(number), durable=False)
         outcomes = await hosted.label([(str(number), "a") for number in kept])
         await until(lambda: hosted.status().learned == hosted.status().accepted)
-        accepted = hosted.status().accepted
-    return {"accepted": accepted, "outcomes": sorted(set(outcomes)), "bits": left(folder)}
+        await until(lambda: hosted.status().scored == hosted.status().learned)
+        status = hosted.status()
+    return {
+        "accepted": status.accepted,
+        "joined": status.outcomes["joined"],
+        "requested": status.requested,
+        "outcomes": sorted(set(outcomes)),
+        "bits": left(folder),
+    }
 
 
 def left(folder: Path) -> str:
@@ -126,21 +146,18 @@ def killed(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         **ended,
         "batches": batches,
         "kept": len(kept),
-        "in_order": firsts == [BATCH * number for number in range(acknowledged)],
+        "in_order": firsts == sorted(set(firsts)) and len(firsts) == acknowledged,
         "monotone": generations == sorted(generations),
         "longest_wait": max(waits),
-        "whole": anyio.run(whole, folder / "whole", batches, kept),
+        "whole": anyio.run(whole, folder / "killed" / "journal", folder / "whole"),
     }
 
 
-async def whole(folder: Path, batches: int, kept: list[int]) -> str:
-    """The bits of a run that nobody disturbs, and that learns the same samples."""
+async def whole(journal: Path, folder: Path) -> str:
+    """The bits of a run that nobody disturbs, and that reads the same journal."""
+    shutil.copytree(journal, folder / "journal")
     async with hosting(folder, SETTINGS) as hosted:
-        for number in range(batches):
-            await hosted.learn(rows(BATCH, BATCH * number), durable=False)
-        await hosted.learn(
-            [{"x": row["x"], "w": row["w"], "y": "a"} for n in kept for row in rows(1, n)]
-        )
+        await until(lambda: hosted.status().learned == hosted.status().accepted)
         await until(lambda: not hosted.queued)
     return left(folder)
 

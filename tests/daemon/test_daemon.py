@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import anyio
+import numpy as np
 import pytest
 
 from streamnet.client.clients import Client
@@ -171,3 +174,56 @@ def test_the_state_of_a_daemon_cannot_be_verified(tmp_path: Path) -> None:
 
     with pytest.raises(StateError, match="was written by a daemon, whose samples can't be read"):
         anyio.run(main)
+
+
+def markov_stream(count: int) -> tuple[list[dict[str, float]], list[str]]:
+    """Two classes that stay with probability 0.97, and one feature that tells something."""
+    rng = np.random.default_rng(4)
+    states = np.cumsum(rng.random(count) > 0.97) % 2
+    x = rng.normal(size=count) + 1.7 * states
+    return [{"x": float(value)} for value in x], np.array(["low", "high"])[states].tolist()
+
+
+def test_what_the_api_shows_is_what_a_client_counted(run_file: Path) -> None:
+    """Every sample is predicted by request, and its label comes 100 samples later."""
+    count, delay = 3000, 100
+    features, labels = markov_stream(count)
+    answers: list[Any] = []
+    with daemon(run_file) as server, Client(server.url) as client:
+        for start in range(0, count, 50):
+            ids = [str(i) for i in range(start, start + 50)]
+            if start == 1500:
+                server.process.kill()
+                server.process.communicate(timeout=IN_TIME)
+                break
+            answers += client.predict("lamp", features[start : start + 50], ids=ids).predictions
+            if start >= delay:
+                late = range(start - delay, start - delay + 50)
+                told = client.label("lamp", {str(i): labels[i] for i in late})
+                assert set(told.outcomes) == {"joined"}
+                until_learned(client, start - delay + 50)
+    with daemon(run_file) as server, Client(server.url) as client:
+        for start in range(1500, count, 50):
+            ids = [str(i) for i in range(start, start + 50)]
+            answers += client.predict("lamp", features[start : start + 50], ids=ids).predictions
+            late = range(start - delay, start - delay + 50)
+            client.label("lamp", {str(i): labels[i] for i in late})
+            until_learned(client, start - delay + 50)
+        deadline = monotonic() + IN_TIME
+        while (status := client.status("lamp")).scored < count - delay and monotonic() < deadline:
+            sleep(0.02)
+        metrics = client.metrics().decode()
+        history = client.history("lamp")
+        confusion = client.confusion("lamp")
+    hits = [answer == label for answer, label in zip(answers, labels, strict=True)]
+    scored = count - delay
+    assert (status.scored, status.requested, status.pending) == (scored, scored, delay)
+    assert status.served == pytest.approx(np.mean(hits[:scored]), abs=1e-12)
+    (line,) = re.findall(r"^streamnet_served_accuracy\{.*\} (.*)", metrics, re.MULTILINE)
+    assert float(line) == pytest.approx(status.served, abs=1e-12)
+    assert isinstance(confusion, Confusion)
+    answered = [answer is not None for answer in answers[:scored]]
+    assert sum(map(sum, confusion.matrix)) == sum(answered)
+    assert sum(confusion.matrix[k][k] for k in range(2)) == sum(hits[:scored])
+    assert history.series["served"]
+    assert np.mean(hits[1000:]) >= 0.78

@@ -32,13 +32,25 @@ def called(command: str, server: Server, place: Place) -> dict[str, Any]:
 def test_a_sample_is_learned_another_predicted_and_its_label_joined(
     served: Server, place: Place
 ) -> None:
-    learned, predicted, joined = (called(command, served, place) for command in CALLS)
+    calls = iter(CALLS)
+    learned = called(next(calls), served, place)
     assert (learned["accepted"], learned["rejected"]) == (1, 0)
-    (prediction,) = predicted["predictions"]
+    before = status_of(served, place, scored=1)
+    (prediction,) = called(next(calls), served, place)["predictions"]
     assert isinstance(prediction, float)
-    assert joined == {"outcomes": ["joined"]}
-    status = "curl -s localhost:8000/v1/models/wine"
-    assert called(status, served, place)["delivered"]["mae"] == pytest.approx(abs(prediction - 6))
+    assert called(next(calls), served, place) == {"outcomes": ["joined"]}
+    after = status_of(served, place, scored=2)
+    assert (before["requested"], after["requested"]) == (0, 1)
+    error = 2 * after["served"] - before["served"]
+    assert error == pytest.approx(abs(prediction - 6))
+
+
+def status_of(served: Server, place: Place, *, scored: int) -> dict[str, Any]:
+    """The status once so many samples are scored, and a model is published."""
+    while True:
+        found = called("curl -s localhost:8000/v1/models/wine", served, place)
+        if found["scored"] == scored and found["generation"]:
+            return found
 
 
 @pytest.mark.parametrize("name", ["tutorial.md", "daemon.md"])

@@ -179,16 +179,16 @@ class Monitor:
         self._skip_past(learner)
         while True:
             await sleep(POLL_SECONDS)
-            self._measure(learner.trainer.number)
+            self._measure(learner.trainer.learned)
             self._log_events(learner)
             self._check_checkpoints(learner.trainer.number)
             await self._expire_predictions()
 
     def _skip_past(self, learner: Learner) -> None:
         """Ignore what happened before this run."""
-        self.learning.restart(learner.trainer.number)
+        self.learning.restart(learner.trainer.learned)
         self.predicting.restart(self._predicted())
-        self.pace.restart(learner.trainer.number)
+        self.pace.restart(learner.trainer.learned)
         self._reasons = self._pipeline.rejections.reasons.copy()
         self._switches = learner.serving.selector.switched
         self._drifts = learner.serving.drift.detections

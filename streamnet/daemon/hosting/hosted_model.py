@@ -29,7 +29,6 @@ from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, 
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import BusyError, ConfigurationError
 from streamnet.learning.learner import Learner
-from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import Worker
@@ -68,7 +67,6 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
         "pending": len(intake.pending),
         "early": intake.pending.early,
         "outcomes": outcomes,
-        "delivered": nan_to_none(intake.delayed_score.measures()) or None,
         "learned_per_second": run.monitor.learning.value,
         "predicted_per_second": run.monitor.predicting.value,
         "checkpoint_age": None if checkpoint is None else monotonic() - checkpoint,
@@ -77,7 +75,8 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
     }
     if run.learner is not None:
         learning = build_status(run.learner)
-        counts |= asdict(learning) | {"samples": learning.learned}
+        learned = run.learner.trainer.learned
+        counts |= asdict(learning) | {"learned": learned, "samples": learned}
     return counts
 
 
@@ -236,7 +235,7 @@ class HostedModel(Supervisor):
     @property
     def has_learned_nothing(self) -> bool:
         """Whether there is no model to predict with before something is learned."""
-        return self.model_run is not None and self.model_run.publisher.has_learned_nothing
+        return self.model_run is not None and self.model_run.has_learned_nothing
 
     def check_columns(self, samples: Sequence[Sample]) -> str | None:
         """Check the columns of samples to predict; return a warning about unknown ones.

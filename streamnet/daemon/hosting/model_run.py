@@ -161,6 +161,7 @@ class Publisher:
         self.restored: Event = Event()  # set once that of earlier runs is, or there is none
         self._publish_seconds = publish_seconds
         self._start = start
+        self._rows = -1  # learned before the published model
 
     def predict(
         self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
@@ -176,11 +177,6 @@ class Publisher:
             return Predictions(values, None, (), published.generation)
         return Predictions(values, outputs, model.labels, published.generation)
 
-    @property
-    def has_learned_nothing(self) -> bool:
-        """Whether there is no model, not even one that is being restored."""
-        return self.published is None and self.restored.is_set()
-
     def newest(self) -> PublishedModel:
         """Return the published model."""
         if self.published is None:
@@ -193,14 +189,18 @@ class Publisher:
         """Publish models until cancelled."""
         await pipeline.ready.wait()
         while True:
-            if self.published is None or pipeline.statistics().samples != self.published.number:
-                await self._publish(pipeline, committer)
+            assert pipeline.learner is not None
+            rows = pipeline.learner.trainer.rows
+            if self.published is None or rows != self._rows:
+                await self._publish(pipeline.learner, pipeline, committer)
+                self._rows = rows
             self.restored.set()  # even if the disk fails: other models must not wait for it
             await sleep(_POLL_SECONDS if self.published is None else self._publish_seconds)
 
-    async def _publish(self, pipeline: Pipeline, committer: Committer) -> None:
-        if self._start is not None and not pipeline.statistics().samples:
-            await self._commit(committer, self._start, 0)
+    async def _publish(self, learner: Learner, pipeline: Pipeline, committer: Committer) -> None:
+        if not learner.trainer.learned:  # predicted samples teach nothing yet
+            if self._start is not None and self.published is None:
+                await self._commit(committer, self._start, 0)
             return
         champion = await pipeline.glance()
         if champion is not None:
@@ -298,6 +298,7 @@ class ModelRun:
             sinks=(self.journal_output,),
             settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self._state,
+            late_labels=True,
             **pipeline_arguments(settings, networks),
         )
 
@@ -317,8 +318,14 @@ class ModelRun:
 
     @property
     def queued(self) -> int:
-        """Samples accepted and not yet learned."""
-        return max(0, self.committer.intake.samples - self.learned)
+        """Samples and labels accepted and not yet learned.
+
+        Before the first label, predicted samples may not even have a task, and do not count.
+        """
+        intake = self.committer.intake
+        if self.learner is None and self.has_learned_nothing:
+            return intake.samples
+        return max(0, intake.records - self.learned)
 
     @property
     def learner(self) -> Learner | None:
@@ -326,11 +333,19 @@ class ModelRun:
         return self.pipeline.learner if self.pipeline.ready.is_set() else None
 
     @property
+    def has_learned_nothing(self) -> bool:
+        """Whether there is no model, nor one that is being restored or about to be published."""
+        if self.publisher.published is not None or not self.publisher.restored.is_set():
+            return False
+        return self.learner is None or not self.learner.trainer.learned
+
+    @property
     def learned(self) -> int:
-        """Samples of the journal that were learned or rejected, as far as is known."""
+        """Records of the journal that were learned or rejected, as far as is known."""
         if self.learner is None:
             return self.committer.journal.samples_before
-        return self.learner.trainer.number + self.pipeline.rejections.total
+        trainer = self.learner.trainer
+        return trainer.number + trainer.labels + self.pipeline.rejections.total
 
     async def run(
         self, opened: Callable[[], None], restored: Callable[[], None], stop: Event

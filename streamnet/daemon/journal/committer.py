@@ -84,7 +84,10 @@ class Committer:
         wanted = self.intake.bounds
         self.intake = await to_thread.run_sync(self._replay_frames)
         if self.intake.bounds != wanted:
-            self.intake.limit(wanted)
+            frame = self.intake.limit(wanted)
+            if frame is not None:
+                await to_thread.run_sync(self.journal.append, [frame])
+                self.intake.apply(frame)
             # A snapshot records the bounds that the frames after it were accepted with.
             await to_thread.run_sync(self.journal.roll, self.intake.snapshot())
 

@@ -1,4 +1,4 @@
-"""Predictions that wait for their labels, and the score of those whose labels arrived."""
+"""Predictions that wait for their labels, and labels that wait for their predictions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from collections import OrderedDict
 from time import monotonic, time
 from typing import Any, NamedTuple, final
 
-import numpy as np
-
 from streamnet.client.schemas import Outcome
 from streamnet.daemon.predictions import Prediction
-from streamnet.features.columns.category import match_spelling
-from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 from streamnet.samples import Task
 
 
@@ -21,6 +17,7 @@ class PendingPrediction(NamedTuple):
     line: str  # the sample as JSON, without target
     prediction: Prediction
     time: float  # when it was made, in seconds
+    record: int  # of the sample in the journal
 
 
 @final
@@ -32,12 +29,15 @@ class PendingPredictions:
 
     >>> table = PendingPredictions(max_pending=2, max_age=60.0)
     >>> for number in range(3):
-    ...     table.add(str(number), PendingPrediction("{}", Prediction("a", None, 1), time=number))
+    ...     prediction = Prediction("a", None, 1)
+    ...     forgotten = table.add(str(number), PendingPrediction("{}", prediction, number, number))
+    >>> forgotten[0].record
+    0
     >>> [table.join(identity, "b", 3.0)[0].value for identity in ("0", "1", "1", "9")]
     ['expired', 'joined', 'duplicate', 'early']
     >>> table.take_early("9")
     'b'
-    >>> table.expire(62.0), len(table)
+    >>> len(table.expire(62.0)), len(table)
     (1, 0)
     """
 
@@ -50,16 +50,22 @@ class PendingPredictions:
         self._settled: OrderedDict[str, list[Any]] = OrderedDict()
         self.limit(max_pending, max_age)
 
-    def limit(self, max_pending: int, max_age: float) -> None:
-        """Apply other bounds from now on; what is too old for them expires later."""
+    def limit(self, max_pending: int, max_age: float) -> list[PendingPrediction]:
+        """Apply other bounds from now on; what is too old for them expires later.
+
+        Returns:
+            The predictions that expired, since there were too many.
+        """
         self._max_pending = max_pending
         self._max_age = max_age
+        forgotten = []
         while len(self._waiting) > max_pending:
-            self._expire_one(next(iter(self._waiting)))
+            forgotten.append(self._expire_oldest())
         while len(self._early) > max_pending:
             self._drop_early()
         while len(self._settled) > max_pending:
             self._settled.popitem(last=False)
+        return forgotten
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -92,11 +98,10 @@ class PendingPredictions:
             return Task.REGRESSION if isinstance(label, float) else None
         return None
 
-    def add(self, identity: str, pending: PendingPrediction) -> None:
-        """Add a prediction with a new ID; the oldest one expires if there are too many."""
+    def add(self, identity: str, pending: PendingPrediction) -> list[PendingPrediction]:
+        """Add a prediction with a new ID; return the oldest one if it expires: one too many."""
         self._waiting[identity] = pending
-        if len(self._waiting) > self._max_pending:
-            self._expire_one(next(iter(self._waiting)))
+        return [self._expire_oldest()] if len(self._waiting) > self._max_pending else []
 
     def take_early(self, identity: str) -> Any:
         """Remove and return the label that came before a prediction; None if there is none."""
@@ -139,19 +144,20 @@ class PendingPredictions:
         oldest = next(iter(self._early.values()), None)
         return oldest is not None and oldest[1] + self._max_age <= now
 
-    def expire(self, now: float) -> int:
-        """Expire what is old; return how many predictions did."""
-        before = self.expired
+    def expire(self, now: float) -> list[PendingPrediction]:
+        """Expire what is old; return the predictions that did."""
+        forgotten = []
         while self._is_waiting_due(now):
-            self._expire_one(next(iter(self._waiting)))
+            forgotten.append(self._expire_oldest())
         while self._is_early_due(now):
             self._drop_early()
-        return self.expired - before
+        return forgotten
 
-    def _expire_one(self, identity: str) -> None:
-        del self._waiting[identity]
+    def _expire_oldest(self) -> PendingPrediction:
+        identity, pending = self._waiting.popitem(last=False)
         self.expired += 1
         self.settle(identity, [])
+        return pending
 
     def _drop_early(self) -> None:
         self._early.popitem(last=False)
@@ -176,86 +182,13 @@ class PendingPredictions:
     def restore_state(self, state: dict[str, Any]) -> None:
         """Restore a state, within the current bounds."""
         self._waiting = OrderedDict(
-            (identity, PendingPrediction(line, Prediction(*prediction), time))
-            for identity, (line, prediction, time) in state["waiting"]
+            (identity, PendingPrediction(line, Prediction(*prediction), *others))
+            for identity, (line, prediction, *others) in state["waiting"]
         )
         self._early = OrderedDict((identity, (label, t)) for identity, (label, t) in state["early"])
         self._settled = OrderedDict((identity, outcome) for identity, outcome in state["settled"])
         self.expired, self.unknown = state["expired"], state["unknown"]
         self.limit(self._max_pending, self._max_age)
-
-
-MAX_LABELS = 1024
-
-
-@final
-class DelayedLabelScore:
-    """Score of remembered predictions, each as it was made, once its label arrives.
-
-    Labels after the first 1,024 are not scored.
-
-    >>> score = DelayedLabelScore()
-    >>> score.measures()
-    {}
-    >>> score.add(Prediction("a", {"a": 0.75, "b": 0.25}, generation=1), "a")
-    >>> score.add(Prediction("a", {"a": 0.75, "b": 0.25}, generation=1), "c")
-    >>> score.measures()["accuracy"]
-    0.5
-    """
-
-    def __init__(self) -> None:
-        self._labels: dict[str, int] = {}
-        self._evaluator: ClassificationEvaluator | RegressionEvaluator | None = None
-
-    def add(self, prediction: Prediction, truth: str | float) -> None:
-        """Score a prediction: a number if ``truth`` is one, else a label."""
-        if isinstance(truth, str):
-            self._add_label(prediction, truth)
-            return
-        if not isinstance(self._evaluator, RegressionEvaluator):
-            self._evaluator = RegressionEvaluator(1)
-        value = np.nan if prediction.value is None else float(prediction.value)
-        self._evaluator.update([[value]], [truth])
-
-    def _add_label(self, prediction: Prediction, truth: str) -> None:
-        if not isinstance(self._evaluator, ClassificationEvaluator):
-            self._evaluator = ClassificationEvaluator(1, whole=False)
-        probabilities = prediction.probabilities or {}
-        for label in probabilities:
-            self._find_number(label)
-        known = len(self._labels)
-        row = np.zeros((1, 1, max(known, 1)), np.float32)
-        for label, probability in probabilities.items():
-            number = self._find_number(label)
-            if number >= 0:
-                row[0, 0, number] = probability
-        alive = np.full((1, 1), prediction.value is not None, np.uint8)
-        number = self._find_number(match_spelling(truth, probabilities))
-        predicted = self._labels.get(str(prediction.value), -1)
-        decided = np.full((1, 1), predicted, np.int32)
-        self._evaluator.update(row, [number], [known], alive, decided)
-
-    def _find_number(self, label: str) -> int:
-        if label not in self._labels and len(self._labels) == MAX_LABELS:
-            return -1
-        return self._labels.setdefault(label, len(self._labels))
-
-    def measures(self) -> dict[str, float]:
-        """All metrics by name; empty before the first label."""
-        return {} if self._evaluator is None else self._evaluator.measures(0)
-
-    def export_state(self) -> dict[str, Any]:
-        """Export the state."""
-        evaluator = None if self._evaluator is None else self._evaluator.export_state()
-        return {"labels": list(self._labels), "evaluator": evaluator}
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Restore a state."""
-        self._labels = {label: number for number, label in enumerate(state["labels"])}
-        self._evaluator = None
-        if state["evaluator"] is not None:
-            kind = ClassificationEvaluator if state["labels"] else RegressionEvaluator
-            self._evaluator = kind.restore_state(state["evaluator"])
 
 
 _START = time() - monotonic()

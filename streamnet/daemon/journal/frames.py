@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, final
 from zlib import crc32
@@ -28,9 +28,9 @@ class FrameKind(IntEnum):
 
     SNAPSHOT = 1  # the state that all frames before it lead to
     SAMPLES = 2  # samples to learn
-    PREDICTIONS = 3  # predictions; the body has the samples whose labels came before
-    LABELS = 4  # labels; the body has the samples that they complete
-    TIME = 5  # the time, so that old predictions expire
+    PREDICTIONS = 3  # predictions; the body has their samples, then label lines
+    LABELS = 4  # labels; the body has label lines
+    TIME = 5  # the time, so that old predictions expire; the body has label lines
     MODEL = 6  # a model was published
     FILE = 7  # samples of a file to learn, and the position after them; see `FileFrameHead`
 
@@ -49,7 +49,7 @@ class Frame(NamedTuple):
     kind: FrameKind
     head: bytes = b""
     body: bytes = b""
-    samples: int = 0  # in the body, to be learned
+    samples: int = 0  # lines in the body: samples to learn, and labels of earlier ones
 
     @property
     def size(self) -> int:
@@ -184,6 +184,52 @@ def _encode_json(number: int, sample: Any) -> bytes:
 
 _ENCODER = msgspec.json.Encoder()
 _MAX_RAW_CHARS = 4096  # kept of a sample that is too long
+
+
+@final
+class LabelLine(msgspec.Struct, array_like=True):
+    """A line of a journal: the label of an earlier sample.
+
+    Without a label the sample is forgotten: its prediction has expired.
+    """
+
+    record: int  # number of the sample's line in the journal
+    label: str | int | float | bool | None = None
+    # What the caller got: a number, or a label and the probabilities of all; None without.
+    value: str | float | None = None
+    probabilities: dict[str, float] | None = None
+
+    @property
+    def answer(self) -> Any:
+        """The prediction, as in `Arrivals`."""
+        is_number = self.value is None or self.probabilities is None
+        return self.value if is_number else (self.value, self.probabilities)
+
+
+def encode_labels(lines: Sequence[LabelLine]) -> bytes:
+    r"""Encode label lines.
+
+    >>> encode_labels([LabelLine(3, "a", "b", {"b": 1.0}), LabelLine(4)])
+    b'[3,"a","b",{"b":1.0}]\n[4,null,null,null]\n'
+    """
+    return b"".join(_ENCODER.encode(line) + b"\n" for line in lines)
+
+
+decode_label: Callable[[bytes], LabelLine] = msgspec.json.Decoder(LabelLine).decode
+
+
+class _PredictionsHead(msgspec.Struct):
+    label_bytes: int
+
+
+_decode_predictions_head = msgspec.json.Decoder(_PredictionsHead).decode
+
+
+def find_label_lines(frame: Frame) -> int:
+    """Offset in the body of a frame of its first label line; its size if there is none."""
+    if frame.kind is FrameKind.PREDICTIONS:
+        return len(frame.body) - _decode_predictions_head(frame.head).label_bytes
+    return 0 if frame.kind in (FrameKind.LABELS, FrameKind.TIME) else len(frame.body)
 
 
 @final

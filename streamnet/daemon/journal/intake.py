@@ -1,4 +1,4 @@
-"""State of the journal: idempotency keys, pending predictions, delayed labels and counters."""
+"""State of the journal: idempotency keys, pending predictions and counters."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from msgspec import json
 
 from streamnet.client.schemas import Outcome, Receipt
 from streamnet.daemon.journal import frames
-from streamnet.daemon.journal.delayed_labels import (
-    DelayedLabelScore,
-    PendingPrediction,
-    PendingPredictions,
+from streamnet.daemon.journal.delayed_labels import PendingPrediction, PendingPredictions
+from streamnet.daemon.journal.frames import (
+    FileFrameHead,
+    Frame,
+    FrameKind,
+    LabelLine,
+    encode_labels,
 )
-from streamnet.daemon.journal.frames import FileFrameHead, Frame, FrameKind
 from streamnet.daemon.predictions import Prediction
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
@@ -33,7 +35,7 @@ _OPTIONS = ParseOptions(frozenset(MISSING), typed=True)
 
 
 _DEFAULTS = IntakeSection()
-_COUNTERS = ("samples", "remembered", "generation", "time", "file_records")
+_COUNTERS = ("samples", "records", "remembered", "generation", "time", "file_records")
 
 
 class Bounds(NamedTuple):
@@ -46,7 +48,7 @@ class Bounds(NamedTuple):
 
 @final
 class Intake:
-    """Idempotency keys, pending predictions, outcomes and the score of delayed labels.
+    """Idempotency keys, pending predictions and the outcomes of labels.
 
     Each method that changes the state returns a frame that records the change, and changes the
     state as `apply` does with that frame: replaying the frames of a journal gives the same state.
@@ -66,8 +68,8 @@ class Intake:
         self.pending: PendingPredictions = PendingPredictions(
             max_pending=settings.max_pending, max_age=settings.max_age
         )
-        self.delayed_score: DelayedLabelScore = DelayedLabelScore()
-        self.samples: int = 0  # accepted
+        self.samples: int = 0  # accepted to be learned
+        self.records: int = 0  # lines of the journal: samples, also predicted ones, and labels
         self.remembered: int = 0  # predictions
         self.generation: int = 0  # of the last published model
         self.outcomes: Counter[str] = Counter()
@@ -76,12 +78,17 @@ class Intake:
         self.time: float = 0.0  # of the last frame that has one; never decreases
         self._keys: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
 
-    def limit(self, bounds: Bounds) -> None:
-        """Apply other bounds from now on."""
-        self.pending.limit(bounds.max_pending, bounds.max_age)
+    def limit(self, bounds: Bounds) -> Frame | None:
+        """Apply other bounds from now on.
+
+        Returns:
+            A frame, which is yet to be applied, if there are too many predictions.
+        """
+        forgotten = self.pending.limit(bounds.max_pending, bounds.max_age)
         self.bounds = bounds
         while len(self._keys) > bounds.max_keys:
             self._keys.popitem(last=False)
+        return self._build_time_frame(_forget(forgotten)) if forgotten else None
 
     # -------------------------------------------------------------- samples
 
@@ -117,6 +124,7 @@ class Intake:
     def _accept(self, frame: Frame, about: dict[str, Any] | None) -> Receipt:
         first, count = self.samples, frame.samples
         self.samples += count
+        self.records += count
         rejected = about["rejected"] if about else 0
         span = (first, first + count - 1) if count else (None, None)
         receipt = Receipt(count - rejected, rejected, False, *span)
@@ -131,6 +139,7 @@ class Intake:
         self.file_head = FileFrameHead.decode(frame.head)
         self.file_records += frame.samples
         self.samples += frame.samples
+        self.records += frame.samples
 
     # ---------------------------------------------------------- predictions
 
@@ -167,34 +176,38 @@ class Intake:
         found = [kept[identity][1] for identity in ids]
         if not new:
             return found, None
-        about = {
+        about: dict[str, Any] = {
             "time": self._later(now),
             "ids": [ids[row] for row in new],
-            "lines": [lines[row] for row in new],
             "predictions": [predictions[row] for row in new],
         }
-        completed = self._add_pending(about)
-        body = "".join(completed).encode()
-        return found, Frame(FrameKind.PREDICTIONS, json.encode(about), body, len(completed))
+        samples = [lines[row] for row in new]
+        labels = self._add_pending(about, samples)
+        body = encode_labels(labels)
+        about["label_bytes"] = len(body)
+        body = "".join(f"{line}\n" for line in samples).encode() + body
+        frame = Frame(FrameKind.PREDICTIONS, json.encode(about), body, len(new) + len(labels))
+        self.records += frame.samples
+        return found, frame
 
-    def _add_pending(self, about: dict[str, Any]) -> list[str]:
-        """Add predictions; return the samples that early labels complete, as lines."""
-        self._move_to(about["time"])
-        completed = []
-        rows = zip(about["ids"], about["lines"], about["predictions"], strict=True)
-        for identity, line, row in rows:
-            pending = PendingPrediction(line, Prediction(*row), about["time"])
+    def _add_pending(self, about: dict[str, Any], lines: Sequence[str]) -> list[LabelLine]:
+        """Add predictions; return the labels that came before them, and what expires."""
+        forgotten = self._move_to(about["time"])
+        joined = []
+        rows = zip(about["ids"], lines, about["predictions"], strict=True)
+        for record, (identity, line, row) in enumerate(rows, start=self.records):
+            pending = PendingPrediction(line, Prediction(*row), about["time"], record)
             self.remembered += 1
             early = self.pending.take_early(identity)
             if early is None:
-                self.pending.add(identity, pending)
+                forgotten += self.pending.add(identity, pending)
                 continue
             label = self._fit(early, pending.prediction)
             self.pending.settle(identity, [label])
-            completed.append(self._complete(pending, label))
-        self.samples += len(completed)
-        self.outcomes.update({str(Outcome.JOINED): len(completed)} if completed else {})
-        return completed
+            joined.append(_build_line(pending, label))
+        self.samples += len(joined)
+        self.outcomes.update({str(Outcome.JOINED): len(joined)} if joined else {})
+        return _forget(forgotten) + joined
 
     def _fit(self, label: Any, prediction: Prediction) -> Any:
         """An early label as it is compared and learned where the task is known by now."""
@@ -208,7 +221,7 @@ class Intake:
         """Join labels with the predictions that wait for them.
 
         Returns:
-            The outcome of each label, and a frame with the samples that they complete.
+            The outcome of each label, and a frame with those that are joined.
 
         Raises:
             ConfigurationError: If a label is invalid; then none is joined.
@@ -216,8 +229,9 @@ class Intake:
         parsed = [[identity, self._parse_label(identity, value)] for identity, value in labels]
         about = {"time": self._later(now), "labels": parsed}
         outcomes, lines = self._join(about)
-        body = "".join(lines).encode()
-        return outcomes, Frame(FrameKind.LABELS, json.encode(about), body, len(lines))
+        frame = Frame(FrameKind.LABELS, json.encode(about), encode_labels(lines), len(lines))
+        self.records += frame.samples
+        return outcomes, frame
 
     def knows_all(self, labels: Sequence[tuple[str, Any]]) -> bool:
         """Whether all labels came before, so that `label` would complete no sample."""
@@ -236,26 +250,18 @@ class Intake:
             raise ConfigurationError(f"label of {identity!r} is {value!r}, but must be {kind}")
         return label if task is not None else value
 
-    def _join(self, about: dict[str, Any]) -> tuple[list[Outcome], list[str]]:
-        self._move_to(about["time"])
-        outcomes, lines = [], []
+    def _join(self, about: dict[str, Any]) -> tuple[list[Outcome], list[LabelLine]]:
+        forgotten = self._move_to(about["time"])
+        outcomes, joined = [], []
         for identity, truth in about["labels"]:
             outcome, pending = self.pending.join(identity, truth, self.time)
             if pending is not None:
-                lines.append(self._complete(pending, truth))
+                joined.append(_build_line(pending, truth))
             outcomes.append(outcome)
         # What becomes of an early label is counted once it is known.
         self.outcomes.update(str(one) for one in outcomes if one is not Outcome.EARLY)
-        self.samples += len(lines)
-        return outcomes, lines
-
-    def _complete(self, pending: PendingPrediction, truth: Any) -> str:
-        """Score a prediction, and add the target to its sample; return that as a line."""
-        prediction, line = pending.prediction, pending.line
-        if prediction.task is (Task.CLASSIFICATION if isinstance(truth, str) else Task.REGRESSION):
-            self.delayed_score.add(prediction, truth)
-        target = json.encode({self.target: truth}).decode()
-        return f"{target}\n" if line == "{}" else f"{line[:-1]},{target[1:]}\n"
+        self.samples += len(joined)
+        return outcomes, _forget(forgotten) + joined
 
     # ------------------------------------------------------ time, publication
 
@@ -264,8 +270,13 @@ class Intake:
         now = self._later(now)
         if not self.pending.is_due(now):
             return None
-        self._move_to(now)
-        return Frame(FrameKind.TIME, json.encode({"time": now}))
+        frame = self._build_time_frame(_forget(self._move_to(now)))
+        self.records += frame.samples
+        return frame
+
+    def _build_time_frame(self, lines: Sequence[LabelLine]) -> Frame:
+        head = json.encode({"time": self.time})
+        return Frame(FrameKind.TIME, head, encode_labels(lines), len(lines))
 
     def publish(self) -> Frame:
         """Count another published model."""
@@ -275,9 +286,10 @@ class Intake:
     def _later(self, now: float) -> float:
         return max(self.time, now)
 
-    def _move_to(self, time: float) -> None:
+    def _move_to(self, time: float) -> list[PendingPrediction]:
+        """Move the clock; return the predictions that expire."""
         self.time = time
-        self.pending.expire(time)
+        return self.pending.expire(time)
 
     # ---------------------------------------------------------------- state
 
@@ -292,14 +304,18 @@ class Intake:
         about: Any = json.decode(frame.head) if frame.head else None
         if frame.kind is FrameKind.SAMPLES:
             self._accept(frame, about)
-        elif frame.kind is FrameKind.PREDICTIONS:
-            self._add_pending(about)
+            return
+        if frame.kind is FrameKind.PREDICTIONS:
+            # Line ends within JSON strings are escaped, so this splits at no other place.
+            lines = frame.body.decode().split("\n")[: len(about["ids"])]
+            self._add_pending(about, lines)
         elif frame.kind is FrameKind.LABELS:
             self._join(about)
         elif frame.kind is FrameKind.TIME:
             self._move_to(about["time"])
         else:
             self.generation = about["generation"]
+        self.records += frame.samples
 
     def snapshot(self) -> bytes:
         """Encode the state as the head of a snapshot."""
@@ -316,7 +332,6 @@ class Intake:
         lists = {"pending": self.pending.export_state(), "keys": keys, "outcomes": self.outcomes}
         return {
             "lists": np.frombuffer(json.encode(lists), np.uint8),
-            "delayed_score": self.delayed_score.export_state(),
             "bounds": self.bounds._asdict(),
             "file_head": None if head is None else np.frombuffer(head.encode(), np.uint8),
             **{name: getattr(self, name) for name in _COUNTERS},
@@ -331,7 +346,6 @@ class Intake:
             (key, (digest, Receipt(*receipt))) for key, digest, receipt in lists["keys"]
         )
         self.outcomes = Counter(lists["outcomes"])
-        self.delayed_score.restore_state(state["delayed_score"])
         head = state["file_head"]
         self.file_head = None if head is None else FileFrameHead.decode(head.tobytes())
         for name in _COUNTERS:
@@ -342,3 +356,13 @@ def _parse(value: Any, task: Task) -> Any:
     """A label as a number or a word; None, NaN or a reason if it is neither."""
     parse = parse_number if task is Task.REGRESSION else parse_word
     return parse(value, _OPTIONS)
+
+
+def _forget(expired: Sequence[PendingPrediction]) -> list[LabelLine]:
+    """Lines that say that no label will come."""
+    return [LabelLine(pending.record) for pending in expired]
+
+
+def _build_line(pending: PendingPrediction, label: Any) -> LabelLine:
+    value, probabilities, _ = pending.prediction
+    return LabelLine(pending.record, label, value, probabilities if value is not None else None)

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 from anyio import Event, to_thread
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
-from streamnet.daemon.journal.frames import HEADER_BYTES, FileFrameHead, Frame, decode_dead_letter
+from streamnet.daemon.journal.frames import (
+    HEADER_BYTES,
+    FileFrameHead,
+    Frame,
+    FrameKind,
+    LabelLine,
+    decode_dead_letter,
+    decode_label,
+    find_label_lines,
+)
 from streamnet.daemon.journal.segments import Journal
 from streamnet.errors import StateError
 from streamnet.pipeline.concurrency import Worker
-from streamnet.samples import Block, Position, Schema, schema_from_dict, schema_to_dict
-from streamnet.sources.base import Source, make_rejection_block
-from streamnet.sources.columns import Columns
+from streamnet.samples import (
+    Arrivals,
+    Block,
+    DeadLetter,
+    Position,
+    Schema,
+    Task,
+    schema_from_dict,
+    schema_to_dict,
+)
+from streamnet.sources.base import Reason, Rejection, Source, make_empty_block
+from streamnet.sources.columns import Columns, parse_target_number, parse_word
 from streamnet.sources.files.detection import TextOptions
 from streamnet.sources.files.jsonl import JsonLinesFormat
 from streamnet.sources.text.records import Chunk, Records, find_records
@@ -36,6 +56,8 @@ class JournalSource(Source):
     A feature gets its kind from its first value, or from the file it comes from. If no task is
     configured, the first target determines it: a float means regression, anything else a label. So
     what is learned depends on the samples alone, never on when they arrived.
+
+    Samples that were predicted have no target; their labels arrive between later samples.
     """
 
     def __init__(
@@ -46,6 +68,10 @@ class JournalSource(Source):
         self._wait_beyond = wait_beyond
         self._columns = columns
         self._format = JsonLinesFormat(TextOptions(columns))
+        self._predicted_format = JsonLinesFormat(
+            TextOptions(dataclasses.replace(columns, labels_required=False))
+        )
+        self._parse_label = _LabelParser(columns)
         self._schema = Schema((), columns.target, columns.task)
         self._window = _EMPTY_WINDOW
         self._offset = 0  # of the frame after the window
@@ -65,8 +91,13 @@ class JournalSource(Source):
         if self._schema.task is None:
             fields, target = self._schema.fields, self._schema.target
             self._schema = Schema(fields, target, await self._infer_task())
-        self._format.restore_state({}, self._schema)
+        self._set_schema(self._schema)
         return self._schema
+
+    def _set_schema(self, schema: Schema) -> None:
+        self._schema = schema
+        for form in (self._format, self._predicted_format):
+            form.restore_state({}, schema)
 
     def _go_to(self, after: Position) -> None:
         """Go to the position after a sample, which may be within a frame."""
@@ -88,7 +119,7 @@ class JournalSource(Source):
         """Read ahead until a target determines the task, then return to the position."""
         window, offset, consumed = self._window, self._offset, self.consumed
         schema = self._schema
-        self._format.restore_state({}, self._schema)
+        self._set_schema(schema)
         while (task := self._schema.task) is None:
             await self.receive()
         self._window, self._offset, self.consumed = window, offset, consumed
@@ -137,19 +168,84 @@ class JournalSource(Source):
             self._window = self._window.skip_dead_letters(len(rejected.rejected))
             self.consumed += len(rejected.rejected)
             return rejected
+        if self._window.is_from_file:
+            return self._read_file_lines()
+        return self._read_lines()
+
+    def _read_file_lines(self) -> Block | None:
+        """Read the next samples of a file."""
         chunk = self._window.chunk(self._format, self._rows, self.consumed)
         if not len(chunk):
             self._window = self._window.after(chunk.records.behind)
             return None
         block, used = self._format.read(chunk)
-        whole = used == len(chunk)
-        behind = chunk.records.behind if whole else int(chunk.records.begin[used])
-        self._window = self._window.after(behind)
-        self.consumed += used
-        # If blocks end early, searching further ahead would be wasted.
-        self._rows = min(BLOCK_ROWS, 2 * max(used, MIN_BLOCK_ROWS))
-        self._schema = block.schema
+        self._use(chunk, used, block.schema)
         return block if self._window.scored else replace(block, scored=False)
+
+    def _read_lines(self) -> Block | None:
+        """Read the next samples, all with their target or all predicted, and the labels between."""
+        chunk, kinds = self._window.lines(self._format, self._rows, self.consumed)
+        if not len(chunk):
+            self._window = self._window.after(chunk.records.behind)
+            return None
+        samples = np.flatnonzero(kinds != FrameKind.LABELS)
+        predicted = len(samples) > 0 and kinds[samples[0]] == FrameKind.PREDICTIONS
+        if self._schema.task is None and (predicted or not len(samples)):
+            return self._skip_unlabeled(chunk, kinds)
+        form = self._predicted_format if predicted else self._format
+        if len(samples) == len(chunk):
+            block, used = form.read(chunk)
+        elif len(samples):
+            block, used = form.read(_select(chunk, samples))
+        else:
+            block, used = make_empty_block(self._schema, _get_end(chunk)), 0
+        lines = len(chunk) if used == len(samples) else int(samples[used])
+        labels = np.flatnonzero(kinds[:lines] == FrameKind.LABELS)
+        if len(labels):
+            block = replace(block, arrivals=self._read_labels(chunk, labels, block))
+        self._use(chunk, lines, block.schema)
+        return block
+
+    def _use(self, chunk: Chunk, lines: int, schema: Schema) -> None:
+        """Note that so many lines of a chunk are used."""
+        whole = lines == len(chunk)
+        behind = chunk.records.behind if whole else int(chunk.records.begin[lines])
+        self._window = self._window.after(behind)
+        self.consumed += lines
+        # If blocks end early, searching further ahead would be wasted.
+        self._rows = min(BLOCK_ROWS, 2 * max(lines, MIN_BLOCK_ROWS))
+        if schema != self._schema:
+            self._set_schema(schema)
+
+    def _skip_unlabeled(self, chunk: Chunk, kinds: NDArray[np.int64]) -> Block | None:
+        """Skip predicted samples while no target has determined the task; a label does."""
+        for row in np.flatnonzero(kinds == FrameKind.LABELS).tolist():
+            label = decode_label(chunk.raw(row)).label
+            if label is not None:
+                task = Task.REGRESSION if isinstance(label, float) else Task.CLASSIFICATION
+                self._schema = Schema(self._schema.fields, self._schema.target, task)
+                return make_empty_block(self._schema, _get_end(chunk))
+        self._use(chunk, len(chunk), self._schema)
+        return None
+
+    def _read_labels(self, chunk: Chunk, rows: NDArray[np.intp], block: Block) -> Arrivals:
+        """Read the labels in some rows of a chunk, which arrive between the samples of a block."""
+        lines = [decode_label(chunk.raw(row)) for row in rows.tolist()]
+        target, answers = (np.empty(len(lines), object) for _ in range(2))
+        letters: dict[int, DeadLetter] = {}
+        for k, line in enumerate(lines):
+            answers[k] = line.answer
+            if line.label is None:
+                continue
+            label = self._parse_label(line, self._schema)
+            if isinstance(label, Rejection):
+                letters[k] = chunk.letter(int(rows[k]), label)
+            else:
+                target[k] = label
+        marks = chunk.marks[rows]
+        before = np.searchsorted(block.marks[:-1, 0], marks[:, 0])
+        record = np.array([line.record for line in lines], np.int64)
+        return Arrivals(before, record, target, marks, answers, letters)
 
     def _fill(self) -> None:
         """Read the next frames into the window; a frame from a file comes alone."""
@@ -163,13 +259,7 @@ class JournalSource(Source):
                 head = FileFrameHead.decode(frames[-1][1].head)
                 self._extend_schema(head)
                 break
-        bodies, starts, length = [], [], 0
-        for offset, frame in frames:
-            if frame.samples:
-                starts.append((length, offset + HEADER_BYTES + len(frame.head)))
-                bodies.append(frame.body)
-                length += len(frame.body)
-        self._window = _Window(b"".join(bodies), np.array(starts, np.int64).reshape(-1, 2), 0, head)
+        self._window = _Window.build(frames, head)
 
     def _pop_frame(self) -> tuple[int, Frame]:
         offset, frame = self._prefetched.popleft()
@@ -181,8 +271,10 @@ class JournalSource(Source):
         known = {field.name for field in self._schema.fields}
         new = [field for field in head.schema.fields if field.name not in known]
         if new:
-            self._schema = self._schema.extended(new)
-            self._format.restore_state({}, self._schema)
+            self._set_schema(self._schema.extended(new))
+
+
+_NO_PARTS = np.empty((0, 2), np.int64)
 
 
 @final
@@ -190,14 +282,44 @@ class _Window:
     """Concatenated bodies of frames, and how far they are used."""
 
     def __init__(
-        self, data: bytes, starts: np.ndarray, at: int, head: FileFrameHead | None = None
+        self,
+        data: bytes,
+        starts: NDArray[np.int64],
+        at: int,
+        head: FileFrameHead | None = None,
+        parts: NDArray[np.int64] = _NO_PARTS,
     ) -> None:
         self._data = data
         self._starts = starts  # shape=(frames, 2): offset of each body here, and in the journal
+        self._parts = parts  # shape=(parts, 2): offset of each part here, and the kind of its lines
         self._at = at
         self._head = head
         letters = () if head is None else head.letters
         self._letters = letters[bisect_left(letters, at) :]  # unused ones, by their offset
+
+    @classmethod
+    def build(cls, frames: Sequence[tuple[int, Frame]], head: FileFrameHead | None) -> _Window:
+        """Build a window of frames, each with its offset in the journal."""
+        bodies, starts, parts, length = [], [], [], 0
+        for offset, frame in frames:
+            if not frame.samples:
+                continue
+            starts.append((length, offset + HEADER_BYTES + len(frame.head)))
+            labels = find_label_lines(frame)
+            if labels:
+                parts.append((length, int(frame.kind)))
+            if labels < len(frame.body):
+                parts.append((length + labels, int(FrameKind.LABELS)))
+            bodies.append(frame.body)
+            length += len(frame.body)
+        arrays = (np.array(pairs, np.int64).reshape(-1, 2) for pairs in (starts, parts))
+        own_starts, own_parts = arrays
+        return cls(b"".join(bodies), own_starts, 0, head, own_parts)
+
+    @property
+    def is_from_file(self) -> bool:
+        """Whether its samples come from a file."""
+        return self._head is not None
 
     @property
     def scored(self) -> bool:
@@ -211,7 +333,7 @@ class _Window:
 
     def after(self, at: int) -> _Window:
         """The window, used up to ``at``."""
-        return _Window(self._data, self._starts, at, self._head)
+        return _Window(self._data, self._starts, at, self._head, self._parts)
 
     def after_offset(self, offset: int) -> _Window:
         """The window, used up to an offset in the journal, within or after its first body."""
@@ -231,7 +353,7 @@ class _Window:
         if not letters:
             return None
         end = Position(NAME, self._end(end_at), record + len(letters))
-        return replace(make_rejection_block(schema, end, letters[0]), rejected=tuple(letters))
+        return replace(make_empty_block(schema, end), rejected=tuple(letters))
 
     def skip_dead_letters(self, count: int) -> _Window:
         """The window, used up to the end of ``count`` rejected records."""
@@ -242,13 +364,30 @@ class _Window:
         records = find_records(self._data, self._at, True, form.rules, rows)
         if self._letters:
             records = records.first(int(np.searchsorted(records.begin, self._letters[0])))
+        return self._build_chunk(records, record)
+
+    def lines(
+        self, form: JsonLinesFormat, rows: int, record: int
+    ) -> tuple[Chunk, NDArray[np.int64]]:
+        """The next lines, in which either all samples have a target or none, and their kinds."""
+        records = find_records(self._data, self._at, True, form.rules, rows)
+        at = np.searchsorted(self._parts[:, 0], records.begin, side="right") - 1
+        kinds = self._parts[at, 1]
+        samples = np.flatnonzero(kinds != FrameKind.LABELS)
+        other = samples[kinds[samples] != kinds[samples[0]]] if len(samples) else samples
+        if len(other):
+            records, kinds = records.first(int(other[0])), kinds[: other[0]]
+        return self._build_chunk(records, record), kinds
+
+    def _build_chunk(self, records: Records, record: int) -> Chunk:
+        """Build a chunk of records, with their marks in the journal; the first has this number."""
         marks = np.zeros((len(records.begin) + 1, 3), np.int64)
         marks[:-1, 0] = self._offsets(records)
         marks[-1, 0] = self._end(records.behind)
         marks[:, 1] = np.arange(record, record + len(marks))
         return Chunk(NAME, self._data, records, marks, {})
 
-    def _offsets(self, records: Records) -> np.ndarray:
+    def _offsets(self, records: Records) -> NDArray[np.int64]:
         """Offsets of records in the journal."""
         own = np.searchsorted(self._starts[:, 0], records.begin, side="right") - 1
         return np.asarray(records.begin - self._starts[own, 0] + self._starts[own, 1])
@@ -261,4 +400,40 @@ class _Window:
         return int(at - self._starts[own, 0] + self._starts[own, 1])
 
 
-_EMPTY_WINDOW = _Window(b"", np.empty((0, 2), np.int64), 0)
+_EMPTY_WINDOW = _Window(b"", _NO_PARTS, 0)
+
+
+def _get_end(chunk: Chunk) -> Position:
+    return Position(NAME, *chunk.marks[-1].tolist())
+
+
+def _select(chunk: Chunk, rows: NDArray[np.intp]) -> Chunk:
+    """Some of the records of a chunk; its end is kept."""
+    begin, end, line, fields, state = (column[rows] for column in chunk.records[:5])
+    records = chunk.records._replace(begin=begin, end=end, line=line, fields=fields, state=state)
+    marks = np.vstack((chunk.marks[rows], chunk.marks[-1:]))
+    return dataclasses.replace(chunk, records=records, marks=marks)
+
+
+@final
+class _LabelParser:
+    """Parses labels that were sent on their own as targets."""
+
+    def __init__(self, columns: Columns) -> None:
+        name, options = str(columns.target), columns.parse_options(typed=True)
+        self._name = name
+        self._word_options = options
+        self._number_options = columns.parse_options_for(name, options)
+
+    def __call__(self, line: LabelLine, schema: Schema) -> str | float | Rejection:
+        """Parse the label of a line, or return why it is rejected."""
+        label: str | float | Reason | None
+        if schema.task is Task.REGRESSION:
+            label = parse_target_number(line.label, self._number_options)
+        else:
+            label = parse_word(line.label, self._word_options)
+        if label is None or label != label:
+            label = Reason.TARGET_MISSING
+        if isinstance(label, Reason):
+            return Rejection.for_value(label, self._name, line.label)
+        return label

@@ -58,7 +58,7 @@ class Tiles {
     this.set(
       measureName(measure ?? "score"),
       scored(measure, served),
-      against(measure, served, baselines),
+      [against(measure, served, baselines), requestedNote(status)].filter(Boolean).join("; "),
       "main",
     );
     this.set("Learned", whole(status.learned ?? status.samples), learnedNote(status, live));
@@ -111,6 +111,14 @@ function against(measure, served, baselines) {
   const best = better(...known.map(([, value]) => value));
   const [name] = known.find(([, value]) => value === best);
   return `${words(name)}: ${scored(measure, best)}`;
+}
+
+/** How many samples count as a caller got the prediction; the others came with their label. */
+function requestedNote({ requested, scored: count }) {
+  if (!requested) return "";
+  return requested === count
+    ? "as callers got it"
+    : `${whole(requested)} of ${whole(count)} as callers got it`;
 }
 
 function learnedNote(status, live) {

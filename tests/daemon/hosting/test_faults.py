@@ -36,8 +36,10 @@ def test_what_was_acknowledged_is_learned_once_and_every_label_joins(
     assert found["in_order"]
     assert found["monotone"]
     assert found["kept"] > 0
-    assert found["outcomes"] == ["joined"]
-    assert found["accepted"] == BATCH * found["batches"] + found["kept"]
+    assert {"joined"} <= set(found["outcomes"]) <= {"joined", "duplicate"}
+    assert found["joined"] >= found["kept"]
+    assert found["accepted"] == BATCH * found["batches"] + found["joined"]
+    assert found["requested"] == found["joined"]
     assert found["bits"] == found["whole"]
 
 

@@ -129,10 +129,17 @@ def test_a_key_is_accepted_once(run: Runner, tmp_path: Path) -> None:
 def test_labels_join_late_and_out_of_order_and_after_a_restart(run: Runner, tmp_path: Path) -> None:
     asked = [{key: row[key] for key in ("x", "w")} for row in rows(4)]
 
+    before = 0.0
+
     async def main() -> None:
+        nonlocal before
         async with hosting(tmp_path) as hosted:
             await hosted.learn(rows(200))
+            await learned(hosted, 200)
             await hosted.published()
+            served = there(hosted.outcomes())
+            assert isinstance(served, Confusion)
+            before = np.trace(served.matrix)
             answers = hosted.predict(asked)
             kept = await hosted.remember("abcd", asked, answers)
             assert kept == answers.rows()
@@ -147,13 +154,17 @@ def test_labels_join_late_and_out_of_order_and_after_a_restart(run: Runner, tmp_
             outcomes = await hosted.label(labels)
             assert outcomes == ["joined", "joined", "duplicate", "contradictory", "early"]
             await learned(hosted, 203)
+            await until(lambda: hosted.status().scored == 203)
             status = hosted.status()
             assert status.pending == 1
             assert status.outcomes["joined"] == 3
             truths = ["b", "b", "a"]
             values = [kept[place].value for place in (2, 0, 3)]
             hits = sum(a == b for a, b in zip(values, truths, strict=True))
-            assert there(status.delivered)["accuracy"] == pytest.approx(hits / 3)
+            served = there(hosted.outcomes())
+            assert (status.scored, status.requested) == (203, 3)
+            assert isinstance(served, Confusion)
+            assert np.trace(served.matrix) == before + hits
             with pytest.raises(ConflictError, match="id 'a' was used before, and is settled"):
                 await hosted.remember("a", asked[:1], later)
 
@@ -376,6 +387,8 @@ def test_numbers_have_residuals(run: Runner, tmp_path: Path) -> None:
         async with hosting(tmp_path) as hosted:
             await hosted.learn([{"x": i % 5, "y": 2.0 * (i % 5)} for i in range(300)])
             await learned(hosted, 300)
+            await until(lambda: hosted.status().scored == 300)
+            before = there(hosted.status().served)
             await hosted.published()
             found = hosted.outcomes()
             assert isinstance(found, Residuals)
@@ -386,7 +399,11 @@ def test_numbers_have_residuals(run: Runner, tmp_path: Path) -> None:
             await hosted.remember("a", [{"x": 1}], predictions)
             await hosted.label([("a", 2)])
             error = abs(predictions.values[0] - 2.0)
-            assert there(hosted.status().delivered)["mae"] == pytest.approx(error)
+            await learned(hosted, 301)
+            await until(lambda: hosted.status().scored == 301)
+            status = hosted.status()
+            assert (status.scored, status.requested) == (301, 1)
+            assert there(status.served) * 301 - before * 300 == pytest.approx(error)
 
     run(main)
 

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from msgspec import json
 from msgspec.structs import replace
 
 import streamnet.daemon
-from streamnet.client.schemas import Outcome, Receipt
+from streamnet.client.schemas import Receipt
 from streamnet.daemon.journal import delayed_labels
 from streamnet.daemon.journal.delayed_labels import now
 from streamnet.daemon.journal.frames import (
@@ -23,7 +22,9 @@ from streamnet.daemon.journal.frames import (
     FrameKind,
     build_part_key,
     decode_frames,
+    decode_label,
     encode_frame,
+    find_label_lines,
 )
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.predictions import Prediction
@@ -61,12 +62,22 @@ class Plain:
         self.samples = 0
         self.keys: list[tuple[str, bytes, Receipt]] = []
         self.waiting: list[tuple[str, str, Prediction, float]] = []
+        self.records = 0
+        self.record: dict[str, int] = {}  # of the last sample with an ID
+        self.lines: list[list[Any]] = []  # labels in the journal
         self.closed: list[tuple[str, str | None]] = []
         self.early: list[tuple[str, str, float]] = []
         self.unknown = 0
-        self.scored: list[tuple[Prediction, str]] = []
         self.outcomes: list[str] = []
         self.expired = 0
+
+    def forget(self, identity: str) -> None:
+        self.expired += 1
+        self.close(identity, None)
+        self.write(identity, None, None)
+
+    def write(self, identity: str, label: str | None, answer: Any) -> None:
+        self.lines.append([self.record[identity], label, answer])
 
     def close(self, identity: str, label: str | None) -> None:
         self.waiting = [one for one in self.waiting if one[0] != identity]
@@ -76,8 +87,7 @@ class Plain:
         self.now = max(self.now, now)
         for identity, _, _, made in list(self.waiting):
             if made + AGE <= self.now:
-                self.expired += 1
-                self.close(identity, None)
+                self.forget(identity)
         old = [one for one in self.early if one[2] + AGE <= self.now]
         self.unknown += len(old)
         self.early = [one for one in self.early if one not in old]
@@ -87,6 +97,7 @@ class Plain:
             if known == key:
                 return replace(receipt, duplicate=True) if other == lines else None
         first, self.samples = self.samples, self.samples + count
+        self.records += count
         receipt = Receipt(count, 0, False, first, first + count - 1)
         if key is not None:
             self.keys = [*self.keys, (key, lines, receipt)][-KEYS:]
@@ -100,7 +111,9 @@ class Plain:
         for known, other, kept, _ in self.waiting:
             if known == identity:
                 return kept if other == line else None
+        self.record[identity] = self.records
         self.move(now)
+        self.records += 1
         for early in self.early:
             if early[0] == identity:
                 self.early.remove(early)
@@ -109,8 +122,7 @@ class Plain:
                 return answer
         self.waiting.append((identity, line, answer, self.now))
         if len(self.waiting) > MOST:
-            self.expired += 1
-            self.close(self.waiting[0][0], None)
+            self.forget(self.waiting[0][0])
         return answer
 
     def label(self, identity: str, label: str, now: float) -> str:
@@ -121,8 +133,8 @@ class Plain:
         return outcome
 
     def join(self, identity: str, answer: Prediction, label: str) -> None:
-        if answer != NOTHING:
-            self.scored.append((answer, label))
+        said = None if answer.value is None else (answer.value, answer.probabilities)
+        self.write(identity, label, said)
         self.samples += 1
         self.close(identity, label)
 
@@ -155,8 +167,19 @@ class Machine(RuleBasedStateMachine):
         self.time = 0.0
 
     def note(self, frame: Frame | None) -> None:
-        if frame is not None:
-            self.frames.append(frame)
+        """Keep a frame; what it says of labels is what the plain one says."""
+        if frame is None:
+            return
+        self.frames.append(frame)
+        lines = frame.body[find_label_lines(frame) :].splitlines()
+        told = [decode_label(line) for line in lines]
+        found = [
+            [one.record, None if one.label is None else _text(one.label), one.answer]
+            for one in told
+        ]
+        assert found == self.plain.lines
+        self.plain.lines.clear()
+        self.plain.records += len(found)
 
     @rule(seconds=st.floats(-1.0, 6.0))
     def pass_time(self, seconds: float) -> None:
@@ -177,7 +200,6 @@ class Machine(RuleBasedStateMachine):
 
     @rule(identity=IDS, line=st.sampled_from(['{"x":1}', "{}"]), answer=ANSWERS)
     def remember(self, identity: str, line: str, answer: Prediction) -> None:
-        joined = self.plain.outcomes.count("joined")
         wanted = self.plain.remember(identity, line, answer, self.time)
         if wanted is None:
             with pytest.raises(ConflictError, match="was used"):
@@ -186,23 +208,17 @@ class Machine(RuleBasedStateMachine):
         found, frame = self.intake.remember([identity], [line], [answer], self.time)
         assert found == [wanted]
         if frame is not None:
-            is_new = self.plain.outcomes.count("joined") > joined
-            label = self.plain.closed[-1][1] if is_new else None
-            assert _read(frame) == ([{**json.decode(line), "y": label}] if is_new else [])
+            first, _, labels = frame.body.partition(b"\n")
+            assert (first.decode(), find_label_lines(frame)) == (line, len(first) + 1)
+            assert frame.samples == 1 + labels.count(b"\n")
         self.note(frame)
 
     @rule(labels=st.lists(st.tuples(IDS, LABELS), min_size=1, max_size=3))
     def label(self, labels: list[tuple[str, Any]]) -> None:
         texts = [(identity, _text(value)) for identity, value in labels]
-        lines = {one[0]: one[1] for one in self.plain.waiting}
         wanted = [self.plain.label(*pair, self.time) for pair in texts]
         outcomes, frame = self.intake.label(labels, self.time)
         assert outcomes == wanted
-        assert _read(frame) == [
-            {**json.decode(lines[identity]), "y": text}
-            for (identity, text), outcome in zip(texts, outcomes, strict=True)
-            if outcome is Outcome.JOINED
-        ]
         self.note(frame)
 
     @rule()
@@ -222,6 +238,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def agrees_with_the_plain_one(self) -> None:
         assert self.intake.samples == self.plain.samples
+        assert self.intake.records == self.plain.records
         assert len(self.intake.pending) == len(self.plain.waiting) <= MOST
         assert self.intake.pending.expired == self.plain.expired
         assert sum(self.intake.outcomes.values()) == len(self.plain.outcomes)
@@ -232,22 +249,6 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whenever it ends, its frames lead to the same."""
         assert again(self.frames).snapshot() == self.intake.snapshot()
-
-    @invariant()
-    def scores_what_was_delivered(self) -> None:
-        found = self.intake.delayed_score.measures()
-        if self.plain.scored:
-            hits = [answer.value == label for answer, label in self.plain.scored]
-            answered = [answer.value is not None for answer, _ in self.plain.scored]
-            if any(answered):
-                assert found["accuracy"] == pytest.approx(sum(hits) / sum(answered))
-
-
-def _read(frame: Frame) -> list[Any]:
-    """The completed samples of a frame; a label whose task is not known is stored as it came."""
-    samples = [json.decode(line) for line in frame.body.splitlines()]
-    assert frame.samples == len(samples)
-    return [{**sample, "y": _text(sample["y"])} for sample in samples]
 
 
 def _text(value: Any) -> str:
@@ -260,14 +261,13 @@ Machine.TestCase.settings = settings(max_examples=25, stateful_step_count=25, de
 test_the_intake_does_what_a_plain_one_does = Machine.TestCase
 
 
-def test_a_number_is_scored_and_learned_as_a_number() -> None:
+def test_the_label_of_a_number_is_a_number() -> None:
     intake = make()
     answers = [Prediction(2.5, None, 1), Prediction(None, None, 1)]
     intake.remember(["a", "b"], ['{"x":1}', '{"x":2}'], answers, 0.0)
     outcomes, frame = intake.label([("a", 3), ("b", 3.5), ("a", 3.0), ("a", 4)], 1.0)
     assert outcomes == ["joined", "joined", "duplicate", "contradictory"]
-    assert frame.body == b'{"x":1,"y":3.0}\n{"x":2,"y":3.5}\n'
-    assert intake.delayed_score.measures()["mae"] == 0.5
+    assert frame.body == b"[0,3.0,2.5,null]\n[1,3.5,null,null]\n"
 
 
 @pytest.mark.parametrize(
@@ -294,22 +294,14 @@ def test_text_is_not_a_number() -> None:
         intake.label([("a", "high")], 1.0)
 
 
-@pytest.mark.parametrize(("known", "told"), [("True", True), ("7", 7.0), ("7.0", 7)])
-def test_a_label_spelled_differently_by_the_model_is_scored_as_equal(known: str, told: Any) -> None:
-    intake = make()
-    intake.remember(["a"], ["{}"], [Prediction(known, {known: 0.9, "u": 0.1}, 1)], 0.0)
-    intake.label([("a", told)], 1.0)
-    assert intake.delayed_score.measures()["accuracy"] == 1.0
-
-
 @pytest.mark.parametrize(
     ("prediction", "label", "line"),
     [
-        (NOTHING, 7, b'{"x":1,"y":7}\n'),
-        (NOTHING, 7.5, b'{"x":1,"y":7.5}\n'),
-        (NOTHING, True, b'{"x":1,"y":true}\n'),
-        (Prediction(2.0, None, 1), 7, b'{"x":1,"y":7.0}\n'),
-        (Prediction("7", {"7": 1.0}, 1), 7, b'{"x":1,"y":"7"}\n'),
+        (NOTHING, 7, b"[0,7,null,null]\n"),
+        (NOTHING, 7.5, b"[0,7.5,null,null]\n"),
+        (NOTHING, True, b"[0,true,null,null]\n"),
+        (Prediction(2.0, None, 1), 7, b"[0,7.0,2.0,null]\n"),
+        (Prediction("7", {"7": 1.0}, 1), 7, b'[0,"7","7",{"7":1.0}]\n'),
     ],
 )
 @pytest.mark.parametrize("early", [True, False])
@@ -324,7 +316,9 @@ def test_a_label_completes_its_sample_whichever_comes_first(
         intake.remember(["a"], ['{"x":1}'], [prediction], 0.0)
         frame = intake.label([("a", label)], 0.0)[1]
     assert frame is not None
-    assert (frame.body, frame.samples) == (line, 1)
+    assert frame.body == (b'{"x":1}\n' if early else b"") + line
+    assert frame.samples == 1 + early
+    assert intake.records == 2
     assert intake.label([("a", label), ("a", 8)], 0.0)[0] == ["duplicate", "contradictory"]
 
 
@@ -333,17 +327,7 @@ def test_a_configured_task_tells_how_labels_are_read_before_there_is_a_model() -
     intake.remember(["a"], ["{}"], [NOTHING], 0.0)
     with pytest.raises(ConfigurationError, match="label of 'a' is 'high', but must be a number"):
         intake.label([("a", "high")], 0.0)
-    assert intake.label([("a", 3)], 0.0)[1].body == b'{"y":3.0}\n'
-
-
-def test_labels_beyond_the_most_are_not_scored() -> None:
-    intake = Intake("y")
-    ids = [str(number) for number in range(1100)]
-    answers = [Prediction(one, {one: 1.0}, 1) for one in ids]
-    intake.remember(ids, ["{}"] * len(ids), answers, 0.0)
-    outcomes, _ = intake.label([(one, one) for one in ids], 1.0)
-    assert set(outcomes) == {Outcome.JOINED}
-    assert intake.delayed_score.measures()["accuracy"] == 1.0
+    assert intake.label([("a", 3)], 0.0)[1].body == b"[0,3.0,null,null]\n"
 
 
 def test_bounds_of_a_snapshot_apply_until_there_are_others() -> None:
@@ -357,7 +341,9 @@ def test_bounds_of_a_snapshot_apply_until_there_are_others() -> None:
     small.apply(Frame(FrameKind.SNAPSHOT, intake.snapshot()))
     assert small.bounds == intake.bounds
     assert len(small.pending) == 2
-    small.limit(wanted)
+    frame = small.limit(wanted)
+    assert frame is not None
+    assert frame.body == b"[3,null,null,null]\n"
     assert len(small.pending) == 1
     assert small.pending.expired == 1
     assert small.take(b"{}\n", 1, key="2")[0].duplicate

@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamnet.daemon.journal.frames import Frame, FrameKind
+from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
+from streamnet.daemon.predictions import Prediction
 from streamnet.errors import StateError
 from streamnet.samples import Block, Position, Task
+from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader
 from tests.conftest import Runner
@@ -55,7 +58,7 @@ async def never(offset: int) -> None:
 
 
 def source_of(journal: Journal, **columns: Any) -> JournalSource:
-    return JournalSource(journal, never, Columns(target="y", **columns))
+    return JournalSource(journal, never, Columns(target="y", labels_required=True, **columns))
 
 
 async def blocks_of(source: JournalSource, journal: Journal) -> list[Block]:
@@ -82,7 +85,7 @@ def plain(blocks: list[Block]) -> list[Any]:
     return found
 
 
-READ = plain(list(RowReader(Columns(target="y"), typed=True).blocks(ROWS)))
+READ = plain(list(RowReader(Columns(target="y", labels_required=True), typed=True).blocks(ROWS)))
 # What is no object is called by another name among lines.
 WANTED = ["json" if one == "type" else one for one in READ]
 
@@ -186,3 +189,151 @@ def test_a_missing_offset_is_refused(run: Runner) -> None:
     for offset, record in ((journal.end + 1, 8), (journal.begin, 2)):
         with pytest.raises(StateError, match="it is another journal"):
             run(main, Position("journal", offset, record))
+
+
+# ------------------------------------------------------------------ predictions and labels
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["learn", "predict", "label", "early"]), st.integers(1, 3)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def journal_of_steps(steps: list[tuple[str, int]]) -> tuple[Journal, list[Any]]:
+    """A journal of samples, predictions and labels, and what a reader should see, in order."""
+    intake = Intake("y", IntakeSection(max_pending=4))
+    journal = Journal(FOLDER, files=Memory(), segment_bytes=1024)
+    journal.open(intake.snapshot())
+    wanted: list[Any] = [("sample", 0.5, "a")]
+    frames = [intake.take(b'{"x": 0.5, "y": "a"}\n', 1)[1]]
+    waiting: dict[str, int] = {}
+    early: list[str] = []
+    number = 1
+    for kind, count in steps:
+        for _ in range(count):
+            x, identity = number + 0.5, str(number)
+            number += 1
+            if kind == "learn":
+                frames.append(intake.take(f'{{"x": {x}, "y": "b"}}\n'.encode(), 1)[1])
+                wanted.append(("sample", x, "b"))
+            elif kind == "label" and waiting:
+                identity = next(iter(waiting))
+                wanted.append(("label", waiting.pop(identity), "c"))
+                frames.append(intake.label([(identity, "c")], 0.0)[1])
+            elif kind == "early":
+                frames.append(intake.label([(identity, "d")], 0.0)[1])
+                early.append(identity)
+            if kind in ("predict", "early"):
+                record = len(wanted)
+                said = Prediction("a", {"a": 1.0}, 1)
+                frames.append(intake.remember([identity], [f'{{"x":{x}}}'], [said], 0.0)[1])
+                wanted.append(("predicted", x, None))
+                if kind == "early":
+                    wanted.append(("label", record, "d"))
+                    continue
+                waiting[identity] = record
+                if len(waiting) > 4:
+                    wanted.append(("label", waiting.pop(next(iter(waiting))), None))
+    for frame in frames:
+        assert frame is not None
+        journal.append([frame])
+    assert journal.samples == intake.records == len(wanted)
+    return journal, wanted
+
+
+def events_of(block: Block) -> list[Any]:
+    """Samples and labels of a block, in order."""
+    assert block.target is not None
+    found: list[Any] = []
+    arrivals = [] if block.arrivals is None else list(zip(*block.arrivals[:3], strict=True))
+    for row in range(len(block) + 1):
+        found += [("label", record, label) for before, record, label in arrivals if before == row]
+        if row < len(block):
+            label = block.target[row]
+            kind = "predicted" if label is None else "sample"
+            found.append((kind, block.numbers[row, 0], label))
+    return found
+
+
+@given(STEPS, st.data())
+@settings(max_examples=40, deadline=None)
+def test_predicted_samples_and_labels_are_read_in_their_order_and_from_anywhere(
+    steps: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    journal, wanted = journal_of_steps(steps)
+
+    async def main() -> None:
+        source = source_of(journal)
+        await source.open()
+        blocks = await blocks_of(source, journal)
+        assert [event for block in blocks for event in events_of(block)] == wanted
+        marks = [mark for block in blocks for mark in block.marks[:-1, 1].tolist()]
+        assert marks == [place for place, event in enumerate(wanted) if event[0] != "label"]
+        parts = [part for block in blocks for part in _singles(block)]
+        stop = data.draw(st.integers(1, len(parts)))
+        again = source_of(journal)
+        again.restore_state({"schema": source.export_state(None)["schema"]})
+        await again.open(parts[stop - 1].end)
+        rest = [event for block in await blocks_of(again, journal) for event in events_of(block)]
+        assert [e for part in parts[:stop] for e in events_of(part)] + rest == wanted
+
+    anyio.run(main)
+
+
+def _singles(block: Block) -> list[Block]:
+    """A block as parts of one sample each, and the labels behind the last one."""
+    parts = [block.part(i, i + 1) for i in range(len(block))] or [block]
+    last, rest = parts[-1].split_off_last_arrivals()
+    return [*parts[:-1], last, *([] if rest is None else [rest])]
+
+
+@pytest.mark.parametrize(("label", "task"), [(2, "classification"), (2.5, "regression")])
+def test_the_first_label_determines_the_task_of_samples_that_were_predicted_before(
+    label: float, task: str
+) -> None:
+    intake = Intake("y")
+    journal = Journal(FOLDER, files=Memory())
+    journal.open(intake.snapshot())
+    ids, nothing = ["a", "b"], Prediction(None, None, 0)
+    for frame in (
+        intake.remember(ids, ['{"x":1}', '{"x":2}'], [nothing] * 2, 0.0)[1],
+        intake.label([("b", label)], 1.0)[1],
+    ):
+        assert frame is not None
+        journal.append([frame])
+
+    async def main() -> None:
+        source = source_of(journal)
+        schema = await source.open()
+        assert str(schema.task) == task
+        blocks = await blocks_of(source, journal)
+        (arrivals,) = [block.arrivals for block in blocks if block.arrivals is not None]
+        assert (arrivals.record.tolist(), len(blocks[0])) == ([1], 2)
+        assert arrivals.target.tolist() == [label if task == "regression" else str(label)]
+
+    anyio.run(main)
+
+
+def test_a_label_that_is_no_number_is_a_rejected_record_of_a_regression() -> None:
+    intake = Intake("y")
+    journal = Journal(FOLDER, files=Memory())
+    journal.open(intake.snapshot())
+    nothing = Prediction(None, None, 0)
+    for frame in (
+        intake.remember(["a", "b"], ['{"x":1}', '{"x":2}'], [nothing] * 2, 0.0)[1],
+        intake.label([("b", 2.5), ("a", "high")], 1.0)[1],
+    ):
+        assert frame is not None
+        journal.append([frame])
+
+    async def main() -> None:
+        source = source_of(journal)
+        await source.open()
+        (block,) = await blocks_of(source, journal)
+        assert block.arrivals is not None
+        assert block.arrivals.target.tolist() == [2.5, None]
+        (letter,) = block.arrivals.letters.values()
+        assert letter.detail.startswith("column 'y' has 'high', which is not a finite number")
+
+    anyio.run(main)
