@@ -288,7 +288,7 @@ class InferenceOptions(Options):
 
 
 @final
-@options(DATA, EncoderSettings, scaling="HOW", text="HOW", duplicates="WHAT")
+@options(DATA, EncoderSettings, scaling="HOW", text="HOW", duplicates="WHAT", classes="LABEL,LABEL")
 class EncoderOptions(Options):
     """How columns become inputs of the networks."""
 

@@ -184,14 +184,16 @@ class Encoder:
         declared = list_settings(EncoderSettings)
         for name, value in chosen.as_dict().items():
             default = declared[name].default
-            if isinstance(default, int | float) or value not in ({}, default):
+            if isinstance(default, int | float) or value not in ({}, [], default):
                 self._settings[name] = value
         self._coding = None
         if chosen.autoencoder is not None:
             self._coding = AutoEncoderTransformer(chosen.autoencoder, clip=chosen.clip)
         self._raw = chosen.target_scaling == "none"
         self._inputs = InputEncoder(chosen)
-        self._labels = LabelEncoder(max_classes=chosen.max_classes)
+        if chosen.classes and self.task is Task.REGRESSION:
+            raise ConfigurationError("classes is given, but the task is regression")
+        self._labels = LabelEncoder(max_classes=chosen.max_classes, declared=chosen.classes)
         self._scaler = TargetScaler(clip=float(chosen.clip), raw=self._raw)
         more = self._history.lags if self._history else 0
         self._lags = TargetLags(lags=int(lags), clip=float(chosen.clip), aged=delayed, more=more)

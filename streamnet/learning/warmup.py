@@ -151,6 +151,8 @@ def _run_stages(
     trains: bool,
 ) -> None:
     """Run samples through every stage; without ``trains``, with constant predictions."""
+    encoder = EncoderKeywords(**(encoder or {}))
+    encoder.pop("classes", None)  # the labels below are others
     learner = Learner(task=task, candidates=_candidates(encoder), dtype=dtype, encoder=encoder)
     trainer = learner.trainer
     encoded = learner.encoder.encode(_block(task, kinds))

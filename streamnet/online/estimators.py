@@ -143,8 +143,7 @@ class OnlineClassifier(OnlineEstimator):
 
     def _begin(self) -> None:
         super()._begin()
-        start = self._settings["start"]
-        self._classes: list[Any] = [] if start is None else list(start.labels)
+        self._classes: list[Any] = list(self._learner.encoder.labels)
         # Numbers, with the encoder's text of the label that equals them.
         self._firsts = _index_first_labels(self._classes, self._classes)
 

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from streamnet.durability.files import DISK, FileSystem, OutputPath, check_output_paths
 from streamnet.durability.safe_file import AppendedFile
 from streamnet.errors import ConfigurationError, DataError, StateError, TooManyRejectedError
-from streamnet.features.columns.target import TOO_MANY_CLASSES
+from streamnet.features.columns.target import CLASS_REASONS
 from streamnet.learning.serving import Served
 from streamnet.pipeline.maintenance import read_state_status
 from streamnet.pipeline.outputs import ResumableSink
@@ -77,7 +77,7 @@ def export_dead_letters(folder: Path, to: Path) -> ExportedDeadLetters:
     """
     letters = list(read_dead_letters(folder))
     records = [letter for letter in letters if letter["reason"] != Reason.GAP]
-    texts = [letter for letter in records if letter["reason"] != TOO_MANY_CLASSES]
+    texts = [letter for letter in records if letter["reason"] not in CLASS_REASONS]
     complete = [letter | {"raw": _decode_raw(letter)} for letter in texts if _is_complete(letter)]
     header, lines = _align(folder, complete)
     try:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, final
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
-from streamnet.settings.fields import DType, Listed, Positive, Seed, Settings, declare
+from streamnet.errors import ConfigurationError
+from streamnet.settings.fields import Check, DType, Listed, Positive, Seed, Settings, Texts, declare
 
 AutoEncoderActivation = Literal["tanh", "relu", "identity"]
 ScalingName = Literal["standard", "minmax", "robust", "rank", "none"]
@@ -97,6 +98,23 @@ class AutoEncoderSettings(Settings):
         return (*self.hidden, self.code, *reversed(self.hidden))
 
 
+def check_classes(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Reject declared labels that are too few, or not distinct.
+
+    >>> check_classes(("up", "down", "up"))
+    Traceback (most recent call last):
+    streamnet.errors.ConfigurationError: classes has 'up' twice, but each label must be there once
+    """
+    for label in given:
+        if given.count(label) > 1:
+            raise ConfigurationError(
+                f"classes has {label!r} twice, but each label must be there once"
+            )
+    if len(given) == 1:
+        raise ConfigurationError(f"classes is {list(given)}, but must list at least two labels")
+    return given
+
+
 @declare
 class EncoderSettings(Settings):
     """How columns become inputs of the networks.
@@ -122,6 +140,8 @@ class EncoderSettings(Settings):
         text_digits: Digits up to which the value of a number in a text counts; of longer ones only
             the length does. The modes tokens and ngrams read all digits.
         max_classes: Largest number of labels; samples with a later one are rejected.
+        classes: All labels there are; samples with another one are rejected. By default labels
+            become known with their first sample.
         autoencoder: Settings of an auto-encoder whose code becomes inputs, see
             `AutoEncoderSettings`; None for none.
     """
@@ -140,6 +160,7 @@ class EncoderSettings(Settings):
     max_words: Annotated[int, Ge(1), Le(1024)] = 256
     text_digits: Annotated[int, Ge(0), Le(32)] = 4
     max_classes: Annotated[int, Ge(2), Le(1 << 16)] = 1000
+    classes: Annotated[Texts, Check(check_classes)] = ()
     autoencoder: AutoEncoderSettings | None = None
 
 

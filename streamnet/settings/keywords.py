@@ -55,6 +55,7 @@ class EncoderKeywords(TypedDict, total=False):
     max_words: int
     text_digits: int
     max_classes: int
+    classes: Sequence[str] | str
     autoencoder: AutoEncoderKeywords | None
 
 

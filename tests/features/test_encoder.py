@@ -223,6 +223,42 @@ def test_a_field_that_changes_its_kind_is_an_error() -> None:
     assert state_of(encoder) == before
 
 
+def test_labels_that_are_not_declared_are_refused_and_not_learned() -> None:
+    block = block_of({AGE: [1.5, 99.0, 2.5, 98.0]}, ["down", "SIDEWAYS", "upp", "up"])
+    encoder = Encoder(task=Task.CLASSIFICATION, classes=["up", "down"])
+    assert encoder.labels == ["up", "down"]
+    encoded = encoder.encode(block)
+    assert (encoded.label.tolist(), encoded.known.tolist()) == ([1, 0], [2, 2])
+    letters = encoded.block.rejected
+    assert [(letter.reason, letter.raw) for letter in letters] == [
+        ("unknown-class", "SIDEWAYS"),
+        ("unknown-class", "upp"),
+    ]
+    declared = "is none of the declared classes 'up', 'down'"
+    assert letters[0].detail == f"label 'SIDEWAYS' {declared}"
+    assert letters[1].detail == f"label 'upp' {declared}. Did you mean 'up'?"
+    plain = Encoder(task=Task.CLASSIFICATION, classes=["up", "down"])
+    plain.encode(block_of({AGE: [1.5, 98.0]}, ["down", "up"]))
+    assert state_of(encoder) == state_of(plain)
+    restored = Encoder.restore_state(encoder.export_state())
+    assert restored.encode(block).block.rejected == letters
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"classes": ["a"]}, "must list at least two labels"),
+        ({"classes": ["a", "b", "a"]}, "classes has 'a' twice"),
+        ({"classes": ["a", "b", "c"], "max_classes": 2}, "classes has 3 labels, but must have"),
+    ],
+)
+def test_declared_classes_that_make_no_sense_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Encoder(task=Task.CLASSIFICATION, **given)
+    with pytest.raises(ConfigurationError, match="classes is given, but the task is regression"):
+        Encoder(task=Task.REGRESSION, classes=["a", "b"])
+
+
 def test_samples_beyond_the_class_limit_are_refused_and_not_learned() -> None:
     letter = DeadLetter("a.csv", 15, 2, "number", "bad", "x")
     block = block_of({AGE: [1.5, 99.0, 2.5, 98.0]}, ["a", "b", "c", "d"])

@@ -204,3 +204,17 @@ def test_a_balanced_criterion_moves_predictions_and_not_probabilities() -> None:
     assert shares == plain.predict_proba_one(sample)
     odds = {label: share / (int((y == label).sum()) + 1) for label, share in shares.items()}
     assert balanced.predict_one(sample) == max(odds, key=odds.__getitem__)
+
+
+def test_declared_classes_are_known_from_the_start_and_others_refused() -> None:
+    estimator = classifier(encoder={"classes": ["up", "down"]})
+    assert estimator.classes_.tolist() == ["up", "down"]
+    with pytest.raises(DataError, match="label 'SIDEWAYS' is none of the declared classes"):
+        estimator.learn_one({"x": 1.0}, "SIDEWAYS")
+    estimator.learn_one({"x": 1.0}, "down")
+    assert sorted(estimator.predict_proba_one({"x": 1.0})) == ["down", "up"]
+    assert loads(dumps(estimator)).classes_.tolist() == ["up", "down"]
+    assert estimator.model().labels == ("up", "down")
+    X, y = [{"x": i % 2} for i in range(100)], ["up", "down"] * 50
+    assert estimator.fit(X, y).classes_.tolist() == ["up", "down"]
+    assert estimator.predict([{"x": 1}]).tolist() == ["down"]

@@ -163,6 +163,30 @@ def test_labels_beyond_the_maximum_end_the_run_at_the_same_record_however_blocks
         assert left == expected
 
 
+@pytest.mark.parametrize("delay", [0, 20])
+def test_labels_that_are_not_declared_are_dead_letters(
+    tmp_path: Path, run: Runner, delay: int
+) -> None:
+    block = stream(Task.CLASSIFICATION, N, gaps=False)
+    assert block.target is not None
+    found = []
+    for number, size in enumerate((1, 64)):
+        pipeline = pipeline_of(
+            Playing(block),
+            rejections=Rejections(tmp_path / f"{number}.jsonl", share=1.0),
+            encoder={"classes": ["c1", "c0", "c2"]},
+            label_delay=delay,
+            block_size=size,
+        )
+        report = run(pipeline.run).report
+        late = [label for label in block.target if label not in ("c0", "c1", "c2")]
+        assert report["rejected_reasons"]["unknown-class"] == len(late) > 10
+        assert report["samples"] == len(block) + len(block.rejected)
+        assert list(report["classes"]) == ["c1", "c0", "c2"]
+        found.append((report["served"], (tmp_path / f"{number}.jsonl").read_text()))
+    assert found[0] == found[1]
+
+
 def test_labels_beyond_the_maximum_count_as_rejected_records(tmp_path: Path, run: Runner) -> None:
     block = stream(Task.CLASSIFICATION, N, gaps=False)
     pipeline = pipeline_of(

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.errors import ModelFileError
+from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features.base import FIELD_BITS, LAG_BASE, NO_LAGS, LagEntries
 from streamnet.features.columns.category import NumberedNames, escape_surrogates
 from streamnet.features.statistics import (
@@ -28,6 +28,7 @@ from streamnet.features.statistics import (
 )
 from streamnet.jit import exact_kernel, jit
 from streamnet.samples import Block, DeadLetter, constant_column
+from streamnet.sources.columns import format_names, suggest_column
 
 PLAIN, LOG = range(2)  # rows of the moments
 AGE_SCALE = 8.0  # of logarithms to the base 2: an age of 255 samples is 1
@@ -220,7 +221,8 @@ def _clip_raw(y: NDArray[np.float64]) -> NDArray[np.float64]:
     return goal
 
 
-TOO_MANY_CLASSES = "too-many-classes"  # reason of rejected records, of which only the label is kept
+# Reasons of rejected records, of which only the label is kept.
+TOO_MANY_CLASSES, UNKNOWN_CLASS = CLASS_REASONS = "too-many-classes", "unknown-class"
 RAW_LENGTH = 4096
 
 
@@ -237,14 +239,24 @@ class EncodedLabels(Struct, frozen=True, eq=False, gc=False):
 class LabelEncoder(NumberedNames):
     """Numbers the classes of a stream in order of appearance; beyond the limit it rejects them.
 
+    Classes that are ``declared`` are known from the start, and all others are rejected.
+
     >>> labels = LabelEncoder(max_classes=1000)
     >>> numbered = labels.number(np.array(["ham", "spam", "ham", None], object))
     >>> numbered.label.tolist(), numbered.known.tolist(), labels.names
     ([0, 1, 0, -1], [0, 1, 2, 2], ['ham', 'spam'])
     """
 
-    def __init__(self, *, max_classes: int) -> None:
-        super().__init__(first=0, missing=-1, limit=max_classes, what="class labels of the model")
+    def __init__(self, *, max_classes: int, declared: Sequence[str] = ()) -> None:
+        limit = len(declared) or max_classes
+        if limit > max_classes:
+            raise ConfigurationError(
+                f"classes has {limit} labels, but must have at most max_classes, {max_classes}"
+            )
+        super().__init__(first=0, missing=-1, limit=limit, what="class labels of the model")
+        self._is_declared = bool(declared)
+        for label in declared:
+            self.add(escape_surrogates(label))
 
     def number(self, target: NDArray[Any]) -> EncodedLabels:
         """Number the labels of a block in order, learning new ones."""
@@ -295,19 +307,25 @@ class LabelEncoder(NumberedNames):
         return replace(block.take(kept), rejected=tuple(rejected))
 
     def refusal(self, block: Block, i: int) -> DeadLetter:
-        """Build the rejected record of a sample whose label exceeds the limit."""
+        """Build the rejected record of a sample whose label is beyond the limit or not declared."""
         assert block.target is not None
         return self.refuse_label(block.target[i], block.source, block.marks[i])
 
     def refuse_label(self, label: str, source: str, mark: NDArray[np.int64]) -> DeadLetter:
         """Build the rejected record of a label that exceeds the limit, see `Block.marks`."""
         offset, _, line = mark.tolist()
-        rule = f"is new, but all {self._limit} classes (max_classes) are taken"
+        reason, rule = (
+            TOO_MANY_CLASSES,
+            f"is new, but all {self._limit} classes (max_classes) are taken",
+        )
+        if self._is_declared:
+            rule = f"is none of the declared classes {format_names(self.names)}."
+            reason, rule = UNKNOWN_CLASS, f"{rule}{suggest_column(label, self.names)}".rstrip(".")
         return DeadLetter(
             source=source,
             offset=offset,
             line=line or None,
-            reason=TOO_MANY_CLASSES,
+            reason=reason,
             detail=f"label {label[:80]!r} {rule}",
             raw=label[:RAW_LENGTH],
         )
