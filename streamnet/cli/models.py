@@ -184,12 +184,21 @@ def predict(
             "Where to write predictions, .csv or .jsonl; default CSV on standard output."
         ),
     ] = None,
+    last_targets: Annotated[
+        str | None,
+        Parameter(
+            group=DATA,
+            metavar="A,B,C",
+            help="Last known targets before the samples, the latest last.",
+        ),
+    ] = None,
 ) -> int:
     """Predict every sample in files with a saved model; nothing is learned.
 
     The columns are source, position (the line, or the record where there are no lines), answer and
     probabilities. Malformed records are left out and counted, and make the exit code 1. The target
-    is not needed.
+    is not needed. A model that needs the last targets, see streamnet inspect, predicts with
+    a network that does not if they are not given.
     """
     import anyio
 
@@ -204,10 +213,10 @@ def predict(
     options = {
         name: value for o in (reading, inference) if o for name, value in o.to_kwargs().items()
     }
+    last = None if last_targets is None else [one.strip() for one in last_targets.split(",")]
     with log_to_stderr():
-        rejected = anyio.run(
-            write_predictions, Model.load(model), files, output or sys.stdout, options
-        )
+        given = Model.load(model), files, output or sys.stdout, options, last
+        rejected = anyio.run(write_predictions, *given)
     if rejected.note:
         write_error(rejected.note)
     return 1 if rejected.note else 0

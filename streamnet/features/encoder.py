@@ -458,11 +458,24 @@ class Encoder:
         without_code = inputs if self._coding is None else self._coding.without_code(inputs)
         return self._inputs.inverse(without_code)
 
-    def transform(self, block: Block) -> Inputs:
-        """Encode inputs without learning; new values have no row."""
+    @property
+    def targets_seen(self) -> int:
+        """Number of last targets that are inputs of networks with lags."""
+        return len(self._lags.last)
+
+    def transform(self, block: Block, last: NDArray[np.float64] | None = None) -> Inputs:
+        """Encode inputs without learning; new values have no row.
+
+        Args:
+            block: The samples.
+            last: Last targets before each sample, the latest first, shape=(n, `targets_seen`):
+                class numbers or numbers, NaN where unknown. None takes those learned last.
+        """
         lagged = NO_LAGS
-        if self._lags:
-            scale = self.scale if self._regression else None
+        scale = self.scale if self._regression else None
+        if self._lags and last is not None:
+            lagged = self._lags.build_given(last, scale)
+        elif self._lags:
             lagged = self._lags.build_next(len(block), scale, self.forecast_next().lags)
         inputs = self._inputs.inputs(block, lagged=lagged, learn=False)
         return inputs if self._coding is None else self._coding.transform(inputs)

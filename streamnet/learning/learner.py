@@ -256,7 +256,12 @@ class Learner:
         serving = self.serving if without_lags else self._serving
         population = self.trainer.population
         known = len(self.encoder.labels)
-        slots = None if serving.serves_ensemble else np.array([self.best_slot()])
+        slots = None
+        if not serving.serves_ensemble:
+            slot = self.best_slot()
+            if without_lags:
+                slot = serving.find_portable(slot, np.flatnonzero(population.healthy))
+            slots = np.array([slot])
         outputs = population.predict(inputs, max(known, 1), slots)
         answers: NDArray[Any] = outputs.outputs
         scale = None

@@ -147,10 +147,13 @@ class ServingStage:
         # Sums of weighted errors, served and of the baselines, and the sum of weights.
         self._sums = np.zeros(2 + len(baselines))
         for slot, member in enumerate(members):
-            selector.eligible[slot] = self.contenders.is_portable(member)
+            selector.eligible[slot] = self._is_eligible(member)
         self._tracks = np.array([self.served_track, *baselines])
         # The champion is a model to take home as it is.
-        self._interval_tracks = [self.served_track, MODEL if self.serves_ensemble else CHAMPION]
+        # A model whose champion needs the last targets predicts without them, too.
+        lagged = any(member.settings.lags for member in members)
+        portable = MODEL if self.serves_ensemble or lagged else CHAMPION
+        self._interval_tracks = [self.served_track, portable]
         self._exploded: dict[int, int] = {}  # slot: number of the first sample not predicted
         self._leaving: set[int] = set()  # slots whose replacement is decided but not applied
         self._serials = self._list_serials()
@@ -241,6 +244,13 @@ class ServingStage:
         best: NDArray[np.intp] = probabilities.argmax(axis=1)
         return best
 
+    def _is_eligible(self, member: Member) -> bool:
+        """Whether a candidate may become champion.
+
+        Any may if the champion is served; beside the ensemble it leads the portable model.
+        """
+        return not self.serves_ensemble or self.contenders.is_portable(member)
+
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """Return all metrics of the served predictions by name."""
         scores = self.contenders.scores.measures(self.served_track, horizon)
@@ -256,7 +266,7 @@ class ServingStage:
         self.members[slot] = member
         self._serials[slot] = member.serial
         self.contenders.reset_slot(slot, member)
-        self.selector.reset(slot, eligible=self.contenders.is_portable(member))
+        self.selector.reset(slot, eligible=self._is_eligible(member))
 
     def _choose(self, batch: ScoringBatch, losses: NDArray[np.float64]) -> NDArray[np.int32]:
         self._record_failures(batch)
@@ -352,15 +362,31 @@ class ServingStage:
     def compose_model(self, champion: int, candidates: Collection[int]) -> ModelComposition:
         """Return the champion alone, or the portable model, the champion first.
 
-        Its networks are among the slots ``candidates``.
+        Its networks are among the slots ``candidates``. With a champion that needs the last
+        targets goes the best candidate that predicts without them.
         """
         intervals = None if self.intervals is None else self.intervals.portable_state()
         if not self.serves_ensemble:
-            return ModelComposition(champion, (champion,), None, intervals)
+            substitute = self.find_portable(champion, candidates)
+            slots = [champion] if substitute == champion else [champion, substitute]
+            return ModelComposition(champion, tuple(slots), None, intervals)
         model = self.contenders.model
         others = sorted(set(candidates) - {champion})
         slots = [champion, *(slot for slot in others if model.members[slot])]
         return ModelComposition(champion, tuple(slots), model.restricted(slots), intervals)
+
+    def find_portable(self, champion: int, candidates: Collection[int]) -> int:
+        """Find the slot that predicts in place of the champion where last targets are unknown.
+
+        The champion itself if it does not need them, or if no candidate predicts without them; else
+        the best of the slots ``candidates``.
+        """
+        if self.contenders.is_portable(self.members[champion]):
+            return champion
+        for slot in self.selector.losses().argsort(kind="stable").tolist():
+            if slot in candidates and self.contenders.is_portable(self.members[slot]):
+                return int(slot)
+        return champion
 
     def rank_slots(self, healthy: NDArray[np.uint8]) -> Iterator[int]:
         """Yield the healthy slots that may become champion: the present one, then by faded loss."""

@@ -265,9 +265,10 @@ class Trainer:
     def _drop_diverged(self, composition: ModelComposition) -> ModelComposition:
         _, slots, state, _ = composition
         kept = [place for place, slot in enumerate(slots) if self.population.healthy[slot]]
-        if state is None or len(kept) == len(slots):
+        if len(kept) == len(slots):
             return composition
-        state = restore_ensemble(self.population.task, state).restricted(kept)
+        if state is not None:
+            state = restore_ensemble(self.population.task, state).restricted(kept)
         return composition._replace(slots=tuple(slots[place] for place in kept), ensemble=state)
 
     def snapshot(self, composition: ModelComposition, encoder: EncoderSnapshot) -> Snapshot:

@@ -20,6 +20,7 @@ from streamnet.features.encoder import Encoder
 from streamnet.modelfiles.formats import SUFFIXES, find_format
 from streamnet.networks.frozen_population import Network
 from streamnet.networks.neural_network import NeuralNetwork
+from streamnet.networks.topology import Capacity, build_sections
 from streamnet.samples import Block, Field, Kind, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.version import __version__
@@ -162,6 +163,29 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
+
+
+def check_weights(
+    weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, dtype: str, encoder: Encoder
+) -> None:
+    """Check weights against the settings of their network and the encoder's outputs."""
+    if dtype not in ("float32", "float64"):
+        raise ModelFileError(f"dtype is {dtype!r}, but must be float32 or float64")
+    known = encoder.statistics()
+    outputs = 1 if encoder.task is Task.REGRESSION else max(known.classes, 1)
+    capacity = Capacity(known.dense, known.rows, outputs)
+    sections = build_sections(settings, capacity)
+    shapes = {section.name: (section.rows, section.units) for section in sections}
+    if weights.keys() != shapes.keys():
+        raise ModelFileError(f"the network has the parts {', '.join(sorted(weights))}")
+    for name, shape in shapes.items():
+        matrix = weights[name]
+        if matrix.shape != shape:
+            raise ModelFileError(f"{name} has shape {matrix.shape}, but its network needs {shape}")
+        if matrix.dtype != np.dtype(dtype):
+            raise ModelFileError(f"{name} has the type {matrix.dtype}, but must have {dtype}")
+        if not np.isfinite(matrix).all():
+            raise ModelFileError(f"{name} has a weight that is not finite")
 
 
 _RAW: dict[str, Any] = {"scaling": "none", "target_scaling": "none", "category_limit": 0}

@@ -24,6 +24,7 @@ from streamnet.modelfiles.document import (
     Document,
     build_document,
     build_model_parts,
+    check_weights,
     read_bytes,
     read_document,
     to_network,
@@ -31,10 +32,10 @@ from streamnet.modelfiles.document import (
     write_document,
 )
 from streamnet.modelfiles.formats import FORMATS
+from streamnet.modelfiles.last_targets import read_last_targets
 from streamnet.networks.frozen_population import FrozenPopulation, Network
 from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.networks.parameters import Weights
-from streamnet.networks.topology import Capacity, build_sections
 from streamnet.samples import Block, Field, Inputs, Kind, Sample, Schema, Task, are_compatible
 from streamnet.selection.conformal import restore_tracker
 from streamnet.selection.ensemble.labels import LabelEnsemble
@@ -45,29 +46,6 @@ from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike, to_one_or_more_rows
 from streamnet.sources.rows import RowReader
 from streamnet.sources.unknown_columns import ColumnCheck
-
-
-def check_weights(
-    weights: Mapping[str, NDArray[Any]], settings: CandidateSettings, dtype: str, encoder: Encoder
-) -> None:
-    """Check weights against the settings of their network and the encoder's outputs."""
-    if dtype not in ("float32", "float64"):
-        raise ModelFileError(f"dtype is {dtype!r}, but must be float32 or float64")
-    known = encoder.statistics()
-    outputs = 1 if encoder.task is Task.REGRESSION else max(known.classes, 1)
-    capacity = Capacity(known.dense, known.rows, outputs)
-    sections = build_sections(settings, capacity)
-    shapes = {section.name: (section.rows, section.units) for section in sections}
-    if weights.keys() != shapes.keys():
-        raise ModelFileError(f"the network has the parts {', '.join(sorted(weights))}")
-    for name, shape in shapes.items():
-        matrix = weights[name]
-        if matrix.shape != shape:
-            raise ModelFileError(f"{name} has shape {matrix.shape}, but its network needs {shape}")
-        if matrix.dtype != np.dtype(dtype):
-            raise ModelFileError(f"{name} has the type {matrix.dtype}, but must have {dtype}")
-        if not np.isfinite(matrix).all():
-            raise ModelFileError(f"{name} has a weight that is not finite")
 
 
 def align_columns(block: Block, fields: Sequence[Field]) -> Block:
@@ -177,6 +155,9 @@ class Model:
         self._intervals_state = None if intervals is None else dict(intervals)
         self._intervals = None if intervals is None else restore_tracker(self.task, intervals)
         needed = 1 if self._ensemble is None else self._ensemble.candidates
+        lagged = [settings.lags for settings, _ in networks]
+        if self._ensemble is None and lagged == [True, False]:
+            needed = 2  # the second one predicts where the last targets are unknown
         if len(networks) != needed:
             raise ModelFileError(f"there are {len(networks)} networks, but {needed} are needed")
         self._population = FrozenPopulation(
@@ -243,10 +224,19 @@ class Model:
         others = len(self.networks) - 1
         return f"{words} and {others} more" if others else words
 
+    @property
+    def needs_last_targets(self) -> int:
+        """Number of last targets that its best network needs to predict; 0 if it needs none."""
+        return self._encoder.targets_seen if self.settings.lags else 0
+
     # ---------------------------------------------------------------- prediction
 
     def predict(
-        self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
+        self,
+        samples: Sample | SamplesLike | Block,
+        *,
+        last_targets: Any = None,
+        on_unknown: OnUnknown = "warn",
     ) -> NDArray[Any]:
         """Predict a label (object array of str) or a number (float64) for each sample, shape=(n,).
 
@@ -256,18 +246,22 @@ class Model:
         Args:
             samples: One dict or row of a frame; or many: a list of dicts, a data frame (polars,
                 pandas or pyarrow), a matrix, whose columns are called f0, f1, ..., or a block.
+            last_targets: Last known targets before the samples in order, the latest last, or such a
+                list for each sample; None and NaN stand for unknown ones. A model whose best
+                network needs them (`needs_last_targets`) predicts with another one if they are not
+                given; to other models they make no difference.
             on_unknown: What to do with names that the model does not know, other than that of its
                 target: "warn" logs a warning with what may have been meant, "ignore" does not,
                 "raise" raises an error. A sample without any known feature is always refused.
 
         Raises:
-            DataError: If the samples have another type.
+            DataError: If the samples or the last targets have another type.
             SampleError: If a value cannot be read, a sample has no feature that the model knows, or
                 one that it does not and ``on_unknown`` is "raise".
             SchemaError: If the same is true of the columns of a frame; if a matrix does not have
                 exactly the model's columns, or a column of a block has another kind.
         """
-        return self.named(self.outputs(samples, on_unknown=on_unknown))
+        return self.named(self.outputs(samples, last_targets=last_targets, on_unknown=on_unknown))
 
     def named(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
         """Convert `outputs` to what `predict` returns.
@@ -298,12 +292,17 @@ class Model:
         return best
 
     def predict_proba(
-        self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
+        self,
+        samples: Sample | SamplesLike | Block,
+        *,
+        last_targets: Any = None,
+        on_unknown: OnUnknown = "warn",
     ) -> NDArray[np.float64]:
         """Predict the probability of each label, in the order of `labels`, shape=(n, labels).
 
         Args:
             samples: As for `predict`.
+            last_targets: As for `predict`.
             on_unknown: As for `predict`.
 
         Raises:
@@ -312,22 +311,33 @@ class Model:
         """
         if self.task is Task.REGRESSION:
             raise ConfigurationError("task is 'regression', but probabilities need classification")
-        return self.outputs(samples, on_unknown=on_unknown)
+        return self.outputs(samples, last_targets=last_targets, on_unknown=on_unknown)
 
     def outputs(
-        self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
+        self,
+        samples: Sample | SamplesLike | Block,
+        *,
+        last_targets: Any = None,
+        on_unknown: OnUnknown = "warn",
     ) -> NDArray[np.float64]:
         """Predict probabilities, or one number in units of the target, shape=(n, outputs).
 
         Args:
             samples: As for `predict`.
+            last_targets: As for `predict`.
             on_unknown: As for `predict`.
 
         Raises:
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
-        blocks = self._read(samples, on_unknown)
-        parts = [self._predict(self._encoder.transform(block)) for block in blocks]
+        blocks, last, parts, start = self._read(samples, on_unknown), None, [], 0
+        if last_targets is not None:
+            last = read_last_targets(self._encoder, last_targets, sum(map(len, blocks)))
+        for block in blocks:
+            rows = None if last is None else last[start : start + len(block)]
+            inputs = self._encoder.transform(block, rows)
+            parts.append(self._predict(inputs, with_last=last is not None))
+            start += len(block)
         return np.concatenate(parts) if parts else np.empty((0, self._population.outputs))
 
     @property
@@ -411,8 +421,11 @@ class Model:
         parts = [self._encoder.outliers(block) for block in self._read(samples, on_unknown)]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def _predict(self, inputs: Inputs) -> NDArray[np.float64]:
-        predicted = self._population.predict(inputs)
+    def _predict(self, inputs: Inputs, *, with_last: bool) -> NDArray[np.float64]:
+        slots = None
+        if self._ensemble is None:  # of two, the second one predicts without last targets
+            slots = np.array([0 if with_last else len(self.networks) - 1])
+        predicted = self._population.predict(inputs, slots)
         outputs, alive = predicted.outputs, predicted.alive
         if isinstance(self._ensemble, LabelEnsemble):
             return self._ensemble.answer(outputs, alive, len(self.labels))

@@ -81,17 +81,21 @@ class FrozenPopulation:
             self._population.insert(slot, network.weights)
         self._slots = np.arange(len(self.networks))
 
-    def predict(self, inputs: Inputs) -> NetworkOutputs:
-        """Outputs of each network for each sample.
+    def predict(self, inputs: Inputs, slots: NDArray[np.int64] | None = None) -> NetworkOutputs:
+        """Outputs of each network, or of those in some slots, for each sample.
 
         Outputs have shape=(networks, n, outputs) and are probabilities or standardized numbers;
         where ``alive``, shape=(networks, n), is 0, a network has no finite output.
         """
         n = len(inputs.count)
-        outputs = self._population.new_outputs(n)
+        outputs, chosen = self._population.new_outputs(n), self._slots if slots is None else slots
         for start in range(0, n, _BLOCK_SIZE):
-            self._predict_block(inputs, start, min(n, start + _BLOCK_SIZE), self._slots, outputs)
-        return replace(outputs, outputs=outputs.outputs[:, :, : self.outputs])
+            self._predict_block(inputs, start, min(n, start + _BLOCK_SIZE), chosen, outputs)
+        rows = slice(None) if slots is None else slots
+        logarithmic = outputs.logarithmic[rows] if len(outputs.logarithmic) else outputs.logarithmic
+        return NetworkOutputs(
+            outputs.outputs[rows, :, : self.outputs], outputs.alive[rows], logarithmic
+        )
 
     def _predict_block(
         self, inputs: Inputs, start: int, stop: int, slots: NDArray[np.int64], out: NetworkOutputs

@@ -49,12 +49,14 @@ async def predict_files(
     *,
     target: str | None = None,
     labeled: bool = False,
+    last_targets: Sequence[Any] | None = None,
 ) -> AsyncGenerator[tuple[Block, NDArray[Any]], None]:
     """Yield each block of samples with the model's outputs.
 
     ``options`` are keyword arguments of `open_files`, ``missing`` and ``thousands`` of `Columns`,
     and ``on_unknown`` of `InferenceSettings`; None stands for a default. ``target`` is the column
     with the true values, by default the one that the model learned; it is required if ``labeled``.
+    ``last_targets`` are those before all samples, see `Model.predict`.
     """
     if not files:
         raise ConfigurationError("no file is given, but at least one with samples is needed")
@@ -78,7 +80,7 @@ async def predict_files(
                     f"{block.source} is not a libSVM file, but the model knows only numbered "
                     "columns"
                 )
-            yield block, model.outputs(block)
+            yield block, model.outputs(block, last_targets=last_targets)
 
 
 @final
@@ -116,6 +118,7 @@ async def write_predictions(
     files: Sequence[str],
     output: Path | TextIO,
     options: Mapping[str, Any] | None = None,
+    last_targets: Sequence[Any] | None = None,
 ) -> RejectedRecords:
     """Write a row for each sample, with the columns of `list_columns`; see `predict_files`.
 
@@ -123,12 +126,13 @@ async def write_predictions(
     receives CSV.
     """
     if not isinstance(output, Path):
-        return await _write_rows(model, files, output, options, as_csv=True)
+        return await _write_rows(model, files, output, options, last_targets, as_csv=True)
     part, as_csv = output.with_name(f".{output.name}.part"), output.suffix == ".csv"
     with explain_write_errors(f"output {output}"):
         try:
             with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                rejected = await _write_rows(model, files, file, options, as_csv=as_csv)
+                given = options, last_targets
+                rejected = await _write_rows(model, files, file, *given, as_csv=as_csv)
             part.replace(output)
         finally:
             part.unlink(missing_ok=True)
@@ -140,13 +144,15 @@ async def _write_rows(
     files: Sequence[str],
     file: TextIO,
     options: Mapping[str, Any] | None,
+    last_targets: Sequence[Any] | None,
     *,
     as_csv: bool,
 ) -> RejectedRecords:
     writer = csv.writer(file, lineterminator="\n")
     rejected, columns = RejectedRecords(), list_columns(model)
     header_written = False
-    async with aclosing(predict_files(model, files, options)) as blocks:
+    predicted = predict_files(model, files, options, last_targets=last_targets)
+    async with aclosing(predicted) as blocks:
         async for block, outputs in blocks:
             if as_csv and not header_written:
                 writer.writerow(columns)

@@ -189,3 +189,19 @@ def test_a_model_that_was_learned_with_an_interval_predicts_it(cli: Cli, suffix:
         else:
             bounds = [[float(row["lower"]), float(row["upper"])] for row in found]
             assert np.array(bounds) == pytest.approx(model.predict_interval(rows(400)))
+
+
+def test_last_targets_are_given_to_a_model_that_needs_them(cli: Cli) -> None:
+    lines = [{"x": i * i % 7, "y": "abc"[i % 3]} for i in range(3000)]
+    path = write("ordered.csv", csv_text(lines))
+    replay(path, target="y", serve="champion", model="ordered.safetensors")
+    assert "needs the last 2" in cli("inspect", "ordered.safetensors").out
+    new = write("next.csv", csv_text([{"x": 3}]))
+    given = "predict", "ordered.safetensors", new, "--last-targets"
+    for last, following in (("a,b", "c"), ("c, b, c", "a"), ("c,a", "b")):
+        outcome = cli(*given, last)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert [row["answer"] for row in read_csv(outcome.out)] == [following]
+    blind = cli("predict", "ordered.safetensors", new)
+    (row,) = read_csv(blind.out)
+    assert max(json.loads(row["probabilities"]).values()) < 0.6

@@ -137,6 +137,8 @@ def _render_model(model: Model) -> list[RenderableType]:
         ("network", f"{model.describe()}, {weights:,} weights, {model.dtype}"),
         ("learned", f"{format_count(about.get('samples', 0), 'sample')}, seed {about.get('seed')}"),
     ]
+    if needed := model.needs_last_targets:
+        rows.append(("last targets", f"needs the last {needed} (streamnet predict --last-targets)"))
     if model.labels:
         rows.append(("labels", _abbreviate(list(model.labels))))
     rows += [(f"{kind} columns", _abbreviate(names)) for kind, names in kinds.items()]

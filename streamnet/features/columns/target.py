@@ -477,6 +477,25 @@ class TargetLags:
         center, spread = (np.full(n, number) for number in scale)
         return self.numbers(np.empty(0), center, spread, ages, more)
 
+    def build_given(
+        self, last: NDArray[np.float64], scale: tuple[float, float] | None
+    ) -> LagEntries:
+        """Encode given last targets, like those of `last` in each row; NaN where unknown.
+
+        Other targets, such as those a season ago, are unknown.
+        """
+        lagged, known = self._empty(len(last), np.full(len(last), self.age)), ~np.isnan(last)
+        lags = len(self.last)
+        keys = lagged.keys[:, :lags]
+        keys[:] = self._missing[:lags] + known
+        if scale is None:
+            keys[known] += last[known].astype(np.int64)
+        else:
+            center, spread = scale
+            scaled = np.clip((last - center) / spread, -self._clip, self._clip)
+            lagged.values[:, :lags][known] = scaled[known]
+        return lagged
+
     def restore_state(self, last: Iterable[Any], age: float = math.nan) -> None:
         """Restore the exported last targets, and their age."""
         last = np.array(last, np.float64)
