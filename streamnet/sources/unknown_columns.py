@@ -87,7 +87,9 @@ class ColumnCheck:
         Raises:
             SampleError: If a sample is refused.
         """
-        known, unknown, there = self._known, dict[Any, None](), frozenset[Any]()
+        known = self._known
+        unknown: dict[Any, None] = {}
+        there: set[Any] = set()
         for number, given in enumerate(samples if known else ()):
             if type(given) is dict and given and given.keys() <= known:
                 continue  # the usual case
@@ -102,7 +104,7 @@ class ColumnCheck:
             if names:
                 unknown.update(dict.fromkeys(names))
                 there |= sample.keys()
-        return self._report(list(unknown), there)
+        return self._report(list(unknown), there) if unknown else None
 
     def table(self, names: Iterable[str], where: str) -> str | None:
         """Check the columns of a table, called ``where`` in messages; otherwise like `rows`.
