@@ -95,9 +95,10 @@ def _track_sets(
 # ----------------------------------------------------------------------------------- numbers
 
 # State of a track: logarithm of the bound in units of the size of errors; mean errors, of the last
-# few, of many, and of all; truths: how many, mean and variance; step of the bound, and whether the
-# last few errors count; and the model of the size.
-LOG_BOUND, FAST, SLOW, MEAN_ERROR, NUMBERS_SEEN, MEAN, VARIANCE, STEP, RECENT, WEIGHT = range(10)
+# few, of many, and of all, and how many; truths: how many, mean and variance; step of the bound;
+# whether the last few errors count; and the model of the size.
+LOG_BOUND, FAST, SLOW, MEAN_ERROR, ERRORS_SEEN = range(5)
+NUMBERS_SEEN, MEAN, VARIANCE, STEP, RECENT, WEIGHT = range(5, 11)
 FEATURES = 4  # 1, recent errors, the prediction, and its distance from 0
 SQUARE = WEIGHT + FEATURES
 # What is kept of a sample: both bounds, the logarithm of the size, and the features.
@@ -141,8 +142,14 @@ def _describe_sample(answer: float, state: NDArray[np.float64], given: NDArray[n
 
 @exact_inlined
 def _give_interval(answer: float, state: NDArray[np.float64], given: NDArray[np.float64]) -> None:
-    """Write what is kept of a sample; nothing as long as no error is known."""
+    """Write what is kept of a sample; no bounds as long as no error is known.
+
+    The error of a prediction that was made before any truth was known says nothing.
+    """
     if state[NUMBERS_SEEN] == 0.0 or not math.isfinite(answer):
+        return
+    given[FEATURE] = 1.0
+    if state[ERRORS_SEEN] == 0.0:
         return
     center = _clip(answer, MAX_NUMBER)
     _describe_sample(center, state, given)
@@ -175,13 +182,20 @@ def _learn_bound(
 
 
 @exact_inlined
-def _learn_size(truth: float, error: float, state: NDArray[np.float64]) -> None:
-    """Update the mean errors, and mean and variance of the truths."""
-    state[NUMBERS_SEEN] += 1.0
-    share = 1.0 / state[NUMBERS_SEEN]
+def _learn_size(error: float, state: NDArray[np.float64]) -> None:
+    """Update the mean errors."""
+    state[ERRORS_SEEN] += 1.0
+    share = 1.0 / state[ERRORS_SEEN]
     state[FAST] += (error - state[FAST]) * max(FAST_RATE, share)
     state[SLOW] += (error - state[SLOW]) * max(SLOW_RATE, share)
     state[MEAN_ERROR] += (error - state[MEAN_ERROR]) * share
+
+
+@exact_inlined
+def _learn_truth(truth: float, state: NDArray[np.float64]) -> None:
+    """Update mean and variance of the truths."""
+    state[NUMBERS_SEEN] += 1.0
+    share = 1.0 / state[NUMBERS_SEEN]
     away = truth - state[MEAN]
     state[MEAN] += away * share
     state[VARIANCE] += (away * (truth - state[MEAN]) - state[VARIANCE]) * share
@@ -224,7 +238,9 @@ def _track_intervals(
                 _learn_bound(error, held, level, bounds, state[t])
                 if t == 0:
                     _score_interval(truth, level, bounds, outcomes[i])
-            _learn_size(truth, error, state[t])
+            if bounds[FEATURE] == 1.0:
+                _learn_size(error, state[t])
+            _learn_truth(truth, state[t])
 
 
 # ---------------------------------------------------------------------------------- trackers

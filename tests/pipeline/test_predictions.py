@@ -220,7 +220,7 @@ def test_with_an_interval_there_are_its_bounds_or_its_set(
     if task is Task.REGRESSION:
         assert list(rows[0])[-2:] == ["lower", "upper"]
         assert rows[0]["lower"] in ("", None)
-        assert [[float(row["lower"]), float(row["upper"])] for row in rows[1:]] == given[1:]
+        assert [[float(row["lower"]), float(row["upper"])] for row in rows[2:]] == given[2:]
         return
     assert list(rows[0])[-1] == "set"
     sets = [json.loads(row["set"]) if suffix == "csv" else row["set"] for row in rows]
