@@ -44,7 +44,7 @@ from streamnet.samples import Block, Sample
 from streamnet.settings.daemon import ModelSettings
 from streamnet.sources.unknown_columns import ColumnCheck
 
-LEARNED_COUNTS = frozenset({"learned", "switches", "drifts", "quarantined"})
+LEARNED_COUNTS = frozenset({"learned", "scored", "requested", "switches", "drifts", "quarantined"})
 """Fields of `Status` that are unknown until a run's state is restored."""
 RUN_COUNTS = LEARNED_COUNTS | {"accepted", "in_flight", "pending", "early"}
 """Fields of `Status` that are unknown without a run."""
