@@ -19,8 +19,8 @@ sys.path[:0] = [str(REPOSITORY), str(DOCS / "_extensions")]
 from streamnet.cli.app import COMMANDS, load_command  # noqa: E402 - found by the path above
 from streamnet.version import __version__  # noqa: E402
 
-for command in COMMANDS:
-    load_command(command.name)
+for name in COMMANDS:
+    load_command(name)
 
 project = "streamnet"
 author = "streamnet developers"
