@@ -29,7 +29,7 @@ def accuracies(**settings: Any) -> list[float]:
 
 
 honest = accuracies()
-print("accuracy on echoes that nobody has seen:", *(f"{one:.3f}" for one in honest))
+print("accuracy on held-out echoes:", *(f"{one:.3f}" for one in honest))
 print(f"on average: {mean(honest):.3f}")
 print(f"by gopher's protocol: {mean(accuracies(protocol='gopher')):.3f}")
 

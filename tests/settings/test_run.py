@@ -14,6 +14,7 @@ from streamnet.samples import Kind, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.run import Format, RunSettings, Section, apply_overrides, load, parse
 from streamnet.sources.files.registry import FORMATS
+from tests.settings import run_file_example
 
 CONFIG = Path(__file__).parents[2] / "config"
 WHOLE = CONFIG / "replay.toml"
@@ -62,6 +63,11 @@ def test_the_example_of_all_keys_has_a_comment_for_each() -> None:
                 explained = False
             else:
                 assert explained, line
+
+
+def test_the_comments_of_the_example_are_the_descriptions_of_the_settings() -> None:
+    text = WHOLE.read_text()
+    assert text == run_file_example.render(text), "python -m tests.settings.run_file_example"
 
 
 def test_an_empty_file_sets_nothing() -> None:
