@@ -99,7 +99,7 @@ class Contenders:
         answers = np.zeros((5, *batch.answers.shape[1:]), batch.answers.dtype)
         if isinstance(self._baselines, ClassificationBaselines):
             width = answers.shape[2]
-            baselines: NDArray[Any] = self._baselines.answers(batch.truth, width)
+            baselines: NDArray[Any] = self._baselines.answers(batch.truth, batch.known, width)
         else:
             baselines = self._baselines.answers(batch.truth)
         answers[ENSEMBLE] = ensemble_predictions[0]

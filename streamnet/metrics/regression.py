@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact, flush_subnormal
 from streamnet.metrics.formulas import Errors
-from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator, all_alive
+from streamnet.metrics.windows import PLACE, SEEN, Horizon, StreamEvaluator, all_ones
 from streamnet.samples import Task
 from streamnet.validation import as_flags, as_kernel_array
 
@@ -27,6 +27,7 @@ def score_numbers(
     answers: NDArray[np.float64],
     truth: NDArray[np.float64],
     alive: NDArray[np.uint8],
+    scored: NDArray[np.uint8],
     losses: NDArray[np.float64],
     means: NDArray[np.float64],
     pairs: NDArray[np.float64],
@@ -43,9 +44,10 @@ def score_numbers(
     for i in range(samples):
         y = truth[i]
         known = math.isfinite(y)
+        counted = known and scored[i] != 0
         near_y = min(max(y, -MAX_SQUARED), MAX_SQUARED)
         for k in range(tracks):
-            if known:
+            if counted:
                 means[1, k, MASS] = flush_subnormal(means[1, k, MASS] * fading)
                 means[1, k, NON_ZERO] = flush_subnormal(means[1, k, NON_ZERO] * fading)
             losses[i, k] = np.inf
@@ -54,6 +56,8 @@ def score_numbers(
                 continue
             loss = min(abs(y - a), MAX_ERROR)
             losses[i, k] = loss
+            if not counted:
+                continue
             place = places[k, PLACE]
             places[k, SEEN] += 1
             places[k, PLACE] = place + 1 if place + 1 < window else 0
@@ -108,7 +112,11 @@ class RegressionEvaluator(StreamEvaluator):
         self._pairs = np.full((window, tracks, 2), np.nan)  # truth and prediction; NaN: empty
 
     def update(
-        self, answers: ArrayLike, truth: ArrayLike, alive: ArrayLike | None = None
+        self,
+        answers: ArrayLike,
+        truth: ArrayLike,
+        alive: ArrayLike | None = None,
+        scored: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """Score n samples in order.
 
@@ -116,6 +124,8 @@ class RegressionEvaluator(StreamEvaluator):
             answers: float64 (K, n), by track and sample.
             truth: float64 (n,), NaN without a truth.
             alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
+            scored: uint8 or bool (n,), 0 where a sample must not enter any metric; its losses are
+                returned. None: all are scored.
 
         Returns:
             float64 (n, K): absolute errors; inf where a track is not available or not finite, and
@@ -131,11 +141,13 @@ class RegressionEvaluator(StreamEvaluator):
             raise ValueError(
                 f"answers {answers.shape} and truth {truth.shape} do not fit {self._tracks} tracks"
             )
+        ones = all_ones(n, self._tracks)
         losses = np.empty((n, self._tracks))
         score_numbers(
             answers,
             truth,
-            as_flags(alive, all_alive(n, self._tracks)),
+            as_flags(alive, ones),
+            as_flags(scored, ones[0]),
             losses,
             self._means,
             self._pairs,

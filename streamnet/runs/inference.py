@@ -306,7 +306,7 @@ class _ClassificationScorer:
         label = np.array([self.numbers[name] for name in names], np.int32)
         known = np.full(len(label), self.known, np.int32)
         self.model.update(outputs[None].astype(np.float32), label, known)
-        simple = self.baselines.answers(label, len(self.labels))
+        simple = self.baselines.answers(label, known, len(self.labels))
         # Before the first true label the baselines predict nothing, rather than the first label.
         predicted = simple.any(axis=(0, 2))
         self.simple.update(simple, label, (predicted * len(self.labels)).astype(np.int32))

@@ -218,7 +218,8 @@ class NumberEnsemble(BaseEnsemble):
             center: shape=(n,), mean of the targets before each sample.
             spread: shape=(n,), their standard deviation, > 0.
         """
-        return self._serve(answers, alive, truth, center, spread, self.weights, learns=True)
+        samples = answers, alive, truth, center, spread
+        return self._serve(*samples, weights=self.weights, learns=True)
 
     def answer(
         self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
@@ -232,28 +233,16 @@ class NumberEnsemble(BaseEnsemble):
         units[0], units[1] = scale
         center, spread = units
         weights = self.weights.copy()  # Hedge computes its own at predictions
-        return self._serve(answers, alive, center, center, spread, weights, learns=False)
+        samples = answers, alive, center, center, spread
+        return self._serve(*samples, weights=weights, learns=False)
 
     def _serve(
-        self,
-        answers: NDArray[np.float64],
-        alive: NDArray[np.uint8],
-        truth: NDArray[np.float64],
-        center: NDArray[np.float64],
-        spread: NDArray[np.float64],
-        weights: NDArray[np.float64],
-        *,
-        learns: bool,
+        self, *samples: Any, weights: NDArray[np.float64], learns: bool
     ) -> NDArray[np.float64]:
-        served = np.empty(answers.shape[1])
+        """Run the kernel; samples are the arguments of `serve`."""
+        served: NDArray[np.float64] = np.empty(samples[0].shape[1])
         size = self.experts + len(LEARNING_RATES) + 2
-        _serve(
-            answers,
-            alive,
-            truth,
-            center,
-            spread,
-            learns,
+        state = (
             self.fading,
             self.margin,
             self.members,
@@ -265,10 +254,10 @@ class NumberEnsemble(BaseEnsemble):
             self.combined,
             self.chosen,
             self.last,
-            np.empty(size),
-            np.empty(size, np.uint8),
-            served,
         )
+        scratch = np.empty(size), np.empty(size, np.uint8)
+        arrays: Any = (*samples, learns, *state, *scratch, served)
+        _serve(*arrays)
         return served
 
     def _restore(self, state: dict[str, Any]) -> None:
