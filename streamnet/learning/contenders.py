@@ -160,7 +160,7 @@ class Contenders:
         answers = np.zeros((len(self.names), *batch.answers.shape[1:]), batch.answers.dtype)
         if isinstance(self._baselines, ClassificationBaselines):
             width = answers.shape[2]
-            baselines: NDArray[Any] = self._baselines.answers(batch.truth, width)
+            baselines: NDArray[Any] = self._baselines.answers(batch.truth, batch.known, width)
         else:
             baselines = self._baselines.answers(batch.truth)
         combined = ensemble_predictions.answers

@@ -231,9 +231,9 @@ def score_tracks(
     See `TrackPredictions` for ``classes``.
     """
     if isinstance(metrics, ClassificationEvaluator):
-        samples = batch.truth, batch.known
-        return metrics.update(answers, *samples, alive, classes, batch.weight)
-    return metrics.update(answers, batch.truth, alive, batch.weight)
+        samples = answers, batch.truth, batch.known, alive
+        return metrics.update(*samples, predicted=classes, weight=batch.weight)
+    return metrics.update(answers, batch.truth, alive, weight=batch.weight)
 
 
 @final

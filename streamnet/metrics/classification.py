@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamnet.errors import ModelFileError
+from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.jit import exact, inlined
 from streamnet.metrics.formulas import ConfusionCounts, Sums
 from streamnet.metrics.windows import (
@@ -16,7 +16,7 @@ from streamnet.metrics.windows import (
     SEEN,
     Horizon,
     StreamEvaluator,
-    all_alive,
+    all_ones,
     get_weight,
     growing_weights,
     keep_weight,
@@ -29,7 +29,6 @@ WEIGHT, WRONG, NO_CHANGE_WRONG, LOSS, BRIER = range(5)  # sums
 HITS, TRUTHS, ANSWERS = range(3)  # rows of a confusion of which only these are kept
 TRUTH, ANSWER, NO_CHANGE_MISSED = range(3)  # cells
 POSITION, LAST, CLASSES = range(3)  # clock
-FLOOR = 1e-4  # least probability in a log-loss
 MAJORITY, LAST_CLASS = range(2)  # memory of the baselines, -1: none yet
 NONE_PREDICTED = np.empty((0, 0), np.int32)
 
@@ -59,6 +58,7 @@ def score_classes(
     known: NDArray[np.int32],
     alive: NDArray[np.uint8],
     predicted: NDArray[np.int32],  # empty if all are the most probable class
+    scored: NDArray[np.uint8],
     losses: NDArray[np.float64],
     confusion: NDArray[np.float64],
     sums: NDArray[np.float64],
@@ -69,6 +69,7 @@ def score_classes(
     growth: NDArray[np.float64],
     importance: NDArray[np.float64],  # weight of each sample, shape=(n,); empty: all are 1
     shares: NDArray[np.float64],  # weights in the window, shape=(window, tracks); empty: all are 1
+    floor: float,
     whole: bool,
     start: int,
 ) -> int:
@@ -80,8 +81,9 @@ def score_classes(
         classes = min(known[i], width)
         if max(y + 1, classes) >= confusion.shape[3]:
             return i
+        counted = scored[i] != 0 and y >= 0
         weight = 1.0
-        if y >= 0:
+        if counted:
             if clock[POSITION] == growth.size - 1:
                 return i
             weight = growth[clock[POSITION]]
@@ -95,10 +97,12 @@ def score_classes(
             best, p, brier = _score_answer(answers, k, i, y, classes)
             if not math.isfinite(brier):
                 continue
-            if predicted.size > 0 and predicted[k, i] >= 0:
-                best = predicted[k, i]
-            loss = -math.log(max(p, FLOOR))
+            loss = -math.log(max(p, floor))
             losses[i, k] = loss
+            if not counted:
+                continue
+            decided = predicted[k, i] if predicted.size > 0 else -1
+            best = decided if decided >= 0 else best
             wrong = 0 if best == y else 1
             place = places[k, PLACE]
             places[k, SEEN] += 1
@@ -141,8 +145,12 @@ class ClassificationEvaluator(StreamEvaluator):
         tracks: Number of tracks.
         window: Scored samples of a track in the sliding window.
         fading: Factor applied to the weight of all earlier samples at every scored sample.
+        floor: Least probability in a log-loss, so that no loss exceeds ``-log(floor)``.
         whole: Whether confusion matrices are kept, whose memory grows with the square of the
             classes; metrics need only their diagonals and margins.
+
+    Raises:
+        ConfigurationError: If a setting is out of range.
 
     >>> evaluator = ClassificationEvaluator(1)
     >>> answers = np.array([[[0.0, 0.0], [1.0, 0.0], [0.2, 0.8], [0.6, 0.4]]], np.float32)
@@ -154,13 +162,22 @@ class ClassificationEvaluator(StreamEvaluator):
     """
 
     task = Task.CLASSIFICATION
-    _settings = ("window", "fading", "whole")
+    _settings = ("window", "fading", "floor", "whole")
     _arrays = ("sums", "cells", "costs", "places", "clock")
 
     def __init__(
-        self, tracks: int, *, window: int = 1000, fading: float = 0.999, whole: bool = True
+        self,
+        tracks: int,
+        *,
+        window: int = 1000,
+        fading: float = 0.999,
+        floor: float = 1e-4,
+        whole: bool = True,
     ) -> None:
         super().__init__(tracks, window=window, fading=fading)
+        if not 0.0 < floor < 1.0:
+            raise ConfigurationError(f"floor is {floor}, but must be > 0 and < 1")
+        self._floor = float(floor)
         self._growth = growing_weights(fading)
         self._whole = bool(whole)
         # Of the overall and the fading horizon; column 0 is no prediction, so that it stays put.
@@ -176,6 +193,7 @@ class ClassificationEvaluator(StreamEvaluator):
         truth: ArrayLike,
         known: ArrayLike,
         alive: ArrayLike | None = None,
+        scored: ArrayLike | None = None,
         predicted: NDArray[np.int32] = NONE_PREDICTED,
         weight: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
@@ -187,13 +205,15 @@ class ClassificationEvaluator(StreamEvaluator):
             truth: int32 (n,), class numbers, possibly of a new class; -1 without a truth.
             known: int32 (n,), number of classes known before each sample, at most C.
             alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
+            scored: uint8 or bool (n,), 0 where a sample must not enter any metric; its losses are
+                returned, and no-change repeats its label. None: all are scored.
             predicted: int32 (K, n), class numbers; -1 for the most probable class, as all are if
                 the array is empty.
             weight: float64 (n,), >= 0, by which samples count in metrics; None: all are 1.
 
         Returns:
-            float64 (n, K): ``-log(max(probability of the truth, 0.0001))``; inf where a track
-            is not available or not finite, and without a truth.
+            float64 (n, K): ``-log(max(probability of the truth, floor))``; inf where a track is
+            not available or not finite, and without a truth.
 
         Raises:
             ValueError: If the shapes do not fit.
@@ -209,7 +229,8 @@ class ClassificationEvaluator(StreamEvaluator):
             )
         if predicted.size and predicted.shape != answers.shape[:2]:
             raise ValueError(f"predicted {predicted.shape} does not fit {self._tracks} tracks")
-        alive = as_flags(alive, all_alive(n, self._tracks))
+        ones = all_ones(n, self._tracks)
+        alive, scored = as_flags(alive, ones), as_flags(scored, ones[0])
         importance = self._read_weights(weight, n)
         losses = np.empty((n, self._tracks))
         i = 0
@@ -220,6 +241,7 @@ class ClassificationEvaluator(StreamEvaluator):
                 known,
                 alive,
                 predicted,
+                scored,
                 losses,
                 self._confusion,
                 self._sums,
@@ -230,6 +252,7 @@ class ClassificationEvaluator(StreamEvaluator):
                 self._growth,
                 importance,
                 self._shares,
+                self._floor,
                 self._whole,
                 i,
             )
@@ -237,20 +260,28 @@ class ClassificationEvaluator(StreamEvaluator):
                 return losses
             self._make_room(max(int(truth[i]) + 1, min(int(known[i]), answers.shape[2])))
 
-    def confusion(self, track: int) -> NDArray[np.float64]:
-        """Samples by truth (rows) and prediction (columns; the last one: none), of all so far.
+    def confusion(
+        self, track: int, horizon: Horizon | str = Horizon.OVERALL
+    ) -> NDArray[np.float64]:
+        """Weights of samples by truth (rows) and prediction (columns; the last one: none).
 
-        Shape (C, C + 1) for the C classes seen so far.
+        Shape (C, C + 1) for the C classes seen so far. The newest sample has weight 1.
 
         Raises:
             IndexError: If there is no such track.
-            ValueError: If confusion matrices are not kept ``whole``.
+            ValueError: If there is no such horizon, or it is not kept ``whole``.
         """
         k = range(self._tracks)[track]
-        if not self._whole:
-            raise ValueError("the confusion matrix is not kept whole")
-        kept = self._kept(slice(k, k + 1), Horizon.OVERALL)[0]
-        return np.ascontiguousarray(np.roll(kept, -1, axis=-1))
+        classes = int(self._clock[CLASSES])
+        if Horizon(horizon) is not Horizon.SLIDING:
+            if not self._whole:
+                raise ValueError(f"the {Horizon(horizon)} confusion is not kept whole")
+            kept = self._kept(slice(k, k + 1), Horizon(horizon))[0]
+            return np.ascontiguousarray(np.roll(kept, -1, axis=-1))
+        truth, answer = self._ring(slice(k, k + 1))[:2]
+        place = truth * (classes + 1) + np.where(answer < 0, classes, answer)
+        counts = np.bincount(place[truth >= 0], minlength=classes * (classes + 1))
+        return counts.reshape(classes, classes + 1).astype(np.float64)
 
     def export_state(self) -> dict[str, Any]:
         """See `StreamEvaluator`."""
@@ -334,10 +365,14 @@ class ClassificationEvaluator(StreamEvaluator):
         hits, truths = kept[:, HITS, :classes], kept[:, TRUTHS, :classes]
         return ConfusionCounts(hits, truths, np.roll(kept[:, ANSWERS], -1, axis=-1))
 
+    def _ring(self, tracks: slice) -> NDArray[np.int32]:
+        """Truth, prediction and no-change error of the last samples: (3, window, tracks)."""
+        return np.moveaxis(self._cells[:, tracks], -1, 0)
+
     def _recent(self, tracks: slice) -> tuple[ConfusionCounts, NDArray[np.float64]]:
         """Counts and sums of the sliding window, recomputed so that rounding errors do not grow."""
         classes = int(self._clock[CLASSES])
-        truth, answer, missed = np.moveaxis(self._cells[:, tracks], -1, 0)
+        truth, answer, missed = self._ring(tracks)
         number = truth.shape[1]
         there = truth >= 0
         right = there & (answer == truth)
@@ -398,7 +433,7 @@ def _repeat_classes(
 class ClassificationBaselines:
     """Predict the most frequent class so far (ties: the lowest number), and the last one.
 
-    >>> ClassificationBaselines().answers([1, 0, 0], 2)[:, :, 1]
+    >>> ClassificationBaselines().answers([1, 0, 0], [0, 2, 2])[:, :, 1]
     array([[0., 1., 0.],
            [0., 1., 0.]], dtype=float32)
     """
@@ -409,12 +444,16 @@ class ClassificationBaselines:
         self._counts = np.zeros(2, np.int64)
         self._memory = np.array([-1, -1])
 
-    def answers(self, truth: ArrayLike, width: int) -> NDArray[np.float32]:
+    def answers(
+        self, truth: ArrayLike, known: ArrayLike, width: int | None = None
+    ) -> NDArray[np.float32]:
         """Predict n samples in order, each before its truth is used.
 
         Args:
             truth: int32 (n,), class numbers; -1 without a truth.
-            width: Number of columns; a class without a column cannot be predicted.
+            known: int32 (n,), number of classes known before each sample.
+            width: Number of columns; a class without a column cannot be predicted. None: the power
+                of two, at least 2, that holds all classes of this call and all before it.
 
         Returns:
             float32 (2, n, width): one-hot, or all 0 before the first truth.
@@ -426,6 +465,8 @@ class ClassificationBaselines:
             counts = np.zeros(_capacity(classes), np.int64)
             counts[: len(self._counts)] = self._counts
             self._counts = counts
+        if width is None:
+            width = max(len(self._counts), _capacity(int(np.max(known, initial=0))))
         answers = np.zeros((2, truth.size, width), np.float32)
         _repeat_classes(truth, answers, self._counts, self._memory)
         return answers

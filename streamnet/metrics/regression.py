@@ -16,7 +16,7 @@ from streamnet.metrics.windows import (
     SEEN,
     Horizon,
     StreamEvaluator,
-    all_alive,
+    all_ones,
     get_weight,
     keep_weight,
 )
@@ -35,6 +35,7 @@ def score_numbers(
     answers: NDArray[np.float64],
     truth: NDArray[np.float64],
     alive: NDArray[np.uint8],
+    scored: NDArray[np.uint8],
     losses: NDArray[np.float64],
     means: NDArray[np.float64],
     pairs: NDArray[np.float64],
@@ -53,10 +54,11 @@ def score_numbers(
     for i in range(samples):
         y = truth[i]
         known = math.isfinite(y)
+        counted = known and scored[i] != 0
         near_y = min(max(y, -MAX_SQUARED), MAX_SQUARED)
         own = get_weight(importance, i)
         for k in range(tracks):
-            if known:
+            if counted:
                 means[1, k, MASS] = flush_subnormal(means[1, k, MASS] * fading)
                 means[1, k, NON_ZERO] = flush_subnormal(means[1, k, NON_ZERO] * fading)
             losses[i, k] = np.inf
@@ -65,6 +67,8 @@ def score_numbers(
                 continue
             loss = min(abs(y - a), MAX_ERROR)
             losses[i, k] = loss
+            if not counted:
+                continue
             place = places[k, PLACE]
             places[k, SEEN] += 1
             places[k, PLACE] = place + 1 if place + 1 < window else 0
@@ -125,6 +129,7 @@ class RegressionEvaluator(StreamEvaluator):
         answers: ArrayLike,
         truth: ArrayLike,
         alive: ArrayLike | None = None,
+        scored: ArrayLike | None = None,
         weight: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """Score n samples in order.
@@ -133,6 +138,8 @@ class RegressionEvaluator(StreamEvaluator):
             answers: float64 (K, n), by track and sample.
             truth: float64 (n,), NaN without a truth.
             alive: uint8 or bool (K, n), 0 where a track is not available; None: all are.
+            scored: uint8 or bool (n,), 0 where a sample must not enter any metric; its losses are
+                returned. None: all are scored.
             weight: float64 (n,), >= 0, by which samples count in metrics; None: all are 1.
 
         Returns:
@@ -149,12 +156,14 @@ class RegressionEvaluator(StreamEvaluator):
             raise ValueError(
                 f"answers {answers.shape} and truth {truth.shape} do not fit {self._tracks} tracks"
             )
+        ones = all_ones(n, self._tracks)
         losses = np.empty((n, self._tracks))
         importance = self._read_weights(weight, n)
         score_numbers(
             answers,
             truth,
-            as_flags(alive, all_alive(n, self._tracks)),
+            as_flags(alive, ones),
+            as_flags(scored, ones[0]),
             losses,
             self._means,
             self._pairs,

@@ -63,7 +63,7 @@ def growing_weights(fading: float) -> NDArray[np.float64]:
 
 
 @cache_small
-def all_alive(samples: int, tracks: int) -> NDArray[np.uint8]:
+def all_ones(samples: int, tracks: int) -> NDArray[np.uint8]:
     """Flags (tracks, samples) that are all 1, not to be modified."""
     return np.ones((tracks, samples), np.uint8)
 

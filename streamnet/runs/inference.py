@@ -353,8 +353,8 @@ class _ClassificationScorer:
         classes = NONE_PREDICTED
         if self.known:
             classes = self.decide(outputs).astype(np.int32)[None]
-        self.model.update(outputs[None].astype(np.float32), label, known, None, classes)
-        simple = self.baselines.answers(label, len(self.labels))
+        self.model.update(outputs[None].astype(np.float32), label, known, predicted=classes)
+        simple = self.baselines.answers(label, known, len(self.labels))
         # Before the first true label the baselines predict nothing, rather than the first label.
         predicted = simple.any(axis=(0, 2))
         self.simple.update(simple, label, (predicted * len(self.labels)).astype(np.int32))

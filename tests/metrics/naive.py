@@ -37,7 +37,7 @@ class NaiveEvaluator:
 
     def update(self, sample: Answered) -> list[float]:
         """Score the one sample of ``sample``; returns its losses."""
-        truth, known = int(sample.truth[0]), int(sample.known[0])
+        truth, known, scored = (int(x[0]) for x in (sample.truth, sample.known, sample.scored))
         losses = []
         for k, full in enumerate(sample.answers[:, 0]):
             p = full[:known].astype(float)
@@ -49,10 +49,11 @@ class NaiveEvaluator:
             loss = float(-np.log(max(everything[truth], FLOOR)))
             brier = float(((everything - np.eye(len(everything))[truth]) ** 2).sum())
             losses.append(loss)
-            answer = int(np.argmax(p)) if known else -1
-            record = Record(self.clock, truth, answer, truth == self.last, loss, brier)
-            self.records[k].append(record)
-        self.clock += int(truth >= 0)
+            if scored:
+                answer = int(np.argmax(p)) if known else -1
+                record = Record(self.clock, truth, answer, truth == self.last, loss, brier)
+                self.records[k].append(record)
+        self.clock += int(scored > 0 and truth >= 0)
         self.last = truth if truth >= 0 else self.last
         return losses
 

@@ -18,10 +18,13 @@ class Answered(NamedTuple):
     truth: NDArray[np.int32]
     known: NDArray[np.int32]
     alive: NDArray[np.uint8]
+    scored: NDArray[np.uint8]
 
     def part(self, start: int, stop: int) -> Answered:
         i = slice(start, stop)
-        return Answered(self.answers[:, i], self.truth[i], self.known[i], self.alive[:, i])
+        return Answered(
+            self.answers[:, i], self.truth[i], self.known[i], self.alive[:, i], self.scored[i]
+        )
 
 
 class Guessed(NamedTuple):
@@ -30,10 +33,11 @@ class Guessed(NamedTuple):
     answers: NDArray[np.float64]
     truth: NDArray[np.float64]
     alive: NDArray[np.uint8]
+    scored: NDArray[np.uint8]
 
     def part(self, start: int, stop: int) -> Guessed:
         i = slice(start, stop)
-        return Guessed(self.answers[:, i], self.truth[i], self.alive[:, i])
+        return Guessed(self.answers[:, i], self.truth[i], self.alive[:, i], self.scored[i])
 
 
 def answered(seed: int, samples: int, tracks: int, classes: int, *, hostile: bool) -> Answered:
@@ -55,12 +59,14 @@ def answered(seed: int, samples: int, tracks: int, classes: int, *, hostile: boo
     answers[np.broadcast_to(np.arange(classes) >= known[:, None], answers.shape)] = 0.0
     answers /= np.maximum(answers.sum(-1, keepdims=True), 1e-30)
     alive = np.ones((tracks, samples), np.uint8)
+    scored = np.ones(samples, np.uint8)
     if hostile:
         answers[0, random.random(samples) < 0.1, 0] = np.nan
         answers[-1, random.random(samples) < 0.1] = 0.5  # ties
         truth[random.random(samples) < 0.1] = -1
         alive[:, :] = random.random((tracks, samples)) < 0.8
-    return Answered(answers, truth, known, alive)
+        scored[:] = random.random(samples) < 0.9
+    return Answered(answers, truth, known, alive, scored)
 
 
 def guessed(seed: int, samples: int, tracks: int, *, hostile: bool) -> Guessed:
@@ -69,12 +75,14 @@ def guessed(seed: int, samples: int, tracks: int, *, hostile: bool) -> Guessed:
     truth = 100.0 + np.cumsum(random.normal(size=samples))
     answers = truth + random.normal(size=(tracks, samples))
     alive = np.ones((tracks, samples), np.uint8)
+    scored = np.ones(samples, np.uint8)
     if hostile:
         truth[random.random(samples) < 0.2] = 0.0
         truth[random.random(samples) < 0.1] = np.nan
         answers[0, random.random(samples) < 0.1] = np.inf
         alive[:, :] = random.random((tracks, samples)) < 0.8
-    return Guessed(answers, truth, alive)
+        scored[:] = random.random(samples) < 0.9
+    return Guessed(answers, truth, alive, scored)
 
 
 def cut(samples: int, sizes: Sequence[int]) -> list[tuple[int, int]]:

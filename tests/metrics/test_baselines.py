@@ -27,7 +27,7 @@ SIZES = st.lists(st.integers(1, 20), min_size=1, max_size=4)
 @settings(deadline=None)
 @given(truth=LABELS)
 def test_majority_and_no_change_agree_with_counting(truth: list[int]) -> None:
-    answers = ClassificationBaselines().answers(truth, 10)
+    answers = ClassificationBaselines().answers(truth, [10] * len(truth))
     seen: Counter[int] = Counter()
     last = -1
     for i, label in enumerate(truth):
@@ -43,29 +43,34 @@ def test_majority_and_no_change_agree_with_counting(truth: list[int]) -> None:
 @settings(deadline=None)
 @given(truth=LABELS, sizes=SIZES)
 def test_blocks_of_any_size_give_the_same_answers(truth: list[int], sizes: list[int]) -> None:
+    known = [10] * len(truth)
     whole = ClassificationBaselines()
-    answers = whole.answers(truth, 10)
+    answers = whole.answers(truth, known)
     baselines = ClassificationBaselines()
     pieces = []
     for start, stop in cut(len(truth), sizes):
-        pieces.append(baselines.answers(truth[start:stop], 10))
+        pieces.append(baselines.answers(truth[start:stop], known[start:stop]))
         baselines = ClassificationBaselines.restore_state(baselines.export_state())
     assert same_bits(np.concatenate([answers[:, :0], *pieces], axis=1), answers)
     assert same_bits(baselines.export_state(), whole.export_state())
 
 
-def test_a_class_without_a_column_is_not_predicted() -> None:
+def test_predictions_have_columns_for_all_classes_or_as_many_as_requested() -> None:
     baselines = ClassificationBaselines()
-    assert baselines.answers([], 2).shape == (2, 0, 2)
-    assert baselines.answers([2], 3).shape == (2, 1, 3)
-    assert baselines.answers([2, 2], 2)[1].tolist() == [[0.0, 0.0], [0.0, 0.0]]
-    assert baselines.answers([2], 3)[1].tolist() == [[0.0, 0.0, 1.0]]
+    assert baselines.answers([], []).shape == (2, 0, 2)
+    assert baselines.answers([0], [0]).shape == (2, 1, 2)
+    assert baselines.answers([2], [2]).shape == (2, 1, 4)
+    assert baselines.answers([0], [5]).shape == (2, 1, 8)
+    assert baselines.answers([0], [3], width=3).shape == (2, 1, 3)
+    assert baselines.answers([0], [3]).shape == (2, 1, 4)
+    # A class without room can't be answered.
+    assert baselines.answers([2, 2], [3, 3], width=2)[1].tolist() == [[1.0, 0.0], [0.0, 0.0]]
 
 
 def test_the_no_change_baseline_gains_nothing_over_no_change() -> None:
     stream = answered(2, 300, 1, 5, hostile=False)
     evaluator = ClassificationEvaluator(2, window=50)
-    answers = ClassificationBaselines().answers(stream.truth, 5)
+    answers = ClassificationBaselines().answers(stream.truth, stream.known)
     evaluator.update(answers, stream.truth, stream.known)
     for horizon in ("overall", "sliding", "fading"):
         assert evaluator.measures(1, horizon)["kappa_temporal"] == 0.0
@@ -101,7 +106,7 @@ def test_the_mean_stays_finite_whatever_the_numbers() -> None:
 def test_names_are_in_the_order_of_the_predictions() -> None:
     assert ClassificationBaselines.names == ("majority", "no_change")
     assert RegressionBaselines.names == ("mean", "no_change")
-    assert ClassificationBaselines().answers([0, 0, 1, 1], 2)[:, 3, 0].tolist() == [1, 0]
+    assert ClassificationBaselines().answers([0, 0, 1, 1], [0, 1, 1, 2])[:, 3, 0].tolist() == [1, 0]
     assert RegressionBaselines().answers([1.0, 3.0, 0.0])[:, 2].tolist() == [2.0, 3.0]
 
 
@@ -126,7 +131,7 @@ def test_no_change_on_electricity_is_as_good_as_published_and_gains_nothing_over
         known.append(len(numbers))
         truth.append(numbers.setdefault(label, len(numbers)))
     evaluator = ClassificationEvaluator(2)
-    evaluator.update(ClassificationBaselines().answers(truth, 2), truth, known)
+    evaluator.update(ClassificationBaselines().answers(truth, known), truth, known)
     assert len(labels) == 45_312
     assert evaluator.measures(1)["accuracy"] == pytest.approx(0.853, abs=5e-4)
     assert all(evaluator.measures(1, horizon)["kappa_temporal"] == 0.0 for horizon in Horizon)

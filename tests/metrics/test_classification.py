@@ -23,7 +23,7 @@ def test_every_measure_of_every_horizon_agrees_with_scikit_learn(
 ) -> None:
     """At every step while windows fill and classes come, then now and then: they take a while."""
     stream = answered(classes, 120, 2, classes, hostile=True)
-    evaluator = ClassificationEvaluator(2, window=window, fading=fading)
+    evaluator = ClassificationEvaluator(2, window=window, fading=fading, floor=FLOOR)
     naive = NaiveEvaluator(2, window, fading)
     compared = 0
     for i in range(120):
@@ -58,6 +58,7 @@ def test_measures_are_the_same_without_whole_confusion_matrices(
             assert found == pytest.approx(values, rel=1e-9, abs=1e-9, nan_ok=True), name
     with pytest.raises(ValueError, match="not kept whole"):
         lean.confusion(0)
+    assert same_bits(lean.confusion(0, Horizon.SLIDING), whole.confusion(0, Horizon.SLIDING))
 
 
 def test_confusion_matrices_agree_with_scikit_learn_and_show_no_answer_last() -> None:
@@ -68,10 +69,14 @@ def test_confusion_matrices_agree_with_scikit_learn_and_show_no_answer_last() ->
         evaluator.update(*stream.part(i, i + 1))
         naive.update(stream.part(i, i + 1))
         classes = max(0, *stream.truth[: i + 1] + 1, *stream.known[: i + 1])
-        expected = np.zeros((classes, classes + 1))
-        for record in naive.records[1]:
-            expected[record.truth, record.answer] += 1.0  # -1: the last column
-        assert np.array_equal(evaluator.confusion(1), expected)
+        for horizon in Horizon:
+            records, w = naive.weighted(1, horizon)
+            expected = np.zeros((classes, classes + 1))
+            for record, weight in zip(records, w, strict=True):
+                expected[record.truth, record.answer] += weight  # -1: the last column
+            np.testing.assert_allclose(
+                evaluator.confusion(1, horizon), expected, rtol=1e-12, atol=1e-12
+            )
 
 
 @settings(deadline=None, max_examples=40)
@@ -86,7 +91,7 @@ def test_blocks_of_any_size_give_the_same_bits(seed: int, sizes: list[int], fadi
     assert same_bits(parts.export_state(), whole.export_state())
     for horizon in Horizon:
         assert same_bits(parts.table(horizon), whole.table(horizon))
-    assert same_bits(parts.confusion(0), whole.confusion(0))
+        assert same_bits(parts.confusion(0, horizon), whole.confusion(0, horizon))
 
 
 def test_blocks_of_any_size_give_the_same_bits_over_several_fading_periods() -> None:
@@ -104,7 +109,7 @@ def test_blocks_of_any_size_give_the_same_bits_over_several_fading_periods() -> 
 @given(seed=st.integers(0, 10_000), at=st.integers(0, 300))
 def test_a_restored_evaluator_continues_to_the_bit(seed: int, at: int) -> None:
     stream = answered(seed, 300, 2, 6, hostile=True)
-    whole = ClassificationEvaluator(2, window=20, fading=0.9)
+    whole = ClassificationEvaluator(2, window=20, fading=0.9, floor=1e-3)
     first = whole.update(*stream.part(0, at))
     state = whole.export_state()
     copy = ClassificationEvaluator.restore_state(state)
@@ -155,7 +160,7 @@ def test_a_reset_track_inherits_no_score_and_the_others_notice_nothing() -> None
     assert evaluator.scored(1) == 0
     for horizon in Horizon:
         assert all(np.isnan(value) for value in evaluator.measures(1, horizon).values())
-    assert not evaluator.confusion(1).any()
+        assert not evaluator.confusion(1, horizon).any()
     evaluator.update(*stream.part(370, 400))
     naive = NaiveEvaluator(2, 50, 0.9)
     for i in range(400):
@@ -190,10 +195,23 @@ def test_an_answer_that_is_not_finite_is_not_scored(bad: float) -> None:
     assert np.isfinite(evaluator.update(answers, [0], [1])).all()
 
 
-def test_a_new_class_has_probability_zero_and_counts_as_wrong() -> None:
+def test_an_unscored_sample_has_a_loss_but_changes_no_metric_and_no_change_repeats_it() -> None:
     evaluator = ClassificationEvaluator(1)
+    answer = np.array([[[0.25, 0.75]]], np.float32)
+    evaluator.update(answer, [0], [2])
+    before = evaluator.export_state()
+    losses = evaluator.update(answer, [1], [2], scored=[False])
+    after = evaluator.export_state()
+    assert losses[0, 0] == pytest.approx(-np.log(0.75))
+    assert before.pop("clock")[1] == 0
+    assert after.pop("clock")[1] == 1
+    assert same_bits(before, after)
+
+
+def test_a_new_class_has_probability_zero_and_counts_as_wrong() -> None:
+    evaluator = ClassificationEvaluator(1, floor=1e-3)
     losses = evaluator.update(np.array([[[0.9, 0.1, 0.0]]], np.float32), [2], [2])
-    assert losses[0, 0] == pytest.approx(-np.log(FLOOR))
+    assert losses[0, 0] == pytest.approx(-np.log(1e-3))
     assert evaluator.measures(0)["accuracy"] == 0.0
     assert evaluator.measures(0)["brier"] == pytest.approx(0.9**2 + 0.1**2 + 1.0)
     assert evaluator.confusion(0).tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
@@ -266,7 +284,7 @@ def test_without_samples_all_metrics_are_nan() -> None:
     assert evaluator.update(np.zeros((1, 0, 2)), [], []).shape == (0, 1)
     for horizon in Horizon:
         assert all(np.isnan(value) for value in evaluator.measures(0, horizon).values())
-    assert evaluator.confusion(0).shape == (0, 1)
+        assert evaluator.confusion(0, horizon).shape == (0, 1)
 
 
 def test_other_layouts_and_types_give_the_same_and_compile_nothing_more() -> None:
@@ -278,7 +296,9 @@ def test_other_layouts_and_types_give_the_same_and_compile_nothing_more() -> Non
     answers = np.asfortranarray(stream.answers.astype(float))
     truth = stream.truth.copy()
     truth.flags.writeable = False
-    again = other.update(answers, truth, stream.known.tolist(), stream.alive != 0)
+    again = other.update(
+        answers, truth, stream.known.tolist(), stream.alive != 0, stream.scored.astype(bool)
+    )
     assert same_bits(again, losses)
     assert same_bits(other.export_state(), evaluator.export_state())
     assert len(score_classes.signatures) == compiled == 1  # type: ignore[attr-defined]
@@ -292,6 +312,8 @@ def test_other_layouts_and_types_give_the_same_and_compile_nothing_more() -> Non
         ("fading", 0.0, "fading is 0.0, but must be >= 0.01 and <= 1"),
         ("fading", 1.1, "fading is 1.1, but must be >= 0.01 and <= 1"),
         ("fading", np.nan, "fading is nan, but must be >= 0.01 and <= 1"),
+        ("floor", 0.0, "floor is 0.0, but must be > 0 and < 1"),
+        ("floor", 1.0, "floor is 1.0, but must be > 0 and < 1"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(setting: str, value: float, message: str) -> None:
@@ -310,10 +332,11 @@ def test_a_setting_that_makes_no_sense_is_named(setting: str, value: float, mess
         {"truth": (3,)},
         {"known": (3,)},
         {"alive": (3, 4)},
+        {"scored": (3,)},
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(shapes: dict[str, tuple[int, ...]]) -> None:
-    fitting = {"answers": (2, 4, 2), "truth": (4,), "known": (4,), "alive": (2, 4)}
+    fitting = {"answers": (2, 4, 2), "truth": (4,), "known": (4,), "alive": (2, 4), "scored": (4,)}
     arguments: Any = {name: np.zeros(shape) for name, shape in {**fitting, **shapes}.items()}
     with pytest.raises(ValueError, match=r"fit|broadcast"):
         ClassificationEvaluator(2).update(**arguments)

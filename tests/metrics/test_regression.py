@@ -20,7 +20,7 @@ def naive_measures(
     stream: Guessed, track: int, horizon: str, window: int, fading: float
 ) -> dict[str, float]:
     """All measures of a track over the whole of ``stream``, by scikit-learn."""
-    counted = np.isfinite(stream.truth)
+    counted = (stream.scored > 0) & np.isfinite(stream.truth)
     age = counted[::-1].cumsum()[::-1] - 1.0
     mine = counted & (stream.alive[track] > 0) & np.isfinite(stream.answers[track])
     truth, answer, age = (a[mine] for a in (stream.truth, stream.answers[track], age))
@@ -146,6 +146,14 @@ def test_the_recent_pairs_are_those_of_the_last_scored_samples(seed: int, sizes:
         pairs = zip(truth.tolist(), answers[1].tolist(), strict=True)
         kept += [pair for pair in pairs if np.isfinite(pair).all()]
     assert sorted(map(tuple, evaluator.recent(1).tolist())) == sorted(kept[-30:])
+
+
+def test_an_unscored_sample_has_a_loss_but_changes_nothing() -> None:
+    evaluator = RegressionEvaluator(1)
+    evaluator.update([[1.0]], [2.0])
+    before = evaluator.export_state()
+    assert evaluator.update([[1.0]], [4.0], scored=[0]).tolist() == [[3.0]]
+    assert same_bits(evaluator.export_state(), before)
 
 
 def extremes(where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -286,7 +294,9 @@ def test_other_layouts_and_types_give_the_same_and_compile_nothing_more() -> Non
     other = RegressionEvaluator(2)
     truth = stream.truth.copy()
     truth.flags.writeable = False
-    again = other.update(np.asfortranarray(stream.answers), truth, stream.alive != 0)
+    again = other.update(
+        np.asfortranarray(stream.answers), truth, stream.alive != 0, stream.scored.tolist()
+    )
     assert same_bits(again, losses)
     assert same_bits(other.export_state(), evaluator.export_state())
     assert len(score_numbers.signatures) == compiled == 1  # type: ignore[attr-defined]

@@ -283,7 +283,7 @@ class NumberEnsemble(BaseEnsemble):
             weight: shape=(n,), of each sample; None: all are 1.
         """
         samples = answers, alive, truth, center, spread
-        return self._serve(*samples, self.weights, late, weight, learns=True)
+        return self._serve(*samples, late, weight, weights=self.weights, learns=True)
 
     def answer(
         self, answers: NDArray[np.float64], alive: NDArray[np.uint8], scale: tuple[float, float]
@@ -297,7 +297,8 @@ class NumberEnsemble(BaseEnsemble):
         units[0], units[1] = scale
         center, spread = units
         weights = self.weights.copy()  # Hedge computes its own at predictions
-        return self._serve(answers, alive, center, center, spread, weights, learns=False)
+        samples = answers, alive, center, center, spread
+        return self._serve(*samples, weights=weights, learns=False)
 
     def _serve(
         self,
@@ -306,21 +307,16 @@ class NumberEnsemble(BaseEnsemble):
         truth: NDArray[np.float64],
         center: NDArray[np.float64],
         spread: NDArray[np.float64],
-        weights: NDArray[np.float64],
         late: LateLabels | None = None,
         weight: NDArray[np.float64] | None = None,
         *,
+        weights: NDArray[np.float64],
         learns: bool,
     ) -> NDArray[np.float64]:
+        """Run the kernel; samples are the arguments of `serve`."""
         served = np.empty(answers.shape[1])
         size = self.experts + len(LEARNING_RATES) + 2
-        _serve(
-            answers,
-            alive,
-            truth,
-            center,
-            spread,
-            learns,
+        state = (
             self.fading,
             self.margin,
             self.members,
@@ -332,12 +328,12 @@ class NumberEnsemble(BaseEnsemble):
             self.combined,
             self.chosen,
             self.last,
-            np.empty(size),
-            np.empty(size, np.uint8),
-            served,
-            *(late or NO_LATE_LABELS),
-            NO_WEIGHTS if weight is None else weight,
         )
+        scratch = np.empty(size), np.empty(size, np.uint8)
+        samples = answers, alive, truth, center, spread
+        kept = *(late or NO_LATE_LABELS), NO_WEIGHTS if weight is None else weight
+        arrays: Any = (*samples, learns, *state, *scratch, served, *kept)
+        _serve(*arrays)
         return served
 
     @staticmethod
