@@ -416,8 +416,9 @@ class Request(NamedTuple, Generic[T]):
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Join the responses of one or more parts; a later part may know more labels.
 
-    >>> first = Predictions(["a"], [1], ["a"], [[1.0]])
-    >>> second = Predictions(["b", None], [2, 2], ["b", "a"], [[0.75, 0.25], [None, None]])
+    >>> first = Predictions(["a"], [1], labels=["a"], probabilities=[[1.0]])
+    >>> rows = [[0.75, 0.25], [None, None]]
+    >>> second = Predictions(["b", None], [2, 2], labels=["b", "a"], probabilities=rows)
     >>> join_predictions([first, second]).labels
     ['a', 'b']
     >>> join_predictions([first, second]).probabilities

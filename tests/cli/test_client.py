@@ -57,7 +57,7 @@ def test_a_model_is_created_trained_queried_and_deleted(
     predictions = told(cli, "predict", "beer", "samples.jsonl", "--ids", "number", "--explain")
     assert predictions["predictions"] == ["on", "off"]  # type: ignore[index]
     assert set(predictions["explanations"][0]) == {"x"}  # type: ignore[index]
-    assert told(cli, "label", "beer", "labels.jsonl") == {"outcomes": ["joined", "unknown"]}
+    assert told(cli, "label", "beer", "labels.jsonl") == {"outcomes": ["joined", "early"]}
     assert told(cli, "status", "beer")["learned"] == 2  # type: ignore[index]
     for verb, state in (("pause", "paused"), ("resume", "learning"), ("reset", "learning")):
         assert told(cli, verb, "beer")["state"] == state  # type: ignore[index]
@@ -79,7 +79,7 @@ def test_a_model_is_created_trained_queried_and_deleted(
 
 def test_each_label_has_an_outcome_even_with_repeated_ids(cli: Cli) -> None:
     write("labels.jsonl", '{"id": 7, "label": "on"}\n{"id": 8, "label": "on"}\n' * 2)
-    assert told(cli, "label", "wine", "labels.jsonl") == {"outcomes": ["unknown"] * 4}
+    assert told(cli, "label", "wine", "labels.jsonl") == {"outcomes": ["early"] * 4}
 
 
 @pytest.mark.parametrize(

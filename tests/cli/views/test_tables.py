@@ -107,7 +107,7 @@ def test_tables_of_a_classification_have_metrics_classes_and_counts() -> None:
     confusion = confusion_table(evaluation.labels, evaluation.confusion)
     names = [name for name, *_ in rows_of(measures)[1:]]
     assert names[:4] == ["accuracy", "balanced accuracy", "macro f1", "micro f1"]
-    assert names[-1] == "gopher.f measure"
+    assert names[-3:] == ["gopher.f measure", "roc auc", "pr auc"]
     assert rows_of(classes)[0] == ["class", "a", "b"]
     assert rows_of(confusion)[1:] == [["a", "1", "0"], ["b", "1", "0"]]
 
