@@ -324,7 +324,13 @@ class IntervalOptions(Options):
 
 @final
 @options(
-    DATA, EvaluationSettings, label_delay="DELAY", time="COLUMN", label_time="COLUMN", season="N"
+    DATA,
+    EvaluationSettings,
+    label_delay="DELAY",
+    time="COLUMN",
+    label_time="COLUMN",
+    horizon="N",
+    season="N",
 )
 class DelayOptions(Options):
     """How late labels arrive."""

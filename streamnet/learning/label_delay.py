@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError
-from streamnet.features.encoder import NO_PENDING, Encoded, Encoder, EncoderSnapshot
+from streamnet.features.encoder import NO_PENDING, NO_SCORES, Encoded, Encoder, EncoderSnapshot
 from streamnet.features.forecasts.history import TargetRows
 from streamnet.learning.pending import PendingTable, leading
 from streamnet.samples import Block, Inputs, Schema, Task, Timeline, make_marks
@@ -49,10 +49,15 @@ class LabelDelay(NamedTuple):
     seconds: float | None = None
     time: str | None = None  # column with the time of each sample
     label_time: str | None = None  # column with the time at which its label becomes known
+    horizon: int = 0  # the label of sample i is the target of sample i + horizon
 
     @classmethod
     def build(
-        cls, delay: int | str = 0, time: str | None = None, label_time: str | None = None
+        cls,
+        delay: int | str = 0,
+        time: str | None = None,
+        label_time: str | None = None,
+        horizon: int | None = None,
     ) -> Self | None:
         """Build from settings; None if labels are known at once.
 
@@ -60,6 +65,7 @@ class LabelDelay(NamedTuple):
             delay: Number of samples, or a duration such as "2h"; 0 for none.
             time: Column with the time of each sample.
             label_time: Column with the time at which its label becomes known.
+            horizon: Samples ahead of which targets are predicted; None for a sample's own.
 
         Raises:
             ConfigurationError: If they are invalid or do not fit together.
@@ -75,8 +81,8 @@ class LabelDelay(NamedTuple):
         if time is not None and time == label_time:
             raise ConfigurationError(f"label_time is {time!r}, but must differ from time")
         if seconds is None and label_time is None:
-            return cls(samples) if samples > 1 else None
-        return cls(0, seconds, time, label_time)
+            return cls(samples, horizon=horizon or 0) if samples > 1 or horizon else None
+        return cls(0, seconds, time, label_time, horizon or 0)
 
 
 def _parse_delay(delay: int | str) -> tuple[int, float | None]:
@@ -118,11 +124,13 @@ class DelayedEncoder:
         # Of the waiting samples, by arrival: when their label becomes known, number, and row.
         self._arrival = np.empty(0)
         self._waiting = np.empty((0, 2), np.int64)
+        # Of the samples whose target lies further ahead: number and row.
+        self._open = np.empty((0, 2), np.int64)
 
     @property
     def pending(self) -> int:
         """Number of samples that wait for their label."""
-        return len(self._arrival)
+        return len(self._arrival) + len(self._open)
 
     def refused(self, block: Block) -> list[int]:
         """Rows of the samples that `encode` would reject."""
@@ -137,7 +145,7 @@ class DelayedEncoder:
         return self._encoder.snapshot()
 
     def _pending_targets(self) -> NDArray[Any]:
-        if not self.pending or self._encoder.task is Task.REGRESSION:
+        if not len(self._waiting) or self._encoder.task is Task.REGRESSION:
             return NO_PENDING
         return self._table.read(self._waiting[:, 1], "target")
 
@@ -154,18 +162,77 @@ class DelayedEncoder:
         clock, arrival = self._find_times(block)
         block = self._without_label_time(block)
         labeled = self._find_labeled(block) & np.isfinite(arrival)
+        known, horizon = self._find_known(block), self._delay.horizon
+        targets = self._own_targets(block, labeled) if horizon else NO_PENDING
+        if horizon:
+            arrival = np.where(labeled, arrival, clock)  # of targets that never come, at once
+            labeled = np.ones(n, np.bool_)
         places = np.full(n, -1, np.int64)
         places[labeled] = self._allocate(int(labeled.sum()))
         numbers = np.arange(first, first + n)
-        self._await(arrival[labeled], numbers[labeled], places[labeled])
+        if horizon:
+            block = self._look_ahead(block, targets, arrival, numbers, places)
+        else:
+            self._await(arrival[labeled], numbers[labeled], places[labeled])
         arrived, before = self._pop_arrived(clock, first)
         timeline = order_rows(numbers, places, arrived, before)
         self._number += n
-        return self._encode(block, timeline, labeled)
+        encoded = self._encode(block, timeline, labeled, known)
+        if horizon:  # the targets of these samples are yet to come
+            encoded = replace(encoded, block=replace(encoded.block, target=None))
+        return encoded
+
+    def _find_known(self, block: Block) -> NDArray[np.float64]:
+        """Numbers that are known when each sample is predicted, shape=(n,); or empty."""
+        now = self._delay.horizon and self._delay == LabelDelay(horizon=self._delay.horizon)
+        if not now or self._encoder.task is not Task.REGRESSION or block.target is None:
+            return np.empty(0)
+        return block.target.astype(np.float64)
+
+    def _own_targets(self, block: Block, labeled: NDArray[np.bool_]) -> NDArray[Any]:
+        """Targets of the samples themselves, missing where they never become known."""
+        numeric = self._encoder.task is Task.REGRESSION
+        targets: NDArray[Any] = np.full(len(block), np.nan if numeric else None, object)
+        if block.target is not None:
+            targets[labeled] = block.target[labeled]
+        return targets
+
+    def _look_ahead(
+        self,
+        block: Block,
+        targets: NDArray[Any],
+        arrival: NDArray[np.float64],
+        numbers: NDArray[np.int64],
+        places: NDArray[np.intp],
+    ) -> Block:
+        """Let each target wait as that of the sample it was to be predicted from.
+
+        Args:
+            block: The next samples.
+            targets: Their own targets.
+            arrival: When each becomes known.
+            numbers: Numbers of the samples.
+            places: Their rows of the table.
+
+        Returns:
+            The samples with the targets ahead of them, as far as these are in the block.
+        """
+        n, horizon = len(block), self._delay.horizon
+        opened = np.concatenate((self._open, np.stack((numbers, places), axis=1)))
+        due = int(np.searchsorted(opened[:, 0], self._number + n - horizon))
+        found, self._open = opened[:due], opened[due:]
+        ahead = found[:, 0] + horizon - self._number
+        earlier = found[:, 0] < self._number
+        if earlier.any():
+            self._table.replace("target", found[earlier, 1], targets[ahead[earlier]])
+        self._await(arrival[ahead], found[:, 0], found[:, 1])
+        shifted: NDArray[Any] = np.full(n, None, object)
+        shifted[: max(n - horizon, 0)] = targets[horizon:]
+        return replace(block, target=shifted)
 
     def flush(self) -> Encoded | None:
         """Encode all samples that wait as if their labels had arrived now; None without any."""
-        if not self.pending:
+        if not len(self._waiting):
             return None
         arrived, self._waiting = self._waiting, self._waiting[:0]
         self._arrival = self._arrival[:0]
@@ -178,7 +245,13 @@ class DelayedEncoder:
         )
         return self._encode(Block(schema, "", *columns, None, make_marks(0, 0)), timeline, none > 0)
 
-    def _encode(self, block: Block, timeline: Timeline, labeled: NDArray[np.bool_]) -> Encoded:
+    def _encode(
+        self,
+        block: Block,
+        timeline: Timeline,
+        labeled: NDArray[np.bool_],
+        known: NDArray[np.float64] = NO_SCORES,
+    ) -> Encoded:
         """Encode the rows of a timeline, and keep what waits or let go what has arrived."""
         late = timeline.late
         arrived = timeline.place[late]
@@ -199,6 +272,8 @@ class DelayedEncoder:
             return interleave(inputs, {name: table.read(arrived, name) for name in INPUTS}, late)
 
         rows = recall_forecasts(self._encoder, self._forecasts, timeline, self._number)
+        if rows is not None and self._delay.horizon:
+            rows = self._look_ahead_rows(rows, timeline, known)
         encoded = self._encoder.encode_timeline(block, timeline, target, ages, age, merge, rows)
         if rows is not None:
             self._forecasts.keep(timeline, memory=rows.memory)
@@ -208,6 +283,20 @@ class DelayedEncoder:
         table.remove(arrived)
         self._release(arrived)
         return replace(encoded, weight=weight)
+
+    def _look_ahead_rows(
+        self, rows: TargetRows, timeline: Timeline, known: NDArray[np.float64]
+    ) -> TargetRows:
+        """The rows with the numbers of targets ahead, and what is known before each."""
+        horizon, history = self._delay.horizon, self._encoder.history
+        assert history is not None
+        history.expect(self._number + horizon)
+        rows = rows._replace(target=rows.target + horizon)
+        if not len(known):
+            return rows
+        own = np.full(len(timeline.late), np.nan)
+        own[~timeline.late] = known
+        return rows._replace(number=timeline.number, own=own)
 
     def _merge_targets(self, block: Block, timeline: Timeline) -> NDArray[Any]:
         """Targets by row of a timeline: of samples whose label arrives; none of the others."""
@@ -327,6 +416,7 @@ class DelayedEncoder:
             "clock": self._clock,
             "arrival": self._arrival,
             "waiting": self._waiting[:, 0],
+            "open": self._open[:, 0],
             "samples": self._table.export_state(),
             "forecasts": self._forecasts.export_state(),
         }
@@ -337,11 +427,13 @@ class DelayedEncoder:
         self._number, self._known, self._clock = state["number"], state["known"], state["clock"]
         self._table.restore_state(state["samples"])
         self._forecasts.restore_state(state["forecasts"])
-        numbers = np.array(state["waiting"], np.int64)
-        places = np.searchsorted(self._table.numbers, numbers)
+        kept = self._table.numbers
         self._arrival = np.array(state["arrival"], np.float64)
-        self._waiting = np.stack((numbers, places), axis=1)
-        self._free, self._rows = [], len(numbers)
+        self._waiting, self._open = (
+            np.stack((numbers, np.searchsorted(kept, numbers)), axis=1)
+            for numbers in (np.array(state[name], np.int64) for name in ("waiting", "open"))
+        )
+        self._free, self._rows = [], len(kept)
 
 
 def _read_times(block: Block, name: str) -> NDArray[np.float64]:

@@ -91,7 +91,7 @@ class Learner:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
             candidates = [network.settings for network in start.networks]
             dtype = start.networks[0].dtype
-        delay = LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time)
+        delay = LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time, chosen.horizon)
         networks = candidates
         if networks is None:
             networks = default_population(encoder=encoder, delayed=delay is not None)
@@ -119,7 +119,8 @@ class Learner:
         self.delayed: DelayedEncoder | JoiningEncoder | None = None
         if late_labels:
             if delay is not None:
-                raise ConfigurationError("label_delay is given, but labels arrive when they do")
+                given = "horizon" if chosen.horizon else "label_delay"
+                raise ConfigurationError(f"{given} is given, but labels arrive when they do")
             self.delayed = JoiningEncoder(self.encoder)
         elif delay is not None:
             self.delayed = DelayedEncoder(self.encoder, delay)

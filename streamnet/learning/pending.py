@@ -78,6 +78,10 @@ class PendingTable:
         """Copies of rows of an array, shape=(len(places), ...)."""
         return self._arrays[name][places]
 
+    def replace(self, name: str, places: NDArray[np.intp], values: NDArray[Any]) -> None:
+        """Overwrite rows of an array."""
+        self._arrays[name][places] = values
+
     def fill(self, name: str, column: int, value: Any) -> None:
         """Overwrite one column of an array in all rows."""
         if name in self._arrays:

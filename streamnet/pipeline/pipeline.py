@@ -190,7 +190,7 @@ class Pipeline:
     ) -> None:
         check_names(learning, signature(Pipeline).parameters, "Pipeline")
         chosen = LearningSettings(**learning)
-        LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time)
+        LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time, chosen.horizon)
         check_group("encoder", encoder, EncoderSettings)
         check_group("evolution", evolution, SearchSettings)
         check_arguments(threads, inline_seconds, state, start, rejections)

@@ -55,7 +55,7 @@ def build_identity(
 ) -> dict[str, Any]:
     """The settings of a pipeline in full, as plain values; see `Learner` for the defaults."""
     late = {**_LEARNER, **others}
-    delay = LabelDelay.build(late["label_delay"], late["time"], late["label_time"])
+    delay = LabelDelay.build(late["label_delay"], late["time"], late["label_time"], late["horizon"])
     chosen = candidates or default_population(encoder=encoder, delayed=delay is not None)
     if evolution is None:
         evolution = {} if candidates is None and start is None else {"every": 0}

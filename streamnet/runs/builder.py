@@ -62,7 +62,9 @@ def build_candidates(settings: RunSettings | ModelSettings) -> list[CandidateSet
             values["hidden"] = tuple(parse_hidden(text) for text in values["hidden"])
         return expand_grid(population.candidates, **values)
     late = settings.evaluation
-    delayed = LabelDelay.build(late.label_delay, late.time, late.label_time) is not None
+    delayed = (
+        LabelDelay.build(late.label_delay, late.time, late.label_time, late.horizon) is not None
+    )
     encoder = settings.encoder.to_kwargs()
     return default_population(population.candidates, encoder=encoder, delayed=delayed)
 

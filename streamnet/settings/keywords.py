@@ -81,6 +81,7 @@ class LearningKeywords(TypedDict, total=False):
     time: str | None
     label_time: str | None
     interval: float | None
+    horizon: int | None
     season: int | None
 
 
