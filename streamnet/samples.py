@@ -163,6 +163,8 @@ class Arrivals(NamedTuple):
     marks: NDArray[np.int64]  # shape=(k, 3): where each label starts, as in those of a block
     # What callers got, shape=(k,): a number, a label with the probabilities of all, or None.
     answers: NDArray[np.object_] | None = None
+    # With them, shape=(k,): a list of both bounds of the number, or of labels, or None.
+    intervals: NDArray[np.object_] | None = None
     letters: Mapping[int, DeadLetter] = {}
     refused: int = 0  # labels that are among the rejected records of the block
 
@@ -179,6 +181,7 @@ class Arrivals(NamedTuple):
             target=self.target[start:stop],
             marks=self.marks[start:stop],
             answers=None if self.answers is None else self.answers[start:stop],
+            intervals=None if self.intervals is None else self.intervals[start:stop],
             letters={k - start: one for k, one in self.letters.items() if start <= k < stop},
         )
 
@@ -190,6 +193,9 @@ class Given(NamedTuple):
     answers: NDArray[np.float64]  # shape=(k, classes) or (k,)
     classes: NDArray[np.int32]  # shape=(k,), that were predicted; empty for numbers
     missing: NDArray[np.bool_]  # shape=(k,): whether there was no answer
+    # Bounds (k, 2), or whether each class is in the set (k, classes), as numbers; rows of NaN where
+    # none were given, None if there were none at all.
+    intervals: NDArray[np.float64] | None = None
 
 
 # Per-block objects are msgspec Structs: construction is four times as fast as a dataclass's, which

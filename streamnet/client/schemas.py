@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from streamnet.errors import RefusedError
-from streamnet.reporting.report import Scores
+from streamnet.reporting.report import IntervalStatus, Scores
 from streamnet.samples import Task
 
 # That of `streamnet.settings.daemon.MODEL_NAME`, which would import pydantic.
@@ -141,10 +141,16 @@ class Receipt(_Reply, gc=False):
 
 
 class PredictionLine(_Reply, omit_defaults=True):
-    """The prediction for one line: a label and its probability, or a number."""
+    """The prediction for one line: a label and its probability, or a number.
+
+    With ``evaluation.interval``, a number has an ``interval``, its lower and upper bound, and a
+    label a ``set`` of labels, either of which holds that fraction of the truths.
+    """
 
     prediction: str | float | None
     probability: float | None = None
+    interval: list[float] | None = None
+    set: list[str] | None = None
 
 
 class Predictions(_Reply, omit_defaults=True):
@@ -155,7 +161,8 @@ class Predictions(_Reply, omit_defaults=True):
     samples with an ID are remembered without a prediction, which is null then, of generation 0 and
     ``by`` nothing; without ``by``, all are by the model. ``probabilities`` has a row for each
     sample, in the order of ``labels``. ``intervals`` are prediction intervals of numbers: of the
-    level ``evaluation.interval`` if it is set, else of 90 %, from recent residuals.
+    level ``evaluation.interval`` if it is set, else of 90 %, from recent residuals. ``sets`` are
+    prediction sets of labels, only of the level ``evaluation.interval``; null without a prediction.
     ``explanations`` hold for each sample by how much the prediction would change if a column were
     missing: the probability of the predicted label, or the number. ``warnings`` say which columns
     of the samples the model does not know.
@@ -167,6 +174,7 @@ class Predictions(_Reply, omit_defaults=True):
     labels: list[str] | None = None
     probabilities: list[list[float | None]] | None = None
     intervals: list[list[float | None]] | None = None
+    sets: list[list[str] | None] | None = None
     explanations: list[dict[str, float]] | None = None
     warnings: list[str] | None = None
 
@@ -200,7 +208,9 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
 
     ``served`` and ``baselines`` score the ``scored`` samples so far: ``requested`` ones were
     predicted with an ID, and count as their callers got them; the others came with their label, and
-    count as predicted right before they were learned. ``feed`` is for models that read files, too.
+    count as predicted right before they were learned. ``intervals``, with ``evaluation.interval``
+    only, says how many truths intervals or sets held, likewise as callers got them. ``feed`` is for
+    models that read files, too.
     """
 
     failure: str | None = None
@@ -238,6 +248,7 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     baselines: Annotated[Scores, _gauge("Prequential scores of the baselines.", "baseline")] = (
         msgspec.field(default_factory=dict)
     )
+    intervals: IntervalStatus | None = None
     feed: Feed | None = None
 
 
@@ -436,6 +447,8 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
         joined.probabilities = [row for part in parts for row in _align_probabilities(part, labels)]
     if any(part.intervals is not None for part in parts):
         joined.intervals = [row for part in parts for row in _fill_intervals(part)]
+    if any(part.sets is not None for part in parts):
+        joined.sets = [row for part in parts for row in part.sets or [None] * len(part.predictions)]
     if all(part.explanations is not None for part in parts):
         joined.explanations = [row for part in parts for row in part.explanations or ()]
     if any(part.warnings is not None for part in parts):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
-from math import nan
+from itertools import accumulate, compress
+from math import isfinite, nan
 from typing import Any, NamedTuple, final
 
 import anyio
@@ -24,6 +24,8 @@ class Prediction(NamedTuple):
     value: str | float | None  # label or number; None if no finite value was predicted
     probabilities: dict[str, float] | None  # of labels, where > 0; None for numbers
     generation: int  # of the model that predicted; 0 if there was none yet
+    # Lower and upper bound of a number, or the labels in the set, if the model has an `interval`.
+    interval: list[Any] | None = None
 
     @property
     def task(self) -> Task | None:
@@ -40,28 +42,51 @@ class Predictions(NamedTuple):
     >>> values = np.array(["b", None], object)
     >>> for prediction in Predictions(values, probabilities, ("a", "b"), 7).rows():
     ...     print(prediction)
-    Prediction(value='b', probabilities={'a': 0.25, 'b': 0.75}, generation=7)
-    Prediction(value=None, probabilities={}, generation=7)
+    Prediction(value='b', probabilities={'a': 0.25, 'b': 0.75}, generation=7, interval=None)
+    Prediction(value=None, probabilities={}, generation=7, interval=None)
     """
 
     values: NDArray[Any]  # labels (object of str or None) or numbers (float64), shape=(n,)
     probabilities: NDArray[np.float64] | None  # shape=(n, labels); None for numbers
     labels: tuple[str, ...]  # empty for numbers
     generation: int
+    # Bounds (n, 2), or whether each label is in the set (n, labels); None without an `interval`.
+    intervals: NDArray[Any] | None = None
 
     def rows(self) -> list[Prediction]:
         """The predictions one by one."""
-        values = self.values.tolist()
+        values, intervals = self.values.tolist(), self.list_intervals()
         if self.probabilities is None:
             finite = np.isfinite(self.values).tolist()
             return [
-                Prediction(value if good else None, None, self.generation)
-                for value, good in zip(values, finite, strict=True)
+                Prediction(value if good else None, None, self.generation, interval)
+                for value, good, interval in zip(values, finite, intervals, strict=True)
             ]
+        rows = zip(values, self.probabilities.tolist(), intervals, strict=True)
         return [
-            Prediction(value, {} if value is None else self._name(row), self.generation)
-            for value, row in zip(values, self.probabilities.tolist(), strict=True)
+            Prediction(value, {} if value is None else self._name(row), self.generation, interval)
+            for value, row, interval in rows
         ]
+
+    def list_intervals(self) -> list[list[Any] | None]:
+        """The interval, or the labels in the set, of each prediction; None where there is none."""
+        if self.intervals is None:
+            return [None] * len(self.values)
+        rows = self.intervals.tolist()
+        if self.probabilities is None:
+            return [row if isfinite(row[0]) else None for row in rows]
+        return [
+            None if value is None else [*compress(self.labels, row)]
+            for value, row in zip(self.values.tolist(), rows, strict=True)
+        ]
+
+    def part(self, start: int, stop: int) -> Predictions:
+        """Some of the predictions."""
+        arrays = self.values, self.probabilities, self.intervals
+        parts = (None if array is None else array[start:stop] for array in arrays)
+        values, probabilities, intervals = parts
+        assert values is not None
+        return self._replace(values=values, probabilities=probabilities, intervals=intervals)
 
     def chances(self) -> list[float]:
         """The probability of each predicted label; NaN where none was predicted."""
@@ -83,7 +108,7 @@ def predict_nothing(count: int) -> Predictions:
     """The answer to so many samples before anything is learned: no value, of no model.
 
     >>> predict_nothing(1).rows()
-    [Prediction(value=None, probabilities=None, generation=0)]
+    [Prediction(value=None, probabilities=None, generation=0, interval=None)]
     """
     return Predictions(np.full(count, np.nan), None, (), 0)
 
@@ -191,12 +216,7 @@ class MicroBatcher:
         if batch.predictions is None:
             # Perhaps because of another caller's sample: predict these alone.
             return self._predict(samples)
-        predictions, stop = batch.predictions, start + len(samples)
-        probabilities = predictions.probabilities
-        return predictions._replace(
-            values=predictions.values[start:stop],
-            probabilities=None if probabilities is None else probabilities[start:stop],
-        )
+        return batch.predictions.part(start, start + len(samples))
 
 
 @final

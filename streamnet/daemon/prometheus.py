@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from streamnet.client.schemas import ModelState, Status
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.metrics import METRICS
+from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
 from streamnet.samples import Task
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -134,12 +135,30 @@ class _ModelCollector(Collector):
         }
         description = "1 for the state of the model, 0 for the others."
         yield _build_family("gauge", "state", description, states, "state")
+        yield from _collect_intervals({name: status for name, (status, _) in statuses.items()})
         served = {name: hosted.measures() for name, hosted in models}
         for key, metric in {**METRICS[Task.CLASSIFICATION], **METRICS[Task.REGRESSION]}.items():
             if metric.scope != "batch":
                 values = {(name,): found[key] for name, found in served.items() if key in found}
                 description = f"Prequential {metric.title} of what was served."
                 yield _build_family("gauge", f"served_{key}", description, values)
+
+
+def _collect_intervals(statuses: Mapping[str, Status]) -> Iterator[Metric]:
+    """Yield level and metrics of intervals, over all samples and over the sliding window."""
+    known = {name: one.intervals for name, one in statuses.items() if one.intervals is not None}
+    levels = {(name,): one.level for name, one in known.items()}
+    description = "Fraction of the truths that prediction intervals or sets should hold."
+    yield _build_family("gauge", "interval_level", description, levels)
+    for key, description in INTERVAL_DESCRIPTIONS.items():
+        values = {
+            (name, horizon): scores[key]
+            for name, one in known.items()
+            for horizon, scores in (("overall", one.overall), ("sliding", one.sliding))
+            if key in scores
+        }
+        title = f"interval_{key.removeprefix('interval_')}"
+        yield _build_family("gauge", title, description, values, "horizon")
 
 
 def _build_family(

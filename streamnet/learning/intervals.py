@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from streamnet.learning.evaluator import ScoringBatch
 from streamnet.learning.pending import PendingTable
-from streamnet.metrics.intervals import IntervalEvaluator
-from streamnet.samples import Task
+from streamnet.metrics.intervals import COVERAGE, OUTCOMES, SCORE, SIZE, IntervalEvaluator
+from streamnet.samples import Given, Task
 from streamnet.selection.conformal import build_tracker, restore_tracker
 
 SERVED, PORTABLE = range(2)  # tracks: what is served, and the model to take home
@@ -46,7 +46,8 @@ class ServedIntervals:
         Args:
             batch: The samples.
             answers: Predictions of both tracks, shape=(2, n, ...); of a label that arrived late,
-                what was predicted for its sample.
+                what was predicted for its sample. Where callers got an answer, the interval that
+                they got with it is scored, if there was one.
 
         Returns:
             What `predict` does for what is served, without the rows of late labels.
@@ -57,10 +58,14 @@ class ServedIntervals:
         if timeline is not None:
             origin = timeline.origin
             self._pending.load(timeline, bounds=bounds)
-        outcomes = tracker.update(answers, batch.truth, batch.known, origin, bounds)
+        truths = batch.truth, batch.known
+        outcomes = tracker.update(answers, *truths, origin, bounds, batch.weight)
         if timeline is not None:
             self._pending.keep(timeline, bounds=bounds)
-        self.scores.update(outcomes)
+        if batch.given is not None:
+            rows = batch.given.rows
+            outcomes[rows] = score_given(batch.given, batch.truth[rows], self.level)
+        self.scores.update(outcomes, batch.weight)
         new = batch.new
         known = batch.known[new] if len(batch.known) else batch.known
         return tracker.decode(answers[SERVED][new], bounds[new, SERVED], known)
@@ -72,6 +77,10 @@ class ServedIntervals:
         label is in the set, shape=(n, labels).
         """
         return self._tracker.predict(answers, track)
+
+    def start_from(self, state: Mapping[str, Any]) -> None:
+        """Start from the intervals of a model, which may be of another level."""
+        self._tracker.start_from(restore_tracker(self._task, state))
 
     def portable_state(self) -> dict[str, Any]:
         """What a model needs to predict intervals."""
@@ -90,3 +99,32 @@ class ServedIntervals:
         self._tracker = restore_tracker(self._task, state["tracker"])
         self.scores.restore_state(state["scores"])
         self._pending.restore_state(state["pending"])
+
+
+def score_given(given: Given, truth: NDArray[Any], level: float) -> NDArray[np.float64]:
+    """Outcomes of the intervals, or sets, that callers got; NaN where they got none.
+
+    Args:
+        given: What k callers got.
+        truth: Their truths, shape=(k,): class numbers, -1 for none, or numbers, NaN for none.
+        level: That of the intervals.
+
+    Returns:
+        shape=(k, OUTCOMES), see `IntervalEvaluator.update`.
+    """
+    outcomes = np.full((len(truth), OUTCOMES), np.nan)
+    if given.intervals is None:
+        return outcomes
+    labeled = truth.dtype == np.int32
+    scored = np.isfinite(given.intervals[:, 0]) & (truth >= 0 if labeled else np.isfinite(truth))
+    rows, truth = given.intervals[scored], truth[scored]
+    if labeled:
+        outcomes[scored, COVERAGE] = rows[np.arange(len(rows)), truth]
+        outcomes[scored, SIZE] = rows.sum(axis=1)
+        outcomes[scored, SCORE] = 0.0
+    else:
+        beyond = np.maximum(rows[:, 0] - truth, 0.0) + np.maximum(truth - rows[:, 1], 0.0)
+        outcomes[scored, COVERAGE] = beyond == 0.0
+        outcomes[scored, SIZE] = rows[:, 1] - rows[:, 0]
+        outcomes[scored, SCORE] = outcomes[scored, SIZE] + 2.0 / (1.0 - level) * beyond
+    return outcomes

@@ -6,7 +6,7 @@ the way in which a sample waits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any, final
 
@@ -202,11 +202,13 @@ class JoiningEncoder:
         missing = np.array([answer is None for answer in answers], np.bool_)
         if self._encoder.task is Task.REGRESSION:
             numbers = [np.nan if answer is None else float(answer) for answer in answers]
-            return Given(rows, np.array(numbers), NO_CLASSES, missing)
+            intervals = _read_intervals(arrivals, joined, _order_bounds)
+            return Given(rows, np.array(numbers), NO_CLASSES, missing, intervals)
         known = self._encoder.label_numbers
         labels, probabilities = zip(*(answer or (None, {}) for answer in answers), strict=True)
         classes = known.look_up(np.array(labels, object))
-        return Given(rows, known.order_probabilities(probabilities), classes, missing)
+        intervals = _read_intervals(arrivals, joined, known.order_sets)
+        return Given(rows, known.order_probabilities(probabilities), classes, missing, intervals)
 
     def _allocate(self, count: int) -> list[int]:
         """Unused rows of the table."""
@@ -239,3 +241,20 @@ class JoiningEncoder:
             record: (number, place) for record, (place, number) in zip(records, pairs, strict=True)
         }
         self._free, self._rows = [], len(records)
+
+
+def _read_intervals(
+    arrivals: Arrivals,
+    joined: NDArray[np.intp],
+    order: Callable[[Sequence[Any]], NDArray[np.float64]],
+) -> NDArray[np.float64] | None:
+    """The intervals or sets that callers got, as in `Given`; ``order`` brings them into rows."""
+    if arrivals.intervals is None:
+        return None
+    given = arrivals.intervals[joined].tolist()
+    return order(given) if any(one is not None for one in given) else None
+
+
+def _order_bounds(given: Sequence[Any]) -> NDArray[np.float64]:
+    """Bounds as rows, NaN where none were given."""
+    return np.array([(np.nan, np.nan) if one is None else one for one in given], np.float64)

@@ -145,11 +145,11 @@ class Learner:
             criterion=chosen.criterion,
             window=chosen.window,
             fading=chosen.fading,
-            interval=chosen.interval,
+            interval=_choose_interval(chosen.interval, start),
             forecasts=self.encoder.history is not None,
         )
         if start is not None:
-            self._serving.contenders.start_from(start.ensemble_state)
+            self._serving.start_from(start.ensemble_state, start.intervals_state)
         self._deferred = DeferredScoring()
 
     @property
@@ -356,6 +356,11 @@ class Learner:
         self._serving.restore_state(state["serving"])
         if self.delayed is not None:
             self.delayed.restore_state(state["pending"], self.encoder)
+
+
+def _choose_interval(interval: float | None, start: Model | None) -> float | None:
+    """The level of intervals: that of a start model, unless another one is set."""
+    return start.interval if interval is None and start is not None else interval
 
 
 def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:

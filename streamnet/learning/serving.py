@@ -171,6 +171,12 @@ class ServingStage:
         slot = self.selector.champion
         return None if slot < 0 else self.members[slot]
 
+    def start_from(self, ensemble: dict[str, Any], intervals: dict[str, Any] | None) -> None:
+        """Start from the states of ensemble and intervals of a model with the same members."""
+        self.contenders.start_from(ensemble)
+        if self.intervals is not None and intervals is not None:
+            self.intervals.start_from(intervals)
+
     def serve(self, scored: Scored) -> Served:
         """Select and score the predictions for a block, and decide if it ends a round."""
         predicted, batch, losses = scored

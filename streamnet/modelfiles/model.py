@@ -152,7 +152,7 @@ class Model:
             self.task, len(networks)
         )
         self._ensemble = None if ensemble is None else restore_ensemble(self.task, dict(ensemble))
-        self._intervals_state = None if intervals is None else dict(intervals)
+        self.intervals_state: dict[str, Any] | None = None if intervals is None else dict(intervals)
         self._intervals = None if intervals is None else restore_tracker(self.task, intervals)
         needed = 1 if self._ensemble is None else self._ensemble.candidates
         lagged = [settings.lags for settings, _ in networks]
@@ -482,7 +482,7 @@ class Model:
             ensemble=self._ensemble_state,
             dtype=self.dtype.name,
             about=self.about,
-            intervals=self._intervals_state,
+            intervals=self.intervals_state,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

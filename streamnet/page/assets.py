@@ -13,11 +13,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET
 
 from streamnet.metrics import METRICS
+from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
 from streamnet.reporting.report import Report
-from streamnet.samples import Task
 
 INDEX = "index.html"
 _MEDIA_TYPES = {
@@ -60,6 +59,8 @@ def _metrics_script() -> bytes:
         for metrics in METRICS.values()
         for name, metric in metrics.items()
     }
+    for name in INTERVAL_DESCRIPTIONS:
+        shown[name] = {"title": name.replace("_", " "), "percentage": name == "coverage"}
     return f'"use strict";\nconst METRICS = {json.dumps(shown)};\n'.encode()
 
 
@@ -158,13 +159,6 @@ def build_view(report: Report) -> dict[str, Any]:
     return view
 
 
-def _interval_facts(report: Report) -> list[tuple[str, str]]:
-    if report.intervals is UNSET:
-        return []
-    what = "Prediction sets" if report.task is Task.CLASSIFICATION else "Prediction intervals"
-    return [(what, report.intervals.describe())]
-
-
 def _facts(report: Report) -> list[tuple[str, str]]:
     environment = report.environment
     return [
@@ -174,7 +168,6 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Startup time", f"{report.startup_seconds:.1f} s"),
         ("Seed", str(report.seed)),
         ("Diverged candidates", str(report.quarantines)),
-        *_interval_facts(report),
         ("streamnet", report.streamnet),
         ("Python", environment.python),
         ("numpy, numba", f"{environment.numpy}, {environment.numba}"),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from streamnet.learning.contenders import FIRST_BASELINE, SERVABLE
 from streamnet.learning.intervals import ServedIntervals
@@ -33,7 +34,9 @@ from streamnet.reporting.report import (
     Environment,
     ErrorCurve,
     History,
+    IntervalCurve,
     IntervalReport,
+    IntervalStatus,
     LeaderBoard,
     LeaderBoardRow,
     LearningStatus,
@@ -141,6 +144,7 @@ def build_status(learner: Learner) -> LearningStatus:
         switches=serving.selector.switched,
         drifts=serving.drift.detections,
         quarantined=serving.quarantines,
+        intervals=None if serving.intervals is None else _build_interval_status(serving.intervals),
     )
 
 
@@ -179,7 +183,9 @@ def build_history(learner: Learner) -> History:
         for change in list(learner.serving.changes)
     ]
     drifts = [Mark.of_drift(Drift(*event)) for event in list(learner.serving.drift.events)]
-    return _build_curve(learner).history(learner.task, [*marks, *drifts])
+    intervals = learner.serving.intervals
+    curve = None if intervals is None else IntervalCurve(*intervals.scores.curve())
+    return _build_curve(learner).history(learner.task, [*marks, *drifts], curve)
 
 
 def build_outcomes(learner: Learner) -> Confusion | Residuals:
@@ -209,11 +215,16 @@ def _build_classes(learner: Learner) -> dict[str, Scores]:
 def _build_interval_report(intervals: ServedIntervals | None) -> IntervalReport | UnsetType:
     if intervals is None:
         return UNSET
+    status = asdict(_build_interval_status(intervals))
+    return IntervalReport(**status, curve=IntervalCurve(*intervals.scores.curve()))
+
+
+def _build_interval_status(intervals: ServedIntervals) -> IntervalStatus:
+    scores = intervals.scores
     overall, sliding = (
-        nan_to_none(intervals.scores.measures(horizon))
-        for horizon in (Horizon.OVERALL, Horizon.SLIDING)
+        nan_to_none(scores.measures(horizon)) for horizon in (Horizon.OVERALL, Horizon.SLIDING)
     )
-    return IntervalReport(intervals.level, intervals.scores.scored, overall, sliding)
+    return IntervalStatus(intervals.level, scores.scored, scores.recent, overall, sliding)
 
 
 def _baseline_names(learner: Learner) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import isfinite, nan
 from typing import Any, Literal, NamedTuple
@@ -34,6 +34,56 @@ def error_to_score(task: Task, error: float) -> float | None:
     return 1.0 - error if task is Task.CLASSIFICATION else error
 
 
+class IntervalStatus(Struct, frozen=True):
+    """How well the served intervals of numbers, or sets of labels, held the truths so far."""
+
+    level: float  # fraction that they should hold
+    scored: int  # samples
+    recent: int  # samples in the sliding window
+    overall: Scores  # coverage, and mean_width and interval_score, or mean_set_size
+    sliding: Scores  # the same of the last samples
+
+    def describe(self) -> str:
+        """Level and metrics in words.
+
+        >>> scores = {"coverage": 0.9012, "mean_set_size": 1.5}
+        >>> IntervalStatus(0.9, 5000, 1000, scores, scores).describe()
+        '90 %: coverage 90.1 %, mean set size 1.5; of the last 1,000 90.1 %, 1.5'
+        """
+        words = ", ".join(_describe_scores(self.overall, named=True))
+        if self.recent < self.scored:
+            lately = ", ".join(_describe_scores(self.sliding, named=False))
+            words = f"{words}; of the last {self.recent:,} {lately}"
+        return f"{100 * self.level:g} %: {words}"
+
+
+def _describe_scores(scores: Scores, *, named: bool) -> Iterator[str]:
+    for name, value in scores.items():
+        words = "-" if value is None else f"{value:.4g}"
+        if name == "coverage" and value is not None:
+            words = f"{value:.1%}".replace("%", " %")
+        yield f"{name.replace('_', ' ')} {words}" if named else words
+
+
+class IntervalCurve(Struct, frozen=True):
+    """Metrics of intervals over time: point i is over the samples up to ``samples[i]``."""
+
+    samples: list[int]  # scored
+    series: dict[str, list[float]]  # coverage, and mean_width or mean_set_size
+
+
+class IntervalReport(IntervalStatus, frozen=True):
+    """The same at the end, and over time."""
+
+    curve: IntervalCurve
+
+    @property
+    def status(self) -> IntervalStatus:
+        """The metrics without those over time."""
+        names = IntervalStatus.__struct_fields__
+        return IntervalStatus(**{name: getattr(self, name) for name in names})
+
+
 class LearningStatus(Struct, frozen=True, kw_only=True, rename={"metric": "measure"}):
     """Counts and scores at one moment."""
 
@@ -47,6 +97,7 @@ class LearningStatus(Struct, frozen=True, kw_only=True, rename={"metric": "measu
     switches: int  # of champion
     drifts: int
     quarantined: int  # candidates so far
+    intervals: IntervalStatus | None = None  # if there is an `interval`
 
 
 class LeaderBoardRow(Struct, frozen=True):
@@ -97,6 +148,7 @@ class History(Struct, frozen=True, rename={"metric": "measure"}):
     samples: list[int]
     series: dict[str, list[float | None]]  # of what was served, and of the baselines
     marks: list[Mark]
+    intervals: IntervalCurve | None = None  # if there is an `interval`
 
 
 class ErrorCurve(Struct, frozen=True):
@@ -106,7 +158,9 @@ class ErrorCurve(Struct, frozen=True):
     columns: list[str]  # "served" and the baselines
     summed_errors: list[list[float]]  # a row for each point
 
-    def history(self, task: Task, marks: Sequence[Mark]) -> History:
+    def history(
+        self, task: Task, marks: Sequence[Mark], intervals: IntervalCurve | None = None
+    ) -> History:
         """The main metric between the points."""
         sums = [[0.0] * len(self.columns), *self.summed_errors]
         widths = [later - now for now, later in pairwise([0, *self.samples])]
@@ -118,7 +172,7 @@ class ErrorCurve(Struct, frozen=True):
             for column, name in enumerate(self.columns)
         }
         ordered = sorted(marks, key=lambda mark: mark.number)
-        return History(MAIN_METRICS[task], self.samples, series, ordered)
+        return History(MAIN_METRICS[task], self.samples, series, ordered, intervals)
 
     def resample(self, task: Task, points: int) -> list[float]:
         """The main metric of what was served, over at most ``points`` equal stretches."""
@@ -207,30 +261,6 @@ class CandidateReport(Struct, frozen=True, kw_only=True):
         )
 
 
-class IntervalReport(Struct, frozen=True):
-    """How well the served intervals of numbers, or sets of labels, held the truths."""
-
-    level: float  # fraction that they should hold
-    scored: int  # samples
-    overall: Scores  # coverage, and mean_width and interval_score, or mean_set_size
-    sliding: Scores  # the same of the last samples
-
-    def describe(self) -> str:
-        """Level and metrics in words.
-
-        >>> IntervalReport(0.9, 5, {"coverage": 0.9012, "mean_set_size": 1.5}, {}).describe()
-        '90 %: coverage 90.1 %, mean set size 1.5'
-        """
-        words = [
-            f"{name.replace('_', ' ')} {value:.4g}"
-            for name, value in self.overall.items()
-            if name != "coverage" and value is not None
-        ]
-        coverage = self.overall["coverage"]
-        held = "-" if coverage is None else f"{coverage:.1%}".replace("%", " %")
-        return f"{100 * self.level:g} %: {', '.join([f'coverage {held}', *words])}"
-
-
 class Environment(Struct, frozen=True):
     """Where the run took place."""
 
@@ -317,6 +347,7 @@ class Report(Struct, frozen=True, kw_only=True):
             switches=self.switches,
             drifts=self.drifts,
             quarantined=self.quarantines,
+            intervals=None if self.intervals is UNSET else self.intervals.status,
         )
 
     @property
@@ -333,7 +364,9 @@ class Report(Struct, frozen=True, kw_only=True):
             Mark.of_champion(switch.sample, switch.after, names.get(switch.after))
             for switch in self.last_switches
         ]
-        return self.curve.history(self.task, [*marks, *map(Mark.of_drift, self.last_drifts)])
+        intervals = None if self.intervals is UNSET else self.intervals.curve
+        marks += map(Mark.of_drift, self.last_drifts)
+        return self.curve.history(self.task, marks, intervals)
 
     @property
     def tracks(self) -> dict[str, Scores]:

@@ -12,6 +12,9 @@ Of labels, all whose probability reaches a threshold are in the set; it moves in
 The bounds of a number are its prediction plus and minus a multiple of the error to expect, which a
 log-linear model learns from recent errors and from the prediction itself: so widths follow the
 errors at once, and the multiple hardly has to move.
+
+Samples of larger weight move the bound by more, in proportion to the mean weight, so that what is
+steered to the level is the weighted fraction of the truths.
 """
 
 from __future__ import annotations
@@ -27,12 +30,29 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.metrics.intervals import COVERAGE, OUTCOMES, SCORE, SIZE
+from streamnet.metrics.windows import as_weights, get_weight
 from streamnet.samples import Task
 from streamnet.validation import check_number
 
+MEAN_WEIGHT_RATE = 0.001  # weight of the last weight in their mean
+MAX_IMPORTANCE = 10.0  # of a sample: its weight divided by the mean one
+
+
+@exact_inlined
+def _measure_importance(
+    weight: float, seen: float, state: NDArray[np.float64], place: int
+) -> float:
+    """A weight divided by the mean of those so far, which is kept at a place of the state."""
+    # A single huge weight must not make all others small for long.
+    counted = weight if seen == 0.0 else min(weight, MAX_IMPORTANCE * state[place])
+    state[place] += (counted - state[place]) * max(1.0 / (seen + 1.0), MEAN_WEIGHT_RATE)
+    importance: float = min(weight / state[place], MAX_IMPORTANCE)
+    return importance
+
+
 # ------------------------------------------------------------------------------------ labels
 
-LOG_ODDS, LABELS_SEEN, SET_STEP = range(3)  # state of a track
+LOG_ODDS, LABELS_SEEN, SET_STEP, SET_WEIGHT = range(4)  # state of a track; the last: mean weight
 MAX_LOG_ODDS = 9.0  # a bound beyond is one that nothing, or everything, reaches
 SET_STEPS = 0.2, 0.05  # of log-odds, of the first track and of the others
 EARLY_STEPS = 5.0  # by which the first steps are longer
@@ -51,10 +71,12 @@ def _to_threshold(log_odds: float) -> float:
 
 
 @exact_inlined
-def _move_threshold(held: bool, level: float, state: NDArray[np.float64]) -> None:
+def _move_threshold(held: bool, level: float, weight: float, state: NDArray[np.float64]) -> None:
     """Lower the threshold by much after a miss, else raise it by little."""
+    importance = _measure_importance(weight, state[LABELS_SEEN], state, SET_WEIGHT)
     state[LABELS_SEEN] += 1.0
     step = state[SET_STEP] * (1.0 + EARLY_STEPS / (1.0 + state[LABELS_SEEN] / EARLY_LABELS))
+    step *= importance
     moved = state[LOG_ODDS] + step * ((1.0 - level) - (0.0 if held else 1.0))
     # Where labels arrive late, sets stay empty for long before the first miss is known.
     state[LOG_ODDS] = min(max(moved, -MAX_LOG_ODDS - step), 2.0 * MAX_LOG_ODDS)
@@ -64,10 +86,11 @@ def _move_threshold(held: bool, level: float, state: NDArray[np.float64]) -> Non
 def _track_sets(
     answers: NDArray[np.floating],  # shape=(tracks, n, outputs)
     label: NDArray[np.int32],  # shape=(n,), -1 for none
+    weights: NDArray[np.float64],  # shape=(n,), or empty if all are 1
     known: NDArray[np.int32],  # shape=(n,)
     origin: NDArray[np.int64],  # shape=(n,) where labels arrive late, see `Timeline.origin`
     level: float,
-    state: NDArray[np.float64],  # shape=(tracks, 3)
+    state: NDArray[np.float64],  # shape=(tracks, 4)
     bounds: NDArray[np.float64],  # shape=(n, tracks, 1), written for samples
     outcomes: NDArray[np.float64],  # shape=(n, OUTCOMES), written for labels of the first track
 ) -> None:
@@ -78,7 +101,8 @@ def _track_sets(
         for t in range(tracks):
             if not late:
                 bounds[i, t, 0] = _to_threshold(state[t, LOG_ODDS])
-            if label[i] < 0:
+            weight = get_weight(weights, i)
+            if label[i] < 0 or weight == 0.0:
                 continue
             threshold = bounds[source, t, 0]
             held = label[i] < known[i] and answers[t, i, label[i]] >= threshold
@@ -89,16 +113,16 @@ def _track_sets(
                 outcomes[i, COVERAGE] = held
                 outcomes[i, SIZE] = size
                 outcomes[i, SCORE] = 0.0
-            _move_threshold(held, level, state[t])
+            _move_threshold(held, level, weight, state[t])
 
 
 # ----------------------------------------------------------------------------------- numbers
 
 # State of a track: logarithm of the bound in units of the size of errors; mean errors, of the last
 # few, of many, and of all, and how many; truths: how many, mean and variance; step of the bound;
-# whether the last few errors count; and the model of the size.
+# whether the last few errors count; mean weight of samples; and the model of the size.
 LOG_BOUND, FAST, SLOW, MEAN_ERROR, ERRORS_SEEN = range(5)
-NUMBERS_SEEN, MEAN, VARIANCE, STEP, RECENT, WEIGHT = range(5, 11)
+NUMBERS_SEEN, MEAN, VARIANCE, STEP, RECENT, MEAN_WEIGHT, WEIGHT = range(5, 12)
 FEATURES = 4  # 1, recent errors, the prediction, and its distance from 0
 SQUARE = WEIGHT + FEATURES
 # What is kept of a sample: both bounds, the logarithm of the size, and the features.
@@ -168,10 +192,16 @@ def _give_intervals(
 
 @exact_inlined
 def _learn_bound(
-    error: float, held: bool, level: float, given: NDArray[np.float64], state: NDArray[np.float64]
+    error: float,
+    held: bool,
+    level: float,
+    importance: float,
+    given: NDArray[np.float64],
+    state: NDArray[np.float64],
 ) -> None:
     """Move the bound, and the model of the size by the gradient of Laplace's log-likelihood."""
-    moved = state[LOG_BOUND] + state[STEP] * ((0.0 if held else 1.0) - (1.0 - level))
+    step = state[STEP] * importance
+    moved = state[LOG_BOUND] + step * ((0.0 if held else 1.0) - (1.0 - level))
     state[LOG_BOUND] = _clip(moved, MAX_LOG_BOUND)
     slope = 1.0 - min(error / math.exp(given[LOG_SIZE]), MAX_RATIO)
     for k in range(FEATURES):
@@ -215,6 +245,7 @@ def _score_interval(
 def _track_intervals(
     answers: NDArray[np.float64],  # shape=(tracks, n)
     truths: NDArray[np.float64],  # shape=(n,), NaN for none
+    weights: NDArray[np.float64],  # shape=(n,), or empty if all are 1
     origin: NDArray[np.int64],  # shape=(n,) where labels arrive late, see `Timeline.origin`
     level: float,
     state: NDArray[np.float64],  # shape=(tracks, SQUARE + FEATURES)
@@ -228,14 +259,16 @@ def _track_intervals(
         for t in range(tracks):
             if not late:
                 _give_interval(answers[t, i], state[t], given[i, t])
-            if not math.isfinite(truths[i]) or not math.isfinite(answers[t, i]):
+            weight = get_weight(weights, i)
+            if not math.isfinite(truths[i]) or not math.isfinite(answers[t, i]) or weight == 0.0:
                 continue
+            importance = _measure_importance(weight, state[t, NUMBERS_SEEN], state[t], MEAN_WEIGHT)
             truth = _clip(truths[i], MAX_NUMBER)
             error = abs(truth - _clip(answers[t, i], MAX_NUMBER))
             bounds = given[source, t]
             if math.isfinite(bounds[0]):
                 held = bounds[0] <= truth <= bounds[1]
-                _learn_bound(error, held, level, bounds, state[t])
+                _learn_bound(error, held, level, importance, bounds, state[t])
                 if t == 0:
                     _score_interval(truth, level, bounds, outcomes[i])
             if bounds[FEATURE] == 1.0:
@@ -276,6 +309,7 @@ class ConformalTracker(ABC):
     bounds: ClassVar[int]  # numbers that are kept of an interval or set
     _step: ClassVar[int]  # place in the state of the step by which bounds move
     _steps: ClassVar[tuple[float, float]]  # of the first track, and of the others
+    _kept: ClassVar[list[int]]  # places in the state of what belongs to a track
 
     def __init__(self, level: float, tracks: int = 1) -> None:
         self.level: float = check_level(level)
@@ -294,6 +328,7 @@ class ConformalTracker(ABC):
         known: NDArray[np.int32],
         origin: NDArray[np.int64],
         bounds: NDArray[np.float64],
+        weight: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """Give the bounds of each sample, in order, and learn from its truth where there is one.
 
@@ -304,6 +339,8 @@ class ConformalTracker(ABC):
             origin: Where labels arrive late, see `Timeline.origin`; else empty.
             bounds: shape=(n, tracks, `bounds`), NaN. Written; of labels from earlier samples it
                 holds what was given for these.
+            weight: Weight of each sample, >= 0, shape=(n,); None: all are 1. Nothing is learned
+                from one of weight 0.
 
         Returns:
             Outcomes of the first track, see `IntervalEvaluator.update`.
@@ -318,6 +355,21 @@ class ConformalTracker(ABC):
     @abstractmethod
     def predict(self, answers: NDArray[Any], track: int = 0) -> NDArray[Any]:
         """Intervals or sets of predictions of which each might be the next; changes nothing."""
+
+    def start_from(self, start: ConformalTracker) -> None:
+        """Begin every track with what the only track of another tracker, of any level, has learned.
+
+        Steps stay those of each track.
+        """
+        state = start._state_for(self.level)
+        if state is not None:
+            own = self._state[:, self._kept].copy()
+            self._state[...] = state
+            self._state[:, self._kept] = own
+
+    @abstractmethod
+    def _state_for(self, level: float) -> NDArray[np.float64] | None:
+        """The state of the first track for another level; None if a new one is as good."""
 
     def restricted(self, track: int) -> dict[str, Any]:
         """The state of a tracker of one of the tracks."""
@@ -350,10 +402,10 @@ class SetTracker(ConformalTracker):
     """
 
     bounds = 1
-    _step, _steps = SET_STEP, SET_STEPS
+    _step, _steps, _kept = SET_STEP, SET_STEPS, [SET_STEP]
 
     def _start(self) -> NDArray[np.float64]:
-        return np.zeros(3)
+        return np.zeros(4)
 
     def update(
         self,
@@ -362,11 +414,17 @@ class SetTracker(ConformalTracker):
         known: NDArray[np.int32],
         origin: NDArray[np.int64],
         bounds: NDArray[np.float64],
+        weight: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """See `ConformalTracker.update`."""
         outcomes = np.full((len(truth), OUTCOMES), np.nan)
-        _track_sets(answers, truth, known, origin, self.level, self._state, bounds, outcomes)
+        weights = as_weights(weight, len(truth))
+        state = self.level, self._state
+        _track_sets(answers, truth, weights, known, origin, *state, bounds, outcomes)
         return outcomes
+
+    def _state_for(self, level: float) -> NDArray[np.float64] | None:
+        return self._state[0] if level == self.level else None
 
     def decode(
         self, answers: NDArray[Any], bounds: NDArray[np.float64], known: NDArray[np.int32]
@@ -380,6 +438,11 @@ class SetTracker(ConformalTracker):
         """Whether each label is in the set, shape=(n, labels)."""
         inside: NDArray[np.bool_] = answers >= _to_threshold(self._state[track, LOG_ODDS])
         return inside
+
+
+def _guess_log_bound(level: float) -> float:
+    """Logarithm of the bound of errors that fall exponentially."""
+    return _clip(math.log(-math.log(1.0 - level)), MAX_LOG_BOUND)
 
 
 @final
@@ -398,7 +461,7 @@ class IntervalTracker(ConformalTracker):
     """
 
     bounds = FEATURE + FEATURES
-    _step, _steps = STEP, INTERVAL_STEPS
+    _step, _steps, _kept = STEP, INTERVAL_STEPS, [STEP, RECENT]
 
     def __init__(self, level: float, tracks: int = 1) -> None:
         super().__init__(level, tracks)
@@ -406,10 +469,16 @@ class IntervalTracker(ConformalTracker):
 
     def _start(self) -> NDArray[np.float64]:
         state = np.zeros(SQUARE + FEATURES)
-        # The bound of errors that fall exponentially.
-        state[LOG_BOUND] = _clip(math.log(-math.log(1.0 - self.level)), MAX_LOG_BOUND)
+        state[LOG_BOUND] = _guess_log_bound(self.level)
         state[WEIGHT + 1] = START_WEIGHT
         state[SQUARE:] = 0.01
+        return state
+
+    def _state_for(self, level: float) -> NDArray[np.float64] | None:
+        state: NDArray[np.float64] = self._state[0].copy()
+        if level != self.level:
+            moved = state[LOG_BOUND] + _guess_log_bound(level) - _guess_log_bound(self.level)
+            state[LOG_BOUND] = _clip(moved, MAX_LOG_BOUND)
         return state
 
     def update(
@@ -419,10 +488,13 @@ class IntervalTracker(ConformalTracker):
         known: NDArray[np.int32],  # noqa: ARG002 - numbers have no labels
         origin: NDArray[np.int64],
         bounds: NDArray[np.float64],
+        weight: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """See `ConformalTracker.update`."""
         outcomes = np.full((len(truth), OUTCOMES), np.nan)
-        _track_intervals(answers, truth, origin, self.level, self._state, bounds, outcomes)
+        weights = as_weights(weight, len(truth))
+        state = self.level, self._state
+        _track_intervals(answers, truth, weights, origin, *state, bounds, outcomes)
         return outcomes
 
     def decode(

@@ -248,7 +248,7 @@ class EvaluationSettings(Settings):
             `label_delay`; needs `time`. It is no feature.
         interval: Level of prediction intervals of numbers, or of prediction sets of labels, such as
             0.9: the fraction of the truths that they hold, also through drift. Without it there are
-            none.
+            none, unless the start model has them: then its level.
         horizon: Forecast the target this many samples ahead, from the sample's features and the
             targets known by then, its own included; scored when that target comes.
         season: Samples of a season, such as 24 for hourly samples with a daily one. Networks with

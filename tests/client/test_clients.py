@@ -149,6 +149,26 @@ def test_samples_and_labels_of_any_number_are_sent_in_parts(server: Server, back
     assert again.outcomes == ["duplicate"] * 3000
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_prediction_sets_of_all_parts_are_joined(
+    server: Server, backend: str, kind: type[Client | AsyncClient]
+) -> None:
+    samples = [{"x": i % 30, "y": 1, "shade": "red"} for i in range(2500)]
+
+    async def ask() -> Predictions:
+        async with AsyncClient(server.url) as client:
+            return await client.predict("port", samples)
+
+    with Client(server.url) as client:
+        client.create("port", {"source": {"target": "lit"}, "evaluation": {"interval": 0.8}})
+        asynchronous = kind is AsyncClient
+        told = anyio.run(ask, backend=backend) if asynchronous else client.predict("port", samples)
+        client.delete("port")
+    assert told.sets is not None
+    sets = [None if one is None else set(one) for one in told.sets]
+    assert sets == learned_model(0.8).predict_set(samples)
+
+
 def test_a_refused_item_is_reported_by_its_number(server: Server) -> None:
     samples: list[dict[str, object]] = [{"x": 1} for _ in range(2500)]
     samples[2003] = {"x": "many"}

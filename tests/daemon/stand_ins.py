@@ -11,10 +11,8 @@ from tempfile import gettempdir
 from typing import Any
 
 import anyio
-import numpy as np
 from anyio.abc import TaskStatus
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from streamnet.client.schemas import (
     Champion,
@@ -30,29 +28,39 @@ from streamnet.daemon.hosting.hosted_model import describe_champion
 from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
 from streamnet.errors import ConflictError
 from streamnet.modelfiles import Model
-from streamnet.online import OnlineClassifier
+from streamnet.online import OnlineClassifier, OnlineRegressor
 from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Mark, Residuals
 from streamnet.samples import Task
 from streamnet.sources.unknown_columns import ColumnCheck
 
-__all__ = ("StandIn", "StandInRegistry", "learned_model")
+__all__ = ("StandIn", "StandInRegistry", "learned_model", "model_of_numbers")
 
 
 @cache
-def learned_model() -> Model:
+def learned_model(interval: float | None = None) -> Model:
     """A small model of three columns that tells "on" from "off"."""
-    learner = OnlineClassifier(seed=1)
+    learner = OnlineClassifier(seed=1, interval=interval)
     for i in range(600):
         sample = {"x": i % 30, "y": i % 7, "shade": ("red", "blue")[i % 2]}
         learner.learn_one(sample, "on" if i % 30 > 20 else "off")
     return learner.model()
 
 
+@cache
+def model_of_numbers() -> Model:
+    """A small model of two columns with intervals."""
+    learner = OnlineRegressor(seed=1, interval=0.8)
+    for i in range(600):
+        learner.learn_one({"x": i % 30, "y": i % 7}, float(i % 30 + i % 7 % 3))
+    return learner.model()
+
+
 class StandIn:
     """Answers like a model that has learned, and keeps in lists what it is given."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, interval: float | None = None) -> None:
         self.name = name
+        self.model = learned_model(interval)
         self.state: ModelState = "learning"
         self.waits_for_disk = False
         self.events = EventLog(100, clock=lambda: 0.0)
@@ -89,16 +97,18 @@ class StandIn:
         return receipt
 
     def predict(self, samples: Any, *, counts: bool = True) -> Predictions:
-        model = learned_model()
-        shares = model.outputs(samples)
-        names = np.array(model.labels, object)[np.argmax(shares, axis=1)] if len(shares) else []
-        return Predictions(np.array(names, object), shares, model.labels, 7)
+        model = self.model
+        outputs = model.outputs(samples)
+        values = model.named(outputs)
+        intervals = None if model.interval is None else model.intervals(outputs)
+        shares = None if model.task is Task.REGRESSION else outputs
+        return Predictions(values, shares, model.labels, 7, intervals)
 
     def check_columns(self, samples: Sequence[Any]) -> str | None:
         return self._column_check.rows(samples)
 
     def published_model(self) -> Model:
-        return learned_model()
+        return self.model
 
     def measures(self) -> dict[str, float]:
         return {"accuracy": 0.9}
@@ -161,9 +171,8 @@ class StandIn:
     def outcomes(self) -> Confusion:
         return Confusion(["off", "on"], [[5, 1], [0, 3]])
 
-    def intervals(self, values: NDArray[np.float64], generation: int) -> NDArray[np.float64] | None:
-        offsets = None if self.residuals is None else compute_interval(self.residuals)
-        return None if offsets is None else values[:, None] + np.array(offsets)
+    def interval(self, generation: int) -> tuple[float, float] | None:
+        return None if self.residuals is None else compute_interval(self.residuals)
 
     def rejected(self) -> Rejected:
         return Rejected(2, {"target": 2}, [RejectedLine("http", 3, "target", "no", "{}")])
@@ -213,7 +222,7 @@ class StandInRegistry:
             raise ConflictError(f"model {name} already exists")
         self.settings[name] = settings
         self.starts[name] = start
-        self.models[name] = StandIn(name)
+        self.models[name] = StandIn(name, settings.evaluation.interval)
         return self.models[name]
 
     async def delete(self, name: str) -> None:

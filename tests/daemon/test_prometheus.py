@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from streamnet.client.schemas import Status
 from streamnet.daemon.prometheus import Metrics
 from streamnet.metrics import METRICS
+from streamnet.reporting.report import IntervalStatus, Scores
 
 
 def scrape(status: Status, *unknown: str) -> str:
@@ -49,6 +50,19 @@ def test_dictionaries_of_the_status_are_metrics_with_a_label() -> None:
     assert 'streamnet_outcomes_total{model="wine",outcome="joined"} 3.0' in text
     assert 'streamnet_baseline{baseline="majority",model="wine"} 0.5' in text
     assert 'streamnet_baseline{baseline="no_change",model="wine"} NaN' in text
+
+
+def test_metrics_of_intervals_are_exported_where_there_are_intervals() -> None:
+    assert "streamnet_interval_coverage{" not in scrape(Status(name="wine", state="learning"))
+    scores: Scores = {"coverage": 0.91, "mean_width": 2.5, "interval_score": 4.5}
+    intervals = IntervalStatus(0.9, 5000, 1000, scores, {**scores, "coverage": None})
+    text = scrape(Status(name="wine", state="learning", intervals=intervals))
+    assert 'streamnet_interval_level{model="wine"} 0.9' in text
+    assert 'streamnet_interval_coverage{horizon="overall",model="wine"} 0.91' in text
+    assert 'streamnet_interval_coverage{horizon="sliding",model="wine"} NaN' in text
+    assert 'streamnet_interval_mean_width{horizon="sliding",model="wine"} 2.5' in text
+    assert 'streamnet_interval_score{horizon="overall",model="wine"} 4.5' in text
+    assert "streamnet_interval_mean_set_size{" not in text
 
 
 def test_every_registered_metric_of_streams_is_exported() -> None:

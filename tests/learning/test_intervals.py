@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
@@ -17,7 +18,9 @@ from streamnet.learning.serving import Served
 from streamnet.metrics import Horizon
 from streamnet.samples import Block, Task
 from streamnet.selection.conformal import build_tracker
+from streamnet.sources.weights import weigh
 from tests.learning.streams import ROUND, differences, feed, learner_of, state_of, stream, unscored
+from tests.learning.test_joined_labels import late
 
 TASKS = [Task.CLASSIFICATION, Task.REGRESSION]
 
@@ -137,6 +140,78 @@ def test_an_interval_depends_only_on_truths_that_were_known_when_it_was_given(
                 reference.update(i - delay, truths[i - delay], [0])
             reference.update(i, None, [-1])
         assert np.array_equal(row, reference.interval(i), equal_nan=task is Task.REGRESSION), i
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("delay", [0, 30])
+def test_metrics_are_weighted_and_a_sample_of_weight_zero_does_not_count(
+    task: Task, delay: int
+) -> None:
+    weight = np.random.default_rng(5).choice([0.0, 0.5, 1.0, 4.0], 400)
+    block = stream(task, 400)
+    learner = learner_of(task, interval=0.8, label_delay=delay)
+    served = list(feed(learner, weigh(block, weight), (31,)))
+    learner.learn_pending()
+    rows, truths = given_rows(served), truths_of(learner, block)
+    scored, weights = [], []
+    for row, truth, w in zip(rows, truths, weight.tolist(), strict=True):
+        if truth is not None and w > 0 and not (isinstance(truth, float) and math.isnan(row[0])):
+            scored.append(outcome(row, truth, 0.8))
+            weights.append(w)
+    assert learner.serving.intervals is not None
+    scores = learner.serving.intervals.scores
+    assert scores.scored == len(scored)
+    expected = np.average(scored, axis=0, weights=weights).tolist()
+    assert list(scores.measures().values()) == pytest.approx(expected)
+    expected = np.average(scored[-50:], axis=0, weights=weights[-50:]).tolist()
+    assert list(scores.measures(Horizon.SLIDING).values()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_equal_weights_give_the_intervals_of_no_weights(task: Task) -> None:
+    """To the bit, though all weights are 2: what counts is how they compare."""
+    random = np.random.default_rng(2)
+    plain, weighted = build_tracker(task, 0.9), build_tracker(task, 0.9)
+    answers: NDArray[Any] = random.normal(size=(1, 300))
+    truth: NDArray[Any] = random.normal(size=300)
+    if task is Task.CLASSIFICATION:
+        answers = random.dirichlet([1.0, 1.0, 1.0], (1, 300))
+        truth = random.integers(0, 3, 300).astype(np.int32)
+    for tracker, weight in ((plain, None), (weighted, np.full(300, 2.0))):
+        bounds = np.full((300, 1, tracker.bounds), np.nan)
+        known = np.full(300, 3, np.int32)
+        tracker.update(answers, truth, known, np.empty(0, np.int64), bounds, weight)
+    both = plain.predict(answers[0]), weighted.predict(answers[0])
+    assert np.array_equal(*both)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_intervals_that_callers_got_are_scored_in_place_of_own_ones(task: Task) -> None:
+    n, delay = 400, 25
+    random = np.random.default_rng(3)
+    block = stream(task, n, gaps=False)
+    if task is Task.CLASSIFICATION:
+        block = replace(block, target=np.array(["c0", "c1"], object)[np.arange(n) % 2])
+    assert block.target is not None
+    truths = block.target.tolist()
+    if task is Task.REGRESSION:
+        answers: list[Any] = list(truths)
+        offsets = random.normal([-1.0, 1.0], 1.0, (n, 2))
+        intervals: list[Any] = np.sort(block.target[:, None] + offsets, axis=1).tolist()
+    else:
+        answers = [("c0", {"c0": 1.0})] * n
+        intervals = [[c for c in ("c0", "c1") if random.random() < 0.6] for _ in range(n)]
+    intervals[:10] = [None] * 10  # answered by a model without intervals
+    answers[20] = intervals[20] = None  # before there was a model
+    arrival = np.arange(n) + delay
+    learner = learner_of(task, late_labels=True, interval=0.8)
+    list(feed(learner, late(block, arrival, answers, intervals), (41,)))
+    rows = zip(intervals, truths, arrival.tolist(), strict=True)
+    got = [outcome(one, y, 0.8) for one, y, at in rows if one is not None and at <= n]
+    assert learner.serving.intervals is not None
+    scores = learner.serving.intervals.scores
+    assert scores.scored == len(got) > 300
+    assert list(scores.measures().values()) == pytest.approx(np.mean(got, axis=0).tolist())
 
 
 @pytest.mark.parametrize("task", TASKS)

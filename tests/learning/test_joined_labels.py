@@ -22,7 +22,20 @@ TASKS = [Task.CLASSIFICATION, Task.REGRESSION]
 NEVER = 10**6
 
 
-def late(block: Block, arrival: NDArray[np.int64], answers: list[Any] | None = None) -> Block:
+def as_objects(values: list[Any]) -> NDArray[np.object_]:
+    """An array of any values, lists among them."""
+    array = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        array[i] = value
+    return array
+
+
+def late(
+    block: Block,
+    arrival: NDArray[np.int64],
+    answers: list[Any] | None = None,
+    intervals: list[Any] | None = None,
+) -> Block:
     """The block without the targets of samples whose label arrives before sample ``arrival[i]``.
 
     0: it comes with the sample; NEVER: it does not come.
@@ -33,17 +46,17 @@ def late(block: Block, arrival: NDArray[np.int64], answers: list[Any] | None = N
     order = order[waits[order] & (arrival[order] <= len(block))]
     target = block.target.astype(object)
     known = [None if y is None or y != y else y for y in target[order].tolist()]
-    labels = np.empty(len(order), object)
-    labels[:] = known
-    given_answers = None
-    if answers is not None:
-        given_answers = np.empty(len(order), object)
-        given_answers[:] = [answers[i] for i in order.tolist()]
+    labels = as_objects(known)
+    given_answers, given_intervals = (
+        None if values is None else as_objects([values[i] for i in order.tolist()])
+        for values in (answers, intervals)
+    )
     before = arrival[order]
     marks = block.marks[before] - np.array([1, 0, 0])
     hidden = block.target.copy()
     hidden[waits] = None if block.target.dtype == object else np.nan
-    arrivals = Arrivals(before, block.marks[order, 1], labels, marks, given_answers)
+    records = block.marks[order, 1]
+    arrivals = Arrivals(before, records, labels, marks, given_answers, given_intervals)
     return replace(block, target=hidden, arrivals=arrivals)
 
 
@@ -114,7 +127,8 @@ def test_the_result_does_not_depend_on_how_blocks_are_cut(
     arrival = np.where(np.array(delays) > 0, numbers + np.array(delays), 0)
     block = late(stream(task, n), arrival)
     learners = [
-        learner_of(task, serve=serve, late_labels=True, evolution={"every": 2}) for _ in range(2)
+        learner_of(task, serve=serve, late_labels=True, evolution={"every": 2}, interval=0.8)
+        for _ in range(2)
     ]
     list(feed(learners[0], block))
     list(feed(learners[1], block, sizes))

@@ -136,8 +136,21 @@ def numbers_model(name: str = "bikes") -> dict[str, Any]:
         "measure": "mae",
         "served": 3.21,
         "baselines": {"mean": 16.0, "no_change": 11.2},
+        "intervals": {
+            "level": 0.9,
+            "scored": 61000,
+            "recent": 1000,
+            "overall": {"coverage": 0.9012, "mean_width": 12.5, "interval_score": 17.25},
+            "sliding": {"coverage": 0.893, "mean_width": 11.0, "interval_score": 18.5},
+        },
     }
-    model["history"] = history(120, regression=True)
+    coverage = [0.9 + 0.03 * ((i * 5) % 7 - 3) / 3 for i in range(120)]
+    model["history"] = history(120, regression=True) | {
+        "intervals": {
+            "samples": [512 * (i + 1) for i in range(120)],
+            "series": {"coverage": coverage, "mean_width": [12.5] * 120},
+        }
+    }
     counts = [round(900 / (1 + (i - 12) ** 2)) for i in range(25)]
     edges = [-12.5 + i for i in range(26)]
     model["confusion"] = {"kind": "residuals", "edges": edges, "counts": counts}

@@ -176,6 +176,46 @@ def test_a_number_or_no_prediction_is_shown(visit: Opener, daemon: StandIn) -> N
     expect(page.locator("#prediction strong")).to_have_text("no prediction")
 
 
+def test_prediction_intervals_are_shown_with_their_coverage(visit: Opener, daemon: StandIn) -> None:
+    page = visit(daemon.address)
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#intervals-card")).to_be_hidden()
+    page.locator("#models").select_option("bikes")
+    expect(page.locator("#intervals-title")).to_have_text("Prediction intervals")
+    expect(page.locator("#intervals-note")).to_contain_text("90 %")
+    expect(page.locator("#intervals-curve canvas")).to_be_visible()
+    rows = [row.inner_text().split("\t") for row in page.locator("#intervals tr").all()]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["", "overall", "last 1,000"],
+        ["coverage", "90.1 %", "89.3 %"],
+        ["mean width", "12.5", "11"],
+        ["interval score", "17.25", "18.5"],
+    ]
+    tile = page.locator("#tiles .tile", has_text="Coverage")
+    expect(tile).to_contain_text("90.1 %")
+    expect(tile).to_contain_text("of 90 %; last 1,000: 89.3 %")
+    curve = page.locator("#intervals-curve")
+    curve.focus()
+    page.keyboard.press("Home")
+    expect(curve).to_have_attribute("aria-valuetext", "sample 512: coverage 87.0 %, level 90.0 %")
+    page.locator("#models").select_option("traffic")
+    expect(page.locator("#intervals-card")).to_be_hidden()
+    assert "Coverage" not in text_of(page, "#tiles")
+
+
+def test_the_interval_or_the_set_of_a_prediction_is_shown(visit: Opener, daemon: StandIn) -> None:
+    page = visit(daemon.address)
+    daemon.prediction = {"predictions": [3.0], "generations": [1], "intervals": [[1.25, 4.5]]}
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#prediction")).to_contain_text("Between 1.25 and 4.5")
+    daemon.prediction = {"predictions": ["a"], "generations": [1], "sets": [["a", HOSTILE]]}
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#prediction")).to_contain_text(f"One of: a, {HOSTILE}")
+    daemon.prediction["sets"] = [[]]
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#prediction")).to_contain_text("No label is likely enough")
+
+
 def test_the_leader_board_sorts_and_stays_sorted(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.address)
     by_loss = page.locator("#leaders thead button", has_text="Recent loss")

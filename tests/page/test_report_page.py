@@ -23,6 +23,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "report.html"
     letters = str(folder / "rejected.jsonl")
     given = ["replay", str(folder / "stream.csv"), "--target", "label", "--candidates", "3"]
+    given += ["--interval", "0.9"]
     command = [sys.executable, "-m", "streamnet", *given, "--report", str(path), "--quiet"]
     subprocess.run([*command, "--dead-letters", letters], check=True, timeout=200)
     return path
@@ -40,6 +41,9 @@ def test_the_report_file_shows_the_run_offline(visit: Opener, report: Path) -> N
     expect(page.locator("#outcomes")).to_contain_text(HOSTILE)
     expect(page.locator("#scores")).to_contain_text("no change")
     expect(page.locator("#facts")).to_contain_text("ensemble")
+    expect(page.locator("#intervals-title")).to_have_text("Prediction sets")
+    expect(page.locator("#intervals-curve canvas")).to_be_visible()
+    expect(page.locator("#intervals")).to_contain_text("mean set size")
     expect(page.locator("#rejected")).to_contain_text("1")
     expect(page.locator("#try-card")).to_be_hidden()
     expect(page.locator("#events")).to_contain_text("champion")

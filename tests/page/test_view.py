@@ -32,6 +32,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "dead_letters": folder / "rejected.jsonl",
         "seed": 1,
         "candidates": 6,
+        "interval": 0.9,
     }
     return streamnet.replay(path, target="y", task=request.param, **options).report
 
@@ -108,11 +109,12 @@ def test_rejected_records_and_served_scores_are_included(report: dict[str, Any])
     assert Path(report["streamnet"]).name == dict(view["facts"])["streamnet"]
 
 
-def test_intervals_are_among_the_facts(report: dict[str, Any]) -> None:
-    assert not [name for name, _ in view_of(report)["facts"] if "Prediction" in name]
-    overall = {"coverage": 0.9, "mean_width": 2.0}
-    given = {"level": 0.9, "scored": 5, "overall": overall, "sliding": overall}
-    ((_, text),) = (
-        fact for fact in view_of({**report, "intervals": given})["facts"] if "Prediction" in fact[0]
-    )
-    assert text == "90 %: coverage 90.0 %, mean width 2"
+def test_the_points_of_the_coverage_add_up_to_it(report: dict[str, Any]) -> None:
+    view = view_of(report)
+    intervals, history = view["status"]["intervals"], view["history"]["intervals"]
+    assert (intervals["level"], intervals["recent"]) == (0.9, 1000)
+    widths = np.diff([0, *history["samples"]])
+    assert history["samples"][-1] > intervals["scored"] - 64
+    for name, values in history["series"].items():
+        mean = np.average(values, weights=widths)
+        assert mean == pytest.approx(intervals["overall"][name], rel=0.02)

@@ -35,7 +35,7 @@ def rows(task: Task) -> list[dict[str, Any]]:
 def pipeline(request: pytest.FixtureRequest) -> Pipeline:
     source = IterableSource(rows(request.param), target="y")
     candidates = [streamnet.CandidateSettings(learning_rate=rate) for rate in (0.1, 0.01, 0.5)]
-    pipeline = Pipeline(source, candidates=candidates, seed=2**64 - 1)
+    pipeline = Pipeline(source, candidates=candidates, seed=2**64 - 1, interval=0.8)
     anyio.run(pipeline.run)
     return pipeline
 
@@ -79,6 +79,9 @@ def test_a_learner_shows_live_what_the_report_says_at_the_end(pipeline: Pipeline
     assert msgspec.structs.replace(status, **same) == msgspec.structs.replace(report.status, **same)
     assert build_candidates(learner) == report.leader_board[: len(learner.serving.members)]
     assert build_history(learner) == report.history
+    assert status.intervals is not None
+    assert status.intervals.scored > 2990
+    assert status.intervals.recent == 1000
 
 
 def test_a_leader_board_is_cut_to_its_best_rows(pipeline: Pipeline) -> None:

@@ -197,6 +197,74 @@ def test_sets_keep_their_level_in_any_window_through_drift(level: float, sharpne
     assert worst_distance(outcomes[:, COVERAGE], level) < 0.012
 
 
+def important(task: Task) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+    """Predictions, truths and weights, where those that are hard to predict weigh more."""
+    random = np.random.default_rng(7)
+    hard = random.random(N) < 0.3
+    weight = np.where(hard, 3.0, 1.0)
+    if task is Task.REGRESSION:  # of the same size, so that the tracker can't know which are hard
+        return np.zeros((1, N)), random.normal(size=N) * np.where(hard, 5.0, 1.0), weight
+    right = random.random(N) < np.where(hard, 0.5, 0.95)
+    return np.tile([0.8, 0.2], (1, N, 1)), np.where(right, 0, 1).astype(np.int32), weight
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_the_weighted_fraction_of_truths_is_steered_to_the_level(task: Task) -> None:
+    answers, truth, weight = important(task)
+    tracker, known = build_tracker(task, 0.9), np.full(N, 2, np.int32)
+    bounds = np.full((N, 1, tracker.bounds), np.nan)
+    held = tracker.update(answers, truth, known, NO_ORIGIN, bounds, weight)[:, COVERAGE]
+    held, weight = held[2:], weight[2:]
+    assert abs(held.mean() - 0.9) > 0.02  # more of the easy ones are held
+    sums = np.cumsum(np.stack((held * weight, weight)), axis=1)
+    within = sums[:, WINDOW:] - sums[:, :-WINDOW]
+    assert np.abs(within[0] / within[1] - 0.9).max() < 0.01
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_one_huge_weight_moves_the_bound_by_no_more_than_ten_samples(task: Task) -> None:
+    answers, truth, _ = important(task)
+    tracker, known = build_tracker(task, 0.9), np.full(N, 2, np.int32)
+    weight = np.ones(N)
+    weight[N // 2] = 1e9
+    bounds = np.full((N, 1, tracker.bounds), np.nan)
+    outcomes = tracker.update(answers, truth, known, NO_ORIGIN, bounds, weight)
+    assert worst_distance(outcomes[2:, COVERAGE], 0.9) < 0.012
+    assert np.isfinite(tracker.export_state()["state"]).all()
+
+
+@pytest.mark.parametrize("level", [0.9, 0.8])
+def test_a_tracker_of_another_level_starts_from_what_one_track_has_learned(level: float) -> None:
+    random = np.random.default_rng(7)
+    answers, truths = random.normal(size=(2, N)), random.laplace(size=N)
+    before, after = IntervalTracker(0.9, 2), IntervalTracker(level, 2)
+    bounds = np.full((N, 2, before.bounds), np.nan)
+    before.update(answers * 1e-3, truths, NO_LABELS, NO_ORIGIN, bounds)
+    after.start_from(restore_tracker(Task.REGRESSION, before.restricted(1)))
+    for track in range(2):
+        found = after.predict(np.zeros(1), track)[0]
+        best = -log(1 - level)  # of these errors
+        assert found[1] == pytest.approx(best, rel=0.25)
+    first, second = after.export_state()["state"]
+    assert (first != second).sum() == 2  # the step, and whether the last few errors count
+
+
+def test_sets_of_the_same_level_start_where_one_track_was() -> None:
+    random = np.random.default_rng(7)
+    answers = random.dirichlet([1.0, 1.0, 1.0], (2, 500))
+    labels = random.integers(0, 3, 500).astype(np.int32)
+    before = SetTracker(0.9, 2)
+    bounds = np.full((500, 2, 1), np.nan)
+    before.update(answers, labels, np.full(500, 3, np.int32), NO_ORIGIN, bounds)
+    start = restore_tracker(Task.CLASSIFICATION, before.restricted(1))
+    same, other = SetTracker(0.9, 2), SetTracker(0.8, 2)
+    for tracker in (same, other):
+        tracker.start_from(start)
+    for track in range(2):
+        assert np.array_equal(same.predict(answers[0], track), start.predict(answers[0]))
+    assert differences(other.export_state(), SetTracker(0.8, 2).export_state()) == []
+
+
 def test_sets_are_empty_where_predictions_are_right_more_often_than_they_should_hold() -> None:
     random = np.random.default_rng(7)
     labels = random.integers(0, 2, N).astype(np.int32)

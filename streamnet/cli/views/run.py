@@ -73,6 +73,8 @@ def status_line(pipeline: Pipeline) -> str:
             f"{_display_name(name)} {format_number(value)}"
             for name, value in status.baselines.items()
         ]
+        if status.intervals is not None:
+            words.append(f"coverage {format_number(status.intervals.overall['coverage'])}")
         words.append(f"champion {now.champion or '-'}")
     if now.rejected:
         words.append(f"{now.rejected:,} rejected")
@@ -187,6 +189,8 @@ def _history(board: LeaderBoard, options: ConsoleOptions) -> Table:
         curve = sparkline(board.curve[-width:], plain=options.ascii_only)
         grid.add_row(Text(_curve_title(board), "bold"), Text(curve, "cyan"))
         grid.add_row("", Text(f"from {low} to {high}", "dim"))
+    if board.status.intervals is not None:
+        grid.add_row(Text("intervals", "bold"), board.status.intervals.describe())
     for place, (sample, settings) in enumerate(board.switches):
         name = Text("" if place else "champions", "bold")
         grid.add_row(name, Text(f"from {sample:>9,}: {settings}", "" if place == 0 else "dim"))

@@ -7,9 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, final
 
-import numpy as np
 from msgspec.structs import asdict
-from numpy.typing import NDArray
 
 from streamnet.client.schemas import (
     Champion,
@@ -378,18 +376,11 @@ class HostedModel(Supervisor):
         """The confusion matrix or the recent residuals; None before the first sample."""
         return None if self._learner is None else build_outcomes(self._learner)
 
-    def intervals(self, values: NDArray[np.float64], generation: int) -> NDArray[np.float64] | None:
-        """Bounds of predicted numbers, shape=(n, 2); None with too few residuals.
-
-        Those that the published model has learned, or else those of 90 % of the recent residuals.
-        """
-        if self.model_run is not None and self.published_model().interval is not None:
-            return self.published_model().intervals(values[:, None])
-        offsets = self.interval(generation)
-        return None if offsets is None else values[:, None] + np.array(offsets)
-
     def interval(self, generation: int) -> tuple[float, float] | None:
-        """Offsets of the bounds from recent residuals, computed once per published model."""
+        """Offsets of the bounds from 90 % of the recent residuals; None with too few.
+
+        They are computed once per published model, and used where it has no `interval`.
+        """
         model = (self.run_count, generation)  # after a reset, generations start again
         if self._interval is None or self._interval[0] != model:
             outcomes = self.outcomes()

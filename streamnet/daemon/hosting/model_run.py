@@ -173,9 +173,10 @@ class Publisher:
         values = model.named(outputs)
         if counts:
             self.predicted = len(values) + self.predicted  # read last: threads predict as well
+        intervals = None if model.interval is None else model.intervals(outputs)
         if model.task is Task.REGRESSION:
-            return Predictions(values, None, (), published.generation)
-        return Predictions(values, outputs, model.labels, published.generation)
+            return Predictions(values, None, (), published.generation, intervals)
+        return Predictions(values, outputs, model.labels, published.generation, intervals)
 
     def newest(self) -> PublishedModel:
         """Return the published model."""

@@ -198,6 +198,7 @@ class LabelLine(msgspec.Struct, array_like=True):
     # What the caller got: a number, or a label and the probabilities of all; None without.
     value: str | float | None = None
     probabilities: dict[str, float] | None = None
+    interval: list[Any] | None = None  # as in `Prediction`
 
     @property
     def answer(self) -> Any:
@@ -210,7 +211,7 @@ def encode_labels(lines: Sequence[LabelLine]) -> bytes:
     r"""Encode label lines.
 
     >>> encode_labels([LabelLine(3, "a", "b", {"b": 1.0}), LabelLine(4)])
-    b'[3,"a","b",{"b":1.0}]\n[4,null,null,null]\n'
+    b'[3,"a","b",{"b":1.0},null]\n[4,null,null,null,null]\n'
     """
     return b"".join(_ENCODER.encode(line) + b"\n" for line in lines)
 

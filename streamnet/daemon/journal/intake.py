@@ -364,5 +364,7 @@ def _forget(expired: Sequence[PendingPrediction]) -> list[LabelLine]:
 
 
 def _build_line(pending: PendingPrediction, label: Any) -> LabelLine:
-    value, probabilities, _ = pending.prediction
-    return LabelLine(pending.record, label, value, probabilities if value is not None else None)
+    value, probabilities, _, interval = pending.prediction
+    if value is None:
+        probabilities = None
+    return LabelLine(pending.record, label, value, probabilities, interval)

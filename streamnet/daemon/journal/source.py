@@ -231,10 +231,10 @@ class JournalSource(Source):
     def _read_labels(self, chunk: Chunk, rows: NDArray[np.intp], block: Block) -> Arrivals:
         """Read the labels in some rows of a chunk, which arrive between the samples of a block."""
         lines = [decode_label(chunk.raw(row)) for row in rows.tolist()]
-        target, answers = (np.empty(len(lines), object) for _ in range(2))
+        target, answers, intervals = (np.empty(len(lines), object) for _ in range(3))
         letters: dict[int, DeadLetter] = {}
         for k, line in enumerate(lines):
-            answers[k] = line.answer
+            answers[k], intervals[k] = line.answer, line.interval
             if line.label is None:
                 continue
             label = self._parse_label(line, self._schema)
@@ -245,7 +245,7 @@ class JournalSource(Source):
         marks = chunk.marks[rows]
         before = np.searchsorted(block.marks[:-1, 0], marks[:, 0])
         record = np.array([line.record for line in lines], np.int64)
-        return Arrivals(before, record, target, marks, answers, letters)
+        return Arrivals(before, record, target, marks, answers, intervals, letters)
 
     def _fill(self) -> None:
         """Read the next frames into the window; a frame from a file comes alone."""

@@ -339,6 +339,18 @@ class LabelEncoder(NumberedNames):
                     row[number] = probability
         return rows
 
+    def order_sets(self, given: Sequence[Iterable[str] | None]) -> NDArray[np.float64]:
+        """Sets of labels as rows, shape=(n, labels): 1 in the set, 0 not, NaN without a set."""
+        rows = np.zeros((len(given), len(self.names)))
+        for row, labels in zip(rows, given, strict=True):
+            if labels is None:
+                row[:] = np.nan
+                continue
+            for label in labels:
+                if (number := self._known(label)) >= 0:
+                    row[number] = 1.0
+        return rows
+
     def _number_new(self, target: NDArray[Any]) -> EncodedLabels:
         label = np.empty(len(target), np.int32)
         known = np.empty(len(target), np.int32)

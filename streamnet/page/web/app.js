@@ -4,6 +4,14 @@
 class Page {
   constructor() {
     this.curve = new CurveChart(byId("curve"), byId("legend"));
+    this.intervals = new Intervals({
+      card: byId("intervals-card"),
+      title: byId("intervals-title"),
+      note: byId("intervals-note"),
+      legend: byId("intervals-legend"),
+      curve: byId("intervals-curve"),
+      table: byId("intervals"),
+    });
     this.tiles = new Tiles(byId("tiles"));
     this.leaders = new Leaders(byId("leaders"), byId("leaders-note"));
     this.scores = new Scores(byId("scores-card"), byId("scores"));
@@ -11,7 +19,10 @@ class Page {
     this.outcomes = new Outcomes(byId("outcomes"), byId("outcomes-title"), byId("outcomes-note"));
     this.events.clear();
     for (const radio of document.querySelectorAll("input[name=stretch]")) {
-      radio.addEventListener("change", () => this.curve.choose(radio.value));
+      radio.addEventListener("change", () => {
+        this.curve.choose(radio.value);
+        this.intervals.curve.choose(radio.value);
+      });
     }
   }
 
@@ -30,6 +41,9 @@ class Page {
     // The name is included because another model may have identical data.
     const { name, measure, samples } = status;
     whenChanged(byId("curve"), [name, history], () => this.curve.show(history));
+    whenChanged(byId("intervals"), [name, status.intervals, history?.intervals], () =>
+      this.intervals.show(status, history),
+    );
     whenChanged(byId("leaders"), [name, measure, samples, leaders], () =>
       this.leaders.show(leaders, status),
     );
@@ -48,6 +62,7 @@ class Page {
 
   recolour() {
     this.curve.draw();
+    this.intervals.curve.draw();
     this.tiles.recolour();
     this.outcomes.recolour();
   }

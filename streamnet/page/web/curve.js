@@ -56,9 +56,10 @@ function smoothed(samples, values, stretch) {
 
 /** Served score beside the baselines, with changes of champion and drifts as marks on the curve. */
 class CurveChart {
-  constructor(host, legend) {
+  constructor(host, legend, label = "Point of the curve") {
     this.host = host;
     this.legend = legend;
+    this.label = label;
     this.stretch = "recent";
     this.history = null;
     this.plot = null;
@@ -303,7 +304,7 @@ class CurveChart {
       ["role", "slider"],
       ["tabindex", "0"],
       ["aria-valuemin", "0"],
-      ["aria-label", "Point of the curve"],
+      ["aria-label", this.label],
       ["aria-describedby", "curve-hint"],
     ]) {
       this.host.setAttribute(name, value);

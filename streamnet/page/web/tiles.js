@@ -61,6 +61,7 @@ class Tiles {
       [against(measure, served, baselines), requestedNote(status)].filter(Boolean).join("; "),
       "main",
     );
+    if (status.intervals) this.set("Coverage", ...coverageOf(status.intervals));
     this.set("Learned", whole(status.learned ?? status.samples), learnedNote(status, live));
     this.set(
       "Throughput",
@@ -119,6 +120,13 @@ function requestedNote({ requested, scored: count }) {
   return requested === count
     ? "as callers got it"
     : `${whole(requested)} of ${whole(count)} as callers got it`;
+}
+
+/** Coverage of prediction intervals or sets, and how it compares with their level. */
+function coverageOf({ level, scored: count, recent, overall, sliding }) {
+  const aim = `of ${DIGITS.format(100 * level)} %`;
+  const lately = recent < count ? `; last ${whole(recent)}: ${percent(sliding.coverage)}` : "";
+  return [percent(overall.coverage), aim + lately];
 }
 
 function learnedNote(status, live) {

@@ -64,7 +64,7 @@ class TryForm {
     }
   }
 
-  reply({ predictions, generations, labels, probabilities, explanations }) {
+  reply({ predictions, generations, labels, probabilities, intervals, sets, explanations }) {
     const [value] = predictions;
     const said = value === null ? "no prediction" : isNumber(value) ? digits(value) : value;
     const by = `by generation ${whole(generations[0])} of the model`;
@@ -77,11 +77,20 @@ class TryForm {
         element("span", { class: "hint" }, by),
       ),
     ];
+    const within = boundsOf(intervals?.[0], sets?.[0]);
+    if (within) parts.push(element("p", { class: "hint" }, within));
     if (labels && probabilities)
       parts.push(element("div", { class: "bars" }, ...probabilityBars(labels, probabilities[0])));
     if (explanations?.[0]) parts.push(...influenceBars(explanations[0]));
     fill(this.prediction, ...parts);
   }
+}
+
+/** The interval of a number, or the set of a label, in words. */
+function boundsOf(interval, set) {
+  if (isNumber(interval?.[0])) return `Between ${digits(interval[0])} and ${digits(interval[1])}`;
+  if (!set) return "";
+  return set.length ? `One of: ${set.join(", ")}` : "No label is likely enough for the set";
 }
 
 function inputOf(field, place) {

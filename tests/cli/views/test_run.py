@@ -59,6 +59,22 @@ def test_the_status_line_shows_samples_metric_and_baselines(replaying: Replay) -
     assert "\n" not in words
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_coverage_of_intervals_is_shown_while_a_run_is_going_on(
+    replaying: Replay, width: int
+) -> None:
+    values = {"evaluation.interval": 0.9}
+    replaying = Replay(apply_overrides(replaying.settings, values))
+    result = anyio.run(replaying.run)
+    words = render(run.LiveView(replaying.pipeline), width)
+    assert max(map(len, words.splitlines())) <= width
+    assert "intervals" in words
+    coverage = result.report["intervals"]["overall"]["coverage"]
+    if width > 40:
+        assert f"90 %: coverage {100 * coverage:.1f} %, mean set size" in words
+    assert f"coverage {coverage:.4f}" in run.status_line(replaying.pipeline)
+
+
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 100, 200])
 def test_the_display_fits_its_terminal(replaying: Replay, width: int) -> None:
     result = anyio.run(replaying.run)

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
-from math import isfinite, nan
+from math import isfinite
 from typing import Any, final
 
 import msgspec
-import numpy as np
 from anyio.to_thread import run_sync
-from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -71,13 +69,16 @@ async def _predict(request: Request, service: Service) -> Response:
     else:
         predictions = await run_sync(hosted.predict, samples, limiter=service.worker)
     response = _build_response(predictions)
+    intervals = predictions.list_intervals()
     if ids is not None:
         kept = await hosted.remember(ids, samples, predictions)
         response = _build_remembered(kept, predictions)
+        intervals = [one.interval for one in kept]
     if predictions.probabilities is None:
-        values = np.array([_to_number(value) for value in response.predictions])
-        bounds = hosted.intervals(values, predictions.generation)
-        response.intervals = None if bounds is None else _build_intervals(bounds)
+        offsets = hosted.interval(predictions.generation)
+        response.intervals = _build_intervals(response.predictions, intervals, offsets)
+    elif any(one is not None for one in intervals):
+        response.sets = intervals
     if body.explain:
         predict = partial(hosted.predict, counts=False)
         work = partial(explain_by_occlusion, predict, samples, predictions)
@@ -105,13 +106,19 @@ def _build_response(predictions: Predictions) -> schemas.Predictions:
     )
 
 
-def _to_number(value: str | float | None) -> float:
-    return value if isinstance(value, float) else nan
-
-
-def _build_intervals(bounds: NDArray[np.float64]) -> list[list[float | None]]:
-    """Lower and upper bounds; None where there are none."""
-    return [[low, high] if isfinite(low) else [None, None] for low, high in bounds.tolist()]
+def _build_intervals(
+    values: Sequence[Any], learned: Sequence[list[Any] | None], offsets: tuple[float, float] | None
+) -> list[list[float | None]] | None:
+    """Lower and upper bounds of numbers: those that were learned, else those by offsets."""
+    if any(bounds is not None for bounds in learned):
+        return [bounds or [None, None] for bounds in learned]
+    if offsets is None:
+        return None
+    low, high = offsets
+    return [
+        [value + low, value + high] if isinstance(value, float) and isfinite(value) else [None] * 2
+        for value in values
+    ]
 
 
 def _build_remembered(kept: Sequence[Prediction], predictions: Predictions) -> schemas.Predictions:
@@ -209,12 +216,16 @@ def _count_rows_at_once(hosted: HostedModel) -> int:
 
 
 def _encode_predictions(predictions: Predictions) -> bytes:
-    values = predictions.values.tolist()
+    values, build = predictions.values.tolist(), schemas.PredictionLine
     if predictions.probabilities is None:
-        lines = [schemas.PredictionLine(value) for value in values]
+        columns = [values]
     else:
-        lines = list(map(schemas.PredictionLine, values, predictions.chances()))
-    return _ENCODER.encode_lines(lines)
+        columns = [values, predictions.chances()]
+    if predictions.intervals is None:
+        return _ENCODER.encode_lines(list(map(build, *columns)))
+    name = "interval" if predictions.probabilities is None else "set"
+    rows = zip(*columns, predictions.list_intervals(), strict=True)
+    return _ENCODER.encode_lines([build(*row[:-1], **{name: row[-1]}) for row in rows])
 
 
 def _decode_samples(lines: bytes, before: int) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from streamnet.errors import NotReadyError
 from streamnet.reporting.report import Residuals
 from tests.daemon.app_client import SAMPLES, client, is_problem, lines
 from tests.daemon.asgi import Talk, http_scope
-from tests.daemon.stand_ins import StandIn, StandInRegistry, learned_model
+from tests.daemon.stand_ins import StandIn, StandInRegistry, learned_model, model_of_numbers
 
 SHORT = b'{"x":1}\n'
 
@@ -207,6 +207,65 @@ def test_numbers_have_prediction_intervals_from_residuals(
     truths = 3.0 - residuals
     assert 0.89 < np.mean((low < truths) & (truths < high)) < 0.91
     assert unknown == [None, None]
+
+
+def predict_lines(http: TestClient, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    headers = {"content-type": "application/x-ndjson"}
+    reply = http.post("/v1/models/wine/predict", content=lines(samples), headers=headers)
+    return [json.loads(line) for line in reply.text.splitlines()]
+
+
+def test_labels_have_the_prediction_sets_of_a_model_with_an_interval(
+    http: TestClient, wine: StandIn
+) -> None:
+    plain = http.post("/v1/models/wine/predict", json={"samples": SAMPLES}).json()
+    assert not plain.keys() & {"sets", "intervals"}
+    assert all(
+        line.keys() == {"prediction", "probability"} for line in predict_lines(http, SAMPLES)
+    )
+    wine.model = learned_model(0.8)
+    expected = wine.model.predict_set(SAMPLES)
+    assert len(set(map(frozenset, expected))) > 1
+    told = http.post("/v1/models/wine/predict", json={"samples": SAMPLES}).json()
+    assert list(map(set, told["sets"])) == expected
+    assert "intervals" not in told
+    assert [set(line["set"]) for line in predict_lines(http, SAMPLES)] == expected
+
+
+def test_numbers_have_the_bounds_of_a_model_with_an_interval(
+    http: TestClient, wine: StandIn
+) -> None:
+    wine.model, wine.residuals = model_of_numbers(), Residuals([-1e6, 1e6], [1000])
+    samples = [{"x": i % 30, "y": i % 7} for i in range(60)]
+    bounds = wine.model.predict_interval(samples).tolist()
+    told = http.post("/v1/models/wine/predict", json={"samples": samples}).json()
+    assert told["intervals"] == bounds
+    assert "sets" not in told
+    told_lines = predict_lines(http, samples)
+    assert [line["interval"] for line in told_lines] == bounds
+    assert [line["prediction"] for line in told_lines] == told["predictions"]
+
+
+def test_a_remembered_prediction_keeps_its_set(http: TestClient, wine: StandIn) -> None:
+    wine.model = learned_model(0.8)
+    ids = [str(i) for i in range(30)]
+    body = {"samples": SAMPLES, "ids": ids}
+    first = http.post("/v1/models/wine/predict", json=body).json()
+    wine.model = learned_model(0.99)
+    assert wine.model.predict_set(SAMPLES) != list(map(set, first["sets"]))
+    assert http.post("/v1/models/wine/predict", json=body).json() == first
+
+
+def test_a_prediction_that_was_remembered_without_an_interval_has_none(
+    http: TestClient, wine: StandIn
+) -> None:
+    known = {"samples": SAMPLES[:1], "ids": ["a"]}
+    assert "sets" not in http.post("/v1/models/wine/predict", json=known).json()
+    wine.model = learned_model(0.9)
+    more = {"samples": SAMPLES[:2], "ids": ["a", "b"]}
+    none, some = http.post("/v1/models/wine/predict", json=more).json()["sets"]
+    assert none is None
+    assert set(some) == wine.model.predict_set(SAMPLES[1:2])[0]
 
 
 def test_a_deeply_nested_value_is_refused(http: TestClient) -> None:
