@@ -344,6 +344,11 @@ class Timeline(NamedTuple):
         return int(self.number[0]) if len(self.number) else 0
 
     @property
+    def ages(self) -> NDArray[np.int64]:
+        """How many samples after its own each label arrives, 1 for at once; 1 for samples."""
+        return np.where(self.late, self.number - self.sample, 1)
+
+    @property
     def answered(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows of labels whose samples are among the rows, and the rows of those samples."""
         label = np.flatnonzero(self.late & (self.sample >= self.first))

@@ -120,7 +120,7 @@ class Contenders:
         samples = answers, alive, batch.truth
         late = None
         if (timeline := batch.timeline) is not None:
-            late = ensemble.prepare_late(timeline.origin, batch.answers.shape[-1])
+            late = ensemble.prepare_late(timeline, batch.answers.shape[-1])
             self._pending[name].load(timeline, memory=late.memory)
         if isinstance(ensemble, LabelEnsemble):
             served = ensemble.serve_pair(*samples, batch.known, late, batch.weight)

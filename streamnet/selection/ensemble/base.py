@@ -3,10 +3,18 @@
 A network of two layers that learns online (Mahoney 2005; Mattern 2013 gives bounds). Its inputs are
 the candidates and two priors. The first layer has a few mixers with different step sizes and the
 best recent expert; the second mixes those. The output with the lowest recent loss is served.
+
+Where labels arrive late, what was learned from the last ones is out of date by the time it is used:
+the regret of online learning grows with the square root of the delay if step sizes shrink with it,
+and with the delay itself if they do not (Zinkevich, Langford and Smola 2009; Joulani, György and
+Szepesvári 2013). So all step sizes are divided by the square root of the label's age in samples,
+and instead of following the leader, experts are weighted by their losses and the final mixer is
+always served. Nothing changes for labels that arrive at once.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -16,6 +24,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.jit import exact_inlined, flush_subnormal
+from streamnet.samples import Timeline
 from streamnet.validation import check_number
 
 PRIORS = 2  # experts after the candidates: one from the last target, one from all of them
@@ -71,11 +80,40 @@ def update_faded_loss(
     losses[COUNT, k] = losses[COUNT, k] * fading + weight
 
 
+@exact_inlined
+def weigh_by_loss(
+    losses: NDArray[np.float64],  # shape=(2, experts)
+    available: NDArray[np.uint8],
+    rate: float,
+    weights: NDArray[np.float64],  # shape=(experts,), written
+) -> None:
+    """Weights that fall exponentially with the faded loss (Freund and Schapire 1997)."""
+    lowest = np.inf
+    for k in range(available.size):
+        if available[k] != 0 and losses[COUNT, k] > 0.0:
+            lowest = min(lowest, losses[TOTAL, k] / losses[COUNT, k])
+    total = 0.0
+    for k in range(available.size):
+        weights[k] = 0.0
+        if available[k] != 0 and losses[COUNT, k] > 0.0:
+            mean = losses[TOTAL, k] / losses[COUNT, k]
+            weights[k] = math.exp(-rate * (mean - lowest) * losses[COUNT, k])
+        total += weights[k]
+    for k in range(available.size):
+        weights[k] = weights[k] / total if total > 0.0 else 0.0
+
+
 class LateLabels(NamedTuple):
     """What is kept of samples until their labels arrive, see the kernels."""
 
     origin: NDArray[np.int64]
     memory: NDArray[np.float64]
+    paces: NDArray[np.float64]  # factor of step sizes by row
+
+
+def compute_paces(timeline: Timeline) -> NDArray[np.float64]:
+    """Factors of step sizes by row: 1 over the square root of a label's age."""
+    return 1.0 / np.sqrt(timeline.ages)
 
 
 class TrackPredictions(NamedTuple):
@@ -142,6 +180,7 @@ class BaseEnsemble(ABC):
         self.combined: NDArray[np.float64] = np.zeros((2, mixers + 2))
         # Best expert, and the output that is served.
         self.chosen: NDArray[np.int64] = np.array([-1, mixers + 1], np.int64)
+        self.pace: NDArray[np.float64] = np.ones(1)  # of the last label
         self._create_arrays()
 
     @abstractmethod
@@ -188,7 +227,7 @@ class BaseEnsemble(ABC):
         shared = (self.members & other.members) != 0
         for name in ("weights", "squares", "losses"):
             getattr(self, name)[:] = np.where(shared, getattr(other, name), 0.0)
-        for name in ("final", "final_squares", "combined", "chosen"):
+        for name in ("final", "final_squares", "combined", "chosen", "pace"):
             getattr(self, name)[:] = getattr(other, name)
         if not shared[self.chosen[0]]:
             self.chosen[0] = -1
@@ -208,6 +247,8 @@ class BaseEnsemble(ABC):
     def export_state(self) -> dict[str, Any]:
         """Export everything needed to resume exactly."""
         arrays = {name: getattr(self, name).copy() for name in self._arrays}
+        if self.pace[0] != 1.0:
+            arrays["pace"] = self.pace.copy()
         return {"fading": self.fading, "margin": self.margin, **arrays}
 
     def restricted(self, slots: Sequence[int]) -> dict[str, Any]:
@@ -242,7 +283,8 @@ class BaseEnsemble(ABC):
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Restore all arrays; incomplete states raise any error."""
-        for name in self._arrays:
+        late = ("pace",) if "pace" in state else ()
+        for name in (*self._arrays, *late):
             own, given = getattr(self, name), np.asarray(state[name])
             if (given.shape, given.dtype) != (own.shape, own.dtype):
                 raise ModelFileError(f"ensemble: {name} is damaged")
@@ -252,3 +294,5 @@ class BaseEnsemble(ABC):
         best, served = self.chosen.tolist()
         if not (-1 <= best < self.experts and 0 <= served < self.combined.shape[1]):
             raise ModelFileError(f"ensemble: chosen is {self.chosen.tolist()}")
+        if not 0.0 < self.pace[0] <= 1.0:
+            raise ModelFileError(f"ensemble: pace is {self.pace[0]}")

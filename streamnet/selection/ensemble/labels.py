@@ -6,18 +6,16 @@ Two ensembles of the same candidates are computed together, in little more time 
 from __future__ import annotations
 
 from copy import copy
-from threading import local
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
-from streamnet.networks.simd.vectors import EIGHT, FOUR, LANES
-from streamnet.samples import constant_column
+from streamnet.samples import Timeline, constant_column
 from streamnet.selection.ensemble import mixers
 from streamnet.selection.ensemble.base import (
     ABSENT,
@@ -28,8 +26,10 @@ from streamnet.selection.ensemble.base import (
     BaseEnsemble,
     LateLabels,
     TrackPredictions,
+    compute_paces,
     find_best_expert,
     update_faded_loss,
+    weigh_by_loss,
 )
 from streamnet.selection.ensemble.mixers import (
     CHUNK_SIZE,
@@ -40,43 +40,9 @@ from streamnet.selection.ensemble.mixers import (
     compute_log_probabilities,
     compute_prior_log_probabilities,
 )
+from streamnet.selection.ensemble.scratch import Scratch, get_scratch
 
-
-class Scratch(NamedTuple):
-    """Working memory for up to C labels, padded to whole vectors."""
-
-    # Of `CHUNK_SIZE` samples, see `compute_log_probabilities`.
-    log_probabilities: NDArray[np.floating]
-    priors: NDArray[np.float64]  # see `compute_prior_log_probabilities`
-    inputs: NDArray[np.float64]  # shape=(C, experts), log-probabilities; 0 if unavailable
-    rows: NDArray[np.float64]  # shape=(ROWS, at least EIGHT times the labels, and the experts)
-    flags: NDArray[np.uint8]  # shape=(PAIR * experts + WIDTH + 1,)
-
-
-NO_LATE_LABELS = LateLabels(np.empty(0, np.int64), np.empty((0, 0, 0)))
-
-_KEPT = local()
-
-
-def get_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
-    """Get working memory of this thread, for these candidates and at least so many labels."""
-    kept: Scratch | None = getattr(_KEPT, "scratch", None)
-    experts = candidates + PRIORS
-    if (
-        kept is None
-        or kept.inputs.shape[1] != experts
-        or len(kept.inputs) < labels
-        or kept.log_probabilities.dtype != dtype
-    ):
-        # The padding of vectors is never used.
-        kept = _KEPT.scratch = Scratch(
-            np.empty(CHUNK_SIZE * labels * candidates + LANES, dtype),
-            np.empty(CHUNK_SIZE * labels * PRIORS + FOUR),
-            np.empty((labels, experts)),
-            np.empty((mixers.ROWS, EIGHT * max(labels, experts, 2 * PAIR))),
-            np.ones(PAIR * experts + mixers.WIDTH + 1, np.uint8),
-        )
-    return kept
+NO_LATE_LABELS = LateLabels(np.empty(0, np.int64), np.empty((0, 0, 0)), np.empty(0))
 
 
 @exact_inlined
@@ -155,6 +121,7 @@ def _mix_sample(
     turn: int,
     learns: bool,
     margin: float,
+    pace: float,
     alive: NDArray[np.uint8],
     members: NDArray[np.uint8],
     weights: NDArray[np.float64],
@@ -172,7 +139,16 @@ def _mix_sample(
     if learns:
         chosen[0, mixers.BEST_ONE], chosen[1, mixers.BEST_ONE] = first, second
     mixers.mix_experts(weights, scratch.inputs, known, rows[mixers.SCORES + turn])
-    mixers.copy_best_experts(first, second, scratch.inputs, known, rows[mixers.BEST_SCORES + turn])
+    best = rows[mixers.BEST_SCORES + turn]
+    if pace == 1.0:
+        mixers.copy_best_experts(first, second, scratch.inputs, known, best)
+        return
+    for half in range(PAIR):
+        own, shares = available[half * experts : (half + 1) * experts], rows[mixers.SHARES + half]
+        weigh_by_loss(losses[half], own, pace, shares)
+    mixers.average_experts(
+        rows[mixers.SHARES], rows[mixers.SHARES + 1], scratch.inputs, known, best
+    )
 
 
 @exact_inlined
@@ -204,6 +180,7 @@ def _learn_final(
     fading: float,
     margin: float,
     weight: float,
+    pace: float,
     combined: NDArray[np.float64],
     chosen: NDArray[np.int64],
     counts: NDArray[np.float64],
@@ -221,11 +198,10 @@ def _learn_final(
         )
         for half in range(PAIR):
             now = chosen[half, mixers.SERVED]
-            chosen[half, mixers.SERVED] = find_best_expert(
-                combined[half], all_available, now, margin
-            )
+            best = find_best_expert(combined[half], all_available, now, margin)
+            chosen[half, mixers.SERVED] = best if pace == 1.0 else mixers.FINAL
     if truth < known:
-        mixers.step_final(known, truth, turn, scratch.rows, min(weight, MAX_STEP_WEIGHT))
+        mixers.step_final(known, truth, turn, scratch.rows, min(weight, MAX_STEP_WEIGHT), pace)
     if counts.size > 0:
         counts[truth] += weight
 
@@ -253,15 +229,18 @@ def run_pool(
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
     counts: NDArray[np.float64],  # shape=(C,), or empty, see LabelEnsemble
+    pace: NDArray[np.float64],  # shape=(1,), factor of step sizes at the last label
     log_probabilities: NDArray[np.floating],  # this and the next four: see Scratch
     priors: NDArray[np.float64],
     inputs: NDArray[np.float64],
     rows: NDArray[np.float64],
     flags: NDArray[np.uint8],
     # Where labels arrive late: row of what is kept of a label's sample, -1 for samples, shape=(n,);
-    # and what is kept, shape=(n, C, MEMORY), written for samples. Else both are empty.
+    # what is kept, shape=(n, C, MEMORY), written for samples; factors of step sizes, shape=(n,).
+    # Else all three are empty.
     origin: NDArray[np.int64],
     memory: NDArray[np.float64],
+    paces: NDArray[np.float64],
     importance: NDArray[np.float64],  # weight of each sample, shape=(n,); empty: all are 1
 ) -> None:
     """Predict n samples in order, each before its truth is learned; see `LabelEnsemble.serve`."""
@@ -300,7 +279,7 @@ def run_pool(
             names, y = min(known[i], labels), truth[i] if learns else -1
         if names > 0:
             arrays = alive, members, weights, losses, chosen
-            _mix_sample(i, labels, names, turn, learns, margin, *arrays, scratch)
+            _mix_sample(i, labels, names, turn, learns, margin, pace[0], *arrays, scratch)
         if names_before > 0:
             mixers.mix_final(names_before, before, rows)
         if names > 0:
@@ -315,14 +294,15 @@ def run_pool(
             _write_served(names_before, before, chosen, counts, rows, i - 1, served, classes)
             mixers.remember_final(i - 1, origin, names_before, rows, memory)
         if y_before >= 0:
-            about = fading, margin, weight_before, combined, chosen, counts
+            about = fading, margin, weight_before, pace[0], combined, chosen, counts
             _learn_final(names_before, y_before, before, *about, scratch, i - 1, origin, memory)
         if y >= 0:
+            pace[0] = paces[i] if paces.size > 0 else 1.0
             _update_expert_losses(i, names, y, alive, members, inputs, losses, fading, weight)
             if y < names:
                 part = mixers.weigh_members(min(weight, MAX_STEP_WEIGHT), rows)
                 computed = rows[mixers.PROBABILITIES + turn], rows[part]
-                mixers.step_mixers(weights, squares, names, y, inputs, *computed)
+                mixers.step_mixers(weights, squares, names, y, inputs, *computed, pace[0])
         mixers.remember_scores(i, origin, names, turn, rows, memory)
     if learns:
         mixers.store_lanes(final, final_squares, rows)
@@ -354,6 +334,7 @@ class LabelPool:
         self.frequencies: NDArray[np.float64] = np.zeros(2)
         self.last: NDArray[np.int64] = np.array([2], np.int64)
         self.counts: NDArray[np.float64] = np.zeros(2 if first.balanced else 0)
+        self.pace: NDArray[np.float64] = np.ones(1)
 
     def make_room(self, classes: int) -> None:
         """Ensure capacity for so many labels; arrays that grow are replaced."""
@@ -448,6 +429,7 @@ class LabelEnsemble(BaseEnsemble):
             array = getattr(self._pool, name)
             by_expert = name in ("weights", "squares")
             setattr(self, name, array[:, self._place].T if by_expert else array[self._place])
+        self.pace = self._pool.pace
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -521,9 +503,10 @@ class LabelEnsemble(BaseEnsemble):
         return self._pool.serve(PAIR, *samples, learns=True, late=late, weight=weight)
 
     @staticmethod
-    def prepare_late(origin: NDArray[np.int64], labels: int) -> LateLabels:
-        """Make room for what is kept of samples with so many labels, see `Timeline.origin`."""
-        return LateLabels(origin, np.zeros((len(origin), labels, mixers.MEMORY)))
+    def prepare_late(timeline: Timeline, labels: int) -> LateLabels:
+        """Make room for what is kept of samples with so many labels."""
+        memory = np.zeros((len(timeline.late), labels, mixers.MEMORY))
+        return LateLabels(timeline.origin, memory, compute_paces(timeline))
 
     def answer(
         self, answers: NDArray[np.floating], alive: NDArray[np.uint8], known: int
@@ -591,7 +574,7 @@ def share_pool(first: LabelEnsemble, second: LabelEnsemble) -> None:
     """
     pool = LabelPool(first, follows=first.follows or second.follows)
     pool.make_room(len(first.frequencies))
-    for name in ("frequencies", "last", "counts"):
+    for name in ("frequencies", "last", "counts", "pace"):
         getattr(pool, name)[...] = getattr(first, name)
     for ensemble in (first, second):
         if ensemble.follows:

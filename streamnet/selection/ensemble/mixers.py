@@ -200,10 +200,11 @@ SECOND = 1.0 - FIRST
 # Rows of working memory: by label, scores (logarithms) and probabilities of the mixers and the best
 # experts, alternating between a sample and the previous one. Of the final mixers, probabilities,
 # the log-probability of the truth, weights and squared gradients. The members of each ensemble, and
-# these times the weight of a sample.
+# these times the weight of a sample. The experts' shares in an average, by ensemble.
 SCORES, BEST_SCORES, PROBABILITIES, BEST_PROBABILITIES = range(0, 8, 2)
 FINAL_PROBABILITIES, TRUTH_LOGS, FINAL_STATE, MEMBERSHIP, WEIGHTED_MEMBERSHIP = range(8, 13)
-ROWS = WEIGHTED_MEMBERSHIP + 1
+SHARES = WEIGHTED_MEMBERSHIP + 1  # and the next: of the experts of each ensemble in an average
+ROWS = SHARES + PAIR
 
 
 @exact_inlined
@@ -285,6 +286,23 @@ def copy_best_experts(
 
 
 @exact_inlined
+def average_experts(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    inputs: NDArray[np.float64],
+    known: int,
+    scores: NDArray[np.float64],
+) -> None:
+    """Compute scores as averages of the experts' log-probabilities, by shares in each ensemble."""
+    for c in range(known):
+        one, other = 0.0, 0.0
+        for k in range(inputs.shape[1]):
+            one += first[k] * inputs[c, k]
+            other += second[k] * inputs[c, k]
+        simd.store(scores, EIGHT * c, _halves(one, other))
+
+
+@exact_inlined
 def log_softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]) -> None:
     """Replace scores by clipped log-probabilities in each lane, and compute probabilities."""
     total = softmax(scores, known, shares)
@@ -338,9 +356,11 @@ def step_mixers(
     inputs: NDArray[np.float64],
     shares: NDArray[np.float64],
     membership: NDArray[np.float64],
+    pace: float,
 ) -> None:
-    """Update each mixer by gradient descent on its log-loss."""
+    """Update each mixer by gradient descent on its log-loss; ``pace`` is a factor of its rate."""
     rates, adaptive = simd.load_eight(LEARNING_RATES, 0), simd.load_eight(ADAPTIVE, 0)
+    rates = simd.multiply(simd.splat_eight(pace), rates)
     dampings = simd.load_eight(DAMPINGS, 0)
     for k in range(inputs.shape[1]):
         slope = simd.splat_eight(-inputs[truth, k])
@@ -358,7 +378,9 @@ def step_mixers(
 
 
 @exact_inlined
-def step_final(known: int, truth: int, turn: int, rows: NDArray[np.float64], scale: float) -> None:
+def step_final(
+    known: int, truth: int, turn: int, rows: NDArray[np.float64], scale: float, pace: float
+) -> None:
     """Update each final mixer by AdaGrad, with gradients scaled by a sample's weight."""
     for part in range(2):  # weights of the mixers, and of the best experts
         scores = rows[(BEST_SCORES if part else SCORES) + turn]
@@ -372,7 +394,8 @@ def step_final(known: int, truth: int, turn: int, rows: NDArray[np.float64], sca
         square = simd.multiply_add(slope, slope, square)
         simd.store(rows[FINAL_STATE], at + 2 * EIGHT, square)
         root = simd.reciprocal_sqrt(simd.add(square, simd.splat_eight(DAMPING)))
-        step = simd.multiply(simd.splat_eight(FINAL_LEARNING_RATE), simd.multiply(slope, root))
+        rate = simd.splat_eight(pace * FINAL_LEARNING_RATE)
+        step = simd.multiply(rate, simd.multiply(slope, root))
         weight = simd.load_eight(rows[FINAL_STATE], at)
         simd.store(rows[FINAL_STATE], at, simd.subtract(weight, step))
 

@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.samples import Timeline
 from streamnet.selection.ensemble.base import (
     ABSENT,
-    COUNT,
     FINAL_LEARNING_RATE,
     MAX_STEP_WEIGHT,
     NO_WEIGHTS,
-    TOTAL,
     BaseEnsemble,
     LateLabels,
+    compute_paces,
     find_best_expert,
     update_faded_loss,
+    weigh_by_loss,
 )
 
 MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which numbers are clipped
@@ -32,30 +33,7 @@ NORMALIZED, ADAGRAD, HEDGE = range(3)
 KINDS = np.array([NORMALIZED, ADAGRAD, ADAGRAD, HEDGE])
 LEARNING_RATES = np.array([0.05, 0.01, 0.03, 0.3])
 MEMORY = 2 + len(LEARNING_RATES) + 2  # what is kept of a sample: the last target, and all outputs
-NO_LATE_LABELS = LateLabels(np.empty(0, np.int64), np.empty((0, 0)))
-
-
-@exact_inlined
-def _hedge(
-    losses: NDArray[np.float64],
-    available: NDArray[np.uint8],
-    rate: float,
-    weights: NDArray[np.float64],
-) -> None:
-    """Weights that fall exponentially with the faded loss (Freund and Schapire 1997)."""
-    lowest = np.inf
-    for k in range(available.size):
-        if available[k] != 0 and losses[COUNT, k] > 0.0:
-            lowest = min(lowest, losses[TOTAL, k] / losses[COUNT, k])
-    total = 0.0
-    for k in range(available.size):
-        weights[k] = 0.0
-        if available[k] != 0 and losses[COUNT, k] > 0.0:
-            mean = losses[TOTAL, k] / losses[COUNT, k]
-            weights[k] = math.exp(-rate * (mean - lowest) * losses[COUNT, k])
-        total += weights[k]
-    for k in range(available.size):
-        weights[k] = weights[k] / total if total > 0.0 else 0.0
+NO_LATE_LABELS = LateLabels(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0))
 
 
 @exact_inlined
@@ -109,15 +87,21 @@ def _mix(
     weights: NDArray[np.float64],
     final: NDArray[np.float64],
     best: int,
+    pace: float,
+    shares: NDArray[np.float64],  # shape=(experts,), scratch
     mixed: NDArray[np.float64],  # shape=(mixers + 2,), written
 ) -> None:
     """Compute the outputs of each mixer, the best expert (or the mean), and the final mixer."""
     mixers = weights.shape[0]
     for m in range(mixers):
         if KINDS[m] == HEDGE:
-            _hedge(losses, available, LEARNING_RATES[m], weights[m])
+            weigh_by_loss(losses, available, pace * LEARNING_RATES[m], weights[m])
         mixed[m] = _clip(_dot(weights[m], predictions))
-    mixed[mixers] = predictions[best] if best >= 0 else 0.0
+    if pace == 1.0:
+        mixed[mixers] = predictions[best] if best >= 0 else 0.0
+    else:
+        weigh_by_loss(losses, available, pace, shares)
+        mixed[mixers] = _dot(shares, predictions)
     mixed[mixers + 1] = _clip(_dot(final, mixed[: mixers + 1]))
 
 
@@ -180,21 +164,25 @@ def _serve(
     combined: NDArray[np.float64],
     chosen: NDArray[np.int64],
     last: NDArray[np.float64],
-    scratch: NDArray[np.float64],  # shape=(experts + mixers + 2,)
+    pace: NDArray[np.float64],  # shape=(1,), factor of step sizes at the last label
+    scratch: NDArray[np.float64],  # shape=(2 * experts + mixers + 2,)
     flags: NDArray[np.uint8],  # the same, scratch
     served: NDArray[np.float64],  # shape=(n,), written
     # Where labels arrive late: row of what is kept of a label's sample, -1 for samples, shape=(n,);
-    # and what is kept, shape=(n, MEMORY), written for samples. Else both are empty.
+    # what is kept, shape=(n, MEMORY), written for samples; factors of step sizes, shape=(n,). Else
+    # all three are empty.
     origin: NDArray[np.int64],
     memory: NDArray[np.float64],
+    paces: NDArray[np.float64],
     importance: NDArray[np.float64],  # weight of each sample, shape=(n,); empty: all are 1
 ) -> None:
     candidates, n = answers.shape
     mixers = weights.shape[0]
     predictions = scratch[: members.size]
-    mixed = scratch[members.size :]
+    shares = scratch[members.size : 2 * members.size]
+    mixed = scratch[2 * members.size :]
     available = flags[: members.size]
-    all_available = flags[members.size :]
+    all_available = flags[2 * members.size :]
     for k in range(members.size):
         available[k] = members[k]
     for m in range(mixers + 2):
@@ -211,7 +199,7 @@ def _serve(
         predictions[candidates + 1] = 0.0
         best = find_best_expert(losses, available, chosen[0], margin)
         chosen[0] = best if learns else chosen[0]
-        _mix(predictions, available, losses, weights, final, best, mixed)
+        _mix(predictions, available, losses, weights, final, best, pace[0], shares, mixed)
         served[i] = center[i] + spread[i] * mixed[chosen[1]]
         _remember(i, origin, before, known, mixed, memory)
         if not learns or not math.isfinite(truth[i]):
@@ -225,13 +213,15 @@ def _serve(
         for m in range(mixers + 2):
             said = mixed[m] if source < 0 else memory[source, 2 + m]
             update_faded_loss(combined, m, min(abs(said - y), MAX_LOSS), fading, weight)
-        chosen[1] = find_best_expert(combined, all_available, chosen[1], margin)
+        pace[0] = paces[i] if paces.size > 0 else 1.0
+        best = find_best_expert(combined, all_available, chosen[1], margin)
+        chosen[1] = best if pace[0] == 1.0 else mixers + 1
         for m in range(mixers):
-            rule = LEARNING_RATES[m], KINDS[m], weight
+            rule = pace[0] * LEARNING_RATES[m], KINDS[m], weight
             _step_mixer(weights[m], squares[m], predictions, mixed[m] - y, *rule)
         _recall_mixed(source, final, mixed, memory)
         error = mixed[mixers + 1] - y
-        final_rule = FINAL_LEARNING_RATE, ADAGRAD, weight
+        final_rule = pace[0] * FINAL_LEARNING_RATE, ADAGRAD, weight
         _step_mixer(final, final_squares, mixed[: mixers + 1], error, *final_rule)
         last[0] = truth[i]
         last[1] = 1.0
@@ -315,7 +305,7 @@ class NumberEnsemble(BaseEnsemble):
     ) -> NDArray[np.float64]:
         """Run the kernel; samples are the arguments of `serve`."""
         served = np.empty(answers.shape[1])
-        size = self.experts + len(LEARNING_RATES) + 2
+        size = 2 * self.experts + len(LEARNING_RATES) + 2
         state = (
             self.fading,
             self.margin,
@@ -328,6 +318,7 @@ class NumberEnsemble(BaseEnsemble):
             self.combined,
             self.chosen,
             self.last,
+            self.pace,
         )
         scratch = np.empty(size), np.empty(size, np.uint8)
         samples = answers, alive, truth, center, spread
@@ -337,9 +328,10 @@ class NumberEnsemble(BaseEnsemble):
         return served
 
     @staticmethod
-    def prepare_late(origin: NDArray[np.int64], labels: int = 0) -> LateLabels:  # noqa: ARG004
-        """Make room for what is kept of samples, see `Timeline.origin`."""
-        return LateLabels(origin, np.zeros((len(origin), MEMORY)))
+    def prepare_late(timeline: Timeline, labels: int = 0) -> LateLabels:  # noqa: ARG004
+        """Make room for what is kept of samples."""
+        memory = np.zeros((len(timeline.late), MEMORY))
+        return LateLabels(timeline.origin, memory, compute_paces(timeline))
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)

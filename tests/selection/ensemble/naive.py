@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 __all__ = ("NaiveLabels", "NaiveNumbers")
 
@@ -56,7 +57,35 @@ class Weights:
             self.weights[k] -= rate * slope
 
 
+def by_loss(losses: Sequence[Faded], able: Sequence[bool], rate: float) -> Row:
+    """Weights that fall exponentially with the faded loss."""
+    means = [
+        faded.mean if can and faded.count > 0 else None
+        for faded, can in zip(losses, able, strict=True)
+    ]
+    known = [mean for mean in means if mean is not None]
+    if not known:
+        return [0.0] * len(means)
+    powers = [
+        0.0 if mean is None else math.exp(-rate * (mean - min(known)) * faded.count)
+        for mean, faded in zip(means, losses, strict=True)
+    ]
+    return [power / sum(powers) for power in powers]
+
+
+class Kept(NamedTuple):
+    """What is kept of a sample until its label comes."""
+
+    said: Any  # shares by mixer, or numbers
+    opinions: Any  # of the experts
+    able: list[bool]
+    last: Any  # the last label before it
+    about: Any  # number of labels known, or center and spread
+
+
 class _Naive:
+    pace = 1.0  # factor of all rates at the last label
+
     def __init__(
         self,
         candidates: int,
@@ -76,6 +105,11 @@ class _Naive:
         self.losses = [Faded(fading) for _ in range(experts)]
         self.combined = [Faded(fading) for _ in range(mixers + 2)]
         self.best, self.served = -1, mixers + 1
+
+    def choose(self) -> None:
+        """The output to serve: of lowest loss, but the final mixer's where labels are late."""
+        best = lowest(self.combined, [True] * 6, self.served, self.margin)
+        self.served = best if self.pace == 1.0 else 5
 
     def able(self, alive: Sequence[int]) -> list[bool]:
         heard = [*alive, 1, 1]
@@ -118,18 +152,30 @@ class NaiveLabels(_Naive):
         self, answers: list[Row], alive: Sequence[int], truth: int, known: int, weight: float = 1.0
     ) -> Row:
         """Shares of the known labels; then the truth is learned unless it is -1."""
-        said = self.answer(answers, alive, known) if known else None
-        served = said[0][self.served] if said else []
-        if truth < 0:
-            return served
-        if said:
-            self.learn(*said, truth, known, weight)
-        for counts in (self.all, self.after.setdefault(self.last, {})):
+        served, kept = self.predict(answers, alive, known)
+        if truth >= 0:
+            self.learn_late(kept, truth, 1, weight)
+        return served
+
+    def predict(self, answers: list[Row], alive: Sequence[int], known: int) -> tuple[Row, Kept]:
+        """Shares of the known labels, and what is needed to learn the truth later."""
+        if not known:
+            return [], Kept(None, None, [], self.last, 0)
+        said, opinions, able = self.answer(answers, alive, known)
+        return said[self.served], Kept(said, opinions, able, self.last, known)
+
+    def learn_late(self, kept: Kept, truth: int, age: int, weight: float = 1.0) -> None:
+        """Learn a label that comes so many samples after its own."""
+        self.pace = age**-0.5
+        if kept.said:
+            self.best = lowest(self.losses, kept.able, self.best, self.margin)
+            now = [pool(mixer.weights, kept.opinions) for mixer in self.mixers]
+            self.learn(kept.said, now, kept.opinions, kept.able, truth, kept.about, weight)
+        for counts in (self.all, self.after.setdefault(kept.last, {})):
             for label in counts:
                 counts[label] *= self.fading
             counts[truth] = counts.get(truth, 0.0) + weight
         self.last = truth
-        return served
 
     def answer(
         self, answers: list[Row], alive: Sequence[int], known: int
@@ -144,7 +190,9 @@ class NaiveLabels(_Naive):
             opinions.append(self.prior(counts, known) if can else [0.0] * known)
         self.best = lowest(self.losses, able, self.best, self.margin)
         shares = [pool(mixer.weights, opinions) for mixer in self.mixers]
-        if self.best >= 0:
+        if self.pace < 1.0:
+            alone = pool(by_loss(self.losses, able, self.pace), opinions)
+        elif self.best >= 0:
             alone = [math.exp(opinion) for opinion in opinions[self.best]]
         else:
             alone = [1.0] * known
@@ -155,12 +203,14 @@ class NaiveLabels(_Naive):
     def learn(
         self,
         shares: list[Row],
+        now: list[Row],
         opinions: list[Row],
         able: list[bool],
         truth: int,
         known: int,
         weight: float,
     ) -> None:
+        """Learn from what was said, and what the mixers would say now."""
         new = truth >= known
         for k, opinion in enumerate(opinions):
             if self.members[k]:
@@ -168,15 +218,17 @@ class NaiveLabels(_Naive):
                 self.losses[k].add(-opinion[truth] if right else -math.log(FLOOR), weight)
         for faded, said in zip(self.combined, shares, strict=True):
             faded.add(-math.log(FLOOR) if new else -logs(said)[truth], weight)
-        self.served = lowest(self.combined, [True] * 6, self.served, self.margin)
+        self.choose()
         if new:
             return
         weight = min(weight, 16.0)
-        for mixer, said, (rate, adaptive) in zip(self.mixers, shares, self.RATES, strict=False):
+        for mixer, said, (rate, adaptive) in zip(self.mixers, now, self.RATES, strict=True):
             slopes = [weight * slope(opinion, said, truth) for opinion in opinions]
-            (mixer.adagrad if adaptive else mixer.plain)(slopes, rate)
-        slopes = [weight * slope(logs(said), shares[-1], truth) for said in shares[:-1]]
-        self.final.adagrad(slopes, 0.02)
+            (mixer.adagrad if adaptive else mixer.plain)(slopes, self.pace * rate)
+        inputs = [logs(said) for said in shares[:-1]]
+        final = pool(self.final.weights, inputs)
+        slopes = [weight * slope(one, final, truth) for one in inputs]
+        self.final.adagrad(slopes, self.pace * 0.02)
 
 
 def slope(opinion: Row, said: Row, truth: int) -> float:
@@ -197,20 +249,6 @@ class NaiveNumbers(_Naive):
         super().__init__(candidates, mixers=4, fading=fading, margin=margin, members=members)
         self.last: float | None = None
 
-    def hedge(self, able: list[bool]) -> Row:
-        means = [
-            faded.mean if can and faded.count > 0 else None
-            for faded, can in zip(self.losses, able, strict=True)
-        ]
-        known = [mean for mean in means if mean is not None]
-        if not known:
-            return [0.0] * len(means)
-        powers = [
-            0.0 if mean is None else math.exp(-0.3 * (mean - min(known)) * faded.count)
-            for mean, faded in zip(means, self.losses, strict=True)
-        ]
-        return [power / sum(powers) for power in powers]
-
     def serve(
         self,
         answers: Row,
@@ -221,6 +259,15 @@ class NaiveNumbers(_Naive):
         weight: float = 1.0,
     ) -> float:
         """The number; then the truth is learned unless it is NaN."""
+        served, kept = self.predict(answers, alive, center, spread)
+        if math.isfinite(truth):
+            self.learn_late(kept, truth, 1, weight)
+        return served
+
+    def predict(
+        self, answers: Row, alive: Sequence[int], center: float, spread: float
+    ) -> tuple[float, Kept]:
+        """The number, and what is needed to learn the truth later."""
         able = self.able(alive)
         opinions = [
             near((answer - center) / spread) if can else 0.0
@@ -229,33 +276,51 @@ class NaiveNumbers(_Naive):
         told = self.last is not None and able[self.candidates]
         opinions.append(near(((self.last or 0.0) - center) / spread) if told else 0.0)
         opinions.append(0.0)
-        self.best = lowest(self.losses, able, self.best, self.margin)
-        self.mixers[3].weights = self.hedge(able)
-        said = [
-            near(sum(w * o for w, o in zip(mixer.weights, opinions, strict=True)))
-            for mixer in self.mixers
-        ]
-        said.append(opinions[self.best] if self.best >= 0 else 0.0)
-        said.append(near(sum(w * s for w, s in zip(self.final.weights, said, strict=True))))
-        served = center + spread * said[self.served]
-        if math.isfinite(truth):
-            self.learn(said, opinions, able, (truth - center) / spread, weight)
-            self.last = truth
-        return served
+        said = self.mix(opinions, able)
+        about = center, spread
+        return center + spread * said[self.served], Kept(said, opinions, able, None, about)
 
-    def learn(self, said: Row, opinions: Row, able: list[bool], y: float, weight: float) -> None:
+    def mix(self, opinions: Row, able: list[bool]) -> Row:
+        """What all mixers say."""
+        self.best = lowest(self.losses, able, self.best, self.margin)
+        self.mixers[3].weights = by_loss(self.losses, able, 0.3 * self.pace)
+        said = [near(dot(mixer.weights, opinions)) for mixer in self.mixers]
+        if self.pace < 1.0:
+            said.append(dot(by_loss(self.losses, able, self.pace), opinions))
+        else:
+            said.append(opinions[self.best] if self.best >= 0 else 0.0)
+        said.append(near(dot(self.final.weights, said)))
+        return said
+
+    def learn_late(self, kept: Kept, truth: float, age: int, weight: float = 1.0) -> None:
+        """Learn a number that comes so many samples after its own."""
+        said, opinions, able, _, (center, spread) = kept
+        now = self.mix(opinions, able)
+        self.pace = age**-0.5
+        self.learn(said, now, opinions, able, (truth - center) / spread, weight)
+        self.last = truth
+
+    def learn(
+        self, said: Row, now: Row, opinions: Row, able: list[bool], y: float, weight: float
+    ) -> None:
+        """Learn from what was said, and what the mixers say now."""
         for k, opinion in enumerate(opinions):
             if self.members[k]:
                 self.losses[k].add(min(abs(opinion - y) if able[k] else 10.0, 1e3), weight)
         for faded, number in zip(self.combined, said, strict=True):
             faded.add(min(abs(number - y), 1e3), weight)
-        self.served = lowest(self.combined, [True] * 6, self.served, self.margin)
+        self.choose()
         length = 0.01 + sum(opinion**2 for opinion in opinions)
-        steps = [near(said[0] - y, 1.0) * opinion / length for opinion in opinions]
+        steps = [near(now[0] - y, 1.0) * opinion / length for opinion in opinions]
         weight = min(weight, 16.0)
-        self.mixers[0].plain(steps, 1.0 - 0.95**weight)
+        self.mixers[0].plain(steps, 1.0 - (1.0 - 0.05 * self.pace) ** weight)
         for m, rate in ((1, 0.01), (2, 0.03)):
-            steep = weight * near((said[m] - y) / 0.1, 1.0)
-            self.mixers[m].adagrad([steep * opinion for opinion in opinions], rate)
-        steep = weight * near((said[-1] - y) / 0.1, 1.0)
-        self.final.adagrad([steep * number for number in said[:-1]], 0.02)
+            steep = weight * near((now[m] - y) / 0.1, 1.0)
+            self.mixers[m].adagrad([steep * opinion for opinion in opinions], self.pace * rate)
+        final = near(dot(self.final.weights, said[:-1]))
+        steep = weight * near((final - y) / 0.1, 1.0)
+        self.final.adagrad([steep * number for number in said[:-1]], self.pace * 0.02)
+
+
+def dot(weights: Row, numbers: Row) -> float:
+    return sum(w * number for w, number in zip(weights, numbers, strict=False))
