@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streamnet.runs.replay import replay
     from streamnet.samples import Kind, Task
     from streamnet.sources import IterableSource, open_files
+    from streamnet.sources.brokers.kafka import KafkaSource
 
 
 __all__ = (
@@ -33,6 +34,7 @@ __all__ = (
     "Engine",
     "Evaluation",
     "IterableSource",
+    "KafkaSource",
     "Kind",
     "Model",
     "NeuralNetwork",
@@ -60,6 +62,7 @@ _HOMES = {
     "Engine": "streamnet.engine",
     "Evaluation": "streamnet.metrics",
     "IterableSource": "streamnet.sources",
+    "KafkaSource": "streamnet.sources.brokers.kafka",
     "Kind": "streamnet.samples",
     "Model": "streamnet.modelfiles",
     "NeuralNetwork": "streamnet.networks",

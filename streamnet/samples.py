@@ -138,6 +138,7 @@ class DeadLetter:
     detail: str  # a sentence
     raw: str  # the record's text, cut to 4,096 characters
     raw_base64: str | None = None  # its bytes if they are not UTF-8, cut to 16,384, as base64
+    message: Mapping[str, Any] | None = None  # of a broker: names of the stream, its id and key
 
     @property
     def place(self) -> str:

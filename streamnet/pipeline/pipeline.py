@@ -205,6 +205,8 @@ class Pipeline:
             BlockSplitter(block_size=block_size, round_size=round_size),
             None if state is None else state.cadence,
         )
+        if state is not None:
+            state.on_saved = self._reader.source.commit
         if start is not None:
             dtype = start.networks[0].dtype.name
         given: dict[str, Any] = to_builtins(

@@ -351,10 +351,11 @@ MAX_DEAD_LETTER_BYTES = 1 << 30
 class Rejections(ResumableSink):
     """A sink for rejected records, and the limit on their number.
 
-    The dead-letter file has JSON lines: source, offset, line, reason, detail, raw, and raw_base64
-    where it is not UTF-8, see `DeadLetter`. It is created at the first rejected record; that of a
-    previous run is emptied at the start. Records beyond ``most_bytes`` are only counted, as all are
-    without a path. See `RejectionLimit` for ``share`` and ``window``.
+    The dead-letter file has JSON lines: source, offset, line, reason, detail, raw, raw_base64 where
+    it is not UTF-8, and message where it is one of a broker, see `DeadLetter`. It is created at the
+    first rejected record; that of a previous run is emptied at the start. Records beyond
+    ``most_bytes`` are only counted, as all are without a path. See `RejectionLimit` for ``share``
+    and ``window``.
 
     >>> Rejections(share=0.5).statistics()
     {'total': 0, 'reasons': {}, 'not_kept': 0}
@@ -406,8 +407,9 @@ class Rejections(ResumableSink):
         if self._file is None:
             return
         values = dict(vars(letter))
-        if letter.raw_base64 is None:
-            del values["raw_base64"]
+        for name in ("raw_base64", "message"):
+            if values[name] is None:
+                del values[name]
         line = msgspec.json.encode(values) + b"\n"
         # Once one does not fit, none is kept any more, so that what is kept has no gaps.
         if self.not_kept or self._bytes + len(line) > self._most_bytes:

@@ -282,6 +282,8 @@ class State:
         )
         self.resume = resume
         self.emitted: int = 0  # models so far
+        self.on_saved: Callable[[Mapping[str, Any]], object] | None = None
+        """Called with the state of the source after each checkpoint."""
         self.lineage: Any = ""
         self.identity: dict[str, Any] = identity or {}
         self._about: StateDict = {}
@@ -448,6 +450,8 @@ class State:
         self._generation = self.folder.generations.save(tree)
         self._samples = barrier.number
         self._records = int(barrier.reading["records"])
+        if self.on_saved is not None:
+            self.on_saved(barrier.reading["source"])
 
     def failed(self, error: OSError) -> None:
         """Note that a checkpoint could not be written; a later one is tried."""

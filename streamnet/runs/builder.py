@@ -16,12 +16,13 @@ from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.pipeline.state import State
 from streamnet.samples import Kind, Schema
 from streamnet.selection.search import default_population
+from streamnet.settings.brokers import BROKERS
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.daemon import ModelSettings
 from streamnet.settings.fields import list_settings
 from streamnet.settings.keywords import SearchKeywords
 from streamnet.settings.learning import expand_grid, parse_hidden
-from streamnet.settings.run import RunSettings, SourceSettings
+from streamnet.settings.run import RunSettings, SourceSection, SourceSettings
 from streamnet.sources import (
     Columns,
     LimitedSource,
@@ -32,6 +33,7 @@ from streamnet.sources import (
     Source,
     open_files,
 )
+from streamnet.sources.brokers.registry import open_broker
 from streamnet.sources.columns import format_names
 from streamnet.sources.files.byte_stream import STANDARD_INPUT
 
@@ -39,8 +41,21 @@ DEAD_LETTERS = "rejected.jsonl"
 CHANGEABLE_SOURCE_KEYS = {
     name for name, d in list_settings(SourceSettings).items() if d.setting.changeable
 }
+_CHANGEABLE_BROKER_KEYS = {
+    broker: {name for name, d in list_settings(settings).items() if d.setting.changeable}
+    for broker, settings in BROKERS.items()
+}
+FILE_TRIES = 5  # to read a file again
 """Keys of a source that may change when a run resumes, as long as the order of samples stays."""
+_BROKER_KEYS = ("max_record_bytes", "follow", "on_gap")
 _FORMAT_KEYS = ("format", "delimiter", "header", "max_record_bytes", "follow", "on_gap")
+_FILE_ONLY_KEYS = {
+    "format": "it is a key of that table",
+    "delimiter": "it is a key of that table",
+    "header": "it must not be given: messages have none",
+    "shuffle_buffer": "it must be 0: messages may be gone when the order has to be reproduced",
+}
+"""Keys of a source that are for files, and what holds for messages."""
 _SUFFIXES = {
     "model": tuple(SUFFIXES),
     "predictions": (".csv", ".jsonl"),
@@ -151,13 +166,22 @@ def build_source(settings: RunSettings | ModelSettings, start: Model | None = No
     """The source of a run over files; ``start`` is the model that continues to learn."""
     section = settings.source
     columns = build_columns(settings, start)
-    shape = {name: value for name, value in section.to_kwargs().items() if name in _FORMAT_KEYS}
+    given = section.to_kwargs()
 
-    def files() -> Source:
+    def read() -> Source:
+        if section.broker is not None:
+            shape = {name: given[name] for name in _BROKER_KEYS if name in given}
+            return open_broker(section.broker, given[section.broker], columns=columns, **shape)
+        shape = {name: given[name] for name in _FORMAT_KEYS if name in given}
         return open_files(section.files, columns=columns, **shape)
 
     def make(epoch: int = 1) -> Source:
-        source: Source = files() if STANDARD_INPUT in section.files else RetryingSource(files)
+        if STANDARD_INPUT in section.files:
+            source: Source = read()
+        else:
+            # A broker that is followed may be away for long: it is waited for.
+            waits = section.broker is not None and section.follow
+            source = RetryingSource(read, tries=None if waits else FILE_TRIES)
         if section.limit:
             source = LimitedSource(source, section.limit)
         if section.shuffle_buffer:
@@ -182,9 +206,9 @@ def build_state(settings: RunSettings, *, resume: bool) -> State | None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
-    source = settings.source.model_dump(mode="json", exclude=CHANGEABLE_SOURCE_KEYS) | {
-        "limit": None
-    }
+    changeable: dict[str, Any] = {**dict.fromkeys(CHANGEABLE_SOURCE_KEYS, True)}
+    changeable |= _CHANGEABLE_BROKER_KEYS
+    source = settings.source.model_dump(mode="json", exclude=changeable) | {"limit": None}
     # At the limit and after the last file the shuffle buffer was emptied, or the next epoch begun,
     # so that neither may change. Otherwise they may, but a source with a limit has another state.
     fixed = settings.source.shuffle_buffer or settings.source.epochs > 1
@@ -239,8 +263,14 @@ def check_files(settings: RunSettings) -> None:
 def check_source(settings: RunSettings | ModelSettings) -> None:
     """Check the settings of a source of files."""
     source = settings.source
-    if not source.files:
+    if source.broker is not None:
+        _check_broker(source, source.broker)
+    elif not source.files:
         raise ConfigurationError("no file is given, but there must be one to learn from")
+    if source.broker is not None and source.epochs > 1:
+        raise ConfigurationError(
+            f"epochs is {source.epochs}, but must be 1, since a stream is read once"
+        )
     if STANDARD_INPUT in source.files and source.epochs > 1:
         raise ConfigurationError(
             f"epochs is {source.epochs}, but must be 1, since standard input cannot be read twice"
@@ -254,6 +284,19 @@ def check_source(settings: RunSettings | ModelSettings) -> None:
             f"shuffle_buffer is {source.shuffle_buffer}, but must be 0 with follow: the "
             "data may be gone when the order has to be reproduced"
         )
+
+
+def _check_broker(source: SourceSection, broker: str) -> None:
+    """Check settings that are about files, where a stream of messages is read."""
+    others = [name for name in BROKERS if name != broker and getattr(source, name) is not None]
+    if source.files or others:
+        raise ConfigurationError(
+            f"source.{broker} is given, so source.{others[0] if others else 'files'} must not be"
+        )
+    for name, why in _FILE_ONLY_KEYS.items():
+        if name in source.model_fields_set and getattr(source, name):
+            value = getattr(source, name)
+            raise ConfigurationError(f"{name} is {value!r}, but with source.{broker} {why}")
 
 
 def _check_outputs(settings: RunSettings) -> None:

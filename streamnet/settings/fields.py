@@ -233,6 +233,8 @@ def check_value(name: str, value: Any, hint: Any) -> Any:
     if get_origin(hint) is not Annotated:
         return _check_type(name, to_builtin(value), hint)
     base, *marks = get_args(hint)
+    if Listed() in marks and isinstance(value, str):
+        value = (value,)
     value = check_value(name, value, base)
     if value is not None:
         for mark in marks:

@@ -10,6 +10,7 @@ from os import PathLike
 from typing import Any, Literal, TypedDict
 
 from streamnet.samples import Kind, Task
+from streamnet.settings.brokers import MessageFormat, SaslMechanism
 from streamnet.settings.candidate import Activation, Optimizer, TargetTransform
 from streamnet.settings.encoder import AutoEncoderActivation, ScalingName, TextModeName
 from streamnet.settings.fields import DType
@@ -111,6 +112,40 @@ class EngineKeywords(TypedDict, total=False):
     encoder: EncoderKeywords
 
 
+class MessageKeywords(TypedDict, total=False):
+    """Keyword arguments of `MessageSettings`."""
+
+    format: MessageFormat
+    key: str | None
+    timestamp: str | None
+    headers: Mapping[str, str] | None
+    tombstones: Literal["skip", "reject"]
+
+
+class LoginKeywords(TypedDict, total=False):
+    """Keyword arguments of `LoginSettings`."""
+
+    tls: bool
+    ca: str | None
+    certificate: str | None
+    private_key: str | None
+    user: str | None
+    password_file: str | None
+    password_env: str | None
+
+
+class KafkaKeywords(MessageKeywords, LoginKeywords, total=False):
+    """Keyword arguments of `KafkaSettings`."""
+
+    servers: Sequence[str] | str
+    topic: str | None
+    partition: int | None
+    group: str | None
+    mechanism: SaslMechanism | None
+    token_file: str | None
+    token_env: str | None
+
+
 class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=False):
     """Keyword arguments of `streamnet.replay`: the keys of a run file."""
 
@@ -129,6 +164,7 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     limit: int | None
     follow: bool
     on_gap: Literal["stop", "go_on"]
+    kafka: KafkaKeywords | None
     most_fields: int
     max_rejected: float
     rejected_window: int

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Kind, Task
+from streamnet.settings.brokers import BROKERS, KafkaSettings, is_broker_url, parse_broker_url
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
 from streamnet.settings.fields import (
@@ -62,7 +63,8 @@ class SourceSettings(Settings):
 
     Args:
         files: Files in this order, glob patterns, or - for standard input; compressed with gzip,
-            zstd or xz, or not. Paths are relative to the working directory.
+            zstd or xz, or not. Paths are relative to the working directory. A single URL such as
+            kafka://HOST:PORT/TOPIC names a stream of messages instead.
         format: Format of the files, if neither name nor content tells; ipc is Arrow's.
         delimiter: Character between the fields of a CSV file; by default inferred.
         header: Whether the first record of a CSV file names its columns; by default inferred.
@@ -82,11 +84,13 @@ class SourceSettings(Settings):
         shuffle_buffer: Samples in a buffer from which they come out in random order.
         epochs: Passes over the files; only the first is scored.
         limit: Most samples to read in each epoch; by default all.
-        follow: Keep reading as the last file grows or is rotated, or as files appear in the one
-            folder that is given.
-        on_gap: What to do where a followed file was truncated and data is lost: stop, or go on.
+        follow: Keep reading as the last file grows or is rotated, as files appear in the one folder
+            that is given, or as messages arrive.
+        on_gap: What to do where data was lost before it was read, as in a truncated file or a
+            stream with deleted messages: stop, or go on.
         most_fields: Most features that may appear by name; records with more are rejected.
         drift: What to do when columns change.
+        kafka: A partition of a Kafka topic, in place of files.
         max_rejected: Largest fraction of rejected records among the last 1,000, from the 1,000th
             on. Above it the run ends. `rejected_window` sets another number than 1,000.
         rejected_window: Records that `max_rejected` looks at.
@@ -111,6 +115,7 @@ class SourceSettings(Settings):
     on_gap: Annotated[Literal["stop", "go_on"], Setting(changeable=True)] = "stop"
     most_fields: Count = 4096
     drift: SchemaDriftSettings | None = None
+    kafka: KafkaSettings | None = None
     max_rejected: Annotated[Probability, Setting(reloadable=True, changeable=True)] = 0.1
     rejected_window: Annotated[Count, Setting(changeable=True)] = 1000
 
@@ -224,14 +229,45 @@ class SchemaDriftSection(Section, SchemaDriftSettings, frozen=True):
 
 
 @final
+class KafkaSection(Section, KafkaSettings, frozen=True):
+    """``[source.kafka]``."""
+
+
+@final
 class SourceSection(Section, SourceSettings, frozen=True):
     """``[source]``.
 
     >>> SourceSection(files="a.csv", target="label").files
     ('a.csv',)
+    >>> SourceSection(files="kafka://localhost:9092/events").kafka.topic
+    'events'
     """
 
     drift: SchemaDriftSection | None = None
+    kafka: KafkaSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse_url(cls, values: Any) -> Any:
+        """Replace the URL of a stream by the settings that it stands for."""
+        files = values.get("files") if isinstance(values, dict) else None
+        urls = [files] if isinstance(files, str) else files
+        if not isinstance(urls, list | tuple):
+            return values
+        if not any(isinstance(url, str) and is_broker_url(url) for url in urls):
+            return values
+        if len(urls) > 1:
+            raise ConfigurationError(
+                f"files is {list(urls)!r}, but a stream of messages must be the only source"
+            )
+        broker, found = parse_broker_url(urls[0])
+        rest = {name: value for name, value in values.items() if name not in ("files", *BROKERS)}
+        return {**rest, broker: found}
+
+    @property
+    def broker(self) -> str | None:
+        """Name of the broker whose messages are the samples; None for files."""
+        return next((name for name in BROKERS if getattr(self, name) is not None), None)
 
 
 @final

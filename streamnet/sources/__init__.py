@@ -1,8 +1,8 @@
 """Sources of samples: files, pipes and iterables, with exact positions and rejected records.
 
 To add a source, subclass `Source`, or `SourceWrapper` around another one, in a module of its own,
-and export it here; sources of message brokers belong in a package ``brokers``. To add a file
-format, see `streamnet.sources.files.registry`.
+and export it here. To add a file format, see `streamnet.sources.files.registry`; to add a message
+broker, `streamnet.sources.brokers.registry`.
 """
 
 from __future__ import annotations

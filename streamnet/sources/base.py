@@ -87,6 +87,13 @@ class Source(ABC):
         """Restore a state that another source exported; call it before `open`."""
         del state
 
+    def commit(self, state: Mapping[str, Any]) -> None:
+        """Take notice that what precedes an exported state is learned and kept on disk.
+
+        Called after each checkpoint, in a thread of its own; a message broker may be told.
+        """
+        del state
+
     async def aclose(self) -> None:
         """Close files and end tasks. Closing twice is allowed."""
         return
@@ -124,6 +131,7 @@ class Reason(StrEnum):
     NEW_COLUMN = "new-column"  # a new feature where that is not allowed
     MISSING_COLUMN = "missing-column"  # a known feature is absent where that is not allowed
     WEIGHT = "weight"  # the weight of the sample is missing, negative or too large
+    MESSAGE = "message"  # a message of a broker that can't be decoded, or has no value
     GAP = "gap"  # not a record: a followed file was cut or replaced, and data is lost
 
 

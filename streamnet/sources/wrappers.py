@@ -51,6 +51,10 @@ class SourceWrapper(Source):
         """Restore the state of the wrapped source."""
         self._source.restore_state(state)
 
+    def commit(self, state: Mapping[str, Any]) -> None:
+        """Pass on the state of the wrapped source."""
+        self._source.commit(state)
+
     async def aclose(self) -> None:
         """Close the wrapped source."""
         await self._source.aclose()
@@ -123,6 +127,10 @@ class LimitedSource(SourceWrapper):
         """Restore the number of samples returned so far; the limit may have changed since."""
         self._restored = max(self._n - int(state["given"]), 0)
         self._source.restore_state(state["source"])
+
+    def commit(self, state: Mapping[str, Any]) -> None:
+        """Pass on the state of the source."""
+        self._source.commit(state["source"])
 
     def progress(self) -> float | None:
         """Fraction of the n samples returned so far, or of the source if that is larger."""
@@ -226,13 +234,13 @@ class RetryingSource(SourceWrapper):
     """A source that is made again, and resumes after its last sample, when reading fails.
 
     Only temporary failures are retried, such as an I/O error or an unreachable network file system.
-    More than ``tries`` failures within ``seconds`` are final.
+    More than ``tries`` failures within ``seconds`` are final; None allows any number.
     """
 
     def __init__(
-        self, make_source: Callable[[], Source], *, tries: int = 5, seconds: float = 600.0
+        self, make_source: Callable[[], Source], *, tries: int | None = 5, seconds: float = 600.0
     ) -> None:
-        if tries < 0:
+        if tries is not None and tries < 0:
             raise ConfigurationError(f"tries is {tries}, but must be >= 0")
         super().__init__(make_source())
         self._make_source = make_source
@@ -299,7 +307,7 @@ class RetryingSource(SourceWrapper):
         self._failures.append(now)
         while self._failures[0] < now - self._seconds:
             self._failures.popleft()
-        if len(self._failures) > self._tries:
+        if self._tries is not None and len(self._failures) > self._tries:
             times = f"{len(self._failures)} failures in {self._seconds:g} seconds"
             raise DataError(f"{error}: given up after {times}") from error
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 4 ** (len(self._failures) - 1))

@@ -20,6 +20,7 @@ from tests.conftest import IN_CI
 from tests.docs.conftest import LONGEST, Place
 from tests.docs.documents import PAGES, README, REPOSITORY, name_of
 from tests.docs.markdown import CodeBlock, code_blocks, commands
+from tests.sources.brokers.servers import mock_kafka
 
 RUN = ("python", "console", "sh")
 LOADED = ("json", "toml")
@@ -64,8 +65,9 @@ def scripts() -> list[tuple[Path, str]]:
 
 
 STEPS = {page: steps_of(page) for page in PAGES}
+ON_BROKERS = [page for page in PAGES if page.name == "brokers.md"]
 CALLING = [page for page in PAGES if any("curl " in line for p, line in scripts() if p == page)]
-ALONE = [page for page in PAGES if STEPS[page] and page not in CALLING]
+ALONE = [page for page in PAGES if STEPS[page] and page not in (*CALLING, *ON_BROKERS)]
 LOADING = [
     pytest.param(page, block, id=f"{name_of(page)}:{block.line}")
     for page in PAGES
@@ -109,6 +111,13 @@ def test_a_page_that_calls_a_daemon_can_be_followed(page: Path, place: Place, se
     if page == README:
         (place.folder / "runs").mkdir()  # by its first command, which has a test of its own
     follow(steps, place, **place.calling(served))
+
+
+@pytest.mark.parametrize("page", ON_BROKERS, ids=name_of)
+def test_a_page_that_reads_from_brokers_can_be_followed(page: Path, place: Place) -> None:
+    with mock_kafka() as kafka:
+        steps = json.loads(json.dumps(STEPS[page]).replace("localhost:9092", kafka.address))
+        follow(steps, place)
 
 
 def test_what_git_does_not_ignore_would_be_noticed() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from streamnet.errors import ConfigurationError
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.runs.builder import build_candidates, build_source
+from streamnet.runs.builder import build_candidates, build_source, build_state, check_source
 from streamnet.selection.search import default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.run import apply_overrides, parse
+from streamnet.sources.brokers.registry import SOURCES
 from tests.sources.harness import numbers, read
 
 
@@ -93,3 +95,42 @@ def test_without_a_target_the_possible_columns_are_listed(path: str) -> None:
 
     with pytest.raises(ConfigurationError, match=r"must be one of the columns 'x', 'y'$"):
         anyio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("files = 'a.csv'", "source.kafka is given, so source.files must not be"),
+        ("format = 'csv'", "format is 'csv', but with source.kafka it is a key of that table"),
+        ("header = true", "header is True, but with source.kafka it must not be given"),
+        ("shuffle_buffer = 9", "shuffle_buffer is 9, but with source.kafka it must be 0"),
+        ("epochs = 2", "epochs is 2, but must be 1, since a stream is read once"),
+    ],
+)
+def test_what_is_about_files_is_refused_where_messages_are_read(text: str, message: str) -> None:
+    stream = "[source]\nkafka = { servers = 'b1:9092', topic = 'events' }\n"
+    with pytest.raises(ConfigurationError, match=message):
+        check_source(parse(f"{stream}{text}"))
+
+
+def test_how_a_broker_is_reached_may_change_when_a_run_resumes(tmp_path: Path) -> None:
+    def identity(kafka: str) -> dict[str, Any]:
+        text = f"source.kafka = {{ {kafka} }}\nstate.dir = '{tmp_path / 'state'}'"
+        state = build_state(parse(text), resume=True)
+        assert state is not None
+        found: dict[str, Any] = state.identity["source"]["kafka"]
+        return found
+
+    one = identity("servers = 'b1', topic = 'events', partition = 1")
+    assert one == identity(
+        "servers = 'b2', topic = 'events', partition = 1, tls = true, user = 'me', "
+        "password_env = 'P', group = 'g'"
+    )
+    assert one != identity("servers = 'b1', topic = 'events', partition = 2")
+    assert one != identity("servers = 'b1', topic = 'events', partition = 1, key = 'device'")
+
+
+def test_a_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "kafka", SOURCES["kafka"]._replace(client="no_such_client"))
+    with pytest.raises(ConfigurationError, match=r"pip install 'streamnet-learn\[kafka\]'"):
+        build_source(parse("source.kafka = { servers = 'b1', topic = 'events' }"))

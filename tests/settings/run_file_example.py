@@ -1,4 +1,4 @@
-"""The comments of config/replay.toml, which are the descriptions of the settings.
+"""The comments of the examples of run files, which are the descriptions of the settings.
 
     python -m tests.settings.run_file_example
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from streamnet.settings.brokers import BROKERS
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
 from streamnet.settings.fields import Declaration, list_settings
@@ -32,10 +33,11 @@ from streamnet.settings.run import (
     StateSettings,
 )
 
-PATH = Path(__file__).parents[2] / "config" / "replay.toml"
+CONFIG = Path(__file__).parents[2] / "config"
 TABLES: dict[str, tuple[type, ...]] = {
     "source": (SourceSettings,),
     "source.drift": (SchemaDriftSettings,),
+    **{f"source.{broker}": (settings,) for broker, settings in BROKERS.items()},
     "run": (ExecutionSettings,),
     "encoder": (EncoderSettings,),
     "encoder.autoencoder": (AutoEncoderSettings,),
@@ -47,14 +49,7 @@ TABLES: dict[str, tuple[type, ...]] = {
     "output": (OutputSettings,),
     "state": (StateSettings,),
 }
-HEADER = """\
-# Every key of a run file, with its meaning. This run predicts how many bicycles are rented in an
-# hour, from two years of hourly records.
-#
-# A key that is left out keeps its default: the value shown here, unless its comment says otherwise.
-# Options of the command line override the file. Paths are relative to the working directory, not
-# to this file. Unknown keys and wrong values are errors that name line, key, value and rule.
-"""
+PATHS = [CONFIG / "replay.toml", *(CONFIG / f"{broker}.toml" for broker in BROKERS)]
 _TABLE = re.compile(r"\[+([a-z_.]+)\]+")
 _KEY = re.compile(r"(# )?([a-z_]+) = (.*)")
 _WIDTH = 98
@@ -100,8 +95,9 @@ def describe(declaration: Declaration, shown: str) -> str:
 def render(text: str) -> str:
     """The file with the comments that its keys should have."""
     table, keys = "", dict[str, Declaration]()
-    parts = [HEADER]
-    for line in text.splitlines():
+    head = text.partition("\n\n")[0]
+    parts = [f"{head}\n"]
+    for line in text.removeprefix(head).splitlines():
         if found := _TABLE.fullmatch(line):
             table = found[1]
             keys = list_declarations(table)
@@ -112,4 +108,5 @@ def render(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PATH.write_text(render(PATH.read_text("utf-8")), "utf-8")
+    for path in PATHS:
+        path.write_text(render(path.read_text("utf-8")), "utf-8")

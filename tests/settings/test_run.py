@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Kind, Task
+from streamnet.settings.brokers import BROKERS
 from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.fields import list_settings
 from streamnet.settings.run import Format, RunSettings, Section, apply_overrides, load, parse
 from streamnet.sources.files.registry import FORMATS
 from tests.settings import run_file_example
@@ -33,7 +35,7 @@ RUN_FILES = sorted(set(CONFIG.glob("*.toml")) - {CONFIG / "serve.toml"})  # whic
 @pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.name)
 def test_an_example_run_file_loads_and_its_data_exists(path: Path) -> None:
     settings = load(path)
-    assert settings.source.files
+    assert settings.source.files or settings.source.broker == path.stem
     assert all((CONFIG.parent / file).is_file() for file in settings.source.files)
 
 
@@ -46,10 +48,19 @@ def test_the_example_of_all_keys_has_every_key() -> None:
     assert candidates
     sections = [section for _, section in settings] + [settings, candidates[0]]
     left_out = [name for section in sections for name in unset(section)]
-    # Beside a start no network may be described; times and weights must be columns of the data;
-    # and the example is no forecast.
-    assert left_out == ["weight", "start", "time", "label_time", "horizon"]
+    # Streams of messages have examples of their own; beside a start no network may be described;
+    # times and weights must be columns of the data; and the example is no forecast.
+    assert left_out == ["weight", *BROKERS, "start", "time", "label_time", "horizon"]
     assert all(f"\n# {name} = " in WHOLE.read_text() for name in left_out)
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_the_example_of_a_broker_has_every_key(broker: str) -> None:
+    text = (CONFIG / f"{broker}.toml").read_text()
+    table = text.partition(f"[source.{broker}]\n")[2].partition("\n[")[0]
+    lines = table.splitlines()
+    for name in list_settings(BROKERS[broker]):
+        assert sum(line.startswith((f"{name} = ", f"# {name} = ")) for line in lines) == 1, name
 
 
 def test_the_example_of_all_keys_has_a_comment_for_each() -> None:
@@ -66,8 +77,9 @@ def test_the_example_of_all_keys_has_a_comment_for_each() -> None:
                 assert explained, line
 
 
-def test_the_comments_of_the_example_are_the_descriptions_of_the_settings() -> None:
-    text = WHOLE.read_text()
+@pytest.mark.parametrize("path", run_file_example.PATHS, ids=lambda path: path.name)
+def test_the_comments_of_the_examples_are_the_descriptions_of_the_settings(path: Path) -> None:
+    text = path.read_text()
     assert text == run_file_example.render(text), "python -m tests.settings.run_file_example"
 
 

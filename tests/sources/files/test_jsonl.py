@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamnet.errors import DataError, SchemaError
 from streamnet.samples import Block, Field, Kind, Schema, Task
 from streamnet.sources import Columns, SchemaDrift, Source, open_files
-from streamnet.sources.files.jsonl import JsonLinesFormat
+from streamnet.sources.files import jsonl
 from tests.sources.harness import (
     assert_resumes_everywhere,
     bits,
@@ -135,7 +135,7 @@ def test_features_above_the_maximum_are_rejected(tmp_path: Path) -> None:
     assert reasons(blocks) == [(3, "fields")]
     assert [f.name for f in blocks[-1].schema.fields] == ["x", "a", "d"]
     assert sum(map(len, blocks)) == 4
-    with pytest.raises(SchemaError, match="has 5 names in its first lines, but there may be 3"):
+    with pytest.raises(SchemaError, match="has 5 names in its first records, but there may be 3"):
         blocks_of(tmp_path, lines, Columns(most_fields=3))
 
 
@@ -209,13 +209,13 @@ def test_lines_are_not_decoded_repeatedly_if_each_has_a_new_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []
-    decode = JsonLinesFormat._decode_object
+    decode = jsonl.decode_object
 
-    def counted(self: JsonLinesFormat, line: bytes) -> Any:
+    def counted(line: bytes) -> Any:
         decoded.append(line)
-        return decode(self, line)
+        return decode(line)
 
-    monkeypatch.setattr(JsonLinesFormat, "_decode_object", counted)
+    monkeypatch.setattr(jsonl, "decode_object", counted)
     lines = [{f"x{i}": i, "y": "a"} for i in range(300)]
     lines += [{"x1": i, "y": "a"} for i in range(300)]
     schema, blocks = blocks_of(tmp_path, lines, Columns(target="y", head=1))

@@ -1,0 +1,247 @@
+"""Settings of message brokers: where they are, how to log in, and what their messages hold.
+
+Passwords and tokens never stand in settings, which are part of checkpoints and reports: a setting
+names the file or the environment variable that holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from urllib.parse import parse_qsl, unquote
+
+from streamnet.errors import ConfigurationError
+from streamnet.settings.fields import (
+    Declaration,
+    Setting,
+    Settings,
+    Size,
+    Text,
+    Texts,
+    check_names,
+    declare,
+    list_settings,
+)
+
+MessageFormat = Literal["json"]
+
+_CHANGEABLE = Setting(changeable=True)
+Address = Annotated[Text | None, _CHANGEABLE]
+"""A text that may change when a run resumes: it says how the stream is reached, not which it is."""
+
+
+@declare
+class MessageSettings(Settings):
+    """What the messages of a broker hold.
+
+    Args:
+        format: Format of the messages.
+        key: Name of a column for the key of each message; by default keys are not used.
+        timestamp: Name of a column for the time of each message; by default times are not used.
+        headers: Columns for headers of messages, by name of the header.
+        tombstones: What to do with a message without a value: skip it, or reject it.
+    """
+
+    format: MessageFormat = "json"
+    key: Text | None = None
+    timestamp: Text | None = None
+    headers: Mapping[str, Text] | None = None
+    tombstones: Literal["skip", "reject"] = "skip"
+
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """The settings that hosts and path of a URL stand for."""
+        raise NotImplementedError
+
+    def check_rules(self) -> None:
+        """Check that columns of key, time and headers have different names."""
+        names = [name for name in (self.key, self.timestamp) if name is not None]
+        names += (self.headers or {}).values()
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigurationError(
+                    f"headers has {name!r}, but two columns can't be called so"
+                )
+
+
+@declare
+class LoginSettings(Settings):
+    """How a broker is reached and how the client identifies itself.
+
+    Args:
+        tls: Whether the connection is encrypted.
+        ca: PEM file of the authorities whose certificates are trusted; by default the system's.
+        certificate: PEM file of the client's certificate.
+        private_key: PEM file of the client's private key.
+        user: Name of the user.
+        password_file: File that holds the password.
+        password_env: Environment variable that holds the password.
+    """
+
+    tls: Annotated[bool, _CHANGEABLE] = False
+    ca: Address = None
+    certificate: Address = None
+    private_key: Address = None
+    user: Address = None
+    password_file: Address = None
+    password_env: Address = None
+
+    def check_rules(self) -> None:
+        """Check that what belongs together is given together."""
+        self._check_needed("private_key", "certificate")
+        self._check_needed("certificate", "private_key")
+        self._check_one_of("password_file", "password_env")
+
+    def _check_needed(self, name: str, other: str) -> None:
+        """A setting that makes no sense without another one."""
+        if getattr(self, name) and not getattr(self, other):
+            raise ConfigurationError(
+                f"{name} is {getattr(self, name)!r}, but then {other} must be given, too"
+            )
+
+    def _check_one_of(self, name: str, other: str) -> None:
+        """Two settings of which at most one may be given."""
+        if getattr(self, name) and getattr(self, other):
+            raise ConfigurationError(
+                f"{name} is {getattr(self, name)!r}, but {other} is given, too; one is enough"
+            )
+
+
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+
+
+@declare
+class KafkaSettings(MessageSettings, LoginSettings):
+    """A partition of a Kafka topic.
+
+    Args:
+        servers: Addresses of brokers to start from, each as HOST:PORT.
+        topic: Name of the topic.
+        partition: Number of the partition; needed if the topic has more than one.
+        group: Consumer group whose offsets follow the checkpoints, so that tools show how far
+            learning is behind; by default none. Where to resume is never taken from it.
+        mechanism: How the client logs in; by default PLAIN if there is a user.
+        token_file: File that holds the token for OAUTHBEARER; it is read again for each token.
+        token_env: Environment variable that holds the token.
+    """
+
+    servers: Annotated[Texts, _CHANGEABLE] = ()
+    topic: Text | None = None
+    partition: Size | None = None
+    group: Address = None
+    mechanism: Annotated[SaslMechanism | None, _CHANGEABLE] = None
+    token_file: Address = None
+    token_env: Address = None
+
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """Servers and topic of a URL."""
+        return {"servers": hosts.split(","), "topic": path}
+
+    def check_rules(self) -> None:
+        """Check what is required and what contradicts itself."""
+        MessageSettings.check_rules(self)
+        LoginSettings.check_rules(self)
+        if not self.servers:
+            raise ConfigurationError("servers is not given, but must name a broker as HOST:PORT")
+        if self.topic is None:
+            raise ConfigurationError("topic is not given, but must name the topic to read")
+        self._check_one_of("token_file", "token_env")
+        bearer, token = self.mechanism == "OAUTHBEARER", self.token_file or self.token_env
+        if bearer and not token:
+            rule = "then token_file or token_env must be given, too"
+            raise ConfigurationError(f"mechanism is {self.mechanism!r}, but {rule}")
+        if token and not bearer:
+            name = "token_file" if self.token_file else "token_env"
+            raise ConfigurationError(
+                f"{name} is {token!r}, but then mechanism must be 'OAUTHBEARER'"
+            )
+        if self.mechanism is not None and not bearer and self.user is None:
+            raise ConfigurationError(
+                f"mechanism is {self.mechanism!r}, but then user must be given, too"
+            )
+        if self.user is not None and not (self.password_file or self.password_env):
+            raise ConfigurationError(
+                f"user is {self.user!r}, but then password_file or password_env must be given, too"
+            )
+
+
+BROKERS: dict[str, type[MessageSettings]] = {"kafka": KafkaSettings}
+"""Settings of each broker by the name of its table under ``[source]``."""
+
+_SCHEMES: dict[str, tuple[str, dict[str, Any]]] = {
+    "kafka": ("kafka", {}),
+    "kafkas": ("kafka", {"tls": True}),
+}
+"""Broker, and what a scheme of a URL says of it."""
+
+
+def is_broker_url(text: str) -> bool:
+    """Whether a text is the URL of a stream of a broker, not the name of a file.
+
+    >>> is_broker_url("kafka://localhost:9092/events"), is_broker_url("events.csv")
+    (True, False)
+    """
+    scheme, found, _ = text.partition("://")
+    return bool(found) and scheme.lower() in _SCHEMES
+
+
+def parse_broker_url(url: str) -> tuple[str, dict[str, Any]]:
+    """The broker that a URL names, and the settings in it as plain values.
+
+    >>> parse_broker_url("kafka://b1:9092,b2:9092/events?partition=3")
+    ('kafka', {'servers': ['b1:9092', 'b2:9092'], 'topic': 'events', 'partition': 3})
+
+    Raises:
+        ConfigurationError: If it holds a password, or a query that is not a setting.
+    """
+    scheme, _, rest = url.partition("://")
+    broker, implied = _SCHEMES[scheme.lower()]
+    address, _, query = rest.partition("?")
+    hosts, _, path = address.partition("/")
+    place = f"{scheme}://{hosts.rpartition('@')[2]}/{path}"
+    if "@" in hosts:
+        raise ConfigurationError(
+            f"{place} has a user or a password in front of it, but passwords must not stand in "
+            "URLs: user, and password_file or password_env, say where they are"
+        )
+    settings = BROKERS[broker]
+    values = {**implied, **settings.locate(hosts, unquote(path))}
+    declared = list_settings(settings)
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        check_names([name], declared, place)
+        values[name] = _convert(declared[name], text, place)
+    return broker, values
+
+
+def _convert(declaration: Declaration, text: str, place: str) -> Any:
+    """The value that a text in a URL stands for."""
+    kinds = set(_list_types(declaration.hint))
+    name = declaration.name
+    if Mapping in kinds:
+        raise ConfigurationError(f"{place} has {name}, but that must be given in a run file")
+    if bool in kinds:
+        if text not in ("true", "false"):
+            raise ConfigurationError(f"{name} of {place} is {text!r}, but must be true or false")
+        return text == "true"
+    if int in kinds:
+        try:
+            return int(text)
+        except ValueError:
+            raise ConfigurationError(
+                f"{name} of {place} is {text!r}, but must be a whole number"
+            ) from None
+    return text.split(",") if tuple in kinds else text
+
+
+def _list_types(hint: Any) -> Iterator[Any]:
+    """The types that a declared type is made of."""
+    origin = get_origin(hint)
+    if origin in (Annotated, Union, UnionType):
+        for option in get_args(hint)[: 1 if origin is Annotated else None]:
+            yield from _list_types(option)
+    elif origin is not None and issubclass(origin, Mapping):
+        yield Mapping
+    else:
+        yield origin or hint

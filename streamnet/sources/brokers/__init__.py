@@ -1,0 +1,1 @@
+"""Sources of message brokers: one base for all, a module for each, and formats of messages."""

@@ -1,0 +1,68 @@
+"""The registry of brokers, and `open_broker`, which makes the source of one.
+
+To add a broker, declare its settings in `streamnet.settings.brokers`, write a module beside this
+one with its source, and enter it in `SOURCES`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from streamnet.errors import ConfigurationError
+from streamnet.sources.base import OnGap, Source
+from streamnet.sources.brokers.base import BrokerSource
+from streamnet.sources.columns import Columns
+from streamnet.sources.wrappers import GuardedSource
+
+
+class Broker(NamedTuple):
+    """Where the source of a broker is, and the client that it needs."""
+
+    module: str
+    source: str
+    client: str  # the module that the extra of the broker's name installs
+
+    def load(self, extra: str) -> type[BrokerSource]:
+        """Import the source.
+
+        Raises:
+            ConfigurationError: If the client is not installed.
+        """
+        try:
+            import_module(self.client)
+        except ModuleNotFoundError:
+            raise ConfigurationError(
+                f"{extra} needs {self.client}, which is not installed: "
+                f"pip install 'streamnet-learn[{extra}]'"
+            ) from None
+        found: type[BrokerSource] = getattr(import_module(self.module), self.source)
+        return found
+
+
+SOURCES: dict[str, Broker] = {
+    "kafka": Broker("streamnet.sources.brokers.kafka", "KafkaSource", "confluent_kafka")
+}
+"""Sources by the name of the broker, which is also that of its settings and its extra."""
+
+
+def open_broker(
+    name: str,
+    settings: dict[str, Any],
+    *,
+    columns: Columns | None = None,
+    follow: bool = False,
+    on_gap: OnGap = "stop",
+    max_record_bytes: int = 1 << 20,
+) -> Source:
+    """Make the source of a broker from its settings by name.
+
+    Raises:
+        ConfigurationError: If a setting is invalid, or the client is not installed.
+    """
+    make: Any = SOURCES[name].load(name)
+    source: Source = make(
+        columns=columns, follow=follow, on_gap=on_gap, max_record_bytes=max_record_bytes, **settings
+    )
+    stops = () if columns is None else columns.drift.stops
+    return GuardedSource(source, stops) if stops else source
