@@ -270,6 +270,7 @@ class DataOptions(SourceOptions):
     READING,
     SourceSettings,
     format="FORMAT",
+    encoding="NAME",
     delimiter="CHAR",
     header="",
     missing="",

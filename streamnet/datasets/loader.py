@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.samples import TIMES, Block, DeadLetter, Field, Kind, Schema, SparseRows, Task
 from streamnet.sources import Columns, Reason, open_files
-from streamnet.sources.files.byte_stream import STANDARD_INPUT
+from streamnet.sources.storage.raw import STANDARD_INPUT
 
 Header = Literal["auto", True, False]
 Rejected = Literal["raise", "collect"]

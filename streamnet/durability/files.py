@@ -260,7 +260,9 @@ def _identify_inputs(inputs: Mapping[str, str]) -> Iterator[tuple[object, str]]:
         pattern = has_magic(name) and not Path(name).exists()
         for match in glob(name, recursive=True) if pattern else [name]:  # noqa: PTH207 - absolute and relative patterns alike
             if match != _STANDARD_INPUT:
-                yield _identify_file(Path(match)), what
+                path = Path(match)  # or a member of an archive, which is a parent then
+                archive = next((parent for parent in path.parents if parent.is_file()), path)
+                yield _identify_file(archive), what
 
 
 def _identify_file(path: Path) -> object:

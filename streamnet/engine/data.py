@@ -21,7 +21,7 @@ from streamnet.samples import Block, DeadLetter, Position, Schema, Task, concate
 from streamnet.settings.engine import EngineSettings
 from streamnet.sources import Columns, open_files
 from streamnet.sources.base import Source
-from streamnet.sources.files.byte_stream import STANDARD_INPUT
+from streamnet.sources.storage.raw import STANDARD_INPUT
 
 Path = str | os.PathLike[str]
 Data = Set | Block | Sequence[Block] | Path | Sequence[Path]

@@ -10,6 +10,7 @@ from base64 import b64decode
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -27,7 +28,10 @@ from streamnet.pipeline.maintenance import read_state_status
 from streamnet.pipeline.outputs import ResumableSink
 from streamnet.samples import Block, DeadLetter
 from streamnet.sources.base import MAX_RAW_CHARACTERS, Reason
-from streamnet.sources.files.byte_stream import ByteStream, display_name, get_file_size
+from streamnet.sources.files.byte_stream import ByteStream
+from streamnet.sources.files.registry import SUFFIXES
+from streamnet.sources.storage.locations import Locations
+from streamnet.sources.storage.raw import display_name
 
 STATE_DEAD_LETTERS = "dead-letters.jsonl"
 """Name of the dead-letter file in a state directory, unless the settings name another file."""
@@ -112,7 +116,8 @@ def _align(folder: Path, letters: Sequence[Mapping[str, Any]]) -> tuple[list[str
     first = _find_header(tree["reading"]["source"])
     if first is None:
         return [], [letter["raw"].rstrip("\r\n") for letter in letters]
-    aligner = _RecordAligner(first, tree["settings"].get("source", {}).get("files", ()))
+    source = tree["settings"].get("source", {})
+    aligner = _RecordAligner(first, source.get("files", ()), source.get("encoding"))
     aligned = [aligner.align(letter) for letter in letters]
     return [first.join(first.names)], [line for line in aligned if line is not None]
 
@@ -152,8 +157,9 @@ def _find_header(state: object) -> _Header | None:
 class _RecordAligner:
     """Reorders records like the columns of the first file, whose header is known."""
 
-    def __init__(self, first: _Header, files: Sequence[str]) -> None:
+    def __init__(self, first: _Header, files: Sequence[str], encoding: str | None = None) -> None:
         self._first = first
+        self._encoding = encoding
         self._headers = {display_name(files[0]): first} if len(files) == 1 else {}
 
     def align(self, letter: Mapping[str, Any]) -> str | None:
@@ -174,7 +180,7 @@ class _RecordAligner:
     def _read_header(self, source: str) -> _Header:
         delimiter, names = self._first
         try:
-            head = _read_head(source)
+            head = _read_head(source, self._encoding)
             found = next((row for row in csv.reader(head, delimiter=delimiter) if row), [])
         except (DataError, csv.Error) as error:
             raise StateError(
@@ -185,17 +191,19 @@ class _RecordAligner:
         return _Header(delimiter, tuple(name or f"f{i}" for i, name in enumerate(found)))
 
 
-def _read_head(source: str) -> StringIO:
-    """Read the decompressed start of a file."""
-    if get_file_size(source) is None:
-        raise DataError(f"{source} no longer exists")
-    stream = ByteStream(source, _HEAD_BYTES)
-    try:
-        data = b""
-        while not stream.ended and len(data) < _HEAD_BYTES:
-            data += stream.read()
-    finally:
-        stream.close()
+def _read_head(source: str, encoding: str | None) -> StringIO:
+    """Read the decompressed start of a file, in UTF-8."""
+    with closing(Locations(SUFFIXES)) as locations:
+        if locations.size(source) is None:
+            raise DataError(f"{source} no longer exists")
+        raw = locations.open(source)
+        stream = ByteStream(source, _HEAD_BYTES, raw=raw, encoding=encoding)
+        try:
+            data = b""
+            while not stream.ended and len(data) < _HEAD_BYTES:
+                data += stream.read()
+        finally:
+            stream.close()
     if stream.failure is not None:
         raise DataError(f"{source} {stream.failure}")
     return StringIO(data.decode("utf-8-sig", "surrogateescape"), newline="")

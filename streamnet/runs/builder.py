@@ -35,7 +35,7 @@ from streamnet.sources import (
 )
 from streamnet.sources.brokers.registry import open_broker
 from streamnet.sources.columns import format_names
-from streamnet.sources.files.byte_stream import STANDARD_INPUT
+from streamnet.sources.storage.raw import STANDARD_INPUT
 
 DEAD_LETTERS = "rejected.jsonl"
 CHANGEABLE_SOURCE_KEYS = {
@@ -48,7 +48,10 @@ _CHANGEABLE_BROKER_KEYS = {
 FILE_TRIES = 5  # to read a file again
 """Keys of a source that may change when a run resumes, as long as the order of samples stays."""
 _BROKER_KEYS = ("max_record_bytes", "follow", "on_gap")
-_FORMAT_KEYS = ("format", "delimiter", "header", "max_record_bytes", "follow", "on_gap")
+_FORMAT_KEYS = (
+    *("format", "encoding", "delimiter", "header", "max_record_bytes"),
+    *("follow", "on_gap"),
+)
 _FILE_ONLY_KEYS = {
     "format": "it is a key of that table",
     "delimiter": "it is a key of that table",

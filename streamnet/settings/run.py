@@ -62,10 +62,13 @@ class SourceSettings(Settings):
     r"""Where samples come from, and what their columns mean.
 
     Args:
-        files: Files in this order, glob patterns, or - for standard input; compressed with gzip,
-            zstd or xz, or not. Paths are relative to the working directory. A single URL such as
-            kafka://HOST:PORT/TOPIC names a stream of messages instead.
+        files: Files in this order, glob patterns, zip or tar archives, or - for standard input;
+            compressed with gzip, zstd, xz or bzip2, or not. Paths are relative to the working
+            directory. A single URL such as kafka://HOST:PORT/TOPIC names a stream of messages
+            instead.
         format: Format of the files, if neither name nor content tells; ipc is Arrow's.
+        encoding: Encoding of text files, such as cp1252 or utf-16; by default found from their
+            bytes.
         delimiter: Character between the fields of a CSV file; by default inferred.
         header: Whether the first record of a CSV file names its columns; by default inferred.
         missing: Texts that stand for a missing value, like an empty one; by default ?, NA, N/A,
@@ -98,6 +101,7 @@ class SourceSettings(Settings):
 
     files: Annotated[Texts, Setting(files=True, changeable=True)] = ()
     format: Format | None = None
+    encoding: Text | None = None
     delimiter: Annotated[str, MinLen(1), MaxLen(1)] | None = None
     header: bool | None = None
     missing: Annotated[tuple[str, ...], Listed()] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import lzma
@@ -41,6 +42,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     ".gz": partial(gzip.compress, mtime=0x0A0A0A0A),  # line ends before what is packed
     ".xz": lzma.compress,
     ".zst": zstd.compress,
+    ".bz2": bz2.compress,
 }
 # The head tells that x is a number and w a word; behind it both have what would tell otherwise.
 ROWS: list[dict[str, Any]] = [

@@ -7,17 +7,16 @@ import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, final
 
-from anyio import sleep, to_thread, wait_readable
+from anyio import sleep, to_thread
 
-from streamnet.errors import DataError, ReadError
-from streamnet.sources.files.detection import (
+from streamnet.errors import DataError
+from streamnet.sources.storage.compression import (
     COMPRESSION_SIGNATURES,
     DECOMPRESSION_ERRORS,
     LONGEST_SIGNATURE,
@@ -26,50 +25,10 @@ from streamnet.sources.files.detection import (
     find_compression,
     may_be_compressed,
 )
+from streamnet.sources.storage.raw import DamagedFileError, LocalFile, RawFile, display_name
+from streamnet.sources.text.encodings import TextDecoder
 
-STANDARD_INPUT = "-"
 COMPRESSED_CHUNK_BYTES = 1 << 16  # bytes of a compressed file that are read at once
-PERMANENT_ERRNOS = (ENOENT, EACCES, EPERM, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG)
-"""Errors that persist when a file is opened again."""
-
-
-def display_name(path: str) -> str:
-    """The name of a file in messages."""
-    return "standard input" if path == STANDARD_INPUT else path
-
-
-def check_file_name(path: str) -> None:
-    """Refuse a name that can't be written to predictions and dead letters, which are UTF-8."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise DataError(f"the name of {shown} is not UTF-8, but must be") from None
-
-
-def get_file_size(path: str) -> int | None:
-    """Size of a regular file in bytes; None for anything else."""
-    if path == STANDARD_INPUT:
-        return None
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def is_regular_file(path: str) -> bool:
-    """Whether a path names a regular file, or nothing yet."""
-    return path != STANDARD_INPUT and (Path(path).is_file() or not Path(path).exists())
-
-
-def make_open_error(path: str, error: OSError | ValueError) -> DataError:
-    """The error for a file that can't be opened; a `ReadError` if that may be temporary."""
-    why = error.strerror if isinstance(error, OSError) else str(error)
-    permanent = not isinstance(error, OSError) or error.errno in PERMANENT_ERRNOS
-    kind = DataError if permanent else ReadError
-    return kind(f"{display_name(path)} can't be read: {why}")
-
 
 FINGERPRINT_BYTES = 4096  # bytes compared at the start of a file and before a position
 
@@ -89,15 +48,19 @@ class TextWindow(NamedTuple):
     begin: int  # offset of data[0]
     data: bytes  # at least `FINGERPRINT_BYTES` bytes before any offset, if there are so many
     size: int | None  # bytes of the file, compressed or not; None for a pipe
+    encoding: str | None = None  # None while it did not matter
+    encoded_from: int = 0  # offset of the first byte for which it matters
 
     def fingerprint(self, offset: int) -> dict[str, Any]:
         """The fingerprint of the file at ``offset``, as plain values."""
         stop = offset - self.begin
+        encoded = self.encoding is not None and offset > self.encoded_from
         return {
             "bytes": self.size,
             "first": digest(self.first[:offset]),
             "last": digest(self.data[max(0, stop - FINGERPRINT_BYTES) : stop]),
             "offset": offset,
+            **({"encoding": self.encoding} if encoded else {}),
         }
 
     def find_difference(self, mark: Mapping[str, Any]) -> str | None:
@@ -150,6 +113,9 @@ class FileStream(ABC):
     raw: int = 0  # bytes read from the file, before decompression
     status: os.stat_result | None = None  # of a followed file
 
+    encoding: str | None = None  # None while it does not matter
+    encoded_from: int = 0  # offset of the first byte for which it matters
+
     def __init__(self, path: str, chunk_bytes: int) -> None:
         self.name: str = path
         self._chunk_bytes = chunk_bytes
@@ -183,22 +149,36 @@ class FileStream(ABC):
 
 @final
 class ByteStream(FileStream):
-    """The decompressed bytes of a file, a pipe or standard input."""
+    """The text of a file, a pipe or standard input: decompressed, and converted to UTF-8.
 
-    def __init__(self, path: str, chunk_bytes: int) -> None:
+    Args:
+        path: Name of the file.
+        chunk_bytes: Bytes to read at once.
+        raw: The file, which is closed with the stream; by default it is opened by its name.
+        encoding: Encoding of the text; None to find it.
+        mark: The fingerprint where reading resumes.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        chunk_bytes: int,
+        *,
+        raw: RawFile | None = None,
+        encoding: str | None = None,
+        mark: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(path, chunk_bytes)
-        try:
-            place = 0 if path == STANDARD_INPUT else path
-            self._file = FileIO(place, closefd=path != STANDARD_INPUT)
-        except (OSError, ValueError) as error:
-            raise make_open_error(path, error) from None
-        status = os.fstat(self._file.fileno())
-        self.size: int | None = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self._file = LocalFile(path) if raw is None else raw
+        self.size: int | None = self._file.size
         self.live: bool = self.size is None
         self._head = b""
         self._decompressor: Decompressor | None = None
         self._piece = PIECE
         self._begun = False
+        known = encoding or (None if mark is None else mark.get("encoding"))
+        self._decoder = TextDecoder(display_name(path), known, live=self.live)
+        self._is_ascii_skipped = mark is not None  # up to the mark, if its encoding is not known
 
     @property
     def decompressed(self) -> int:
@@ -211,14 +191,35 @@ class ByteStream(FileStream):
         pending = bool(self._head) or (
             decompressor is not None and not decompressor.needs_input and not decompressor.eof
         )
-        if self.size is None and not pending:
-            try:
-                await wait_readable(self._file)
-            except PermissionError:  # a device that epoll does not support, such as /dev/null
-                return
+        if not pending:
+            await self._file.wait()
 
     def read(self) -> bytes:
-        """Read and decompress some bytes."""
+        """Read, decompress and convert some bytes."""
+        data = self._read_decompressed()
+        if data or self.ended:
+            data = self._decoder.feed(data, last=self.ended and not self.transient)
+            self.encoding: str | None = self._decoder.encoding
+            self.encoded_from: int = self._decoder.decided_at
+        return data
+
+    def skip_to(self, offset: int) -> bool:
+        """Seek to ``offset`` in a file of UTF-8 that is not compressed."""
+        known = self._is_ascii_skipped or self.encoding is not None
+        if not (self._begun and known) or self.compressed or not self._decoder.keeps_offsets:
+            return False
+        if not self._file.seek(offset):
+            return False
+        self._head = b""
+        self.raw: int = offset
+        self._decoder.restart(offset)
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read_decompressed(self) -> bytes:
         if not self._begun:
             self._detect_compression()
             if not self._begun:
@@ -227,18 +228,6 @@ class ByteStream(FileStream):
             return self._decompress()
         found, self._head = self._head or self._read_raw(), b""
         return found
-
-    def skip_to(self, offset: int) -> bool:
-        """Seek to ``offset`` in a file that is not compressed."""
-        if not self._begun or self.compressed or self.size is None or offset > self.size:
-            return False
-        self._head = b""
-        self.raw: int = self._file.seek(offset)
-        return True
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def _detect_compression(self) -> None:
         """Read until it is clear whether the file is compressed."""
@@ -265,9 +254,12 @@ class ByteStream(FileStream):
         chunk = self._chunk_bytes
         try:
             most = min(chunk, COMPRESSED_CHUNK_BYTES) if self.compressed else chunk
-            found = self._file.read(most) or b""
+            found = self._file.read(most)
         except OSError as error:
-            self._fail(f"can't be read on ({error.strerror})", transient=True)
+            self._fail(f"can't be read on ({error.strerror or error})", transient=True)
+            return b""
+        except DamagedFileError as error:
+            self._fail(f"is damaged ({error})")
             return b""
         self.raw += len(found)
         self.ended = not found

@@ -36,13 +36,14 @@ from streamnet.sources.files.byte_stream import (
     check_fingerprinted_names,
     digest,
     fingerprint_names,
-    make_open_error,
 )
 from streamnet.sources.files.detection import ARROW_STREAM, ColumnarFileFormat
 from streamnet.sources.files.text_source import check_distinct, find_path
 from streamnet.sources.inference import WHITESPACE, are_ids, infer_kind
 from streamnet.sources.number_styles import infer_target
 from streamnet.sources.rows import ColumnParser, ConvertedRows, Problems, note_problem
+from streamnet.sources.storage.locations import Locations
+from streamnet.sources.storage.raw import make_open_error
 from streamnet.sources.text.schema import warn_of_misread_columns
 
 # polars is imported where it is used: that takes 0.2 s, and most runs read text.
@@ -125,10 +126,16 @@ class ColumnarSource(Source):
     """
 
     def __init__(
-        self, paths: Sequence[str], columns: Columns, *, kind: Literal["parquet", "ipc"]
+        self,
+        paths: Sequence[str],
+        columns: Columns,
+        locations: Locations | None = None,
+        *,
+        kind: Literal["parquet", "ipc"],
     ) -> None:
         self._paths = check_distinct(paths)
         self._columns = columns
+        self._locations = locations or Locations()
         self._kind = kind
         self._schema = Schema(())
         self._names: list[str] = []
@@ -177,6 +184,7 @@ class ColumnarSource(Source):
         """Discard blocks that were read ahead; no file is open between two blocks."""
         self._pending.clear()
         self._number = len(self._paths)
+        self._locations.close()
 
     def progress(self) -> float | None:
         """Fraction of the rows returned so far."""
@@ -208,7 +216,7 @@ class ColumnarSource(Source):
             lazy = self._scan(path)
             names = self._guarded(path, lazy.collect_schema).names()
             check_same_columns(path, names, head.columns, self._names, self._columns)
-        self._marks[first] = _fingerprint(first)
+        self._marks[first] = self._fingerprint(first)
 
     def _check_fingerprint(self, path: str) -> None:
         """Refuse to resume in a file that has changed."""
@@ -217,7 +225,7 @@ class ColumnarSource(Source):
         check_fingerprinted_names(
             self._paths[: self._paths.index(path)], self._restored["before"], path
         )
-        self._marks[path] = _fingerprint(path)
+        self._marks[path] = self._fingerprint(path)
         if self._marks[path] != list(self._restored["mark"]):
             raise DataError(f"{path} has changed: it has other content")
 
@@ -278,10 +286,12 @@ class ColumnarSource(Source):
     def _read(self) -> None:
         """Read some rows, or go to the next file."""
         if self._row >= self._heights[self._number]:
+            self._locations.forget(self._paths[self._number])
             self._number += 1
             self._row = 0
             if self._number < len(self._paths):
-                self._marks[self._paths[self._number]] = _fingerprint(self._paths[self._number])
+                path = self._paths[self._number]
+                self._marks[path] = self._fingerprint(path)
             return
         path = self._paths[self._number]
         rows = max(1024, min(8 * MAX_BLOCK_ROWS, CELLS_PER_READ // max(1, len(self._names))))
@@ -302,10 +312,12 @@ class ColumnarSource(Source):
         import polars as pl
 
         scan = pl.scan_parquet if self._kind == "parquet" else pl.scan_ipc
-        return self._guarded(path, lambda: scan(path, glob=False))
+        return self._guarded(path, lambda: scan(self._locations.local(path), glob=False))
 
-    @staticmethod
-    def _guarded(path: str, act: Callable[[], Result]) -> Result:
+    def _fingerprint(self, path: str) -> list[Any]:
+        return _fingerprint(self._locations.local(path))
+
+    def _guarded(self, path: str, act: Callable[[], Result]) -> Result:
         import polars as pl
 
         try:
@@ -316,7 +328,7 @@ class ColumnarSource(Source):
             logger.debug("%s: %s", path, error)  # about the code of polars, not the file
             raise DataError(f"{path} can't be read: polars fails at its content") from None
         except pl.exceptions.PolarsError as error:
-            if _starts_with(path, ARROW_STREAM):
+            if _starts_with(self._locations.local(path), ARROW_STREAM):
                 raise DataError(f"{path} is an Arrow stream, but must be an Arrow file") from None
             why = str(error).partition("\n")[0]
             raise DataError(f"{path} can't be read: {why}") from None

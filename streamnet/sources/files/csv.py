@@ -14,11 +14,11 @@ from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.samples import NUMERIC, TIMES, Block, Field, Kind, Schema, Task
 from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.columns import LAST_COLUMN, Columns, check_same_columns, format_names
-from streamnet.sources.files.byte_stream import display_name
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
 from streamnet.sources.inference import are_ids, infer_kind, infer_task, is_any_time, is_number
 from streamnet.sources.number_styles import NumberStyle, build_style, find_style, infer_target
 from streamnet.sources.rows import AMBIGUOUS_DATE
+from streamnet.sources.storage.raw import display_name
 from streamnet.sources.text.fields import load_kernels
 from streamnet.sources.text.record_parser import RecordParser
 from streamnet.sources.text.records import Chunk, Head, RecordRules, Records, TextFormat
@@ -447,7 +447,7 @@ def _check_encoding(file: str, begin: int, header: bytes) -> None:
     except UnicodeDecodeError as error:
         raise SchemaError(
             f"the header of {file} is not UTF-8: byte {begin + error.start} is "
-            f"0x{header[error.start]:02x} (iconv -f latin1 -t utf-8 may convert it)"
+            f"0x{header[error.start]:02x} (--encoding names the encoding of a file)"
         ) from None
 
 

@@ -15,7 +15,7 @@ from anyio import sleep, to_thread
 from streamnet.errors import DataError
 from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict
 from streamnet.sources.base import OnGap, Reason, Source, check_gap, make_rejection_block
-from streamnet.sources.files.byte_stream import check_file_name, make_open_error
+from streamnet.sources.storage.raw import check_file_name, make_open_error
 from streamnet.sources.wrappers import open_or_close
 
 PAUSE = 0.2  # seconds between two scans of the folder

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
-from glob import glob, has_magic
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
@@ -17,10 +16,8 @@ from typing import get_args
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.sources.base import OnGap, Source
 from streamnet.sources.columns import Columns
-from streamnet.sources.files.byte_stream import STANDARD_INPUT, check_file_name
 from streamnet.sources.files.csv import CSV, TSV
 from streamnet.sources.files.detection import (
-    COMPRESSIONS,
     ColumnarFileFormat,
     FileFormat,
     TextFileFormat,
@@ -28,6 +25,10 @@ from streamnet.sources.files.detection import (
 )
 from streamnet.sources.files.folder import FolderSource
 from streamnet.sources.files.text_source import TextSource
+from streamnet.sources.storage.compression import COMPRESSIONS
+from streamnet.sources.storage.locations import Locations
+from streamnet.sources.storage.raw import STANDARD_INPUT
+from streamnet.sources.text.encodings import UTF8, normalize_encoding
 from streamnet.sources.text.records import MAX_RECORD_BYTES, TextFormat
 from streamnet.sources.wrappers import GuardedSource
 
@@ -40,12 +41,15 @@ FORMATS: dict[str, FileFormat] = {
 }
 """Formats by name. Text that matches none of them is read as the first one."""
 
+SUFFIXES = frozenset(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
+
 
 def open_files(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     format: str | None = None,  # noqa: A002 - the word of the command line and of run files
     columns: Columns | None = None,
+    encoding: str | None = None,
     delimiter: str | None = None,
     header: bool | None = None,
     quote: str | None = '"',
@@ -57,10 +61,13 @@ def open_files(
     """Make the source that reads these files one after the other.
 
     Args:
-        paths: A name or a glob pattern, or several; ``-`` is standard input.
+        paths: A name or a glob pattern, or several; ``-`` is standard input. An archive (zip or
+            tar) stands for the files in it, in the order of their names; ``parts.zip/a.csv`` is one
+            of them, and patterns match there, too.
         format: A name in `FORMATS`; None infers it from the first name or the content. Compression
-            (gzip, zstd or xz) is always detected by content.
+            (gzip, zstd, xz or bzip2) is always detected by content.
         columns: Which columns are used, and as what.
+        encoding: Encoding of text; None finds it. Offsets are those of the text in UTF-8.
         delimiter: Delimiter of delimited text; None infers it from the first records.
         header: Whether delimited text has a header; None infers it from the first records.
         quote: Quote of delimited text; None if quotes have no meaning.
@@ -82,25 +89,33 @@ def open_files(
         raise ConfigurationError(f"max_record_bytes is {max_record_bytes}, but must be >= 1")
     if on_gap not in get_args(OnGap):
         raise ConfigurationError(f"on_gap is {on_gap!r}, but must be 'stop' or 'go_on'")
+    encoding = None if encoding is None else normalize_encoding(encoding)
     columns = columns or Columns()
     options = TextOptions(columns, delimiter, header, quote, max_record_bytes)
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     if follow and len(paths) == 1 and Path(paths[0]).is_dir():
-        settings = {"format": format, "chunk_bytes": chunk_bytes, **options._asdict()}
+        reading = {"format": format, "encoding": encoding, "chunk_bytes": chunk_bytes}
+        settings = {**reading, **options._asdict()}
         open_file = partial(open_files, **settings)
         return _guard(FolderSource(os.fspath(paths[0]), open_file, on_gap=on_gap), columns)
-    names = _expand_patterns(paths, follow=follow)
+    locations = Locations(SUFFIXES)
+    names = locations.expand([os.fspath(path) for path in paths], follow=follow)
     if follow and STANDARD_INPUT in names[-1:]:
         raise ConfigurationError("follow is True, but standard input is read to its end anyway")
-    known = _find_common_format(names) if format is None else FORMATS[format]
+    known = _find_common_format(names, locations) if format is None else FORMATS[format]
     if isinstance(known, ColumnarFileFormat):
         if follow:
             rule = "such a file can't grow: follow its folder"
             raise ConfigurationError(f"format is {known.name}, but {rule}")
         if STANDARD_INPUT in names:
             raise ConfigurationError(f"format is {known.name}, but that can't be standard input")
-        return _guard(known.open(names, columns), columns)
+        return _guard(known.open(names, columns, locations), columns)
+    if follow and encoding not in (None, UTF8):
+        raise ConfigurationError(
+            f"encoding is {encoding!r}, but a file that is followed must be UTF-8: follow a pipe, "
+            f"as by tail -F {names[-1]} | streamnet ... -"
+        )
     if known in (None, CSV, TSV):
         CSV.make(options)  # to refuse an invalid setting now rather than when the file is opened
     text = TextSource(
@@ -110,6 +125,8 @@ def open_files(
         chunk_bytes=chunk_bytes,
         follow=follow,
         on_gap=on_gap,
+        encoding=encoding,
+        locations=locations,
     )
     return _guard(text, columns)
 
@@ -132,47 +149,15 @@ def _make_text_format(
     return chosen.make(options)
 
 
-def _expand_patterns(paths: Sequence[str | os.PathLike[str]], *, follow: bool) -> list[str]:
-    names: list[str] = []
-    for given in paths:
-        path = os.fspath(given)
-        if path == STANDARD_INPUT or not has_magic(path) or Path(path).exists():
-            names.append(path)
-            continue
-        matches = sorted(match for match in glob(path, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 - absolute and relative patterns alike
-        if not matches:
-            raise DataError(f"{path} matches no file")
-        names += matches
-    if not names:
-        raise DataError("no file is given")
-    for name in names:
-        check_file_name(name)
-        # A followed file may be gone for a moment: that is detected when it is opened.
-        if not (follow and name == names[-1]) or Path(name).exists():
-            _check_readable(name)
-    return names
-
-
-def _check_readable(path: str) -> None:
-    if path == STANDARD_INPUT:
-        return
-    if Path(path).is_dir():
-        raise DataError(f"{path} is a folder, but must be a file")
-    if not Path(path).exists():
-        raise DataError(f"{path} does not exist")
-    if not os.access(path, os.R_OK):
-        raise DataError(f"{path} can't be read: permission denied")
-
-
-def _find_common_format(names: Sequence[str]) -> FileFormat | None:
+def _find_common_format(names: Sequence[str], locations: Locations) -> FileFormat | None:
     """The format that all names have; None if it has to be inferred from the text."""
-    found = [_find_format(name) for name in names]
+    found = [_find_format(name, locations) for name in names]
     first = found[0]
     for name, kind in zip(names, found, strict=True):
         if kind != first:
             raise DataError(
                 f"{name} is {_describe(kind)} by its name, but {names[0]} is {_describe(first)}: "
-                "say which format all of them have"
+                "name those that belong together, or say which format all of them have"
             )
     return first
 
@@ -181,7 +166,7 @@ def _describe(kind: FileFormat | None) -> str:
     return "text" if kind is None else kind.name
 
 
-def _find_format(name: str) -> FileFormat | None:
+def _find_format(name: str, locations: Locations) -> FileFormat | None:
     """The format of a file by its suffix or its first bytes; None if it has to be text."""
     path = Path(name)
     if path.suffix.lower() in {compression.suffix for compression in COMPRESSIONS}:
@@ -190,10 +175,8 @@ def _find_format(name: str) -> FileFormat | None:
     for kind in FORMATS.values():
         if suffix in kind.suffixes:
             return kind
-    if Path(name).is_file():
-        with Path(name).open("rb") as file:
-            head = file.read(16)
-        for kind in FORMATS.values():
-            if isinstance(kind, ColumnarFileFormat) and head.startswith(kind.signature):
-                return kind
+    head = locations.head(name, 16)
+    for kind in FORMATS.values():
+        if isinstance(kind, ColumnarFileFormat) and head.startswith(kind.signature):
+            return kind
     return None

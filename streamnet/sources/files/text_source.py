@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -39,13 +38,13 @@ from streamnet.sources.files.byte_stream import (
     TailStream,
     TextWindow,
     check_fingerprinted_names,
-    display_name,
     find_rotated_since,
     fingerprint_names,
-    get_file_size,
-    is_regular_file,
 )
 from streamnet.sources.files.detection import SNIFFED_BYTES, check_is_text
+from streamnet.sources.storage.locations import Locations
+from streamnet.sources.storage.raw import STANDARD_INPUT, LocalFile, RawFile, display_name
+from streamnet.sources.text.encodings import UTF8
 from streamnet.sources.text.records import (
     QUOTE,
     Chunk,
@@ -63,7 +62,6 @@ BAD_QUOTE = Rejection(
     "a quote is not closed, or text stands right behind it, or it spans lines and the number of "
     "fields is wrong",
 )
-BAD_ENCODING = Rejection(Reason.ENCODING, "the record is not UTF-8")
 
 
 @final
@@ -110,7 +108,9 @@ class TextFile:
 
     def window(self) -> TextWindow:
         """The bytes in memory, for fingerprints."""
-        return TextWindow(self._first, self._begin, self.data, self.stream.size)
+        stream = self.stream
+        encoded = stream.encoding, stream.encoded_from
+        return TextWindow(self._first, self._begin, self.data, stream.size, *encoded)
 
     def head(self, most_bytes: int) -> Head:
         """The start of the file, while nothing of it was used."""
@@ -227,8 +227,7 @@ class TextFile:
     def _mark(self) -> NDArray[np.int64]:
         return np.array((self._offset, self._record, self._line))
 
-    @staticmethod
-    def _check_encoding(chunk: Chunk) -> None:
+    def _check_encoding(self, chunk: Chunk) -> None:
         records = chunk.records
         try:
             chunk.data[records.begin[0] : records.behind].decode()
@@ -237,7 +236,9 @@ class TextFile:
                 try:
                     chunk.raw(row).decode()
                 except UnicodeDecodeError:
-                    chunk.letters.setdefault(row, chunk.letter(row, BAD_ENCODING))
+                    encoding = self.stream.encoding or UTF8
+                    bad = Rejection(Reason.ENCODING, f"the record is not {encoding.upper()}")
+                    chunk.letters.setdefault(row, chunk.letter(row, bad))
 
 
 @final
@@ -248,7 +249,15 @@ class FileSequence:
     rotated, the renamed files are read before the new one.
     """
 
-    def __init__(self, paths: tuple[str, ...], chunk_bytes: int, *, follow: bool = False) -> None:
+    def __init__(
+        self,
+        paths: tuple[str, ...],
+        chunk_bytes: int,
+        *,
+        follow: bool = False,
+        encoding: str | None = None,
+        locations: Locations | None = None,
+    ) -> None:
         if chunk_bytes < 1:
             raise ConfigurationError(f"chunk_bytes is {chunk_bytes}, but must be >= 1")
         if not paths:
@@ -257,6 +266,8 @@ class FileSequence:
         self.file: TextFile | None = None  # None before the first and at the end
         self._chunk_bytes = chunk_bytes
         self.follows = follow
+        self._encoding = encoding
+        self._locations = locations or Locations()
         self._number = 0
         self._between: deque[str] = deque()  # rotated files to be read before the followed one
         self._sizes: list[int | None] = []  # None where unknown
@@ -266,7 +277,7 @@ class FileSequence:
         """Get the sizes of the files; a followed one need not exist when a run resumes."""
         if must_exist and self.follows and not Path(self.paths[-1]).exists():
             raise DataError(f"{self.paths[-1]} does not exist")
-        self._sizes = [get_file_size(path) for path in self.paths]
+        self._sizes = [self._locations.size(path) for path in self.paths]
         if self.follows:
             self._sizes[-1] = None
 
@@ -275,10 +286,17 @@ class FileSequence:
         if self.file is not None:
             self.file.stream.close()
         self._number, path = number, self.paths[number]
-        followed = self.follows and number == len(self.paths) - 1 and is_regular_file(path)
-        open_stream = partial(TailStream, mark=mark) if followed else ByteStream
-        self.file = TextFile(path, open_stream(path, self._chunk_bytes))
+        if self.follows and number == len(self.paths) - 1 and is_regular_file(path):
+            self.file = TextFile(path, TailStream(path, self._chunk_bytes, mark))
+        else:
+            self.file = self._open_stream(path, self._locations.open(path), mark)
         return self.file
+
+    def _open_stream(
+        self, path: str, raw: RawFile, mark: Mapping[str, Any] | None = None
+    ) -> TextFile:
+        stream = ByteStream(path, self._chunk_bytes, raw=raw, encoding=self._encoding, mark=mark)
+        return TextFile(path, stream)
 
     def advance(self) -> None:
         """Go to the next file; close after the last one."""
@@ -289,8 +307,7 @@ class FileSequence:
             self._between.extend(find_rotated_since(file.path, file.stream.status))
         file.stream.close()
         if self._between:
-            stream = ByteStream(self._between.popleft(), self._chunk_bytes)
-            self.file = TextFile(file.path, stream)
+            self.file = self._open_stream(file.path, LocalFile(self._between.popleft()))
         elif self.follows and self._number == len(self.paths) - 1:
             self.open(self._number)
         elif self._number + 1 < len(self.paths):
@@ -304,6 +321,7 @@ class FileSequence:
             self.file.stream.close()
             self.file = None
             self._number = len(self.paths)
+        self._locations.close()
 
     def progress(self) -> float | None:
         """Fraction of the bytes used so far; None if a file is a pipe or followed."""
@@ -315,6 +333,11 @@ class FileSequence:
             done += self.file.bytes_used()
         self._progress = max(self._progress, min(1.0, done / max(1, sum(sizes))))
         return self._progress
+
+
+def is_regular_file(path: str) -> bool:
+    """Whether a path names a regular file, or nothing yet."""
+    return path != STANDARD_INPUT and (Path(path).is_file() or not Path(path).exists())
 
 
 def check_distinct(paths: Sequence[str]) -> tuple[str, ...]:
@@ -364,8 +387,12 @@ class TextSource(Source):
         chunk_bytes: int = 1 << 20,
         follow: bool = False,
         on_gap: OnGap = "stop",
+        encoding: str | None = None,
+        locations: Locations | None = None,
     ) -> None:
-        self._files = FileSequence(tuple(paths), chunk_bytes, follow=follow)
+        self._files = FileSequence(
+            tuple(paths), chunk_bytes, follow=follow, encoding=encoding, locations=locations
+        )
         self._choose = choose
         self._head = head
         self._on_gap = on_gap

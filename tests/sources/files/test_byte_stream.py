@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import os
@@ -22,7 +23,7 @@ from streamnet.samples import Block
 from streamnet.sources import Columns, Source, open_files
 from streamnet.sources.files import byte_stream
 from streamnet.sources.files.byte_stream import ByteStream
-from streamnet.sources.files.detection import COMPRESSION_SIGNATURES, PIECE, find_compression
+from streamnet.sources.storage.compression import COMPRESSION_SIGNATURES, PIECE, find_compression
 from tests.sources.harness import (
     after_a_stop,
     append,
@@ -45,7 +46,12 @@ from tests.sources.harness import (
 zstd = pytest.importorskip("backports.zstd", reason="no zstd to write test files with")
 TEXT = "x,y\n" + "".join(f"{random.Random(n).random()},a\n" for n in range(30_000))
 Packer = Callable[[bytes], bytes]
-PACKERS: dict[str, Packer] = {"gz": gzip.compress, "xz": lzma.compress, "zst": zstd.compress}
+PACKERS: dict[str, Packer] = {
+    "gz": gzip.compress,
+    "xz": lzma.compress,
+    "zst": zstd.compress,
+    "bz2": bz2.compress,
+}
 packers = pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS.keys())
 
 

@@ -269,11 +269,6 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path: Path) -> None
     assert block.marks[0].tolist() == [7, 0, 2]
 
 
-def test_utf_16_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="UTF-16"):
-        blocks_of(tmp_path, "a,y\n1,2\n".encode("utf-16"), Columns(target="y"))
-
-
 def test_dropped_columns_and_their_faults_do_not_matter(tmp_path: Path) -> None:
     text = "a,b,y\n" + "1,1,x\n" * 5 + "1,word,x\n"
     schema, blocks = blocks_of(tmp_path, text, Columns(target="y", drop=("b",), head=5))
@@ -443,8 +438,8 @@ def test_a_sep_line_is_not_a_record(tmp_path: Path, line: str) -> None:
 
 
 def test_a_header_that_is_not_utf_8_is_refused_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match=r"f\.csv is not UTF-8: byte 5 is 0xe9"):
-        blocks_of(tmp_path, "a,caf\xe9,y\n1,2,u\n".encode("latin-1"), Columns(target="y"))
+    with pytest.raises(SchemaError, match=r"f\.csv is not UTF-8: byte 5 is 0xff"):
+        blocks_of(tmp_path, b"a,caf\xffx,y\n1,2,u\n", Columns(target="y"))
 
 
 def test_an_empty_name_is_replaced_by_a_free_one(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
 import math
@@ -19,17 +18,15 @@ import pytest
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.samples import Block, Kind, Schema
 from streamnet.sources import Columns, Source, open_files
-from streamnet.sources.files.detection import (
+from streamnet.sources.files.detection import SIGNATURES, ColumnarFileFormat, TextFileFormat
+from streamnet.sources.files.registry import FORMATS
+from streamnet.sources.rows import ColumnParser, ConvertedRows, Problems
+from streamnet.sources.storage.compression import (
     COMPRESSIONS,
-    SIGNATURES,
-    ColumnarFileFormat,
     Compression,
-    TextFileFormat,
     find_compression,
     may_be_compressed,
 )
-from streamnet.sources.files.registry import FORMATS
-from streamnet.sources.rows import ColumnParser, ConvertedRows, Problems
 from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
 from tests.sources.harness import assert_resumes_everywhere, numbers, places, read, write
 
@@ -155,11 +152,13 @@ SCRIPT = """
 import anyio
 from streamnet.sources import Columns, Source, open_files
 from streamnet.sources.files.detection import (
-    COMPRESSIONS,
     SIGNATURES,
     ColumnarFileFormat,
-    Compression,
     TextFileFormat,
+)
+from streamnet.sources.storage.compression import (
+    COMPRESSIONS,
+    Compression,
     find_compression,
     may_be_compressed,
 )
@@ -223,15 +222,12 @@ def stream() -> bytes:
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (TEXT.encode("utf-16"), "is UTF-16, but must be text in UTF-8"),
-        (TEXT.encode("utf-16-le"), "has a zero byte in its first line: it is UTF-16 or no text"),
-        (b"\0" * 5000, "has a zero byte in its first line: it is UTF-16 or no text"),
-        (archive(), "is a ZIP archive, as .xlsx is one, but must be text in UTF-8"),
-        (
-            bz2.compress(TEXT.encode()),
-            "is compressed with bzip2, but must be plain, gzip, zstd or xz",
-        ),
-        (stream(), "is an Arrow stream, but must be text in UTF-8"),
+        (b"\0" * 5000, "has a zero byte in its first line: it is no text, or in an encoding that"),
+        (archive(), "is a ZIP archive, but must be text: give it the suffix .zip, or that of"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "is a PDF document, but must be text: get the"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" * 99, "is an old Office document, but must be text"),
+        (b"Rar!\x1a\x07\x01\0\xf3\xe1\x82\xeb", "is a RAR archive, but must be text: unpack it"),
+        (stream(), "is an Arrow stream, but must be text: write it as an Arrow file"),
         (TEXT.replace("\n", "\r").encode(), "ends its lines with a carriage return alone"),
     ],
 )

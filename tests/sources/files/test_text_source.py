@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.samples import Block, Position, Task
 from streamnet.sources import Columns, Source, TextSource, open_files
-from streamnet.sources.files.byte_stream import ByteStream, get_file_size
+from streamnet.sources.files.byte_stream import ByteStream
 from streamnet.sources.files.csv import CsvFormat
 from streamnet.sources.files.detection import TextOptions
 from tests.sources.harness import (
@@ -399,13 +399,6 @@ def test_a_file_that_fails_in_the_middle_says_so() -> None:
     assert stream.ended
     assert stream.failure == "can't be read on (Input/output error)"
     stream.close()
-
-
-def test_only_a_plain_file_has_a_size(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    assert get_file_size(write(tmp_path, "a.csv", "x,y\n")) == 4
-    assert [get_file_size(str(tmp_path / name)) for name in ("pipe", "gone", ".")] == [None] * 3
-    assert get_file_size("-") is None
 
 
 def test_an_unclosed_quote_in_the_header_is_reported(tmp_path: Path) -> None:
