@@ -131,3 +131,27 @@ def run(backend: str) -> Runner:
         return anyio.run(function, *args, backend=backend)
 
     return run_on_backend
+
+
+@pytest.fixture(scope="session")
+def s3_environment() -> Generator[dict[str, str]]:
+    """The variables by which an S3 server is found."""
+    from tests.object_servers import serve_s3
+
+    with serve_s3() as found:
+        yield found
+
+
+@pytest.fixture
+def bucket(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The URL of an empty bucket."""
+    from streamnet import objects
+    from tests.object_servers import make_bucket
+
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    objects._open_store.cache_clear()
+    return make_bucket(
+        s3_environment,
+        f"test-{tmp_path.name.strip('_').replace('_', '-').lower()}"[:60].rstrip("-"),
+    )

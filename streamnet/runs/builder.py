@@ -54,6 +54,7 @@ _FORMAT_KEYS = (
 )
 _FILE_ONLY_KEYS = {
     "format": "it is a key of that table",
+    "encoding": "it must not be given: messages are UTF-8",
     "delimiter": "it is a key of that table",
     "header": "it must not be given: messages have none",
     "shuffle_buffer": "it must be 0: messages may be gone when the order has to be reproduced",

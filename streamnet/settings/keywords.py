@@ -150,6 +150,7 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     """Keyword arguments of `streamnet.replay`: the keys of a run file."""
 
     format: Format | None
+    encoding: str | None
     delimiter: str | None
     header: bool | None
     missing: Sequence[str] | str | None

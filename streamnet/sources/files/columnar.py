@@ -141,7 +141,8 @@ class ColumnarSource(Source):
         self._names: list[str] = []
         self._number = 0  # index of the current file
         self._row = 0
-        self._heights: list[int] = []
+        self._heights: list[int | None] = [None] * len(self._paths)  # None before it is needed
+        self._first_names: list[str] = []  # columns of the first file
         self._pending: list[Block] = []
         self._marks: dict[str, list[Any]] = {}  # fingerprints of the files read so far
         self._restored: Mapping[str, Any] = {}
@@ -151,11 +152,12 @@ class ColumnarSource(Source):
         await to_thread.run_sync(self._infer_schema)
         if after is not None and after.source:
             self._number = find_path(self._paths, after.source)
+            height = await to_thread.run_sync(self._measure, self._number)
             await to_thread.run_sync(self._check_fingerprint, after.source)
             self._row = after.offset
-            if self._row > self._heights[self._number]:
+            if self._row > height:
                 raise DataError(
-                    f"{after.source} has changed: it has only {self._heights[self._number]} rows, "
+                    f"{after.source} has changed: it has only {height} rows, "
                     f"but was left at row {after.offset}"
                 )
         return self._schema
@@ -188,35 +190,52 @@ class ColumnarSource(Source):
 
     def progress(self) -> float | None:
         """Fraction of the rows returned so far."""
-        whole = sum(self._heights)
         waiting = sum(len(block.marks) - 1 + len(block.rejected) for block in self._pending)
-        done = sum(self._heights[: self._number]) + self._row - waiting
-        return min(1.0, done / whole) if whole else None
+        heights = [height for height in self._heights if height is not None]
+        done = sum(heights[: self._number]) + self._row - waiting
+        if len(heights) == len(self._paths):
+            return min(1.0, done / sum(heights)) if sum(heights) else None
+        sizes = [self._locations.size(path) or 0 for path in self._paths]
+        if self._number == len(sizes):
+            return 1.0
+        used = (self._row - waiting) / max(1, self._heights[self._number] or 1)
+        return (sum(sizes[: self._number]) + used * sizes[self._number]) / max(1, sum(sizes))
 
     def _infer_schema(self) -> None:
         # Times are stored in UTC, so zones unknown to polars, such as +05:30, do not matter.
         os.environ.setdefault("POLARS_IGNORE_TIMEZONE_PARSE_ERROR", "1")
-        import polars as pl
-
-        for path in self._paths:
-            count = self._guarded(path, self._scan(path).select(pl.len()).collect)
-            self._heights.append(int(count.item()))
         first = self._paths[0]
         head = self._guarded(first, self._scan(first).head(self._columns.head).collect)
+        self._first_names = head.columns
         if self._restored:
             self._schema = schema_from_dict(self._restored["schema"])
-        elif not self._heights[0]:
+        elif not head.height:
             raise DataError(f"{first} holds no samples")
         else:
             self._schema = self._build_schema(first, head)
         fields = [field.name for field in self._schema.fields]
         target = [] if self._schema.target is None else [self._schema.target]
         self._names = [*fields, *target]
-        for path in self._paths[0 if self._restored else 1 :]:
-            lazy = self._scan(path)
-            names = self._guarded(path, lazy.collect_schema).names()
-            check_same_columns(path, names, head.columns, self._names, self._columns)
+        # Other files would have to be copied first, so that they wait for their turn.
+        for number, path in enumerate(self._paths):
+            if number == 0 or self._locations.is_local(path):
+                self._measure(number)
         self._marks[first] = self._fingerprint(first)
+
+    def _measure(self, number: int) -> int:
+        """The rows of a file, whose columns are compared with those of the first one."""
+        import polars as pl
+
+        path = self._paths[number]
+        known = self._heights[number]
+        if known is None:
+            lazy = self._scan(path)
+            if number > 0 or self._restored:
+                names = self._guarded(path, lazy.collect_schema).names()
+                check_same_columns(path, names, self._first_names, self._names, self._columns)
+            known = int(self._guarded(path, lazy.select(pl.len()).collect).item())
+            self._heights[number] = known
+        return known
 
     def _check_fingerprint(self, path: str) -> None:
         """Refuse to resume in a file that has changed."""
@@ -285,7 +304,7 @@ class ColumnarSource(Source):
 
     def _read(self) -> None:
         """Read some rows, or go to the next file."""
-        if self._row >= self._heights[self._number]:
+        if self._row >= self._measure(self._number):
             self._locations.forget(self._paths[self._number])
             self._number += 1
             self._row = 0

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from bisect import insort
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, final
 
@@ -15,20 +12,17 @@ from anyio import sleep, to_thread
 from streamnet.errors import DataError
 from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict
 from streamnet.sources.base import OnGap, Reason, Source, check_gap, make_rejection_block
-from streamnet.sources.storage.raw import check_file_name, make_open_error
+from streamnet.sources.storage.folders import Folder
 from streamnet.sources.wrappers import open_or_close
 
-PAUSE = 0.2  # seconds between two scans of the folder
-SETTLED = 1.0  # seconds without a change after which a file is complete
 MAX_NAMES = 4096  # names of files read that are kept, to notice files that come too late
-UNFINISHED = (".tmp", ".part", ".partial", "~")
 
 
 class _FileState(NamedTuple):
-    """Size and time of a file, and when they were first seen."""
+    """Size and version of a file, and when they were first seen."""
 
     size: int
-    time: int
+    version: object
     seen: float
 
 
@@ -37,8 +31,9 @@ class FolderSource(Source):
     """Samples of the files of a folder, in the order of their names, without end.
 
     A file is read once its size and time have not changed for a second, and no file with an earlier
-    name is still being written. To be safe, write files elsewhere, or under a hidden name or one
-    that ends in .tmp or .part, and rename them; such files and folders are ignored. A file whose
+    name is still being written; an object in a bucket is read at once. To be safe, write files
+    elsewhere, or under a hidden name or one that ends in .tmp or .part, and rename them; such files
+    and folders are ignored. A file whose
     name precedes one that was read already is a gap: it is skipped. Only the last 4,096 names are
     kept to detect that.
 
@@ -48,14 +43,14 @@ class FolderSource(Source):
     """
 
     def __init__(
-        self, folder: str, make_source: Callable[[str], Source], *, on_gap: OnGap = "stop"
+        self, folder: Folder, make_source: Callable[[str], Source], *, on_gap: OnGap = "stop"
     ) -> None:
         self._folder = folder
         self._make_source = make_source
         self._on_gap = on_gap
         self._taken: list[str] = []  # the last names read, in order
         self._changes: dict[str, _FileState] = {}  # of files that were not read yet, in order
-        self._folder_time = 0  # when the folder itself had changed before the last full scan
+        self._folder_version: object = None  # of the folder itself before the last full scan
         self._next_scan = 0.0  # when the next full scan is due
         self._empty = ""  # the first empty file, which may be filled unnoticed; "" for none
         self._source: Source | None = None  # of the current file
@@ -74,18 +69,26 @@ class FolderSource(Source):
                 await self._advance()
             return self._schema
         if not self._restored:
-            raise DataError(f"{self._folder} can't be resumed at {after.source} without a state")
+            where = f"{self._folder.path} can't be resumed at {after.source}"
+            raise DataError(f"{where} without a state")
         self._taken = list(self._restored["taken"])
         self._end = after
         self._learned = _drop_position(self._restored["source"])
         self._schema = schema_from_dict(self._learned["schema"])
-        gone = not await to_thread.run_sync(Path(after.source).exists)
+        path = self._find_path(after.source)
+        gone = not await to_thread.run_sync(self._folder.exists, path)
         if gone and not self._restored["ended"]:
             detail = f"{after.source} is gone, and with it what it may have held after "
             self._gap = self._make_gap(after.source, f"{detail}byte or row {after.offset}")
         elif not self._restored["ended"]:
-            self._schema = await self._open_file(after.source, self._restored["source"], after)
+            self._schema = await self._open_file(path, self._restored["source"], after)
         return self._schema
+
+    def _find_path(self, source: str) -> str:
+        """The file of a position, which may be in a member of it if it is an archive."""
+        name = self._taken[-1] if self._taken else ""
+        path = self._folder.join(name)
+        return path if source.startswith(f"{path}/") else source
 
     async def receive(self) -> Block | None:
         """The next samples, once there are some; None only after `aclose`."""
@@ -129,15 +132,15 @@ class FolderSource(Source):
         """Open the next file, note one that came too late, or wait a little."""
         late, name = await to_thread.run_sync(self._scan)
         if late is not None:
-            path = str(Path(self._folder, late))
+            path = self._folder.join(late)
             detail = f"{path} came after {self._taken[-1]} had been read, so it is skipped"
             self._gap = self._make_gap(path, detail)
             self._take(late)
         elif name is not None:
-            self._schema = await self._open_file(str(Path(self._folder, name)), self._learned, None)
+            self._schema = await self._open_file(self._folder.join(name), self._learned, None)
             self._take(name)
         else:
-            await sleep(PAUSE)
+            await sleep(self._folder.pause_seconds)
 
     async def _open_file(
         self, path: str, state: Mapping[str, Any], after: Position | None
@@ -153,13 +156,12 @@ class FolderSource(Source):
         now = monotonic()
         if (name := self._find_unchanged(now)) is not None:
             return None, name
-        folder_time = _stat_folder(self._folder).st_mtime_ns
+        folder_version = self._folder.version()
         last = self._taken[-1] if self._taken else ""
         taken = frozenset(self._taken)
         coming: dict[str, _FileState] = {}
         empty = ""
-        for name, status in _list_files(self._folder):
-            size, time = status.st_size, status.st_mtime_ns
+        for name, size, version in self._folder.list():
             if not size:
                 empty = empty or (name if name > last else "")
                 continue
@@ -169,14 +171,14 @@ class FolderSource(Source):
                     return name, None
                 continue
             before = self._changes.get(name)
-            same = before is not None and (before.size, before.time) == (size, time)
-            coming[name] = before if before and same else _FileState(size, time, now)
+            same = before is not None and (before.size, before.version) == (size, version)
+            coming[name] = before if before and same else _FileState(size, version, now)
         # Only a complete scan counts.
-        self._changes, self._folder_time, self._empty = coming, folder_time, empty
+        self._changes, self._folder_version, self._empty = coming, folder_version, empty
         done = monotonic()
-        self._next_scan = done + max(PAUSE, done - now)
+        self._next_scan = done + max(self._folder.pause_seconds, done - now)
         first = next(iter(coming), None)
-        if first is None or now < coming[first].seen + SETTLED:
+        if first is None or now < coming[first].seen + self._folder.settled_seconds:
             return None, None
         return None, first
 
@@ -189,13 +191,11 @@ class FolderSource(Source):
         if first is None or now > self._next_scan or "" < self._empty < first:
             return None
         before = self._changes[first]
-        try:
-            status = Path(self._folder, first).stat()
-        except OSError:
+        found = self._folder.look(first)
+        if found is None or (before.size, before.version) != (found.size, found.version):
             return None
-        same = (before.size, before.time) == (status.st_size, status.st_mtime_ns)
-        unchanged = same and _stat_folder(self._folder).st_mtime_ns == self._folder_time
-        return first if unchanged and now >= before.seen + SETTLED else None
+        unchanged = self._folder.version() == self._folder_version
+        return first if unchanged and now >= before.seen + self._folder.settled_seconds else None
 
     def _take(self, name: str) -> None:
         self._changes.pop(name, None)
@@ -206,33 +206,6 @@ class FolderSource(Source):
         """The rejected record for a gap, or the error in its place."""
         check_gap(detail, self._on_gap)
         return DeadLetter(path, 0, None, str(Reason.GAP), detail, "")
-
-
-def _list_files(folder: str) -> list[tuple[str, os.stat_result]]:
-    """Names and status of the files, in order."""
-    found = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in filter(_is_complete_name, entries):
-                with suppress(FileNotFoundError):  # files that were read may be removed
-                    found.append((entry.name, entry.stat()))
-    except OSError as error:
-        raise make_open_error(folder, error) from None
-    for name, _ in found:
-        check_file_name(os.path.join(folder, name))  # noqa: PTH118 - in each scan, for thousands
-    return sorted(found)
-
-
-def _stat_folder(folder: str) -> os.stat_result:
-    try:
-        return Path(folder).stat()
-    except OSError as error:
-        raise make_open_error(folder, error) from None
-
-
-def _is_complete_name(entry: os.DirEntry[str]) -> bool:
-    name = entry.name
-    return not name.startswith(".") and not name.endswith(UNFINISHED) and entry.is_file()
 
 
 def _drop_position(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from streamnet.sources.files.detection import (
 from streamnet.sources.files.folder import FolderSource
 from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.storage.compression import COMPRESSIONS
+from streamnet.sources.storage.folders import open_folder
 from streamnet.sources.storage.locations import Locations
 from streamnet.sources.storage.raw import STANDARD_INPUT
 from streamnet.sources.text.encodings import UTF8, normalize_encoding
@@ -62,8 +63,10 @@ def open_files(
 
     Args:
         paths: A name or a glob pattern, or several; ``-`` is standard input. An archive (zip or
-            tar) stands for the files in it, in the order of their names; ``parts.zip/a.csv`` is one
-            of them, and patterns match there, too.
+            tar) or a folder stands for the files in it, in the order of their names;
+            ``parts.zip/a.csv`` is one of them, and patterns match there, too. Objects have URLs, as
+            in ``s3://bucket/a.csv``, ``gs://``, ``az://`` and ``https://``; one that ends in a
+            slash is a folder.
         format: A name in `FORMATS`; None infers it from the first name or the content. Compression
             (gzip, zstd, xz or bzip2) is always detected by content.
         columns: Which columns are used, and as what.
@@ -94,11 +97,15 @@ def open_files(
     options = TextOptions(columns, delimiter, header, quote, max_record_bytes)
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
-    if follow and len(paths) == 1 and Path(paths[0]).is_dir():
-        reading = {"format": format, "encoding": encoding, "chunk_bytes": chunk_bytes}
-        settings = {**reading, **options._asdict()}
-        open_file = partial(open_files, **settings)
-        return _guard(FolderSource(os.fspath(paths[0]), open_file, on_gap=on_gap), columns)
+    if follow and len(paths) == 1 and (folder := open_folder(os.fspath(paths[0]))) is not None:
+        open_file = partial(
+            open_files,
+            format=format,
+            encoding=encoding,
+            chunk_bytes=chunk_bytes,
+            **options._asdict(),
+        )
+        return _guard(FolderSource(folder, open_file, on_gap=on_gap), columns)
     locations = Locations(SUFFIXES)
     names = locations.expand([os.fspath(path) for path in paths], follow=follow)
     if follow and STANDARD_INPUT in names[-1:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ from tempfile import TemporaryFile
 from typing import BinaryIO, final
 
 from streamnet.errors import DataError, ReadError
+from streamnet.objects import ObjectInfo, can_list, check_url, is_url
 from streamnet.sources.columns import format_names, suggest_column
 from streamnet.sources.storage.archives import (
     ARCHIVE_SUFFIXES,
@@ -23,6 +25,7 @@ from streamnet.sources.storage.archives import (
     TarArchive,
     ZipArchive,
     find_zip_content,
+    is_hidden,
 )
 from streamnet.sources.storage.compression import (
     COMPRESSIONS,
@@ -31,6 +34,7 @@ from streamnet.sources.storage.compression import (
 )
 from streamnet.sources.storage.raw import (
     STANDARD_INPUT,
+    UNFINISHED,
     DamagedFileError,
     LocalFile,
     RawFile,
@@ -38,15 +42,19 @@ from streamnet.sources.storage.raw import (
     check_readable,
     make_open_error,
 )
+from streamnet.sources.storage.remote import RemoteFile, find_object, list_objects, match_objects
 
 _HEAD_BYTES = 1 << 12  # by which an archive without a suffix is recognized
 _COPY_BYTES = 1 << 20
+_ARCHIVE_ENDS = (*ARCHIVE_SUFFIXES, *(f".tar{compression.suffix}" for compression in COMPRESSIONS))
 _COMPRESSED_SUFFIXES = frozenset(compression.suffix for compression in COMPRESSIONS)
 
 
 @final
 class Locations:
-    """Files of this machine, and members of archives as ``parts.zip/2026.csv``.
+    """Files of this machine, in buckets and on web servers, and members of archives.
+
+    A member is named like ``parts.zip/2026.csv``.
 
     Args:
         suffixes: Suffixes of files that are read as they are, whatever they contain.
@@ -55,13 +63,15 @@ class Locations:
     def __init__(self, suffixes: frozenset[str] = frozenset()) -> None:
         self._suffixes = suffixes
         self._archives: dict[str, Archive] = {}
-        self._copies: dict[str, BinaryIO] = {}  # of files that have to be read at any place
+        self._objects: dict[str, ObjectInfo] = {}  # by URL
+        self._copies: dict[str, BinaryIO] = {}  # of files that are read at any place
 
     def expand(self, given: Sequence[str], *, follow: bool = False) -> list[str]:
         """The names of all files that these names and patterns stand for.
 
-        Members of an archive come in the order of their names, like the matches of a pattern. If
-        ``follow``, the last file may be gone for a moment: that is noticed when it is opened.
+        Members of an archive and files below a folder come in the order of their names, like the
+        matches of a pattern. If ``follow``, the last file may be gone for a moment: that is noticed
+        when it is opened.
 
         Raises:
             DataError: If nothing matches, or a file can't be read.
@@ -74,8 +84,13 @@ class Locations:
         files: list[str] = []
         for name in names:
             check_file_name(name)
-            if name in self._archives or self._split(name) is not None:
+            if Path(name).is_dir():
+                for found in list_files(name):
+                    files += self._list_archive(found)
+            elif self._split(name) is not None:
                 files.append(name)
+            elif is_url(name):
+                files += self._list_archive(name)
             elif follow and name == names[-1]:
                 files.append(name)
                 if Path(name).exists():
@@ -89,7 +104,7 @@ class Locations:
         """Open a file by one of the names that `expand` returned."""
         found = self._split(path)
         if found is None:
-            return LocalFile(path)
+            return self._open_raw(path)
         archive, name = found
         if name not in archive.members:
             raise DataError(f"{archive.path} no longer has {name!r}")
@@ -102,6 +117,8 @@ class Locations:
         if (found := self._split(path)) is not None:
             archive, name = found
             return archive.members[name].size if name in archive.members else None
+        if is_url(path):
+            return self._find_object(path).size
         try:
             status = Path(path).stat()
         except OSError:
@@ -120,12 +137,16 @@ class Locations:
         finally:
             raw.close()
 
+    def is_local(self, path: str) -> bool:
+        """Whether a file is one of this machine, outside of archives."""
+        return not is_url(path) and self._split(path) is None
+
     def local(self, path: str) -> str:
         """The path of a file of this machine with the content of a file.
 
         What is no file of this machine is copied to a temporary one, which nothing leaves behind.
         """
-        if self._split(path) is None:
+        if self.is_local(path):
             return path
         if path not in self._copies:
             self._copies[path] = _copy(path, self.open(path))
@@ -146,9 +167,33 @@ class Locations:
             archive.close()
         self._archives.clear()
 
+    def _open_raw(self, path: str) -> RawFile:
+        """Open a file that is not in an archive."""
+        return RemoteFile(self._find_object(path)) if is_url(path) else LocalFile(path)
+
+    def _find_object(self, url: str) -> ObjectInfo:
+        """Size and version of an object, which must not change from then on."""
+        if url not in self._objects:
+            self._objects[url] = find_object(url)
+        return self._objects[url]
+
+    def _find_objects(self, url: str) -> list[str]:
+        """The URLs of objects that a URL stands for: those of a folder, or that match."""
+        check_url(url)
+        if has_magic(url) and can_list(url):
+            found = match_objects(url)
+        elif url.endswith("/") and can_list(url):
+            found = list_objects(url)
+        else:
+            return [url]
+        if not found:
+            raise DataError(f"{url} matches no object")
+        self._objects |= {info.url: info for info in found}
+        return [info.url for info in found]
+
     def _find(self, path: str) -> list[str]:
         """The names that a name or a pattern stands for; a missing file stands for itself."""
-        if path == STANDARD_INPUT or Path(path).exists():
+        if path == STANDARD_INPUT or (not is_url(path) and Path(path).exists()):
             return [path]
         if (found := self._split(path)) is not None:
             archive, wanted = found
@@ -162,6 +207,8 @@ class Locations:
                     f"{suggest_column(wanted, names)}"
                 )
             return [f"{archive.path}/{name}" for name in matches]
+        if is_url(path):
+            return self._find_objects(path)
         if not has_magic(path):
             return [path]
         matches = sorted(match for match in glob(path, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 - absolute and relative patterns alike
@@ -180,18 +227,24 @@ class Locations:
 
     def _split(self, path: str) -> tuple[Archive, str] | None:
         """The archive of which a path names a member, and the member; None for any other path."""
-        for parent in reversed(PurePosixPath(path).parents[:-1]):
-            where = str(parent)
+        for place in re.finditer("/", path):
+            where = path[: place.start()]
             known = self._archives.get(where)
-            if known is None and Path(where).is_file():
+            if known is None and self._may_be_archive(where):
                 known = self._open_archive(where)
             if known is not None:
-                return known, path.removeprefix(where).lstrip("/")
+                return known, path[place.end() :]
         return None
+
+    def _may_be_archive(self, path: str) -> bool:
+        """Whether a path that precedes a member's name may be that of an archive."""
+        if is_url(path):  # each look at an object takes a request
+            return path.lower().endswith(_ARCHIVE_ENDS)
+        return Path(path).is_file()
 
     def _open_archive(self, path: str) -> Archive | None:
         """Open a file that is an archive; None if it is none."""
-        if path == STANDARD_INPUT or not Path(path).is_file():
+        if path == STANDARD_INPUT or not (is_url(path) or Path(path).is_file()):
             return None
         if path not in self._archives:
             make = self._find_kind(path)
@@ -208,7 +261,7 @@ class Locations:
         suffix = name.suffix.lower()
         if suffix in self._suffixes:
             return None
-        raw = LocalFile(path)
+        raw = self._open_raw(path)
         try:
             head = _read_fully(raw, _HEAD_BYTES)
         except OSError as error:
@@ -216,15 +269,28 @@ class Locations:
         finally:
             raw.close()
         if head.startswith(ZIP_SIGNATURES):
-            with Path(path).open("rb") as file:
+            content = Path(self.local(path))
+            with content.open("rb") as file:
                 is_document = find_zip_content(file) is not None
-            return (
-                None if is_document else partial(ZipArchive, path, partial(Path(path).open, "rb"))
-            )
+            if is_document:
+                return None
+            return partial(ZipArchive, path, lambda: content.open("rb"))
         is_tar = _decompress(head)[TAR_SIGNATURE_AT:].startswith(TAR_SIGNATURE)
         if is_tar or suffix in ARCHIVE_SUFFIXES[1:]:
-            return partial(TarArchive, path, partial(LocalFile, path))
+            return partial(TarArchive, path, partial(self._open_raw, path))
         return None
+
+
+def list_files(folder: str) -> list[str]:
+    """The files below a folder that may hold samples, in the order of their names."""
+    found = []
+    for path in Path(folder).rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not is_hidden(name) and not name.endswith(UNFINISHED):
+            found.append(name)
+    if not found:
+        raise DataError(f"{folder} is a folder without files to read")
+    return [str(Path(folder, name)) for name in sorted(found)]
 
 
 def _decompress(head: bytes) -> bytes:

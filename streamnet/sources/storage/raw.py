@@ -15,6 +15,7 @@ from anyio import wait_readable
 from streamnet.errors import DataError, ReadError
 
 STANDARD_INPUT = "-"
+UNFINISHED = (".tmp", ".part", ".partial", "~")  # ends of names of files that are being written
 PERMANENT_ERRNOS = (ENOENT, EACCES, EPERM, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG)
 """Errors that persist when a file is opened again."""
 
@@ -114,8 +115,6 @@ def check_readable(path: str) -> None:
     """Refuse a path that names no readable file."""
     if path == STANDARD_INPUT:
         return
-    if Path(path).is_dir():
-        raise DataError(f"{path} is a folder, but must be a file")
     if not Path(path).exists():
         raise DataError(f"{path} does not exist")
     if not os.access(path, os.R_OK):

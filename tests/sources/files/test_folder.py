@@ -15,15 +15,16 @@ import pytest
 from streamnet.errors import DataError
 from streamnet.samples import Position
 from streamnet.sources import Columns, Source, open_files
-from streamnet.sources.files import folder
 from streamnet.sources.files.folder import FolderSource
+from streamnet.sources.storage import folders
+from streamnet.sources.storage.folders import LocalFolder
 from tests.sources.harness import SECONDS, firsts, go_on, is_quiet, left, letters, take
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "SETTLED", 0.2)
-    monkeypatch.setattr(folder, "PAUSE", 0.02)
+    monkeypatch.setattr(LocalFolder, "settled_seconds", 0.2)
+    monkeypatch.setattr(LocalFolder, "pause_seconds", 0.02)
 
 
 def follow(path: Path, **options: Any) -> Source:
@@ -188,7 +189,7 @@ def test_files_that_were_read_may_be_removed(tmp_path: Path) -> None:
 def test_a_file_may_be_removed_while_the_folder_is_scanned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = folder._is_complete_name
+    counts = folders._is_complete_name
 
     def taking_away(entry: Any) -> bool:
         counted = counts(entry)
@@ -204,7 +205,7 @@ def test_a_file_may_be_removed_while_the_folder_is_scanned(
         await source.aclose()
         return found
 
-    monkeypatch.setattr(folder, "_is_complete_name", taking_away)
+    monkeypatch.setattr(folders, "_is_complete_name", taking_away)
     assert anyio.run(main) == [2]
 
 
@@ -252,14 +253,14 @@ def test_waiting_files_are_not_all_scanned_before_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     looks = []
-    real = folder._list_files
+    real = LocalFolder.list
 
-    def looked(path: str) -> Any:
-        looks.append(path)
-        return real(path)
+    def looked(self: LocalFolder) -> Any:
+        looks.append(self.path)
+        return real(self)
 
-    monkeypatch.setattr(folder, "_list_files", looked)
-    monkeypatch.setattr(folder, "PAUSE", 1.0)
+    monkeypatch.setattr(LocalFolder, "list", looked)
+    monkeypatch.setattr(LocalFolder, "pause_seconds", 1.0)
 
     async def main() -> list[float]:
         for number in range(100, 250):
@@ -276,7 +277,7 @@ def test_waiting_files_are_not_all_scanned_before_each(
 def test_a_file_that_precedes_waiting_ones_is_read_before_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    monkeypatch.setattr(folder, "PAUSE", 1.0)
+    monkeypatch.setattr(LocalFolder, "pause_seconds", 1.0)
 
     async def main() -> list[float]:
         for name, number in (("a", 1), ("b", 2), ("d", 4)):
@@ -294,9 +295,9 @@ def test_a_file_that_precedes_waiting_ones_is_read_before_them(
 
 def settled(path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderSource:
     """A source that has looked at a and c, which are complete, and taken a."""
-    monkeypatch.setattr(folder, "PAUSE", 60.0)  # so long would a look count
-    monkeypatch.setattr(folder, "SETTLED", 0.0)
-    source = FolderSource(str(path), lambda name: follow(Path(name)), on_gap="go_on")
+    monkeypatch.setattr(LocalFolder, "pause_seconds", 60.0)  # so long would a look count
+    monkeypatch.setattr(LocalFolder, "settled_seconds", 0.0)
+    source = FolderSource(LocalFolder(str(path)), lambda name: follow(Path(name)), on_gap="go_on")
     assert source._scan() == (None, "a")
     source._take("a")
     return source

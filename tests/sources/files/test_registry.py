@@ -99,7 +99,7 @@ def test_a_name_with_brackets_is_not_a_pattern_if_the_file_exists(tmp_path: Path
     [
         ("none.csv", "does not exist"),
         ("*.csv", "matches no file"),
-        ("", "is a folder, but must be a file"),
+        ("", "is a folder without files to read"),
     ],
 )
 def test_an_absent_file_is_refused_by_name(tmp_path: Path, name: str, message: str) -> None:

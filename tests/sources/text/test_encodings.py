@@ -109,7 +109,7 @@ def test_a_file_resumes_everywhere(tmp_path: Path, encoding: str, sizes: tuple[i
 def test_what_a_state_says_does_not_depend_on_how_much_is_read_at_once(tmp_path: Path) -> None:
     plain = "\n".join(["x,stadt,y", *(f"{n},Berlin,u" for n in range(90)), *ROWS])
     path = write(tmp_path, "f.csv", plain.encode("cp1252"))
-    first, other = (places(lambda size=size: source(path, size)) for size in (1 << 20, 16))
+    first, other = places(lambda: source(path)), places(lambda: source(path, 16))
     assert {p.position: p.state for p in first} == {p.position: p.state for p in other}
     encodings = [json.loads(place.state)["mark"].get("encoding") for place in first]
     assert encodings[:80] == [None] * 80

@@ -1,0 +1,160 @@
+"""Servers for tests: S3 by moto, and HTTPS with a certificate of its own, both on loopback."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from time import monotonic, sleep
+from urllib.parse import unquote
+from urllib.request import Request, urlopen
+
+import pytest
+
+START_SECONDS = 120  # on a busy machine
+
+
+def find_free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serve_s3() -> Iterator[dict[str, str]]:
+    """An S3 server; yields the environment by which it is found."""
+    pytest.importorskip("moto")
+    port = find_free_port()
+    code = "from moto.server import main; import sys; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "-H", "127.0.0.1", "-p", str(port)]
+    quiet = subprocess.DEVNULL
+    server = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+    try:
+        deadline = monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert monotonic() < deadline, "the S3 server did not start"
+                assert server.poll() is None, "the S3 server has ended"
+                sleep(0.1)
+        yield {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+def make_bucket(environment: dict[str, str], name: str) -> str:
+    """Create a bucket; return its URL."""
+    url = f"{environment['AWS_ENDPOINT_URL']}/{name}"
+    urlopen(Request(url, method="PUT"), timeout=60).close()
+    return f"s3://{name}"
+
+
+def write_certificates(folder: Path) -> tuple[Path, Path]:
+    """The certificate of an authority, and that of this machine with its key."""
+    pytest.importorskip("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    now = dt.datetime.now(dt.UTC)
+    day = dt.timedelta(days=1)
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("test", "web")
+    ]
+    alternatives = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+    made = []
+    for number, extension in enumerate(
+        (x509.BasicConstraints(ca=True, path_length=0), x509.SubjectAlternativeName(alternatives))
+    ):
+        builder = x509.CertificateBuilder(
+            names[0], names[number], keys[number].public_key(), x509.random_serial_number()
+        )
+        valid = builder.not_valid_before(now - day).not_valid_after(now + day)
+        signed = valid.add_extension(extension, critical=False).sign(keys[0], hashes.SHA256())
+        made.append(signed.public_bytes(serialization.Encoding.PEM))
+    private = keys[1].private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    authority, server = folder / "authority.pem", folder / "server.pem"
+    authority.write_bytes(made[0])
+    server.write_bytes(made[1] + private)
+    return authority, server
+
+
+class _Files(BaseHTTPRequestHandler):
+    """Files of a folder, in parts where they are asked for, with entity tags."""
+
+    folder: Path
+    most = 1 << 30  # bytes after which a connection is closed
+    dropped: list[bool]  # whether each was closed early
+
+    def do_HEAD(self) -> None:
+        self._answer(with_content=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_content=True)
+
+    def _answer(self, *, with_content: bool) -> None:
+        path = self.folder / unquote(self.path).lstrip("/")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        begin, end = 0, len(data)
+        if asked:
+            begin, end = int(asked[1]), min(end, int(asked[2] or len(data)) + 1)
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(end - begin))
+        self.send_header("ETag", f'"{hashlib.md5(data).hexdigest()}"')
+        self.send_header("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+        self.send_header("Accept-Ranges", "bytes")
+        if asked:
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(data)}")
+        self.end_headers()
+        if with_content:
+            self.dropped.append(end - begin > self.most)
+            self.wfile.write(data[begin:end][: self.most])
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing."""
+
+
+@contextmanager
+def serve_https(
+    folder: Path, certificate: Path, *, most: int = 1 << 30, dropped: list[bool] | None = None
+) -> Iterator[str]:
+    """A server of a folder; yields its URL. Answers end after ``most`` bytes."""
+    fields = {"folder": folder, "most": most, "dropped": [] if dropped is None else dropped}
+    handler = type("Files", (_Files,), fields)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"https://localhost:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
