@@ -104,7 +104,7 @@ def test_the_served_predictions_are_hardly_worse_than_the_best_candidate_in_hind
     list(feed(learner, stream(task, 6000, seed=seed)))
     best = max(learner.evaluator.candidates.measures(slot)[measure] for slot in range(5))
     for track in (ENSEMBLE, MODEL):
-        assert learner.serving.contenders.scores.measures(track)[measure] > best - 0.003
+        assert learner.serving.contenders.scores.measures(track)[measure] > best - 0.004
 
 
 @TASKS

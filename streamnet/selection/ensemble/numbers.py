@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
-from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.jit import exact_inlined, exact_kernel, flush_subnormal
 from streamnet.samples import Timeline
 from streamnet.selection.ensemble.base import (
     ABSENT,
+    COUNT,
     FINAL_LEARNING_RATE,
     MAX_STEP_WEIGHT,
     NO_WEIGHTS,
+    TOTAL,
     BaseEnsemble,
     LateLabels,
     compute_paces,
@@ -26,14 +28,40 @@ from streamnet.selection.ensemble.base import (
 
 MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which numbers are clipped
 MAX_LOSS = 1e3  # standard deviations, to which losses are clipped
+MAX_FACTOR = 1e9  # by which losses grow where the standard deviation falls
 HUBER_DELTA = 0.1  # standard deviations; larger errors do not increase the step
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
 NLMS_REGULARIZER = 1e-2  # added to the squared norm of the inputs
-NORMALIZED, ADAGRAD, HEDGE = range(3)
-KINDS = np.array([NORMALIZED, ADAGRAD, ADAGRAD, HEDGE])
-LEARNING_RATES = np.array([0.05, 0.01, 0.03, 0.3])
+NORMALIZED, ADAGRAD, HEDGE, INVERSE_LOSS = range(4)
+KINDS = np.array([NORMALIZED, ADAGRAD, ADAGRAD, HEDGE, INVERSE_LOSS])
+LEARNING_RATES = np.array([0.05, 0.01, 0.03, 0.3, 0.0])
 MEMORY = 2 + len(LEARNING_RATES) + 2  # what is kept of a sample: the last target, and all outputs
 NO_LATE_LABELS = LateLabels(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0))
+
+
+@exact_inlined
+def _weigh_by_inverse_loss(
+    losses: NDArray[np.float64], available: NDArray[np.uint8], weights: NDArray[np.float64]
+) -> None:
+    """Weights in proportion to the faded mean loss to the power -8 (Stock and Watson 2004).
+
+    Nothing is learned by steps, which late labels make unstable, and all good experts have a say,
+    so that independent errors cancel.
+    """
+    lowest = np.inf
+    for k in range(available.size):
+        if available[k] != 0 and losses[COUNT, k] > 0.0:
+            lowest = min(lowest, losses[TOTAL, k] / losses[COUNT, k])
+    total = 0.0
+    for k in range(available.size):
+        weights[k] = 0.0
+        if available[k] != 0 and losses[COUNT, k] > 0.0:
+            mean = losses[TOTAL, k] / losses[COUNT, k]
+            square = (lowest / mean) ** 2 if mean > 0.0 else 1.0
+            weights[k] = (square * square) * (square * square)
+        total += weights[k]
+    for k in range(available.size):
+        weights[k] = weights[k] / total if total > 0.0 else 0.0
 
 
 @exact_inlined
@@ -60,7 +88,7 @@ def _step_mixer(
     weight: float,
 ) -> None:
     """Update a mixer by its error, whose influence is bounded, on a sample of some weight."""
-    if kind == HEDGE:
+    if kind in (HEDGE, INVERSE_LOSS):
         return
     weight = min(weight, MAX_STEP_WEIGHT)
     if kind == ADAGRAD:
@@ -96,6 +124,8 @@ def _mix(
     for m in range(mixers):
         if KINDS[m] == HEDGE:
             weigh_by_loss(losses, available, pace * LEARNING_RATES[m], weights[m])
+        elif KINDS[m] == INVERSE_LOSS:
+            _weigh_by_inverse_loss(losses, available, weights[m])
         mixed[m] = _clip(_dot(weights[m], predictions))
     if pace == 1.0:
         mixed[mixers] = predictions[best] if best >= 0 else 0.0
@@ -103,6 +133,33 @@ def _mix(
         weigh_by_loss(losses, available, pace, shares)
         mixed[mixers] = _dot(shares, predictions)
     mixed[mixers + 1] = _clip(_dot(final, mixed[: mixers + 1]))
+
+
+@exact_inlined
+def _rescale_losses(losses: NDArray[np.float64], factor: float) -> None:
+    """Multiply faded losses, which stay bounded."""
+    for k in range(losses.shape[1]):
+        total = min(losses[TOTAL, k] * factor, MAX_LOSS * losses[COUNT, k])
+        losses[TOTAL, k] = flush_subnormal(total)
+
+
+@exact_inlined
+def _change_unit(
+    losses: NDArray[np.float64],
+    combined: NDArray[np.float64],
+    unit: NDArray[np.float64],
+    spread: float,
+) -> None:
+    """Convert faded losses to the present standard deviation of the targets.
+
+    Otherwise losses of the first samples, whose deviation may be far smaller, would outweigh those
+    of thousands of later ones.
+    """
+    if unit[0] > 0.0 and unit[0] != spread:
+        factor = min(unit[0] / spread, MAX_FACTOR)
+        _rescale_losses(losses, factor)
+        _rescale_losses(combined, factor)
+    unit[0] = spread
 
 
 @exact_inlined
@@ -164,6 +221,7 @@ def _serve(
     combined: NDArray[np.float64],
     chosen: NDArray[np.int64],
     last: NDArray[np.float64],
+    unit: NDArray[np.float64],  # shape=(1,), standard deviation in which losses are measured
     pace: NDArray[np.float64],  # shape=(1,), factor of step sizes at the last label
     scratch: NDArray[np.float64],  # shape=(2 * experts + mixers + 2,)
     flags: NDArray[np.uint8],  # the same, scratch
@@ -205,6 +263,7 @@ def _serve(
         if not learns or not math.isfinite(truth[i]):
             continue
         weight = importance[i] if importance.size > 0 else 1.0
+        _change_unit(losses, combined, unit, spread[i])
         y = (truth[i] - center[i]) / spread[i]
         for k in range(members.size):
             if members[k] != 0 and (k >= candidates or alive[k, i] != ABSENT):
@@ -232,9 +291,9 @@ class NumberEnsemble(BaseEnsemble):
     """Combines candidates' numbers by linear mixers learned online, in standard units.
 
     The mixers learn by normalized least mean squares (Nagumo and Noda 1967), by AdaGrad on Huber's
-    loss, and by Hedge (Freund and Schapire 1997). The absolute error selects the served output. The
-    only constant expert is the mean of all targets, so an offset shared by all candidates is not
-    corrected.
+    loss, by Hedge (Freund and Schapire 1997), and by inverse faded losses (Stock and Watson 2004).
+    The absolute error selects the served output. The only constant expert is the mean of all
+    targets, so an offset shared by all candidates is not corrected.
 
     >>> ensemble = NumberEnsemble(2)
     >>> truth = np.sin(np.arange(500.0))
@@ -246,10 +305,17 @@ class NumberEnsemble(BaseEnsemble):
     """
 
     _mixers = len(LEARNING_RATES)
-    _arrays = (*BaseEnsemble._arrays, "last")
+    _arrays = (*BaseEnsemble._arrays, "last", "unit")
 
     def _create_arrays(self) -> None:
         self.last: NDArray[np.float64] = np.zeros(2)  # the last target, and 1 once there was one
+        self.unit: NDArray[np.float64] = np.zeros(1)  # of losses, a standard deviation
+
+    def adopt(self, other: BaseEnsemble) -> None:
+        """Start from the weights of another ensemble of the same candidates."""
+        super().adopt(other)
+        assert isinstance(other, NumberEnsemble)
+        self.unit[:] = other.unit
 
     def serve(
         self,
@@ -318,6 +384,7 @@ class NumberEnsemble(BaseEnsemble):
             self.combined,
             self.chosen,
             self.last,
+            self.unit,
             self.pace,
         )
         scratch = np.empty(size), np.empty(size, np.uint8)

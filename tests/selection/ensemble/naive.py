@@ -108,8 +108,9 @@ class _Naive:
 
     def choose(self) -> None:
         """The output to serve: of lowest loss, but the final mixer's where labels are late."""
-        best = lowest(self.combined, [True] * 6, self.served, self.margin)
-        self.served = best if self.pace == 1.0 else 5
+        final = len(self.mixers) + 1
+        best = lowest(self.combined, [True] * (final + 1), self.served, self.margin)
+        self.served = best if self.pace == 1.0 else final
 
     def able(self, alive: Sequence[int]) -> list[bool]:
         heard = [*alive, 1, 1]
@@ -246,8 +247,9 @@ class NaiveNumbers(_Naive):
     def __init__(
         self, candidates: int, *, fading: float, margin: float, members: list[int] | None = None
     ) -> None:
-        super().__init__(candidates, mixers=4, fading=fading, margin=margin, members=members)
+        super().__init__(candidates, mixers=5, fading=fading, margin=margin, members=members)
         self.last: float | None = None
+        self.unit: float | None = None  # of the losses
 
     def serve(
         self,
@@ -284,6 +286,7 @@ class NaiveNumbers(_Naive):
         """What all mixers say."""
         self.best = lowest(self.losses, able, self.best, self.margin)
         self.mixers[3].weights = by_loss(self.losses, able, 0.3 * self.pace)
+        self.mixers[4].weights = self.by_inverse_loss(able)
         said = [near(dot(mixer.weights, opinions)) for mixer in self.mixers]
         if self.pace < 1.0:
             said.append(dot(by_loss(self.losses, able, self.pace), opinions))
@@ -292,11 +295,22 @@ class NaiveNumbers(_Naive):
         said.append(near(dot(self.final.weights, said)))
         return said
 
+    def by_inverse_loss(self, able: list[bool]) -> Row:
+        means = [
+            faded.mean if can and faded.count > 0 else math.inf
+            for faded, can in zip(self.losses, able, strict=True)
+        ]
+        powers = [0.0 if mean == math.inf else (min(means) / mean) ** 8 for mean in means]
+        return [power / (sum(powers) or 1.0) for power in powers]
+
     def learn_late(self, kept: Kept, truth: float, age: int, weight: float = 1.0) -> None:
         """Learn a number that comes so many samples after its own."""
         said, opinions, able, _, (center, spread) = kept
         now = self.mix(opinions, able)
         self.pace = age**-0.5
+        for faded in (*self.losses, *self.combined):
+            faded.total *= (self.unit or spread) / spread
+        self.unit = spread
         self.learn(said, now, opinions, able, (truth - center) / spread, weight)
         self.last = truth
 

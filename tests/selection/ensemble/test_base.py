@@ -103,7 +103,8 @@ def test_a_dead_candidate_is_left_out_and_costs_the_others_nothing(task: Task) -
         -math.log(1e-4) if stream.labels else 10.0
     ), "unavailable counts as entirely wrong"
     moved = weights != dying.weights[:, 1]
-    assert moved.tolist() == [False, False, False, not stream.labels]  # Hedge has no memory
+    # Hedge and inverse losses have no memory.
+    assert moved.tolist() == ([False] * 4 if stream.labels else [False, False, False, True, True])
     assert dying.chosen[0] != 1
 
 
@@ -166,8 +167,10 @@ def test_an_ensemble_that_adopts_another_continues_like_it(task: Task) -> None:
 @TASKS
 def test_influence_is_what_moves_the_final_mixer(task: Task) -> None:
     ensemble = ensemble_of(task, 2)
-    ensemble.weights[:] = [[1.0, -2.0, 9.0, 9.0]] * 4
-    ensemble.final[:] = [0.1, 0.2, -0.3, 0.4, 0.7]
+    ensemble.weights[:] = [[1.0, -2.0, 9.0, 9.0]]
+    ensemble.final[:-1] = 0.0
+    ensemble.final[:4] = [0.1, 0.2, -0.3, 0.4]
+    ensemble.final[-1] = 0.7
     assert ensemble.influence() == pytest.approx([1.0, 2.0])
     ensemble.chosen[0] = 1
     assert ensemble.influence() == pytest.approx([1.0, 2.7])
@@ -296,7 +299,7 @@ DAMAGE: list[tuple[str, Callable[[Any], Any]]] = [
     ("combined", filled(math.nan)),
     ("chosen", filled(4)),
     ("chosen", filled(-2)),
-    ("chosen", lambda chosen: chosen + np.array([0, 6])),
+    ("chosen", lambda chosen: chosen + np.array([0, 7])),
     ("chosen", lambda _: None),
     ("last", lambda last: last[:0]),
 ]
@@ -313,6 +316,8 @@ LABEL_DAMAGE: list[tuple[str, Callable[[Any], Any]]] = [
 NUMBER_DAMAGE: list[tuple[str, Callable[[Any], Any]]] = [
     ("last", filled(math.inf)),
     ("last", lambda last: last + 0.5),
+    ("unit", filled(-1.0)),
+    ("unit", lambda unit: unit[:0]),
 ]
 
 

@@ -67,6 +67,23 @@ def test_weighted_samples_are_learned_like_in_the_plain_version(seed: int) -> No
     assert same.tobytes() == serve(NumberEnsemble(3), stream).tobytes()
 
 
+def test_losses_of_first_samples_count_in_the_present_unit_of_the_targets() -> None:
+    """The first targets hardly differ: an expert that erred then by a whole unit is no worse."""
+    n = 400
+    truth = np.where(np.arange(n) < 20, 1e-3, 100.0) * np.random.default_rng(0).normal(size=n)
+    spread = np.where(np.arange(n) < 30, 1e-3, 100.0)
+    noise = np.random.default_rng(1).normal(size=(2, n))
+    answers = truth + noise * np.stack([np.where(np.arange(n) < 20, 0.004, 5.0), np.full(n, 20.0)])
+    ensemble = NumberEnsemble(2)
+    ensemble.serve(answers, np.ones((2, n), np.uint8), truth, np.zeros(n), spread)
+    total, count = ensemble.losses
+    errors = np.abs(answers - truth)
+    faded = 0.999 ** np.arange(n)[::-1]
+    mean = (errors[0] * faded).sum() / faded.sum()  # without the clipping of extreme predictions
+    assert total[0] / count[0] == pytest.approx(mean / 100.0, rel=0.05)
+    assert ensemble.chosen[0] == 0
+
+
 def test_a_candidate_that_is_no_member_has_no_influence() -> None:
     stream = said(Task.REGRESSION, N, 3, seed=5)
     members = [1, 0, 1, 0, 1]
