@@ -1,9 +1,10 @@
 """streamnet learns from a stream with a whole population of small neural networks at once.
 
 `replay` learns files, `OnlineClassifier` and `OnlineRegressor` learn sample by sample or as
-estimators of scikit-learn, a `Pipeline` learns any source under asyncio or trio, and an `Engine`
-learns a set in epochs. What they leave is a `Model`, which answers and never changes. All errors
-that they raise on purpose are in `streamnet.errors`, below `StreamnetError`.
+estimators of scikit-learn, `KeyedClassifier` and `KeyedRegressor` with a model for every key, a
+`Pipeline` learns any source under asyncio or trio, and an `Engine` learns a set in epochs. What
+they leave is a `Model`, which answers and never changes. All errors that they raise on purpose are
+in `streamnet.errors`, below `StreamnetError`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from streamnet.metrics import Evaluation, RegressionEvaluation
     from streamnet.modelfiles import Model
     from streamnet.networks import CandidateSettings, NeuralNetwork
-    from streamnet.online import AutoEncoder, OnlineClassifier, OnlineRegressor
+    from streamnet.online import (
+        AutoEncoder,
+        KeyedClassifier,
+        KeyedRegressor,
+        OnlineClassifier,
+        OnlineRegressor,
+    )
     from streamnet.pipeline import Champion, Pipeline, Result, State
     from streamnet.runs.replay import replay
     from streamnet.samples import Kind, Task
@@ -35,6 +42,8 @@ __all__ = (
     "Evaluation",
     "IterableSource",
     "KafkaSource",
+    "KeyedClassifier",
+    "KeyedRegressor",
     "Kind",
     "Model",
     "NeuralNetwork",
@@ -63,6 +72,8 @@ _HOMES = {
     "Evaluation": "streamnet.metrics",
     "IterableSource": "streamnet.sources",
     "KafkaSource": "streamnet.sources.brokers.kafka",
+    "KeyedClassifier": "streamnet.online",
+    "KeyedRegressor": "streamnet.online",
     "Kind": "streamnet.samples",
     "Model": "streamnet.modelfiles",
     "NeuralNetwork": "streamnet.networks",

@@ -64,6 +64,7 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
     given: Given | None = None  # answers that callers got, where these are known
     # shape=(n, forecasts): what the known targets alone say, NaN for nothing; or empty
     forecasts: NDArray[np.float64] = NO_FORECASTS
+    key: Sequence[str | None] | None = None  # of each sample, where keys have models of their own
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from streamnet.features.forecasts.history import FORECASTS, NO_CHANGE, NO_FORECASTS, SEASONAL
 from streamnet.jit import inlined, kernel
+from streamnet.keyed.models import KeyedModels
 from streamnet.learning.evaluator import (
+    NO_INPUTS,
     ScoringBatch,
     TrackMetrics,
     build_track_metrics,
@@ -44,6 +46,7 @@ class Contenders:
     ``balanced``, the ensembles predict the label that would be the most probable one if all were
     equally frequent; probabilities are not affected. With ``forecasts`` from the known targets
     alone, those of numbers are candidates of the ensemble, and that of a season ago is a baseline.
+    Where keys have models of their own (``keyed``), these make the ensemble's predictions.
 
     >>> from streamnet.learning.learner import Learner
     >>> Learner(task=Task.REGRESSION).serving.contenders.names
@@ -60,8 +63,10 @@ class Contenders:
         margin: float = 0.02,
         balanced: bool = False,
         forecasts: bool = False,
+        keyed: KeyedModels | None = None,
     ) -> None:
         self.task: Task = task
+        self.keyed: KeyedModels | None = keyed
         self._forecasts = forecasts
         lagged = [member.settings.lags for member in members]
         portable = select_members(lagged)
@@ -111,7 +116,12 @@ class Contenders:
 
         The portable model's are a second track if they came out of the same computation.
         """
-        return self._predict_then_learn("ensemble", batch)
+        served = self._predict_then_learn("ensemble", batch)
+        if self.keyed is None or batch.key is None:
+            return served
+        answers, classes = served
+        own = batch.key, answers[0], batch.dense, batch.truth, batch.known, batch.weight
+        return TrackPredictions(np.stack((self.keyed.serve(*own), *answers[1:])), classes)
 
     def _predict_then_learn(self, name: str, batch: ScoringBatch) -> TrackPredictions:
         """Predict each sample before learning it, for labels together with the linked ensemble."""
@@ -202,6 +212,8 @@ class Contenders:
         scale: tuple[float, float] | None,
         forecasts: NDArray[np.float64] = NO_FORECASTS,
         without_lags: bool,
+        key: Sequence[str | None] | None = None,
+        dense: NDArray[np.floating] = NO_INPUTS,
     ) -> NDArray[Any]:
         """Combine predictions for samples of which each might be the next; changes nothing.
 
@@ -209,15 +221,20 @@ class Contenders:
         is 0 where one is not finite, shape=(candidates, n); ``scale`` is center and spread of the
         target, None for classification; ``forecasts`` are from the known targets alone, shape=(1,
         forecasts), empty without any. ``without_lags`` uses the portable model instead of the
-        ensemble.
+        ensemble, and no model of a ``key``, which otherwise sees the ``dense`` inputs.
         """
         ensemble = self.model if without_lags else self.ensemble
         repeated = np.repeat(forecasts, answers.shape[1], axis=0)
         answers, alive = self._add_forecasts(answers, alive, repeated)
+        shared: NDArray[Any]
         if isinstance(ensemble, LabelEnsemble):
-            return ensemble.answer(answers, alive, known)
-        assert scale is not None
-        return ensemble.answer(answers, alive, scale)
+            shared = ensemble.answer(answers, alive, known)
+        else:
+            assert scale is not None
+            shared = ensemble.answer(answers, alive, scale)
+        if self.keyed is None or key is None or without_lags:
+            return shared
+        return self.keyed.predict(key, shared, dense, known)
 
     def decide(self, probabilities: NDArray[np.floating]) -> NDArray[np.intp]:
         """The class numbers that the ensemble predicts by its probabilities (n, labels)."""
@@ -246,6 +263,7 @@ class Contenders:
             "scores": self.scores.export_state(),
             "baselines": self._baselines.export_state(),
             "pending": {name: table.export_state() for name, table in self._pending.items()},
+            "keyed": self.keyed and self.keyed.export_state(),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -257,6 +275,8 @@ class Contenders:
         self._baselines = type(self._baselines).restore_state(state["baselines"])
         for name, table in self._pending.items():
             table.restore_state(state["pending"][name])
+        if self.keyed is not None:
+            self.keyed.restore_state(state["keyed"])
 
     def _answer_unchanged(self, forecasts: NDArray[np.float64], answers: NDArray[Any]) -> None:
         """Write the last known target and that of a season ago, as far as there are any."""

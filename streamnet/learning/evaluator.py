@@ -22,6 +22,8 @@ from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.samples import Given, Task, Timeline, concatenate_weights
 from streamnet.selection.ensemble.base import ABSENT, MOST_PROBABLE, TrackPredictions
 
+NO_INPUTS = np.empty((0, 0), np.float32)
+
 
 @final
 class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
@@ -38,6 +40,9 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
     timeline: Timeline | None = None  # what the n rows are where labels arrive late
     weight: NDArray[np.float64] | None = None  # shape=(n,); None: all are 1
     given: Given | None = None  # answers that callers got, where these are known
+    # Of each sample where keys have models of their own: the key, and the dense inputs.
+    key: Sequence[str | None] | None = None
+    dense: NDArray[np.floating] = NO_INPUTS
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -74,6 +79,8 @@ def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
         encoded.timeline,
         encoded.weight,
         encoded.given,
+        encoded.key,
+        NO_INPUTS if encoded.key is None else encoded.inputs.dense,
     )
 
 
@@ -108,7 +115,7 @@ def serve_given(
 
 def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
     """Join consecutive batches of samples."""
-    firsts, answers, alive, *targets, _, weights, _ = zip(*map(astuple, parts), strict=True)
+    firsts, answers, alive, *targets, _, weights, _, _, _ = zip(*map(astuple, parts), strict=True)
     # Arrays of the other task are empty in every part.
     truth, known, center, spread, forecasts = (
         np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from streamnet.durability.provenance import describe_differences
 from streamnet.errors import ConfigurationError, NoCandidateError, StateError
 from streamnet.features.encoder import Encoder
+from streamnet.keyed import KeyedEncoder, KeyedModels
 from streamnet.learning.evaluator import (
     LARGE_BLOCK,
     DeferredScoring,
@@ -37,7 +38,12 @@ from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings, has_raw_target
 from streamnet.settings.fields import check_group, check_names, with_settings
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
-from streamnet.settings.learning import LearningSettings, SearchSettings, check_candidates
+from streamnet.settings.learning import (
+    LearningSettings,
+    SearchSettings,
+    build_learning_settings,
+    check_candidates,
+)
 from streamnet.validation import check_seed
 
 ROUND = 1024  # samples
@@ -83,7 +89,7 @@ class Learner:
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Learner).parameters, "Learner")
-        chosen = LearningSettings(**learning)
+        chosen = build_learning_settings(learning)
         check_group("encoder", encoder, EncoderSettings)
         check_group("evolution", evolution, SearchSettings)
         candidates = check_candidates(candidates)
@@ -103,9 +109,8 @@ class Learner:
         seed = check_seed(seed)
         self.seed: int = seed
         lags = LAGS[self.task] if any(one.lags for one in settings) else 0
-        season = chosen.season
-        if season is None and delay is not None:
-            season = 0
+        season = _find_season(chosen, delayed=delay is not None)
+        _check_keyed(chosen, late_labels, start)
         if start is None:
             options = EncoderKeywords(**(encoder or {}))
             if (coding := options.get("autoencoder")) is not None:
@@ -124,6 +129,7 @@ class Learner:
             self.delayed = JoiningEncoder(self.encoder)
         elif delay is not None:
             self.delayed = DelayedEncoder(self.encoder, delay)
+        self.keyed: KeyedEncoder | None = _build_keyed_encoder(chosen, self.encoder)
         check_transforms(settings, self.encoder)
         self.trainer: Trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:
@@ -147,6 +153,7 @@ class Learner:
             fading=chosen.fading,
             interval=_choose_interval(chosen.interval, start),
             forecasts=self.encoder.history is not None,
+            keyed=_build_keyed_models(chosen, self.task),
         )
         if start is not None:
             self._serving.start_from(start.ensemble_state, start.intervals_state)
@@ -185,16 +192,16 @@ class Learner:
         if not plain or not self._serving.serves_ensemble or len(block) >= LARGE_BLOCK:
             self.learn(block, ends_round=ends_round)
             return
-        batch = build_scoring_batch(self.trainer.learn(self.encoder.encode(block), None), self.task)
+        batch = build_scoring_batch(self.trainer.learn(self.source.encode(block), None), self.task)
         if not self._deferred.fits(batch):
             self.score_deferred()
         if self._deferred.add(batch, self._serving.contenders.predict_then_learn(batch)):
             self.score_deferred()
 
     @property
-    def source(self) -> Encoder | DelayedEncoder | JoiningEncoder:
+    def source(self) -> Encoder | DelayedEncoder | JoiningEncoder | KeyedEncoder:
         """What encodes the stream."""
-        return self.delayed or self.encoder
+        return self.delayed or self.keyed or self.encoder
 
     @property
     def pending(self) -> int:
@@ -252,7 +259,11 @@ class Learner:
         samples from anywhere. Returns probabilities (n, labels), or numbers (n,); NaN where there
         is no finite prediction.
         """
-        inputs = self.encoder.transform(block)
+        keys = None
+        if self.keyed is None:
+            inputs = self.encoder.transform(block)
+        else:
+            keys, inputs = self.keyed.transform(block)
         # The ensemble has learned the deferred samples already; the portable model has not.
         serving = self.serving if without_lags else self._serving
         population = self.trainer.population
@@ -277,6 +288,8 @@ class Learner:
                 scale=scale,
                 forecasts=self.encoder.forecast_next().numbers,
                 without_lags=without_lags,
+                key=keys,
+                dense=inputs.dense,
             )
         else:
             predictions = answers[0]
@@ -341,6 +354,7 @@ class Learner:
             "evaluator": self.evaluator.export_state(),
             "serving": self.serving.export_state(),
             "pending": self.delayed and self.delayed.export_state(),
+            "keyed": self.keyed and self.keyed.export_state(),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -356,6 +370,8 @@ class Learner:
         self._serving.restore_state(state["serving"])
         if self.delayed is not None:
             self.delayed.restore_state(state["pending"], self.encoder)
+        if self.keyed is not None:
+            self.keyed.restore_state(state["keyed"], self.encoder)
 
 
 def _choose_interval(interval: float | None, start: Model | None) -> float | None:
@@ -372,6 +388,48 @@ def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:
     for name, value in others.items():
         if value is not None:
             raise ConfigurationError(f"{name} is given, but start has its own")
+
+
+def _find_season(settings: LearningSettings, *, delayed: bool) -> int | None:
+    """Samples of a season of the stream; None without forecasts. With a key, it is the key's."""
+    if settings.key:
+        return None
+    return 0 if settings.season is None and delayed else settings.season
+
+
+def _build_keyed_encoder(settings: LearningSettings, encoder: Encoder) -> KeyedEncoder | None:
+    if not settings.key:
+        return None
+    season = settings.season or 0
+    return KeyedEncoder(encoder, settings.key, resident=settings.resident_keys, season=season)
+
+
+def _build_keyed_models(settings: LearningSettings, task: Task) -> KeyedModels | None:
+    return KeyedModels(task, resident=settings.resident_keys) if settings.key else None
+
+
+def _check_keyed(settings: LearningSettings, late_labels: bool, start: Model | None) -> None:
+    """Refuse what models of keys cannot be combined with."""
+    if not settings.key:
+        return
+    given = {
+        "label_delay": settings.label_delay != 0,
+        "label_time": settings.label_time is not None,
+        "horizon": settings.horizon is not None,
+        "late labels": late_labels,
+        "start": start is not None,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise ConfigurationError(f"{name} is given, but cannot be combined with a key")
+    if settings.serve != "ensemble":
+        raise ConfigurationError(f"serve is {settings.serve!r}, but must be 'ensemble' with a key")
+    if settings.criterion is not None and "balanced" in settings.criterion:
+        raise ConfigurationError(
+            f"criterion is {settings.criterion!r}, but must not be balanced with a key"
+        )
+    if settings.season == 0:
+        raise ConfigurationError("season is 0, but must be >= 2 with a key")
 
 
 def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) -> None:

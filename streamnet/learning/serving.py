@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.keyed.models import KeyedModels
 from streamnet.learning.contenders import (
     CHAMPION,
     ENSEMBLE,
@@ -87,7 +88,8 @@ class ServingStage:
 
     The champion is selected by ``criterion``, see `SampleLoss`; with a balanced one the ensemble
     predicts the label that would be the most probable one if all were equally frequent.
-    ``interval`` is the level of prediction intervals, None for none.
+    ``interval`` is the level of prediction intervals, None for none. Where keys have models of
+    their own (``keyed``), these are part of the ensemble.
 
     >>> from streamnet.learning.learner import Learner
     >>> serving = Learner(task=Task.REGRESSION).serving
@@ -109,6 +111,7 @@ class ServingStage:
         fading: float = 0.999,
         interval: float | None = None,
         forecasts: bool = False,
+        keyed: KeyedModels | None = None,
     ) -> None:
         if serve not in SERVABLE:
             raise ConfigurationError(
@@ -129,6 +132,7 @@ class ServingStage:
             margin=selector.margin,
             balanced=self.sample_loss.balanced,
             forecasts=forecasts,
+            keyed=keyed,
         )
         self.histograms: ScoreHistograms | None = None  # of served probabilities
         if task is Task.CLASSIFICATION:

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from streamnet.online.autoencoder import AutoEncoder
 from streamnet.online.estimators import OnlineClassifier, OnlineRegressor
+from streamnet.online.keyed import KeyedClassifier, KeyedRegressor
 from streamnet.sources.frames import SamplesLike
 
-__all__ = ("AutoEncoder", "OnlineClassifier", "OnlineRegressor", "SamplesLike")
+__all__ = (
+    "AutoEncoder",
+    "KeyedClassifier",
+    "KeyedRegressor",
+    "OnlineClassifier",
+    "OnlineRegressor",
+    "SamplesLike",
+)

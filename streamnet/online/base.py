@@ -21,10 +21,10 @@ from streamnet.online.interrupts import Broken, Uninterrupted
 from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Block, DeadLetter, Kind, Sample, Schema, Task, schema_to_dict
 from streamnet.settings.candidate import CandidateSettings
-from streamnet.settings.fields import DType, check_names, with_settings
+from streamnet.settings.fields import DType, check_names, list_settings, with_settings
 from streamnet.settings.inference import OnUnknown
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
-from streamnet.settings.learning import LearningSettings, check_candidates
+from streamnet.settings.learning import KeySettings, LearningSettings, check_candidates
 from streamnet.sources.base import Reason, Rejection
 from streamnet.sources.columns import Columns
 from streamnet.sources.frames import (
@@ -58,7 +58,7 @@ BLOCK_SIZE = 1024  # samples learned or predicted at a time
 FIT_KEY = 1  # part of the random key for the order in which `fit` learns
 
 
-@with_settings(LearningSettings, without=["label_delay"])
+@with_settings(LearningSettings, without=["label_delay", *list_settings(KeySettings)])
 class OnlineEstimator:
     """Base class of the online classifier and regressor, which follow the scikit-learn API.
 
@@ -107,6 +107,8 @@ class OnlineEstimator:
     """
 
     _task: ClassVar[Task]
+    _without_lags: ClassVar[bool] = True  # whether `predict` ignores the last targets
+    _key_kinds: Mapping[str, Kind] = {}  # of the columns of a key
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -160,7 +162,7 @@ class OnlineEstimator:
         self._settings = {**copied, "start": start}
         self._learner = Learner(task=self._task, start=start, label_delay=delay, **given)
         fields = () if start is None else start.fields
-        kinds = {**dict(fields), **Columns(kinds=kinds or {}).kinds}
+        kinds = {**self._key_kinds, **dict(fields), **Columns(kinds=kinds or {}).kinds}
         limit = {} if most is None else {"most_fields": most}
         self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit))
         self._query_reader = RowReader(Columns(kinds=kinds), closed=True)
@@ -468,7 +470,7 @@ class OnlineEstimator:
                 block = self._read_query(rows[start : start + BLOCK_SIZE], start, len(rows))
                 with suppress(NoCandidateError):
                     predictions[start : start + BLOCK_SIZE] = learner.predict(
-                        block, without_lags=True
+                        block, without_lags=self._without_lags
                     )
             return predictions
 
@@ -476,7 +478,8 @@ class OnlineEstimator:
         """Intervals or sets of samples from anywhere, see `Learner.predict_intervals`."""
         with self._lock:
             predictions = self._predict_many(X)
-            return self._scored_learner().predict_intervals(predictions, without_lags=True)
+            learner = self._scored_learner()
+            return learner.predict_intervals(predictions, without_lags=self._without_lags)
 
     def _predict_next_interval(self, x: Sample) -> NDArray[Any]:
         """Interval or set of the next sample of the stream."""

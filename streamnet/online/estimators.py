@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import compress
-from typing import Any, Self, final
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,6 @@ from streamnet.sources.inference import WHITESPACE
 from streamnet.sources.weights import check_weights
 
 
-@final
 class OnlineRegressor(OnlineEstimator):
     """An online regressor: a population of neural networks that learns sample by sample.
 
@@ -122,7 +121,6 @@ _NUMBERS = {int, float}
 _DIGITS = frozenset("-0123456789")  # first characters of finite numbers
 
 
-@final
 class OnlineClassifier(OnlineEstimator):
     """An online classifier: a population of neural networks that learns sample by sample.
 

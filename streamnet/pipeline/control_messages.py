@@ -22,6 +22,8 @@ from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.pipeline.outputs import ResumableSink
 from streamnet.selection.champion import Decision, ModelComposition
 
+LEARNER_PARTS = "trainer", "evaluator", "serving", "pending", "keyed"
+
 
 @final
 @dataclass
@@ -46,7 +48,7 @@ class Barrier:
         """The state of all stages, once the barrier has passed them all."""
         assert self.encoder is not None
         parts = dict(self.parts)
-        learner = {name: parts.pop(name) for name in ("trainer", "evaluator", "serving", "pending")}
+        learner = {name: parts.pop(name) for name in LEARNER_PARTS}
         return {
             "reading": self.reading,
             "learner": {"encoder": self.encoder.materialize(), **learner},

@@ -36,7 +36,12 @@ from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import check_group, check_names, with_settings
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
-from streamnet.settings.learning import LearningSettings, SearchSettings, check_candidates
+from streamnet.settings.learning import (
+    LearningSettings,
+    SearchSettings,
+    build_learning_settings,
+    check_candidates,
+)
 from streamnet.sources.base import Source
 from streamnet.sources.columns import format_names
 from streamnet.sources.weights import WeightedSource
@@ -75,6 +80,7 @@ def build_first_barrier(reader: Reader, learner: Learner, record: Record) -> Bar
         "evaluator": learner.evaluator.export_state(),
         "serving": learner.serving.export_state(),
         "pending": learner.delayed and learner.delayed.export_state(),
+        "keyed": learner.keyed and learner.keyed.export_state(),
         "emitted": 0,
     }
     record.complete(barrier)
@@ -189,7 +195,7 @@ class Pipeline:
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Pipeline).parameters, "Pipeline")
-        chosen = LearningSettings(**learning)
+        chosen = build_learning_settings(learning)
         LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time, chosen.horizon)
         check_group("encoder", encoder, EncoderSettings)
         check_group("evolution", evolution, SearchSettings)

@@ -17,6 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from streamnet.errors import TooManyRejectedError
 from streamnet.features.encoder import Encoded, EncoderSnapshot
+from streamnet.keyed import KeyedEncoder
 from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.label_delay import DelayedEncoder
 from streamnet.learning.serving import ServingStage
@@ -211,6 +212,9 @@ class Encode(Stage[SplitBlock]):
         barrier.parts["pending"] = None
         if isinstance(self._encoder, DelayedEncoder | JoiningEncoder):
             barrier.parts["pending"] = self._encoder.export_state()
+        barrier.parts["keyed"] = None
+        if isinstance(self._encoder, KeyedEncoder):
+            barrier.parts["keyed"] = self._encoder.export_state()
         barrier.parts["limit"] = self._limit.export_state()
         return not self._has_given_up
 

@@ -84,6 +84,8 @@ class LearningKeywords(TypedDict, total=False):
     interval: float | None
     horizon: int | None
     season: int | None
+    key: Sequence[str] | str
+    resident_keys: int
 
 
 class EngineKeywords(TypedDict, total=False):

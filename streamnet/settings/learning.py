@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from functools import partial
 from itertools import product
@@ -26,6 +26,7 @@ from streamnet.settings.fields import (
     Settings,
     Size,
     Text,
+    Texts,
     call_schema,
     declare,
     list_settings,
@@ -289,6 +290,31 @@ class SelectionSettings(Settings):
     alpha: Annotated[float, Gt(0), Le(1)] = 0.05
 
 
+def _check_key(columns: tuple[str, ...]) -> tuple[str, ...]:
+    for column in columns:
+        if columns.count(column) > 1:
+            raise ConfigurationError(
+                f"key has {column!r} twice, but each column must be there once"
+            )
+    return columns
+
+
+@declare
+class KeySettings(Settings):
+    """A small model for every key, such as a device, over one shared model.
+
+    Args:
+        key: Columns whose values together are the key of a sample, such as device, or store and
+            product. Each key then has a small model of its own over the prediction of the shared
+            one, which sees the last targets of the key. `season` counts samples of a key.
+        resident_keys: Keys in memory at a time; the least recently used ones are on disk. Results
+            do not depend on it.
+    """
+
+    key: Annotated[Texts, Check(_check_key)] = ()
+    resident_keys: Count = 100_000
+
+
 @declare
 class SearchSettings(Settings):
     """The search for better candidates.
@@ -308,5 +334,15 @@ class SearchSettings(Settings):
 
 @final
 @declare
-class LearningSettings(EvaluationSettings, SelectionSettings):
-    """Settings of evaluation and selection together."""
+class LearningSettings(EvaluationSettings, SelectionSettings, KeySettings):
+    """Settings of evaluation, selection and keys together."""
+
+
+def build_learning_settings(given: Mapping[str, Any]) -> LearningSettings:
+    """Settings from keyword arguments, in which a single column may stand for a key.
+
+    >>> build_learning_settings({"key": "device"}).key
+    ('device',)
+    """
+    key = given.get("key")
+    return LearningSettings(**{**given, **({"key": (key,)} if isinstance(key, str) else {})})

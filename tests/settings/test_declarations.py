@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import pytest
 from annotated_types import Ge
 
-from streamnet import OnlineClassifier, OnlineRegressor, replay
+from streamnet import KeyedClassifier, KeyedRegressor, OnlineClassifier, OnlineRegressor, replay
 from streamnet.cli.options import PopulationOptions
 from streamnet.engine import Engine
 from streamnet.errors import ConfigurationError
@@ -33,6 +33,7 @@ from streamnet.settings.learning import (
     Criterion,
     EvaluationSettings,
     Grid,
+    KeySettings,
     LearningSettings,
     PopulationSettings,
     SearchSettings,
@@ -57,6 +58,7 @@ RUN_FILE = (
     EncoderSettings,
     PopulationSettings,
     Grid,
+    KeySettings,
     LearningSettings,
     SearchSettings,
     OutputSettings,
@@ -66,8 +68,10 @@ OWNERS: list[tuple[Callable[..., Any], tuple[type, ...], set[str]]] = [
     (Encoder, (EncoderSettings,), set()),
     (Learner, (LearningSettings,), set()),
     (Pipeline, (LearningSettings,), set()),
-    (OnlineClassifier, (LearningSettings,), {"label_delay"}),
-    (OnlineRegressor, (LearningSettings,), {"label_delay"}),
+    (OnlineClassifier, (LearningSettings,), {"label_delay", *list_settings(KeySettings)}),
+    (OnlineRegressor, (LearningSettings,), {"label_delay", *list_settings(KeySettings)}),
+    (KeyedClassifier, (LearningSettings,), {"label_delay"}),
+    (KeyedRegressor, (LearningSettings,), {"label_delay"}),
     (AutoEncoder, (AutoEncoderSettings,), {"inputs"}),
     (Engine, (EngineSettings,), set()),
     (replay, RUN_FILE, {"files", "dir", "target"}),

@@ -1,0 +1,262 @@
+"""Labels: each key's model corrects the probabilities of the shared one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import exact_inlined, exact_kernel, flush_subnormal
+from streamnet.keyed.kernels.experts import (
+    SCALE_FADING,
+    NetworkArrays,
+    copy_row,
+    find_trust,
+    learn_inputs,
+    learn_losses,
+    learn_network,
+    learn_squares,
+    learn_trust,
+    prefetch_row,
+    read_output,
+    run_network,
+    scale_inputs,
+    score,
+    solve,
+    watch_drift,
+    weigh_experts,
+)
+from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD, Places
+
+SHARED, FREQUENT, LAST, SQUARES, NETWORK = 0, 1, 2, 3, 5  # experts; of SQUARES there are two
+FREQUENCY_FADING = 0.995
+LEAST = 1e-3  # probability of a label, of what the least squares say
+SMALLEST = 1e-4  # probability of the truth in losses
+MAX_LOG_ODDS = 5.0
+MAX_STEP = 1.5  # error that the least squares learn at most
+
+
+@exact_inlined
+def _share_shared(shared: Any, active: int, said: Any) -> float:
+    """The shared probabilities as fractions of what the first labels have together."""
+    mass = 0.0
+    for c in range(active):
+        mass += float(shared[c])
+    for c in range(said.shape[1]):
+        said[SHARED, c] = 0.0
+    for c in range(active):
+        said[SHARED, c] = float(shared[c]) / mass if mass > 0.0 else 1.0 / active
+    return mass
+
+
+@exact_inlined
+def _fill_frequent(row: Any, places: Any, active: int, said: Any) -> None:
+    """Frequencies of a key's labels, and the same with the chance that the last one stays."""
+    total = 1.0
+    for c in range(active):
+        total += row[places.frequencies + c]
+    for c in range(active):
+        said[FREQUENT, c] = (row[places.frequencies + c] + 1.0 / active) / total
+    last = int(row[HEAD.last]) - 1
+    stays = (row[HEAD.same] + 1.0) / (row[HEAD.faded] + 2.0)
+    if last < 0 or last >= active:
+        for c in range(active):
+            said[LAST, c] = said[FREQUENT, c]
+        return
+    others = 1.0 - said[FREQUENT, last]
+    for c in range(active):
+        changed = said[FREQUENT, c] / others if others > 0.0 else 0.0
+        said[LAST, c] = stays if c == last else (1.0 - stays) * changed
+
+
+@exact_inlined
+def _fill_solved(row: Any, places: Any, x: Any, active: int, said: Any) -> None:
+    for number in range(FORGETTING.size):
+        total = 0.0
+        for c in range(active):
+            p = said[SHARED, c] + solve(row, places, number, c, x)
+            said[SQUARES + number, c] = max(p, LEAST)
+            total += said[SQUARES + number, c]
+        for c in range(active):
+            said[SQUARES + number, c] /= total
+
+
+@exact_inlined
+def _fill_log_odds(active: int, said: Any, x: Any, first: int, outputs: int) -> None:
+    """Log-odds of the shared probabilities, as inputs of the network."""
+    for c in range(outputs):
+        odds = 0.0
+        if c < active:
+            p = min(max(said[SHARED, c], SMALLEST), 1.0 - SMALLEST)
+            odds = math.log(p / (1.0 - p))
+        x[first + c] = min(max(odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)
+
+
+@exact_inlined
+def _find_largest(probabilities: Any, known: int) -> int:
+    best = 0
+    for c in range(1, known):
+        if probabilities[c] > probabilities[best]:
+            best = c
+    return best
+
+
+@exact_kernel
+def serve_labels(
+    slots: NDArray[np.int64],  # shape=(n,): row of each sample's key, -1 for none
+    shared: NDArray[np.floating],  # shape=(n, labels): probabilities of the shared model
+    dense: NDArray[np.float32],  # shape=(n, inputs)
+    truth: NDArray[np.int32],  # shape=(n,), -1 for none
+    known: NDArray[np.int32],  # shape=(n,): labels known before each sample
+    importance: NDArray[np.float64],  # shape=(n,), weight of each sample; empty: all are 1
+    learns: bool,
+    places: Places,
+    rows: NDArray[np.float64],
+    weights: NDArray[np.float32],
+    states: NDArray[np.float32],
+    initial: NDArray[np.float64],
+    initial_weights: NDArray[np.float32],
+    fleet: NDArray[np.float64],  # shape=(AGES + 1, FLEET_COLUMNS)
+    network: NetworkArrays,
+    work: NDArray[np.float64],  # shape=(4, width), see `KeyedModels`
+    said: NDArray[np.float64],  # shape=(EXPERTS, outputs), working memory
+    served: NDArray[np.floating],  # shape=(n, labels), written
+) -> None:
+    """Predict each sample for its key, then learn it."""
+    features, outputs = places.features, places.outputs
+    x, gains, shares, errors = work[0], work[1], work[2], work[3]
+    prefetch_row(rows, slots, 0)
+    for i in range(slots.size):
+        prefetch_row(rows, slots, i + 1)
+        prefetch_row(weights, slots, i + 1)
+        prefetch_row(states, slots, i + 1)
+        k, active = slots[i], min(known[i], outputs)
+        copy_row(shared[i], served[i])
+        weight = importance[i] if importance.size > 0 else 1.0
+        learning = learns and truth[i] >= 0 and weight > 0.0
+        if k < 0:
+            continue
+        row = rows[k]
+        if active == 0:  # nothing can be predicted yet
+            if learning:
+                learn_inputs(row, places, dense[i])
+                _count_label(row, places, truth[i])
+            continue
+        mass = _share_shared(shared[i], active, said)
+        if not math.isfinite(mass):
+            continue
+        x[0] = 1.0
+        scale_inputs(row, places, dense[i], x, 1)
+        _fill_log_odds(active, said, x, features, outputs)
+        _fill_frequent(row, places, active, said)
+        _fill_solved(row, places, x, active, said)
+        # A label that is new belongs to the step already, but not to the prediction.
+        target = truth[i] if truth[i] < outputs else -1
+        reach = max(active, target + 1) if learning else active
+        sound = run_network(network, weights[k], x[1:], features - 1 + outputs, reach)
+        _fill_network(network, active, sound, said)
+        weigh_experts(row, places, fleet, shares)
+        trust = find_trust(row, fleet)
+        product, power = _combine(active, truth[i], mass, trust, said, shares, served[i])
+        if not learning:
+            continue
+        _score(row, served[i], shared[i], truth[i], known[i], weight, places)
+        if 0 <= target < active:
+            for e in range(EXPERTS):
+                gains[e] = -math.log(max(said[e, target], SMALLEST))
+            learn_trust(row, fleet, product, power, weight)
+            learn_losses(row, places, fleet, gains, weight)
+        if target >= 0:
+            _learn_squares(row, initial, places, x, target, reach, weight, said, errors, gains)
+            if sound:
+                network.label[0] = target
+                learn_network(network, weights[k], states[k], row, weight, reach)
+            else:
+                copy_row(initial_weights, weights[k])
+                states[k, :] = 0
+        learn_inputs(row, places, dense[i])
+        _count_label(row, places, truth[i])
+
+
+@exact_inlined
+def _learn_squares(
+    row: Any,
+    initial: Any,
+    places: Any,
+    x: Any,
+    target: int,
+    reach: int,
+    weight: float,
+    said: Any,
+    errors: Any,
+    gains: Any,
+) -> None:
+    """Both least squares learn by how much they miss 1 for the label, and 0 for all others."""
+    for a in range(FORGETTING.size):
+        for c in range(places.outputs):
+            p = said[SHARED, c] + solve(row, places, a, c, x)
+            error = (1.0 if c == target else 0.0) - p if c < reach else 0.0
+            errors[c] = min(max(error, -MAX_STEP), MAX_STEP)
+        learn_squares(row, initial, places, a, x, errors, weight, gains)
+
+
+@exact_inlined
+def _combine(
+    active: int, truth: int, mass: float, trust: float, said: Any, shares: Any, served: Any
+) -> tuple[float, float]:
+    """Write what is served; return the correction times the residual, and its square."""
+    product = power = 0.0
+    for c in range(active):
+        mixed = 0.0
+        for e in range(EXPERTS):
+            mixed += shares[e] * said[e, c]
+        correction = mixed - said[SHARED, c]
+        served[c] = mass * (said[SHARED, c] + trust * correction)
+        product += correction * ((1.0 if c == truth else 0.0) - said[SHARED, c])
+        power += correction * correction
+    return product, power
+
+
+@exact_inlined
+def _fill_network(network: Any, active: int, sound: bool, said: Any) -> None:
+    """The network's probabilities of the labels that are known."""
+    total = 0.0
+    for c in range(active):
+        said[NETWORK, c] = read_output(network, c) if sound else said[SHARED, c]
+        total += said[NETWORK, c]
+    for c in range(active):
+        said[NETWORK, c] = said[NETWORK, c] / total if total > 0.0 else said[SHARED, c]
+
+
+@exact_inlined
+def _score(
+    row: Any, served: Any, shared: Any, truth: int, known: int, weight: float, places: Any
+) -> None:
+    """Score what was served and what the shared model said, as far as the label was known."""
+    right = shared_right = SMALLEST
+    wrong = shared_wrong = 1.0
+    if truth < known:
+        right = max(float(served[truth]), SMALLEST)
+        shared_right = max(float(shared[truth]), SMALLEST)
+        wrong = 0.0 if _find_largest(served, known) == truth else 1.0
+        shared_wrong = 0.0 if _find_largest(shared, known) == truth else 1.0
+    score(row, -math.log(right), -math.log(shared_right), wrong, shared_wrong, weight)
+    watch_drift(row, places, wrong)
+
+
+@exact_inlined
+def _count_label(row: Any, places: Any, label: int) -> None:
+    """Add a label to the frequencies, and note that it is the last one."""
+    for c in range(places.outputs):
+        at = places.frequencies + c
+        row[at] = flush_subnormal(FREQUENCY_FADING * row[at])
+    if label < places.outputs:
+        row[places.frequencies + label] += 1.0
+    if row[HEAD.last] > 0.0:
+        same = 1.0 if int(row[HEAD.last]) == label + 1 else 0.0
+        row[HEAD.same] = SCALE_FADING * row[HEAD.same] + same
+        row[HEAD.faded] = SCALE_FADING * row[HEAD.faded] + 1.0
+    row[HEAD.last] = label + 1.0
+    row[HEAD.samples] += 1.0

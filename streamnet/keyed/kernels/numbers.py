@@ -1,0 +1,162 @@
+"""Numbers: each key's model predicts by how much the shared model is wrong for it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.keyed.kernels.experts import (
+    FLEET_FADING,
+    MAX_RESIDUAL,
+    SCALE,
+    SCALE_FADING,
+    NetworkArrays,
+    copy_row,
+    find_trust,
+    learn_inputs,
+    learn_losses,
+    learn_network,
+    learn_squares,
+    learn_trust,
+    prefetch_row,
+    read_output,
+    run_network,
+    scale_inputs,
+    score,
+    solve,
+    watch_drift,
+    weigh_experts,
+)
+from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD, NUMBER_FEATURES, Places
+
+SHARED, LAST, LEVEL, SQUARES, NETWORK = 0, 1, 2, 3, 5  # experts; of SQUARES there are two
+MAX_DEVIATIONS = 8.0  # from the shared prediction, of what an expert predicts
+MAX_TARGET = 1e100  # to which targets are clipped, so that no square overflows
+MAX_STEP = 3.0  # deviations, to which an error that the least squares learn is clipped
+LEVEL_SAMPLES = 10.0
+MEAN_SAMPLES = 100.0
+OWN_UNIT_SAMPLES = 20.0  # after which the fleet's unit has no influence
+
+
+@exact_inlined
+def _clip(z: float) -> float:
+    return min(max(z, -MAX_DEVIATIONS), MAX_DEVIATIONS)
+
+
+@exact_inlined
+def _find_unit(row: Any, fleet: Any) -> float:
+    """How far targets of this key usually are from the shared prediction.
+
+    The fleet's unit counts as four samples at first, then as half as many after each one.
+    """
+    count = row[HEAD.samples]
+    common = fleet[SCALE, 0] / fleet[SCALE, 1] if fleet[SCALE, 1] > 0.0 else 1.0
+    prior = 4.0 * 0.5**count if count < OWN_UNIT_SAMPLES else 0.0
+    square = (row[HEAD.squares] + prior * common) / (row[HEAD.faded] + prior)
+    return math.sqrt(square) if square > 0.0 else 1.0
+
+
+@exact_inlined
+def _fill_features(row: Any, places: Any, dense: Any, shared: float, unit: float, x: Any) -> None:
+    count = row[HEAD.samples]
+    x[0] = 1.0
+    x[1] = _clip(row[HEAD.residual] / unit)
+    x[2] = _clip(row[HEAD.residual_before] / unit)
+    x[3] = _clip((row[HEAD.last] - shared) / unit) if count > 0.0 else 0.0
+    x[4] = _clip((row[HEAD.before] - shared) / unit) if count > 1.0 else 0.0
+    # With a coefficient of 1 for this one, the shared prediction does not matter at all.
+    x[5] = _clip((row[HEAD.mean] - shared) / unit) if count > 0.0 else 0.0
+    scale_inputs(row, places, dense, x, NUMBER_FEATURES)
+
+
+@exact_kernel
+def serve_numbers(
+    slots: NDArray[np.int64],  # shape=(n,): row of each sample's key, -1 for none
+    shared: NDArray[np.float64],  # shape=(n,): predictions of the shared model
+    dense: NDArray[np.float32],  # shape=(n, inputs)
+    truth: NDArray[np.float64],  # shape=(n,), NaN for none
+    importance: NDArray[np.float64],  # shape=(n,), weight of each sample; empty: all are 1
+    learns: bool,
+    places: Places,
+    rows: NDArray[np.float64],
+    weights: NDArray[np.float32],
+    states: NDArray[np.float32],
+    initial: NDArray[np.float64],
+    initial_weights: NDArray[np.float32],
+    fleet: NDArray[np.float64],  # shape=(AGES + 1, FLEET_COLUMNS)
+    network: NetworkArrays,
+    work: NDArray[np.float64],  # shape=(5, width), see `KeyedModels`
+    served: NDArray[np.float64],  # shape=(n,), written
+) -> None:
+    """Predict each sample for its key, then learn it."""
+    features = places.features
+    x, gains, said, shares, errors = work[0], work[1], work[2], work[3], work[4]
+    prefetch_row(rows, slots, 0)
+    for i in range(slots.size):
+        prefetch_row(rows, slots, i + 1)
+        prefetch_row(weights, slots, i + 1)
+        prefetch_row(states, slots, i + 1)
+        k, base = slots[i], shared[i]
+        served[i] = base
+        if k < 0 or not math.isfinite(base):
+            continue
+        row = rows[k]
+        unit = _find_unit(row, fleet)
+        _fill_features(row, places, dense[i], base, unit, x)
+        known = row[HEAD.samples] > 0.0
+        said[SHARED] = 0.0
+        said[LAST] = _clip((row[HEAD.last] - base) / unit) if known else 0.0
+        said[LEVEL] = _clip(row[HEAD.level] / unit)
+        for a in range(FORGETTING.size):
+            said[SQUARES + a] = _clip(solve(row, places, a, 0, x) / unit)
+        sound = run_network(network, weights[k], x[1:], features - 1, 1)
+        said[NETWORK] = _clip(read_output(network, 0)) if sound else 0.0
+        weigh_experts(row, places, fleet, shares)
+        mixed = 0.0
+        for e in range(EXPERTS):
+            mixed += shares[e] * said[e]
+        served[i] = base + unit * find_trust(row, fleet) * mixed
+        weight = importance[i] if importance.size > 0 else 1.0
+        if not learns or not math.isfinite(truth[i]) or not weight > 0.0:
+            continue
+        target = min(max(truth[i], -MAX_TARGET), MAX_TARGET)
+        residual = target - base
+        z = residual / unit
+        for a in range(FORGETTING.size):
+            error = residual - solve(row, places, a, 0, x)
+            errors[0] = min(max(error, -MAX_STEP * unit), MAX_STEP * unit)
+            learn_squares(row, initial, places, a, x, errors, weight, gains)
+        if sound:
+            network.goal[0, 0] = _clip(z)
+            learn_network(network, weights[k], states[k], row, weight, 1)
+        else:
+            copy_row(initial_weights, weights[k])
+            states[k, :] = 0
+        for e in range(EXPERTS):
+            gains[e] = abs(said[e] - z)
+        known_residual = min(max(z, -MAX_RESIDUAL), MAX_RESIDUAL)
+        learn_trust(row, fleet, mixed * known_residual, mixed * mixed, weight)
+        learn_losses(row, places, fleet, gains, weight)
+        error = abs(served[i] - target)
+        score(row, error, abs(residual), error * error, residual * residual, weight)
+        learn_inputs(row, places, dense[i])
+        _learn_target(row, fleet, target, residual)
+        watch_drift(row, places, error)
+
+
+@exact_inlined
+def _learn_target(row: Any, fleet: Any, target: float, residual: float) -> None:
+    count = row[HEAD.samples]
+    row[HEAD.level] += (residual - row[HEAD.level]) / min(count + 2.0, LEVEL_SAMPLES)
+    row[HEAD.squares] = SCALE_FADING * row[HEAD.squares] + residual * residual
+    row[HEAD.faded] = SCALE_FADING * row[HEAD.faded] + 1.0
+    fleet[SCALE, 0] = FLEET_FADING * fleet[SCALE, 0] + residual * residual
+    fleet[SCALE, 1] = FLEET_FADING * fleet[SCALE, 1] + 1.0
+    row[HEAD.mean] += (target - row[HEAD.mean]) / min(count + 1.0, MEAN_SAMPLES)
+    row[HEAD.before], row[HEAD.last] = row[HEAD.last], target
+    row[HEAD.residual_before], row[HEAD.residual] = row[HEAD.residual], residual
+    row[HEAD.samples] = count + 1.0

@@ -1,0 +1,230 @@
+"""A plain reference: a dict of models of single keys, in Python and numpy, without packed rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.keyed.layout import NETWORK
+from streamnet.networks.population import Population
+from streamnet.samples import Inputs, Task
+
+FORGETTING = (0.9995, 0.97)
+PRIOR = 0.25  # variance of a coefficient, in units of the noise
+
+
+class Fleet:
+    """What all keys share: losses of the parts by age, and the size of residuals."""
+
+    def __init__(self) -> None:
+        self.losses: dict[int, NDArray[np.float64]] = {}
+        self.squares = self.count = 0.0
+        self.trust: dict[int, NDArray[np.float64]] = {}
+
+    def means(self, age: int) -> NDArray[np.float64]:
+        sums = self.losses.get(age, np.zeros(7))
+        means: NDArray[np.float64] = (sums[:6] + np.array([0.0] + [4.0] * 5)) / (sums[6] + 4.0)
+        return means
+
+    def learn(self, age: int, losses: NDArray[np.float64], weight: float) -> None:
+        sums = self.losses.get(age, np.zeros(7))
+        new = np.append(np.minimum(losses, 10.0), 1.0)
+        self.losses[age] = 0.9999 * sums + weight * new
+
+    def learn_trust(self, age: int, product: float, power: float) -> None:
+        self.trust[age] = 0.9999 * self.trust.get(age, np.zeros(2)) + (product, power)
+
+
+class Squares:
+    """Recursive least squares with full matrices."""
+
+    def __init__(self, features: int, outputs: int, forgetting: float) -> None:
+        self.forgetting = forgetting
+        self.weights = np.zeros((features, outputs))
+        self.covariance = np.eye(features) * PRIOR
+
+    def learn(self, x: NDArray[np.float64], errors: NDArray[np.float64], weight: float) -> None:
+        gain = self.covariance @ x
+        power = self.forgetting / weight + gain @ x
+        self.weights += np.outer(gain / power, errors)
+        self.covariance = (self.covariance - np.outer(gain, gain) / power) / self.forgetting
+        share = np.sqrt(np.minimum(10.0 * PRIOR / self.covariance.diagonal(), 1.0))
+        self.covariance *= np.outer(share, share)
+
+
+class Moments:
+    """Mean and deviation of inputs, with four samples of mean 0 and deviation 1 before."""
+
+    def __init__(self) -> None:
+        self.values: list[NDArray[np.float64]] = []
+
+    def scale(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        n = len(self.values)
+        if not n:
+            return np.clip(z, -5.0, 5.0)
+        values = np.array(self.values)
+        mean = values.mean(axis=0) * n / (n + 4.0)
+        squares = ((values - values.mean(axis=0)) ** 2).sum(axis=0)
+        scaled: NDArray[np.float64] = (z - mean) / np.sqrt((squares + 4.0) / (n + 4.0))
+        return scaled.clip(-5.0, 5.0)
+
+
+class Network:
+    """The network of a key, as a population of its own that learns sample by sample."""
+
+    def __init__(self, task: Task) -> None:
+        settings = NETWORK.for_task(task)
+        self.population = Population([settings], task=task, seed=0)
+        self.number = 0
+
+    def step(
+        self, x: NDArray[np.float64], outputs: int, active: int, label: int, goal: float
+    ) -> NDArray[np.float64]:
+        dense = x[None].astype(np.float32)
+        none = np.zeros((1, 1), np.int32), np.zeros((1, 1), np.float32), np.zeros(1, np.int32)
+        inputs = Inputs(dense, *none, 0)
+        answers = self.population.prepare(
+            self.number, inputs, np.array([label], np.int32), np.array([goal]), outputs
+        )
+        self.population.run(self.number, np.array([active], np.int32), answers)
+        self.number += 1
+        said: NDArray[np.float64] = answers.outputs[0, 0].astype(np.float64)
+        return said
+
+
+class Key:
+    """The model of one key."""
+
+    def __init__(self, task: Task, inputs: int, outputs: int) -> None:
+        features = (6 if task is Task.REGRESSION else 1) + inputs
+        self.count = 0
+        self.squares = [Squares(features, outputs, f) for f in FORGETTING]
+        self.moments = Moments()
+        self.network = Network(task)
+        self.losses = np.zeros(6)
+        self.residual_squares = self.faded = self.level = 0.0
+        self.targets = [0.0, 0.0]
+        self.mean = 0.0
+        self.residuals = [0.0, 0.0]
+        self.frequencies = np.zeros(outputs)
+        self.last = -1
+        self.same = self.changes = 0.0
+        self.trust = np.zeros(2)
+        self.total_loss = self.total_shared_loss = 0.0
+
+    def shares(self, fleet: Fleet) -> NDArray[np.float64]:
+        losses = self.losses + 8.0 * fleet.means(self.count.bit_length())
+        powers = np.exp(losses.min() - losses)
+        total: NDArray[np.float64] = powers / powers.sum()
+        return total
+
+    def find_trust(self, fleet: Fleet) -> float:
+        age = self.count.bit_length()
+        known = fleet.losses.get(age, np.zeros(7))[6] + 4.0
+        product, power = self.trust + 24.0 * fleet.trust.get(age, np.zeros(2)) / known
+        return float(np.clip(product / power, 0.0, 1.0)) if power > 0.0 else 0.0
+
+    def learn_trust(self, fleet: Fleet, product: float, power: float) -> None:
+        self.trust = 0.98 * self.trust + (product, power)
+        fleet.learn_trust(self.count.bit_length(), product, power)
+
+    def fade(self, losses: NDArray[np.float64]) -> None:
+        self.losses = 0.98 * self.losses + np.minimum(losses, 10.0)
+
+
+def serve_numbers(
+    keys: list[str], shared: NDArray[Any], dense: NDArray[Any], truth: NDArray[Any]
+) -> tuple[NDArray[np.float64], dict[str, Key]]:
+    """Predict and learn numbers; drifts are not part of it."""
+    models: dict[str, Key] = {}
+    fleet, served = Fleet(), []
+    for key, base, z, y in zip(keys, shared.tolist(), dense, truth.tolist(), strict=True):
+        model = models.setdefault(key, Key(Task.REGRESSION, len(z), 1))
+        common = fleet.squares / fleet.count if fleet.count else 1.0
+        prior = 4.0 * 0.5**model.count if model.count < 20 else 0.0
+        unit = math.sqrt((model.residual_squares + prior * common) / (model.faded + prior))
+        lags = [(t - base) / unit if model.count > i else 0.0 for i, t in enumerate(model.targets)]
+        recent = [r / unit for r in model.residuals]
+        mean = (model.mean - base) / unit if model.count else 0.0
+        start = np.clip([1.0, *recent, *lags, mean], -8.0, 8.0)
+        x = np.concatenate((start, model.moments.scale(z.astype(np.float64))))
+        solved = [(x @ one.weights)[0] for one in model.squares]
+        residual = y - base
+        goal = float(np.clip(residual / unit, -8.0, 8.0))
+        network = model.network.step(x[1:], 1, 1, 0 if math.isfinite(y) else -1, goal)[0]
+        said = np.array(
+            [0.0, lags[0], model.level / unit, *(s / unit for s in solved), network]
+        ).clip(-8.0, 8.0)
+        mixed = float(model.shares(fleet) @ said)
+        served.append(base + unit * model.find_trust(fleet) * mixed)
+        if not math.isfinite(y):
+            continue
+        for one, guess in zip(model.squares, solved, strict=True):
+            one.learn(x, np.array([np.clip(residual - guess, -3.0 * unit, 3.0 * unit)]), 1.0)
+        model.learn_trust(fleet, mixed * float(np.clip(residual / unit, -3.0, 3.0)), mixed**2)
+        losses = np.abs(said - residual / unit)
+        fleet.learn(model.count.bit_length(), losses, 1.0)
+        model.fade(losses)
+        model.total_loss += abs(served[-1] - y)
+        model.total_shared_loss += abs(residual)
+        model.moments.values.append(z.astype(np.float64))
+        model.level += (residual - model.level) / min(model.count + 2, 10)
+        model.residual_squares = 0.98 * model.residual_squares + residual**2
+        model.faded = 0.98 * model.faded + 1.0
+        fleet.squares = 0.9999 * fleet.squares + residual**2
+        fleet.count = 0.9999 * fleet.count + 1.0
+        model.mean += (y - model.mean) / min(model.count + 1, 100)
+        model.targets = [y, model.targets[0]]
+        model.residuals = [residual, model.residuals[0]]
+        model.count += 1
+    return np.array(served), models
+
+
+def serve_labels(
+    keys: list[str], shared: NDArray[Any], dense: NDArray[Any], truth: NDArray[Any], labels: int = 3
+) -> tuple[NDArray[np.float64], dict[str, Key]]:
+    """Predict and learn labels, all of which are known from the start."""
+    models: dict[str, Key] = {}
+    fleet, served = Fleet(), []
+    for key, given, z, label in zip(keys, shared, dense, truth.tolist(), strict=True):
+        model = models.setdefault(key, Key(Task.CLASSIFICATION, len(z), labels))
+        p = given.astype(np.float64) / given.astype(np.float64).sum()
+        x = np.concatenate(([1.0], model.moments.scale(z.astype(np.float64))))
+        odds = np.log(p.clip(1e-4, 1 - 1e-4) / (1.0 - p.clip(1e-4, 1 - 1e-4))).clip(-5.0, 5.0)
+        frequent = (model.frequencies + 1.0 / labels) / (model.frequencies.sum() + 1.0)
+        last = frequent
+        if model.last >= 0:
+            stays = (model.same + 1.0) / (model.changes + 2.0)
+            last = (1.0 - stays) * frequent / (1.0 - frequent[model.last])
+            last[model.last] = stays
+        raw = [p + x @ one.weights for one in model.squares]
+        solved = [np.maximum(r, 1e-3) / np.maximum(r, 1e-3).sum() for r in raw]
+        network = model.network.step(
+            np.concatenate((x[1:], odds)), labels, labels, label, math.nan
+        )[:labels]
+        said = np.array([p, frequent, last, *solved, network / network.sum()])
+        correction = model.shares(fleet) @ said - p
+        total = given.astype(np.float64).sum()
+        served.append(total * (p + model.find_trust(fleet) * correction))
+        if label < 0:
+            continue
+        truth_of = np.eye(labels)[label]
+        model.learn_trust(fleet, float(correction @ (truth_of - p)), float(correction @ correction))
+        losses = -np.log(said[:, label].clip(1e-4))
+        fleet.learn(model.count.bit_length(), losses, 1.0)
+        model.fade(losses)
+        for one, guess in zip(model.squares, raw, strict=True):
+            one.learn(x, np.clip(truth_of - guess, -1.5, 1.5), 1.0)
+        model.total_loss -= math.log(max(served[-1][label], 1e-4))
+        model.total_shared_loss -= math.log(max(float(given[label]), 1e-4))
+        model.moments.values.append(z.astype(np.float64))
+        model.frequencies = 0.995 * model.frequencies + truth_of
+        if model.last >= 0:
+            model.same = 0.98 * model.same + (model.last == label)
+            model.changes = 0.98 * model.changes + 1.0
+        model.last = label
+        model.count += 1
+    return np.array(served), models

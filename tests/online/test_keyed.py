@@ -1,0 +1,215 @@
+"""Estimators with a model for every key."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamnet import (
+    CandidateSettings,
+    KeyedClassifier,
+    KeyedRegressor,
+    OnlineClassifier,
+    OnlineRegressor,
+)
+from streamnet.errors import ConfigurationError, DataError
+
+SMALL = [CandidateSettings(hidden=(8,), optimizer="adagrad", learning_rate=0.1)]
+KINDS = [KeyedRegressor, KeyedClassifier]
+
+
+def made_up(kind: type, n: int = 1500, *, keys: int = 12) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Samples of devices in which the same load means something else, some without a target."""
+    rng = np.random.default_rng(2)
+    X, y = [], []
+    for i in range(n):
+        device = int(rng.integers(keys))
+        load = float(rng.normal())
+        x = {"device": f"d{device}", "load": load, "mode": "ab"[i % 2]}
+        number = 20.0 * device + (device - 5) * load
+        target: Any = number if kind is KeyedRegressor else ("up", "down")[number < 20.0 * device]
+        X.append(x)
+        y.append(None if i % 50 == 49 else target)
+    return X, y
+
+
+def build(kind: Any, **settings: Any) -> Any:
+    return kind(SMALL, key="device", seed=1, **settings)
+
+
+def score(estimator: Any, X: list[Any], y: list[Any]) -> Iterator[tuple[Any, Any]]:
+    for x, target in zip(X, y, strict=True):
+        yield estimator.predict_one(x), target
+        estimator.learn_one(x, target)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_single_samples_and_few_resident_keys_give_the_same_bits(kind: Any) -> None:
+    X, y = made_up(kind, 700)
+    whole, single, few = build(kind), build(kind), build(kind, resident_keys=3)
+    whole.partial_fit(X, y)
+    for x, target in zip(X, y, strict=True):
+        single.learn_one(x, target)
+    for start in range(0, 700, 33):
+        few.partial_fit(X[start : start + 33], y[start : start + 33])
+    expected = whole.served
+    assert single.served == expected
+    assert few.served == expected
+    assert single.list_keys() == few.list_keys() == whole.list_keys()
+    for key in whole.list_keys():
+        assert single.key_scores(key) == few.key_scores(key) == whole.key_scores(key)
+    predicted = whole.predict(X[:50]).tolist()
+    assert single.predict(X[:50]).tolist() == few.predict(X[:50]).tolist() == predicted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_copies_and_pickles_continue_with_the_same_bits(kind: Any) -> None:
+    X, y = made_up(kind, 600)
+    estimator = build(kind, resident_keys=5)
+    estimator.partial_fit(X[:300], y[:300])
+    others = [copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))]
+    for one in (estimator, *others):
+        one.partial_fit(X[300:], y[300:])
+    for other in others:
+        assert other.served == estimator.served
+        assert other.worst_keys(3) == estimator.worst_keys(3)
+
+
+def test_each_key_is_predicted_better_than_by_one_model_for_all() -> None:
+    X, y = made_up(KeyedRegressor, 3000)
+    keyed, one = build(KeyedRegressor), OnlineRegressor(SMALL, seed=1)
+    keyed.partial_fit(X, y)
+    one.partial_fit(X, y)
+    assert keyed.served["mae"] < 0.5 * one.served["mae"]
+
+
+def test_each_key_is_classified_better_than_by_one_model_for_all() -> None:
+    X, y = made_up(KeyedClassifier, 3000)
+    keyed, one = build(KeyedClassifier), OnlineClassifier(SMALL, seed=1)
+    keyed.partial_fit(X, y)
+    one.partial_fit(X, y)
+    assert keyed.served["log_loss"] < 0.8 * one.served["log_loss"]
+    assert keyed.served["accuracy"] > one.served["accuracy"]
+
+
+def test_what_is_predicted_first_is_what_is_scored() -> None:
+    X, y = made_up(KeyedRegressor, 800)
+    estimator = build(KeyedRegressor)
+    errors = [abs(p - t) for p, t in score(estimator, X, y) if t is not None]
+    assert np.mean(errors) == pytest.approx(estimator.served["mae"], rel=0.05)
+    scores = [estimator.key_scores(key) for key in estimator.list_keys()]
+    samples = np.array([s.samples for s in scores])
+    assert samples.sum() == len(errors)
+    losses = np.array([s.loss for s in scores])
+    assert samples @ losses / len(errors) == pytest.approx(estimator.served["mae"])
+
+
+def test_a_new_key_starts_as_the_shared_model_and_one_without_key_stays_there() -> None:
+    X, y = made_up(KeyedRegressor, 2000)
+    estimator = build(KeyedRegressor)
+    estimator.partial_fit(X, y)
+    new, none = {**X[0], "device": "new"}, {"load": X[0]["load"], "mode": X[0]["mode"]}
+    before = estimator.predict_one(new)
+    assert before == estimator.predict_one({**new, "device": "another"})
+    assert np.isfinite(estimator.predict_one(none))
+    for _ in range(30):
+        estimator.learn_one(new, -500.0)
+    assert estimator.predict_one(new) == pytest.approx(-500.0, abs=60.0)
+    assert estimator.key_scores("new").experts["shared"] < 0.1
+    known = estimator.list_keys()
+    estimator.learn_one(none, 10.0)
+    assert estimator.list_keys() == known
+
+
+def test_keys_are_texts_and_those_of_several_columns_are_joined() -> None:
+    estimator = KeyedRegressor(SMALL, key=["store", "shelf"], seed=1)
+    for i in range(40):
+        estimator.learn_one({"store": "a|b" if i % 2 else 7, "shelf": i % 4, "x": i}, float(i))
+    assert estimator.list_keys() == ["7|0", "7|2", "a\\|b|1", "a\\|b|3"]
+    assert estimator.key_scores(["a|b", "1"]) == estimator.key_scores("a\\|b|1")
+    assert estimator.key_scores(("7", "0")).samples == 10
+
+
+@pytest.mark.parametrize("resident", [2, 100])
+def test_a_forgotten_key_is_new_when_it_comes_again(resident: int) -> None:
+    X, y = made_up(KeyedRegressor, 600)
+    estimator = build(KeyedRegressor, resident_keys=resident)
+    estimator.partial_fit(X, y)
+    estimator.forget_key("d3")
+    assert "d3" not in estimator.list_keys()
+    assert len(estimator.list_keys()) == 11
+    with pytest.raises(DataError, match="there is no key 'd3'; some are 'd"):
+        estimator.key_scores("d3")
+    with pytest.raises(DataError, match="there is no key 'd3'"):
+        estimator.forget_key("d3")
+    estimator.learn_one({**X[0], "device": "d3"}, 1.0)
+    assert estimator.key_scores("d3").samples == 1
+
+
+def test_targets_of_a_season_ago_are_those_of_the_key() -> None:
+    rng = np.random.default_rng(3)
+    patterns = rng.normal(scale=20.0, size=(30, 12))
+    turn, X, y = [0] * 30, [], []
+    for _ in range(6000):
+        k = int(rng.integers(30))
+        X.append({"k": k})
+        y.append(patterns[k, turn[k] % 12] + float(rng.normal()))
+        turn[k] += 1
+    plain, seasonal = (KeyedRegressor(SMALL, key="k", season=season) for season in (None, 12))
+    plain.partial_fit(X, y)
+    seasonal.partial_fit(X, y)
+    assert seasonal.served["mae"] < 0.7 * plain.served["mae"]
+
+
+def test_a_heavier_sample_counts_more() -> None:
+    X = [{"k": "a", "x": i % 5} for i in range(800)]
+    y = np.random.default_rng(6).choice([-10.0, -10.0, -10.0, 10.0], 800).tolist()
+    weights = [9.0 if target > 0.0 else 1.0 for target in y]
+    light, heavy = (KeyedRegressor(SMALL, key="k") for _ in range(2))
+    light.partial_fit(X, y)
+    heavy.partial_fit(X, y, sample_weight=weights)
+    assert heavy.predict(X[:5]).mean() > light.predict(X[:5]).mean() + 3.0
+
+
+def test_intervals_hold_as_many_truths_as_they_say() -> None:
+    X, y = made_up(KeyedRegressor, 3000)
+    rng = np.random.default_rng(5)
+    noisy = [None if t is None else t + float(rng.normal()) for t in y]
+    estimator = build(KeyedRegressor, interval=0.8)
+    held = []
+    for start in range(0, 3000, 50):
+        part = slice(start, start + 50)
+        bounds = estimator.predict_interval(X[part])
+        for (low, high), truth in zip(bounds.tolist(), noisy[part], strict=True):
+            if truth is not None and start > 500:
+                held.append(low <= truth <= high)
+        estimator.partial_fit(X[part], noisy[part])
+    assert 0.72 < np.mean(held) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "key is not given, but must name columns"),
+        ({"key": ()}, "key is not given"),
+        ({"key": ("a", "a")}, "key has 'a' twice"),
+        ({"key": "a", "resident_keys": 0}, "resident_keys is 0, but must be >= 1"),
+        ({"key": "a", "delay": 5}, "label_delay is given, but cannot be combined with a key"),
+        ({"key": "a", "serve": "champion"}, "serve is 'champion', but must be 'ensemble'"),
+        ({"key": "a", "season": 0}, "season is 0, but must be >= 2 with a key"),
+        ({"key": "a", "kye": "b"}, "kye is not a known setting of KeyedRegressor; did you mean"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        KeyedRegressor(**settings)
+
+
+def test_an_estimator_without_keys_has_no_key_setting() -> None:
+    with pytest.raises(ConfigurationError, match="key is not a known setting of OnlineRegressor"):
+        OnlineRegressor(key="device")
