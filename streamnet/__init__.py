@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamnet.samples import Kind, Task
     from streamnet.sources import IterableSource, open_files
     from streamnet.sources.brokers.kafka import KafkaSource
+    from streamnet.sources.brokers.redis import RedisSource
 
 
 __all__ = (
@@ -50,6 +51,7 @@ __all__ = (
     "OnlineClassifier",
     "OnlineRegressor",
     "Pipeline",
+    "RedisSource",
     "RegressionEvaluation",
     "Result",
     "Sample",
@@ -80,6 +82,7 @@ _HOMES = {
     "OnlineClassifier": "streamnet.online",
     "OnlineRegressor": "streamnet.online",
     "Pipeline": "streamnet.pipeline",
+    "RedisSource": "streamnet.sources.brokers.redis",
     "RegressionEvaluation": "streamnet.metrics",
     "Result": "streamnet.pipeline",
     "Sample": "streamnet.datasets",

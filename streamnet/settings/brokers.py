@@ -11,6 +11,8 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import parse_qsl, unquote
 
+from annotated_types import MaxLen, MinLen
+
 from streamnet.errors import ConfigurationError
 from streamnet.settings.fields import (
     Declaration,
@@ -24,7 +26,7 @@ from streamnet.settings.fields import (
     list_settings,
 )
 
-MessageFormat = Literal["json"]
+MessageFormat = Literal["json", "csv", "msgpack", "avro", "protobuf"]
 
 _CHANGEABLE = Setting(changeable=True)
 Address = Annotated[Text | None, _CHANGEABLE]
@@ -41,6 +43,17 @@ class MessageSettings(Settings):
         timestamp: Name of a column for the time of each message; by default times are not used.
         headers: Columns for headers of messages, by name of the header.
         tombstones: What to do with a message without a value: skip it, or reject it.
+        names: Names of the columns of a CSV message, in their order.
+        delimiter: Character between the fields of a CSV message.
+        schema_file: File with the Avro schema (JSON), or with the descriptor set of Protobuf.
+        message: Full name of the type of the messages, for Protobuf.
+        framed: Whether each message begins with the id of its schema, as a schema registry's
+            clients write it; always so with a registry.
+        registry: URL of the schema registry that has the Avro schemas.
+        registry_ca: PEM file of the authorities whose certificates are trusted there.
+        registry_user: Name of the user of the registry.
+        registry_password_file: File that holds the password for the registry.
+        registry_password_env: Environment variable that holds the password for the registry.
     """
 
     format: MessageFormat = "json"
@@ -48,6 +61,16 @@ class MessageSettings(Settings):
     timestamp: Text | None = None
     headers: Mapping[str, Text] | None = None
     tombstones: Literal["skip", "reject"] = "skip"
+    names: Texts | None = None
+    delimiter: Annotated[str, MinLen(1), MaxLen(1)] = ","
+    schema_file: Text | None = None
+    message: Text | None = None
+    framed: bool = False
+    registry: Address = None
+    registry_ca: Address = None
+    registry_user: Address = None
+    registry_password_file: Address = None
+    registry_password_env: Address = None
 
     @classmethod
     def locate(cls, hosts: str, path: str) -> dict[str, Any]:
@@ -55,7 +78,7 @@ class MessageSettings(Settings):
         raise NotImplementedError
 
     def check_rules(self) -> None:
-        """Check that columns of key, time and headers have different names."""
+        """Check that columns have different names, and the URL of the registry."""
         names = [name for name in (self.key, self.timestamp) if name is not None]
         names += (self.headers or {}).values()
         for name in names:
@@ -63,6 +86,24 @@ class MessageSettings(Settings):
                 raise ConfigurationError(
                     f"headers has {name!r}, but two columns can't be called so"
                 )
+        _check_registry_url(self.registry)
+        if self.registry is not None and self.format != "avro":
+            raise ConfigurationError(
+                f"registry is {self.registry!r}, but only messages of format 'avro' need one"
+            )
+
+
+def _check_registry_url(url: str | None) -> None:
+    if url is None:
+        return
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("http", "https") or not rest:
+        raise ConfigurationError(f"registry is {url!r}, but must be a URL with http or https")
+    if "@" in rest.partition("/")[0]:
+        raise ConfigurationError(
+            "registry has a user or a password in it, but must not: registry_user, and "
+            "registry_password_file or registry_password_env, say where they are"
+        )
 
 
 @declare
@@ -167,12 +208,64 @@ class KafkaSettings(MessageSettings, LoginSettings):
             )
 
 
-BROKERS: dict[str, type[MessageSettings]] = {"kafka": KafkaSettings}
+@declare
+class RedisSettings(MessageSettings, LoginSettings):
+    """A Redis or Valkey stream.
+
+    Args:
+        server: Address of the server as HOST:PORT.
+        stream: Key of the stream.
+        database: Number of the database.
+        value_field: Field of an entry that holds a message; by default an entry is a sample itself,
+            whose values are its fields, and the format of messages is not used.
+        key_field: Field of an entry that holds the key of the message.
+        group: Consumer group whose last entry follows the checkpoints, so that tools show how far
+            learning is behind; by default none. Where to resume is never taken from it.
+    """
+
+    server: Address = None
+    stream: Text | None = None
+    database: Size = 0
+    value_field: Text | None = None
+    key_field: Text | None = None
+    group: Address = None
+
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """Server and stream of a URL."""
+        return {"server": hosts, "stream": path}
+
+    def check_rules(self) -> None:
+        """Check what is required and what contradicts itself."""
+        MessageSettings.check_rules(self)
+        LoginSettings.check_rules(self)
+        if self.server is None:
+            raise ConfigurationError("server is not given, but must name the server as HOST:PORT")
+        _check_address("server", self.server)
+        if self.stream is None:
+            raise ConfigurationError("stream is not given, but must name the stream to read")
+        if self.key_field is not None and self.value_field is None:
+            raise ConfigurationError(
+                f"key_field is {self.key_field!r}, but then value_field must be given, too"
+            )
+
+
+def _check_address(name: str, text: str) -> None:
+    host, colon, port = text.rpartition(":")
+    if colon and not (host and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigurationError(f"{name} is {text!r}, but must be HOST:PORT")
+
+
+BROKERS: dict[str, type[MessageSettings]] = {"kafka": KafkaSettings, "redis": RedisSettings}
 """Settings of each broker by the name of its table under ``[source]``."""
 
 _SCHEMES: dict[str, tuple[str, dict[str, Any]]] = {
     "kafka": ("kafka", {}),
     "kafkas": ("kafka", {"tls": True}),
+    "redis": ("redis", {}),
+    "rediss": ("redis", {"tls": True}),
+    "valkey": ("redis", {}),
+    "valkeys": ("redis", {"tls": True}),
 }
 """Broker, and what a scheme of a URL says of it."""
 

@@ -122,6 +122,16 @@ class MessageKeywords(TypedDict, total=False):
     timestamp: str | None
     headers: Mapping[str, str] | None
     tombstones: Literal["skip", "reject"]
+    names: Sequence[str] | str | None
+    delimiter: str
+    schema_file: str | None
+    message: str | None
+    framed: bool
+    registry: str | None
+    registry_ca: str | None
+    registry_user: str | None
+    registry_password_file: str | None
+    registry_password_env: str | None
 
 
 class LoginKeywords(TypedDict, total=False):
@@ -148,6 +158,17 @@ class KafkaKeywords(MessageKeywords, LoginKeywords, total=False):
     token_env: str | None
 
 
+class RedisKeywords(MessageKeywords, LoginKeywords, total=False):
+    """Keyword arguments of `RedisSettings`."""
+
+    server: str | None
+    stream: str | None
+    database: int
+    value_field: str | None
+    key_field: str | None
+    group: str | None
+
+
 class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=False):
     """Keyword arguments of `streamnet.replay`: the keys of a run file."""
 
@@ -168,6 +189,7 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     follow: bool
     on_gap: Literal["stop", "go_on"]
     kafka: KafkaKeywords | None
+    redis: RedisKeywords | None
     most_fields: int
     max_rejected: float
     rejected_window: int

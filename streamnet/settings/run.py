@@ -11,7 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Kind, Task
-from streamnet.settings.brokers import BROKERS, KafkaSettings, is_broker_url, parse_broker_url
+from streamnet.settings.brokers import (
+    BROKERS,
+    KafkaSettings,
+    RedisSettings,
+    is_broker_url,
+    parse_broker_url,
+)
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
 from streamnet.settings.fields import (
@@ -94,6 +100,7 @@ class SourceSettings(Settings):
         most_fields: Most features that may appear by name; records with more are rejected.
         drift: What to do when columns change.
         kafka: A partition of a Kafka topic, in place of files.
+        redis: A Redis or Valkey stream, in place of files.
         max_rejected: Largest fraction of rejected records among the last 1,000, from the 1,000th
             on. Above it the run ends. `rejected_window` sets another number than 1,000.
         rejected_window: Records that `max_rejected` looks at.
@@ -120,6 +127,7 @@ class SourceSettings(Settings):
     most_fields: Count = 4096
     drift: SchemaDriftSettings | None = None
     kafka: KafkaSettings | None = None
+    redis: RedisSettings | None = None
     max_rejected: Annotated[Probability, Setting(reloadable=True, changeable=True)] = 0.1
     rejected_window: Annotated[Count, Setting(changeable=True)] = 1000
 
@@ -238,6 +246,11 @@ class KafkaSection(Section, KafkaSettings, frozen=True):
 
 
 @final
+class RedisSection(Section, RedisSettings, frozen=True):
+    """``[source.redis]``."""
+
+
+@final
 class SourceSection(Section, SourceSettings, frozen=True):
     """``[source]``.
 
@@ -249,6 +262,7 @@ class SourceSection(Section, SourceSettings, frozen=True):
 
     drift: SchemaDriftSection | None = None
     kafka: KafkaSection | None = None
+    redis: RedisSection | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.settings.brokers import BROKERS, KafkaSettings, is_broker_url, parse_broker_url
 from streamnet.settings.fields import list_settings
 from streamnet.settings.run import RunSettings, apply_overrides, parse
-from streamnet.sources.brokers.formats import FORMATS
+from streamnet.sources.brokers.formats.registry import FORMATS
 from streamnet.sources.brokers.registry import SOURCES
 from tests.conftest import REPOSITORY
 
@@ -42,11 +42,15 @@ def test_settings_and_registry_have_the_same_formats(settings: type) -> None:
         ("kafka://b/e?key=k", {"servers": ["b"], "topic": "e", "key": "k"}),
         ("kafka://b/e?tls=true", {"servers": ["b"], "topic": "e", "tls": True}),
         ("kafka://b/with%20space", {"servers": ["b"], "topic": "with space"}),
+        ("redis://b:1/s", {"server": "b:1", "stream": "s"}),
+        ("valkeys://b/s?database=2", {"server": "b", "stream": "s", "tls": True, "database": 2}),
     ],
 )  # fmt: skip
 def test_a_url_names_a_stream(url: str, expected: dict[str, Any]) -> None:
     assert is_broker_url(url)
-    assert parse_broker_url(url) == ("kafka", expected)
+    broker, values = parse_broker_url(url)
+    assert values == expected
+    BROKERS[broker](**values)
 
 
 @pytest.mark.parametrize("name", ["events.csv", "-", "http://a/b", "C://x", "kafka:/b/e", ""])

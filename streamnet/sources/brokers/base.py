@@ -31,7 +31,7 @@ from streamnet.sources.base import (
 )
 from streamnet.sources.brokers.messages import SKIPPED, Message, MessageId, MessageReader
 from streamnet.sources.columns import Columns, UnknownTaskError
-from streamnet.sources.objects import ObjectConverter
+from streamnet.sources.mappings import MappingConverter
 
 POLL_SECONDS = 0.2  # longest time that a thread waits for messages: stopping takes no longer
 QUIET_SECONDS = 0.2  # without new messages, after which the head of a live stream is complete
@@ -130,6 +130,7 @@ class BrokerSource(Source):
 
     Messages are polled only when samples are needed, so that what can't be learned yet stays at the
     broker. To resume, the position and the state hold the id and a fingerprint of the last message.
+    ``typed`` says whether a text is never a number, in place of the format.
     """
 
     def __init__(
@@ -141,13 +142,15 @@ class BrokerSource(Source):
         target: str | None = None,
         max_record_bytes: int = 1 << 20,
         on_gap: OnGap = "stop",
+        typed: bool | None = None,
     ) -> None:
         if columns is not None and target is not None:
             raise ConfigurationError("columns is given, so target must not be")
         self._subscription = subscription
         self._reader = MessageReader(settings, max_record_bytes)
         self._columns = self._reader.add_kinds(columns or Columns(target=target))
-        self._objects = ObjectConverter(self._columns, typed=self._reader.typed)
+        typed = self._reader.typed if typed is None else typed
+        self._objects = MappingConverter(self._columns, typed=typed)
         self._on_gap = on_gap
         self._schema: Schema | None = None  # None until it was inferred or restored
         self._messages: deque[Message] = deque()  # polled, but not used yet

@@ -14,7 +14,8 @@ from msgspec import Struct
 from streamnet.samples import Kind
 from streamnet.settings.brokers import MessageSettings
 from streamnet.sources.base import MAX_RAW_BYTES, Reason, Rejection
-from streamnet.sources.brokers.formats import FORMATS, Decoder
+from streamnet.sources.brokers.formats.base import Decoder
+from streamnet.sources.brokers.formats.registry import FORMATS, make_decoder
 from streamnet.sources.columns import Columns
 
 MessageId = int | str
@@ -67,9 +68,8 @@ class MessageReader:
     def __init__(self, settings: MessageSettings, longest: int) -> None:
         self._settings = settings
         self._longest = longest
-        form = FORMATS[settings.format]
-        self.typed: bool = form.typed
-        self._decode: Decoder = form.make(settings)
+        self.typed: bool = FORMATS[settings.format].typed
+        self._decode: Decoder = make_decoder(settings)
         self._headers = dict(settings.headers or {})
         self._own = {settings.key, settings.timestamp, *self._headers.values()} - {None}
 

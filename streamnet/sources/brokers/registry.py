@@ -41,7 +41,8 @@ class Broker(NamedTuple):
 
 
 SOURCES: dict[str, Broker] = {
-    "kafka": Broker("streamnet.sources.brokers.kafka", "KafkaSource", "confluent_kafka")
+    "kafka": Broker("streamnet.sources.brokers.kafka", "KafkaSource", "confluent_kafka"),
+    "redis": Broker("streamnet.sources.brokers.redis", "RedisSource", "redis"),
 }
 """Sources by the name of the broker, which is also that of its settings and its extra."""
 

@@ -12,7 +12,7 @@ from streamnet.errors import DataError
 from streamnet.samples import Block, Schema
 from streamnet.sources.base import Reason, Rejection, shorten
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
-from streamnet.sources.objects import ObjectConverter
+from streamnet.sources.mappings import MappingConverter
 from streamnet.sources.text.records import Chunk, Head, RecordRules, TextFormat
 
 MAX_RECORDS = 1 << 20  # more than a chunk has
@@ -40,7 +40,7 @@ class JsonLinesFormat(TextFormat):
     def __init__(self, options: TextOptions) -> None:
         self._columns = options.columns
         self._rules = RecordRules(longest=options.max_record_bytes)
-        self._objects = ObjectConverter(options.columns, typed=True)
+        self._objects = MappingConverter(options.columns, typed=True)
         self._most = MAX_RECORDS  # records decoded at once
 
     @property

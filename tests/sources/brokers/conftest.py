@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.sources.brokers.servers import Kafka, Server, mock_kafka, noida
+from tests.sources.brokers.servers import Kafka, Server, mock_kafka, noida, valkey
 
 
 @pytest.fixture(scope="session")
@@ -17,8 +16,8 @@ def _mock() -> Iterator[Kafka]:
 
 
 @pytest.fixture(scope="session")
-def _noida(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    with noida(tmp_path_factory.mktemp("noida")) as (kafka, _):
+def _noida() -> Iterator[Kafka]:
+    with noida() as (kafka, _):
         yield kafka
 
 
@@ -36,7 +35,21 @@ def noida_kafka(_noida: Kafka) -> Kafka:
 
 
 @pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[tuple[Kafka, Server]]:
+def own_kafka() -> Iterator[tuple[Kafka, Server]]:
     """A server of a test's own, which it may kill."""
-    with noida(tmp_path) as found:
+    with noida() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Server]:
+    """A Valkey server for all tests."""
+    with valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Server]:
+    """A server of a test's own, which it may kill."""
+    with valkey() as server:
+        yield server

@@ -98,9 +98,14 @@ class Run:
         def reached() -> bool:
             assert self.process is not None
             assert self.process.poll() is None, (self.folder / "log.txt").read_text()
+            time.sleep(0.1)
             return self.records() >= records
 
-        wait_until(reached, f"{records} records in a checkpoint", seconds)
+        try:
+            wait_until(reached, f"{records} records in a checkpoint", seconds)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """Kill it with no chance to tidy up."""
@@ -168,17 +173,18 @@ def assert_kills_change_nothing(
     messages = write_samples(count)
     produce(messages[:1500])  # from which both infer the same columns
     killed = Run(tmp_path / "killed", broker, settings)
-    writing = trickle(produce, messages[1500:], rate=count / (2.0 * kills))
+    writing = trickle(produce, messages[1500:-500], rate=count / (2.0 * kills))
     chance = random.Random(7)
     for number in range(kills):
         before = killed.records()
         killed.start()
-        killed.wait_for(min(before + 1, count))
+        killed.wait_for(min(before + 1, count - 500))
         disturb(number)
         time.sleep(chance.random() * 0.3)
         killed.kill()
     writing.join()
     killed.start()
+    produce(messages[-500:])
     killed.wait_for(count)
     assert killed.stop() < 10.0  # a poll takes 0.2 s; the rest is for busy machines
     undisturbed = Run(tmp_path / "undisturbed", broker, settings)

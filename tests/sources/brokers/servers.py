@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -80,9 +81,6 @@ class Server:
         as_other: dict[str, Any] = {}
         if os.getuid() == 0:
             self._folder.chmod(0o777)
-            for outer in self._folder.parents[:4]:
-                if outer.stat().st_uid == 0 and outer != Path("/"):
-                    outer.chmod(outer.stat().st_mode | 0o011)
             as_other = {"user": "nobody", "extra_groups": []}
         log = (self._folder / "server.log").open("ab")
         self._process = subprocess.Popen(
@@ -119,6 +117,35 @@ def running(server: Server) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+def require_program(name: str) -> str:
+    """The path of a program; where it is missing, a test is skipped, and CI fails."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    require(f"program {name}", there=found is not None)
+    return str(found)
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder for a server; those of pytest are closed to other users."""
+    with TemporaryDirectory(prefix="streamnet-test-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def valkey(*options: str) -> Iterator[Server]:
+    """A Valkey server, which keeps what is written at once."""
+    require_module("redis")
+    with open_folder() as folder, running(_valkey(folder, options)) as server:
+        yield server
+
+
+def _valkey(folder: Path, options: Sequence[str]) -> Server:
+    port = free_port()
+    command = [require_program("valkey-server"), "--bind", "127.0.0.1", "--port", str(port)]
+    command += ["--dir", str(folder), "--save", "", "--appendonly", "yes"]
+    return Server([*command, "--appendfsync", "always", *options], folder, port)
 
 
 class Kafka:
@@ -239,19 +266,20 @@ def mock_kafka() -> Iterator[Kafka]:
 
 
 @contextmanager
-def noida(folder: Path) -> Iterator[tuple[Kafka, Server]]:
+def noida() -> Iterator[tuple[Kafka, Server]]:
     """A small Kafka-compatible server, which can be killed and keeps its data."""
     require_module("confluent_kafka")
     require_module("noida_db")
     spec = find_spec("noida_db")
     assert spec is not None
     assert spec.origin is not None
-    # In a wheel it may not be executable, nor readable for the user that runs it.
-    program = folder / "noida-db"
-    shutil.copyfile(Path(spec.origin).with_name("noida-db"), program)
-    program.chmod(0o755)
-    port = free_port()
-    command = [str(program), "start", "--only", "kafka", "--kafka-port", str(port)]
-    command += ["--data-dir", str(folder / "data")]
-    with running(Server(command, folder, port)) as server:
-        yield Kafka(server.address), server
+    with open_folder() as folder:
+        # In a wheel it may not be executable, nor readable for the user that runs it.
+        program = folder / "noida-db"
+        shutil.copyfile(Path(spec.origin).with_name("noida-db"), program)
+        program.chmod(0o755)
+        port = free_port()
+        command = [str(program), "start", "--only", "kafka", "--kafka-port", str(port)]
+        command += ["--data-dir", str(folder / "data")]
+        with running(Server(command, folder, port)) as server:
+            yield Kafka(server.address), server

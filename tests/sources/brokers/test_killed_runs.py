@@ -8,6 +8,7 @@ import pytest
 
 from tests.sources.brokers.runs import assert_kills_change_nothing
 from tests.sources.brokers.servers import Kafka, Server
+from tests.sources.brokers.test_redis import add
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.no_cover]
 
@@ -26,3 +27,18 @@ def test_killed_runs_over_kafka_leave_what_an_undisturbed_one_leaves(
         tmp_path, "kafka", settings, kafka.produce, kills=kills, count=count
     )
     assert kafka.committed("g") == count
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_killed_runs_over_valkey_leave_what_an_undisturbed_one_leaves(
+    own_valkey: Server, tmp_path: Path, kills: int
+) -> None:
+    settings = f"server = '{own_valkey.address}'\nstream = 'events'\nvalue_field = 'data'"
+    assert_kills_change_nothing(
+        tmp_path,
+        "redis",
+        settings,
+        lambda values: add(own_valkey, "events", values),
+        kills=kills,
+        count=50_000 if kills > 3 else 8_000,
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 from typing import Any, final
 
 import numpy as np
@@ -17,11 +19,11 @@ from streamnet.sources.number_styles import infer_target
 from streamnet.sources.rows import ConvertedRows, Problems, RowConverter
 from streamnet.sources.text.schema import warn_of_misread_columns
 
-SCALARS = (int, float, str, bool)
+SCALARS = (int, float, str, bool, Decimal, date)
 
 
 @final
-class ObjectConverter:
+class MappingConverter:
     """Infers the columns of objects from the first ones, then converts objects to columns.
 
     An absent name is a missing value. A name whose first value comes after the head extends the
@@ -29,7 +31,7 @@ class ObjectConverter:
     rejected. If the schema was given, as for predictions of a model, unknown names are ignored.
     ``typed``: the format tells numbers from texts, so that a text is never a number.
 
-    >>> objects = ObjectConverter(Columns(target="income"), typed=True)
+    >>> objects = MappingConverter(Columns(target="income"), typed=True)
     >>> objects.infer("f.jsonl", [{"age": 39, "income": "low"}]).numbers
     ('age',)
     """

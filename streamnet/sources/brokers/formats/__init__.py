@@ -1,0 +1,1 @@
+"""Formats of messages: how the bytes of one become a sample."""

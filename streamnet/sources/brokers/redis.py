@@ -1,0 +1,313 @@
+"""A Redis or Valkey stream, read with redis-py."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Unpack, final
+
+import redis
+from msgspec import json
+from redis import exceptions
+
+from streamnet.errors import ConfigurationError, ReadError
+from streamnet.settings.brokers import RedisSettings
+from streamnet.settings.fields import build_settings, with_settings
+from streamnet.settings.keywords import RedisKeywords
+from streamnet.sources.base import OnGap
+from streamnet.sources.brokers.base import Bookmark, BrokerSource, GapError, Subscription
+from streamnet.sources.brokers.messages import Message
+from streamnet.sources.brokers.secrets import read_secret
+from streamnet.sources.columns import Columns
+
+logger: logging.Logger = logging.getLogger("streamnet.sources")
+
+ANSWER_SECONDS = 10.0  # for an answer of the server
+DEFAULT_PORT = 6379
+
+EntryId = tuple[int, int]
+Entry = tuple[bytes, dict[bytes, bytes]]
+
+
+def connect(settings: RedisSettings) -> redis.Redis:
+    """A client, of which several threads may make use.
+
+    Raises:
+        ConfigurationError: If a password can't be read.
+    """
+    host, _, port = str(settings.server).rpartition(":")
+    if not host:
+        host, port = port, str(DEFAULT_PORT)
+    secure = {
+        "ssl": True,
+        "ssl_ca_certs": settings.ca,
+        "ssl_certfile": settings.certificate,
+        "ssl_keyfile": settings.private_key,
+    }
+    return redis.Redis(
+        host=host.strip("[]"),
+        port=int(port),
+        db=settings.database,
+        username=settings.user,
+        password=read_secret("password", settings.password_file, settings.password_env),
+        client_name="streamnet",
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
+        **(secure if settings.tls else {}),
+    )
+
+
+def parse_id(text: str) -> EntryId:
+    """The two numbers of the id of an entry.
+
+    >>> parse_id("1700000000000-3")
+    (1700000000000, 3)
+    """
+    first, _, second = text.partition("-")
+    return int(first), int(second or 0)
+
+
+class _Info:
+    """What a server says of a stream."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        first, last = found.get("first-entry"), found.get("last-entry")
+        self.first = None if first is None else parse_id(first[0].decode())
+        self.last = None if last is None else parse_id(last[0].decode())
+        self.newest = parse_id(found["last-generated-id"].decode())
+        # Before version 7 it is unknown how many entries there were.
+        added = found.get("entries-added")
+        self.gone = None if added is None else int(added) - int(found["length"])
+
+
+@final
+class RedisSubscription(Subscription):
+    """The entries of a stream, by their ids. The place of an entry is its number in the stream.
+
+    Reading begins with the entry that was read last: as long as it is there, nothing that follows
+    it was trimmed.
+    """
+
+    def __init__(self, settings: RedisSettings, *, follow: bool) -> None:
+        super().__init__(follow=follow)
+        self._settings = settings
+        self._stream = str(settings.stream)
+        self._client: redis.Redis | None = None
+        self._end: EntryId | None = None  # the last entry when it was opened
+        self._last: str | None = None  # id of the entry that was read last
+        self._place = -1  # its place
+
+    @property
+    def name(self) -> str:
+        """The key of the stream."""
+        return self._stream
+
+    def describe(self) -> dict[str, Any]:
+        """The key of the stream."""
+        return {"stream": self._stream}
+
+    def open(self) -> None:
+        """Connect, and find the last entry."""
+        self._client = connect(self._settings)
+        info = self._find_info()
+        self._end = None if info is None else info.last
+        if info is None and self.follow:
+            logger.warning("stream %r does not exist yet", self._stream)
+
+    def _find_info(self) -> _Info | None:
+        """What the server says of the stream; None if it does not exist."""
+        with self._explained():
+            assert self._client is not None
+            try:
+                return _Info(self._client.xinfo_stream(self._stream))
+            except exceptions.ResponseError as error:
+                if "no such key" in str(error):
+                    return None
+                raise
+
+    def start(self) -> None:
+        """Read from the oldest entry on."""
+        info = self._find_info()
+        gone = 0 if info is None or info.gone is None else info.gone
+        self._go_to(None, gone - 1)
+
+    def resume(self, after: Bookmark) -> None:
+        """Read the entries behind one, if it is the same or gone, and none that follows is gone."""
+        last, place = str(after.id), after.place
+        with self._explained():
+            assert self._client is not None
+            found = self._client.xrange(self._stream, min=last, max=last)
+        if found:
+            message = self._convert(found[0], place)
+            if message.digest() != after.digest:
+                raise GapError(
+                    f"has another entry {last} than the one that was read: it was deleted and "
+                    "created again"
+                )
+        else:
+            self._check_behind(last, place, self._find_info())
+        self._go_to(last, place)
+
+    def _go_to(self, last: str | None, place: int) -> None:
+        self._last, self._place = last, place
+        self.caught_up = self._is_behind(last)
+
+    def _is_behind(self, last: str | None) -> bool:
+        """Whether all entries that were there when it was opened come before or at this one."""
+        return self._end is None or (last is not None and parse_id(last) >= self._end)
+
+    def _check_behind(self, last: str, place: int, info: _Info | None) -> None:
+        """Check that no entry behind one that is gone is gone, too."""
+        again = "it lost entries, or was deleted and created again"
+        if info is None:
+            raise GapError(f"does not exist any more, but was left at entry {last}")
+        if info.newest < parse_id(last):
+            newest = "-".join(map(str, info.newest))
+            raise GapError(f"ends at entry {newest}, but was left at {last}: {again}")
+        if info.first is not None and info.first < parse_id(last):
+            return  # only that one was deleted
+        if info.gone is None or info.gone > place + 1:
+            lost = "entries" if info.gone is None else f"{info.gone - place - 1} entries"
+            raise GapError(f"was trimmed: {lost} behind {last} are gone, before they were read")
+        if info.gone < place + 1:
+            raise GapError(f"begins behind entry {last}, but had fewer entries before it: {again}")
+
+    def poll(self, seconds: float, most: int) -> list[Message] | None:
+        """Return the entries that are there; None at the end."""
+        if self.caught_up and not self.follow:
+            return None
+        with self._explained():
+            found = self._read(most)
+            if not found:
+                assert self._client is not None
+                milliseconds = max(1, int(seconds * 1000))
+                since = {self._stream: self._last or "0-0"}
+                self._client.xread(since, count=1, block=milliseconds)
+                found = self._read(most)
+        if not self.follow and self._end is not None:
+            found = [e for e in found if parse_id(e[0].decode()) <= self._end]
+        messages = [self._convert(e, self._place + i) for i, e in enumerate(found, start=1)]
+        if messages:
+            self._last, self._place = str(messages[-1].id), messages[-1].place
+            self.caught_up = self.caught_up or self._is_behind(self._last)
+        elif not self.caught_up:
+            self.caught_up = True  # those that were there have been deleted
+        return messages
+
+    def _read(self, most: int) -> Sequence[Entry]:
+        """The next entries; checks that none was lost."""
+        assert self._client is not None
+        if self._last is None:
+            found: list[Entry] = self._client.xrange(self._stream, count=most)
+            return found
+        found = self._client.xrange(self._stream, min=self._last, count=most + 1)
+        if found and found[0][0].decode() == self._last:
+            return found[1:]
+        # The last one is gone. Both at once, so that what is read is what is checked.
+        with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.xrange(self._stream, min=f"({self._last}", count=most)
+            pipeline.xinfo_stream(self._stream)
+            found, info = pipeline.execute(raise_on_error=False)
+        for one in (found, info):
+            if isinstance(one, Exception) and "no such key" not in str(one):
+                raise one
+        known = None if isinstance(info, Exception) else _Info(info)
+        self._check_behind(self._last, self._place, known)
+        return found
+
+    def _convert(self, entry: Entry, place: int) -> Message:
+        name, fields = entry[0].decode(), entry[1] or {}
+        time = parse_id(name)[0] / 1000
+        held, key = self._settings.value_field, self._settings.key_field
+        if held is None:
+            return Message(place, name, _encode_fields(fields), time=time)
+        value, found = fields.get(held.encode()), None if key is None else fields.get(key.encode())
+        headers = [(field.decode("utf-8", "replace"), text) for field, text in fields.items()]
+        return Message(place, name, value, found, headers, time)
+
+    def acknowledge(self, through: Bookmark) -> None:
+        """Set the last entry of the group; create it if need be."""
+        group, client = self._settings.group, self._client
+        if group is None or client is None:
+            return
+        try:
+            try:
+                client.xgroup_setid(self._stream, group, str(through.id))
+            except exceptions.ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                client.xgroup_create(self._stream, group, str(through.id))
+        except exceptions.RedisError as error:
+            logger.warning("%s: the group was not told: %s", self._stream, error)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what the server's errors mean."""
+        where = f"stream {self._stream!r} of {self._settings.server}"
+        try:
+            yield
+        except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
+            raise ConfigurationError(f"{where} can't be read: {error}") from None
+        except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+            raise ReadError(f"{where} can't be read: {error}") from error
+        except exceptions.ResponseError as error:
+            raise ConfigurationError(f"{where} can't be read: {error}") from None
+
+    def close(self) -> None:
+        """Disconnect."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+def _encode_fields(fields: dict[bytes, bytes]) -> bytes:
+    """The fields of an entry as a JSON object of texts; bytes that are no text are left as such."""
+    try:
+        return json.encode({name.decode(): text.decode() for name, text in fields.items()})
+    except UnicodeDecodeError:
+        return b" ".join(part for pair in fields.items() for part in pair)
+
+
+@final
+@with_settings(RedisSettings)
+class RedisSource(BrokerSource):
+    """Samples of a Redis or Valkey stream, in its order.
+
+    An entry is a sample whose values are its fields, or holds a message in its ``value_field``.
+    Where reading resumes is part of checkpoints, never taken from a consumer group: each entry is
+    learned exactly once. `DataError` is raised, or with ``on_gap="go_on"`` a rejected record is
+    returned, where entries were trimmed before they were read, or the stream was created again.
+
+    Args:
+        columns: Which columns are used, and as what.
+        target: Name of the target, if ``columns`` are not given.
+        follow: Whether it never ends; otherwise it ends with the entry that is the last one when it
+            is opened.
+        on_gap: Whether reading stops where entries were lost, or goes on.
+        max_record_bytes: Largest message in bytes; longer ones are rejected.
+
+    Raises:
+        ConfigurationError: If a setting is invalid.
+    """
+
+    def __init__(
+        self,
+        *,
+        columns: Columns | None = None,
+        target: str | None = None,
+        follow: bool = False,
+        on_gap: OnGap = "stop",
+        max_record_bytes: int = 1 << 20,
+        **settings: Unpack[RedisKeywords],
+    ) -> None:
+        declared = build_settings(RedisSettings, settings, "RedisSource")
+        super().__init__(
+            RedisSubscription(declared, follow=follow),
+            declared,
+            columns=columns,
+            target=target,
+            max_record_bytes=max_record_bytes,
+            on_gap=on_gap,
+            typed=None if declared.value_field else False,
+        )
