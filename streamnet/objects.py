@@ -31,6 +31,7 @@ _WEB = ("http", "https")
 _STREAM_BYTES = 1 << 20  # of a piece of an object that is read to its end
 _RETRY_SECONDS = 20  # for which a failed request is repeated; then the run retries
 _MAX_REASON_CHARACTERS = 300
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")  # codes in answers of S3 and Google, of Azure
 
 Result = TypeVar("Result")
 
@@ -41,6 +42,10 @@ class ObjectInfo(NamedTuple):
     url: str
     size: int  # bytes
     version: str  # which changes with the content: the entity tag, or else the time
+
+
+class NoBucketError(FileNotFoundError):
+    """There is no bucket of this name."""
 
 
 class VersionError(OSError):
@@ -221,7 +226,8 @@ def _explained(url: str, act: Callable[[], Result]) -> Result:
 
     try:
         return act()
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        _check_bucket(url, error)
         raise FileNotFoundError(ENOENT, f"{url} does not exist") from None
     except known.AlreadyExistsError:
         raise FileExistsError(None, f"{url} exists already") from None
@@ -230,9 +236,14 @@ def _explained(url: str, act: Callable[[], Result]) -> Result:
     except (known.PermissionDeniedError, known.UnauthenticatedError) as error:
         raise PermissionError(EACCES, f"{url}: access denied ({_shorten(error)})") from None
     except (known.BaseError, OSError, ValueError) as error:
-        if "NoSuchBucket" in str(error):
-            raise FileNotFoundError(ENOENT, f"the bucket of {url} does not exist") from None
+        _check_bucket(url, error)
         raise OSError(EIO, f"{url}: {_shorten(error)}") from None
+
+
+def _check_bucket(url: str, error: Exception) -> None:
+    """Raise the error for a bucket that does not exist, if that is why a request failed."""
+    if any(code in str(error) for code in _NO_BUCKET):
+        raise NoBucketError(ENOENT, f"the bucket of {url} does not exist") from None
 
 
 def _shorten(error: Exception) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import get_annotations
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, final, get_args, get_origin
 
@@ -102,7 +101,9 @@ def output_option(text: str, metavar: str = "FILE") -> Parameter:
 
 
 Quiet = Annotated[bool, flag("Print errors only.")]
-ModelFile = Annotated[Path, Parameter(help="A model file, .safetensors or .json.")]
+ModelFile = Annotated[
+    str, Parameter(help="A model file, .safetensors or .json, or its URL in a bucket.")
+]
 
 
 # ---------------------------------------------------------------- options of declared settings

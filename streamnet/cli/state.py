@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from streamnet.cli.options import integer_option
 
-Folder = Annotated[Path, Parameter(name="DIR", help="State directory.")]
+Folder = Annotated[str, Parameter(name="DIR", help="State directory, or its URL in a bucket.")]
 _DIFFERENT_EXIT_CODE = 1
 _MAX_NAMES = 5  # of values that differ
 
@@ -17,8 +17,10 @@ _MAX_NAMES = 5  # of values that differ
 def status(folder: Folder, /) -> int:
     """Show the status of a state directory: position, generations, model and limits."""
     from streamnet.cli.views.state import show_state
+    from streamnet.durability.bucket import open_state
 
-    show_state(folder)
+    with open_state(folder) as path:
+        show_state(path, folder)
     return 0
 
 
@@ -31,9 +33,16 @@ def rollback(
 ) -> int:
     """Make the next run resume from an earlier generation, under a new lineage."""
     from streamnet.cli.terminal import Terminal
+    from streamnet.durability.bucket import BucketFiles
+    from streamnet.objects import is_url
     from streamnet.pipeline.maintenance import roll_back
 
-    number = roll_back(folder, generation)
+    if is_url(folder):
+        files = BucketFiles(folder)
+        files.pull()
+        number = roll_back(files.copy, generation, files=files)
+    else:
+        number = roll_back(Path(folder), generation)
     Terminal().say(
         f"generation {generation} was copied to generation {number}; the next run resumes there"
     )
@@ -53,9 +62,11 @@ def verify(
 
     from streamnet.cli.terminal import Terminal, escape_text, write_error
     from streamnet.cli.views.tables import format_count
+    from streamnet.durability.bucket import open_state
     from streamnet.runs.replay import verify as verify_state
 
-    result = anyio.run(verify_state, folder, generation)
+    with open_state(folder) as path:
+        result = anyio.run(verify_state, path, generation)
     what = f"generation {result.generation}, after {format_count(result.samples, 'sample')}"
     if not result.differences:
         Terminal().say(f"{what}: bit-identical")
@@ -89,11 +100,13 @@ def dead_letters(
 ) -> int:
     """List or show rejected records, or write them to a file so that they can be learned."""
     from streamnet.cli.views.state import list_dead_letters, show_dead_letter, write_dead_letters
+    from streamnet.durability.bucket import open_state
 
-    if action == "list":
-        list_dead_letters(folder)
-    elif action == "show":
-        show_dead_letter(folder, number)
-    else:
-        write_dead_letters(folder, to)
+    with open_state(folder) as path:
+        if action == "list":
+            list_dead_letters(path)
+        elif action == "show":
+            show_dead_letter(path, number)
+        else:
+            write_dead_letters(path, to)
     return 0

@@ -17,11 +17,17 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple
 
+from streamnet import objects
 from streamnet.errors import ConfigurationError, StreamnetError
+from streamnet.objects import is_url
 
 
 class FileSystem:
     """Calls to the file system; each raises OSError if it fails."""
+
+    def describe(self, path: Path) -> str:
+        """The name of a file or folder in messages."""
+        return str(path)
 
     def open_new(self, path: Path) -> int:
         """Create a file, or empty it, and open it for writing."""
@@ -130,7 +136,7 @@ _LARGE_PART_BYTES = 1 << 16
 def write_durably(
     path: str | os.PathLike[str], *data: bytes | memoryview, files: FileSystem = DISK
 ) -> None:
-    """Replace the content of a file atomically and durably.
+    """Replace the content of a file, or of an object in a bucket, atomically and durably.
 
     A reader finds the old content or the new one at any moment. On return, the new one is durable.
     On failure, either may be there, but nothing else. A file whose fsync failed is never used,
@@ -142,6 +148,9 @@ def write_durably(
     >>> path.read_bytes(), [file.name for file in path.parent.iterdir()]
     (b'1', ['number.txt'])
     """
+    if is_url(os.fspath(path)):
+        objects.write(os.fspath(path), b"".join(data))
+        return
     path = Path(path)
     # Named after its writer, so that concurrent writers never share one.
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL_SUFFIX}")
@@ -237,12 +246,17 @@ def check_output_paths(
     taken = dict(_identify_inputs(inputs or {}))
     for output in outputs:
         path = Path(output.path)
-        identity = _identify_file(path)
+        url = os.fspath(output.path)
+        identity = url if is_url(url) else _identify_file(path)
         shown = f"{output.name} is {os.fspath(output.path)!r}, but"
         if output.suffixes and path.suffix not in output.suffixes:
             raise ConfigurationError(f"{shown} must end in {' or '.join(output.suffixes)}")
         if identity in taken:
             raise ConfigurationError(f"{shown} that is {taken[identity]}")
+        taken[identity] = f"where {output.name} goes"
+        if is_url(url):
+            _probe_bucket(url, shown)
+            continue
         if path.is_dir():
             raise ConfigurationError(f"{shown} that is a folder")
         if not path.absolute().parent.is_dir():
@@ -252,14 +266,15 @@ def check_output_paths(
         except OSError as error:
             reason = error.strerror or str(error)
             raise ConfigurationError(f"{shown} it can't be written: {reason}") from error
-        taken[identity] = f"where {output.name} goes"
 
 
 def _identify_inputs(inputs: Mapping[str, str]) -> Iterator[tuple[object, str]]:
     for name, what in inputs.items():
         pattern = has_magic(name) and not Path(name).exists()
         for match in glob(name, recursive=True) if pattern else [name]:  # noqa: PTH207 - absolute and relative patterns alike
-            if match != _STANDARD_INPUT:
+            if is_url(match):
+                yield match, what
+            elif match != _STANDARD_INPUT:
                 path = Path(match)  # or a member of an archive, which is a parent then
                 archive = next((parent for parent in path.parents if parent.is_file()), path)
                 yield _identify_file(archive), what
@@ -272,6 +287,18 @@ def _identify_file(path: Path) -> object:
     except OSError:
         return path.resolve()
     return known.st_dev, known.st_ino
+
+
+def _probe_bucket(url: str, shown: str) -> None:
+    """Look whether a bucket can be reached; only writing there would tell more."""
+    if not objects.can_list(url):
+        raise ConfigurationError(f"{shown} a web server can't be written to")
+    try:
+        objects.list_below(f"{url}/")
+    except objects.NoBucketError as error:
+        raise ConfigurationError(f"{shown} {error.strerror}") from error
+    except OSError as error:
+        raise ConfigurationError(f"{shown} it can't be reached: {error.strerror}") from error
 
 
 def _probe_writable(path: Path, *, replaced: bool) -> None:

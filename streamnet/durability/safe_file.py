@@ -224,6 +224,7 @@ class AppendedFile:
     def __init__(self, path: Path, what: str, *, files: FileSystem = DISK) -> None:
         self.path = path
         self.what = what
+        self.name: str = files.describe(path)  # in messages
         self.text: StringIO = StringIO(newline="")
         self.failure: OSError | None = None  # why nothing can be written now
         self._files = files
@@ -242,7 +243,7 @@ class AppendedFile:
         try:
             handle = self._files.open_new(self.path)
         except OSError as error:
-            raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
+            raise ConfigurationError(f"{self.what} {self.name}: {error.strerror}") from error
         self._open(handle, 0)
         self._tail = b""
         self._is_named = False
@@ -258,7 +259,7 @@ class AppendedFile:
         except FileNotFoundError:
             return 0
         except OSError as error:
-            raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
+            raise ConfigurationError(f"{self.what} {self.name}: {error.strerror}") from error
 
     def check_empty(self) -> None:
         """Check that `start` would not overwrite anything.
@@ -269,7 +270,7 @@ class AppendedFile:
         """
         if size := self.size():
             raise StateError(
-                f"{self.what} {self.path} has {size:,} bytes, but must be absent or empty, since "
+                f"{self.what} {self.name} has {size:,} bytes, but must be absent or empty, since "
                 "the state to resume from has no such output"
             )
 
@@ -292,16 +293,16 @@ class AppendedFile:
             digest = hashlib.sha256(self._tail).hexdigest()
             if len(self._tail) < min(length, _TAIL_BYTES) or state["end"] != digest:
                 raise StateError(
-                    f"{self.what} {self.path} is not the file that had {length:,} "
+                    f"{self.what} {self.name} is not the file that had {length:,} "
                     "bytes when the state was written"
                 )
             self._open(self._files.open_truncated_at(self.path, length), length)
         except FileNotFoundError as error:
             raise StateError(
-                f"{self.what} {self.path} is gone, but the state resumes after its {length:,} bytes"
+                f"{self.what} {self.name} is gone, but the state resumes after its {length:,} bytes"
             ) from error
         except OSError as error:
-            raise ConfigurationError(f"{self.what} {self.path}: {error.strerror}") from error
+            raise ConfigurationError(f"{self.what} {self.name}: {error.strerror}") from error
 
     def settle(self, *, at_once: bool = False) -> None:
         """Flush if enough is buffered, or ``at_once``; a failed write waits."""
@@ -312,7 +313,7 @@ class AppendedFile:
         except OSError as error:
             if len(self._waiting) > _MAX_BUFFERED_BYTES:
                 raise OutputError(
-                    f"{self.what} {self.path}: {error.strerror}, and more than "
+                    f"{self.what} {self.name}: {error.strerror}, and more than "
                     f"{_MAX_BUFFERED_BYTES >> 20} MiB wait to be written"
                 ) from error
 
@@ -338,7 +339,7 @@ class AppendedFile:
                 self._waiting = self._waiting[count:]
         except OSError as error:
             if self.failure is None:
-                _LOG.warning("%s %s: %s; retrying", self.what, self.path, error.strerror)
+                _LOG.warning("%s %s: %s; retrying", self.what, self.name, error.strerror)
             self.failure = error
             raise
         self.failure = None
@@ -360,7 +361,7 @@ class AppendedFile:
         try:
             self.flush()
         except OSError as error:
-            raise OutputError(f"{self.what} {self.path}: {error.strerror}") from error
+            raise OutputError(f"{self.what} {self.name}: {error.strerror}") from error
         finally:
             file, self._file = self._file, None
             file.close()

@@ -54,7 +54,8 @@ class WriterLock:
             with suppress(OSError):
                 who = files.read(path).decode(errors="replace").strip()
             who = who or "another process"
-            raise StateError(f"{folder} is in use by {who}: only one may write there")
+            name = files.describe(folder)
+            raise StateError(f"{name} is in use by {who}: only one may write there")
         self._handle: int | None = handle
         # The name is only for people: a full disk must not keep a run from resuming.
         with suppress(OSError):
@@ -80,8 +81,8 @@ class WriterLock:
         """Check that the folder is still the locked one; call it before writing there."""
         if self._handle is not None and not self._files.is_same_file(self._handle, self._path):
             raise StateError(
-                f"{self._path} was replaced: another process may write there now, so this one "
-                "has stopped writing"
+                f"{self._files.describe(self._path)} was replaced: another process may write there "
+                "now, so this one has stopped writing"
             )
 
     def close(self) -> None:
@@ -153,13 +154,17 @@ class Generations:
         numbers = self.numbers()
         if number not in numbers:
             there = f"{', '.join(map(str, numbers))} are there" if numbers else "there is none"
-            raise StateError(f"{self.folder} has no generation {number}; {there}")
+            name = self._files.describe(self.folder)
+            raise StateError(f"{name} has no generation {number}; {there}")
         try:
             return decode(self._files.read(self._path(number)))
         except FileNotFoundError as error:
-            raise StateError(f"{self.folder} no longer has generation {number}") from error
+            raise StateError(
+                f"{self._files.describe(self.folder)} no longer has generation {number}"
+            ) from error
         except (CorruptCheckpointError, OSError) as error:
-            raise DamagedStateError(f"{self._path(number)}: {error}") from error
+            path = self._files.describe(self._path(number))
+            raise DamagedStateError(f"{path}: {error}") from error
 
     def forget(self, after: int, before: int) -> None:
         """Remove the generations between two others, durably."""
@@ -183,8 +188,9 @@ class Generations:
                 self._unreadable.add(number)
                 damaged.append(str(error))
         if damaged:
+            name = self._files.describe(self.folder)
             raise DamagedStateError(
-                f"no generation in {self.folder} can be used; {'; '.join(damaged)}. Put a copy "
+                f"no generation in {name} can be used; {'; '.join(damaged)}. Put a copy "
                 "back, or start a new run with another directory"
             )
         return None
@@ -345,7 +351,8 @@ class StateDirectory:
             self.files.fsync_dir(self.path.parent)
         except OSError as error:
             self.close()
-            raise StateError(f"state {self.path}: {error.strerror}") from error
+            name = self.files.describe(self.path)
+            raise StateError(f"state {name}: {error.strerror}") from error
         for folder in (self.generations.folder, self.publisher.folder):
             remove_partial_files(folder, files=self.files)
 

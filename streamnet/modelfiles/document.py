@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet import objects
 from streamnet.durability.files import write_durably
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features.encoder import Encoder
@@ -21,6 +22,7 @@ from streamnet.modelfiles.formats import SUFFIXES, find_format
 from streamnet.networks.frozen_population import Network
 from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.networks.topology import Capacity, build_sections
+from streamnet.objects import is_url
 from streamnet.samples import Block, Field, Kind, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.version import __version__
@@ -138,7 +140,7 @@ def write_document(path: str | os.PathLike[str], document: Document) -> None:
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a model file atomically; it is on disk on return."""
     try:
-        write_durably(Path(path), data)
+        write_durably(path, data)
     except OSError as error:
         raise ModelFileError(f"{path} can't be written: {error.strerror}") from error
 
@@ -152,9 +154,12 @@ def read_document(path: str | os.PathLike[str], kind: str = FORMAT) -> Document:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read a model file."""
+    """Read a model file, or an object that is one."""
+    url = os.fspath(path)
     path = Path(path)
     try:
+        if is_url(url):
+            return objects.read(url)
         if path.exists() and not path.is_file():
             raise ModelFileError(f"{path} is no file, so no model can be read from it")
         size = path.stat().st_size
@@ -162,7 +167,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
             raise ModelFileError(f"{path} has {size} bytes, but must have <= {_MAX_BYTES}")
         return path.read_bytes()
     except OSError as error:
-        raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
+        name = url if is_url(url) else path
+        raise ModelFileError(f"{name} can't be read: {error.strerror}") from error
 
 
 def check_weights(

@@ -227,7 +227,7 @@ class RejectionLimit:
     0.1
     """
 
-    def __init__(self, *, share: float, window: int, kept: Path | None = None) -> None:
+    def __init__(self, *, share: float, window: int, kept: str | None = None) -> None:
         _check_share(share)
         if window < 1:
             raise ConfigurationError(f"rejected_window is {window}, but must be >= 1")
@@ -383,7 +383,8 @@ class Rejections(ResumableSink):
         if most_bytes < 0:
             raise ConfigurationError(f"most_bytes is {most_bytes}, but must be >= 0")
         self.path: Path | None = None if path is None else Path(path)
-        self.limit: RejectionLimit = RejectionLimit(share=share, window=window, kept=self.path)
+        self._name = None if self.path is None else files.describe(self.path)
+        self.limit: RejectionLimit = RejectionLimit(share=share, window=window, kept=self._name)
         self.total: int = 0
         self.reasons: Counter[str] = Counter()
         self.first: DeadLetter | None = None
@@ -432,7 +433,7 @@ class Rejections(ResumableSink):
         if not self.not_kept:
             logger.warning(
                 "%s has %s bytes, and may have %s: records rejected from %s on are only counted",
-                self.path,
+                self._name,
                 f"{self._bytes:,}",
                 f"{self._most_bytes:,}",
                 letter.place,
@@ -458,7 +459,7 @@ class Rejections(ResumableSink):
             "first": None if self.first is None else export_dead_letter(self.first),
             "not_kept": self.not_kept,
             "most_bytes": self._most_bytes,
-            "path": self.path and str(self.path),
+            "path": self._name,
             **({"length": None} if file is None else file.export_state()),
         }
 
@@ -469,7 +470,7 @@ class Rejections(ResumableSink):
         self.first = None if state["first"] is None else DeadLetter(*state["first"])
         self.not_kept = state["not_kept"]
         if state["length"] is None:
-            if self._file is not None and state["path"] != str(self.path):
+            if self._file is not None and state["path"] != self._name:
                 self._file.check_empty()
             self.begin()  # records that were rejected after the checkpoint will be again
         elif self._file is not None:

@@ -294,6 +294,11 @@ class State:
         self._samples = self._records = 0
         self._error = ""
 
+    @property
+    def name(self) -> str:
+        """Name of the state directory in messages."""
+        return self.folder.files.describe(self.folder.path)
+
     # ------------------------------------------------------------- lifetime
 
     def open(self) -> StateDict | None:
@@ -311,7 +316,7 @@ class State:
             return None
         if not self.resume:
             raise StateError(
-                f"state {self.folder.path} holds an earlier run; --resume, or resume=True in "
+                f"state {self.name} holds an earlier run; --resume, or resume=True in "
                 "Python, resumes it"
             )
         for sentence in loaded.damaged:
@@ -330,7 +335,7 @@ class State:
         changed = describe_changes(saved["identity"], {**identity, **self.identity})
         if changed:
             raise StateError(
-                f"the state in {self.folder.path} can't be resumed: {'; '.join(changed[:10])}"
+                f"the state in {self.name} can't be resumed: {'; '.join(changed[:10])}"
             )
 
     def begin(
@@ -357,7 +362,7 @@ class State:
         try:
             self.folder.generations.forget(int(saved["rolled_back_to"]), self._generation)
         except OSError as error:
-            raise StateError(f"state {self.folder.path}: {error.strerror}") from error
+            raise StateError(f"state {self.name}: {error.strerror}") from error
 
     def change(
         self,
@@ -385,7 +390,7 @@ class State:
         try:
             self._save(cut())
         except OSError as error:
-            raise StateError(f"state {self.folder.path}: {error.strerror}") from error
+            raise StateError(f"state {self.name}: {error.strerror}") from error
 
     def write(self, barrier: Barrier) -> None:
         """Write a checkpoint; if that fails, a later one is written instead.
@@ -461,12 +466,12 @@ class State:
     def _note(self, error: OSError) -> None:
         why = error.strerror or str(error)
         if why != self._error:
-            logger.warning("state %s: %s; learning continues", self.folder.path, why)
+            logger.warning("state %s: %s; learning continues", self.name, why)
         self._error = why
 
     def _succeeded(self) -> None:
         if self._error:
-            logger.warning("state %s: written again", self.folder.path)
+            logger.warning("state %s: written again", self.name)
         self._error = ""
         self.cadence.done(failed=False)
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from streamnet.durability.files import OutputPath, check_output_paths
+from streamnet.durability.files import DISK, OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
 from streamnet.learning.label_delay import LabelDelay
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
-from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.pipeline.state import State
+from streamnet.runs.storage import Place, RunStorage
 from streamnet.samples import Kind, Schema
 from streamnet.selection.search import default_population
 from streamnet.settings.brokers import BROKERS
@@ -37,7 +37,6 @@ from streamnet.sources.brokers.registry import open_broker
 from streamnet.sources.columns import format_names
 from streamnet.sources.storage.raw import STANDARD_INPUT
 
-DEAD_LETTERS = "rejected.jsonl"
 CHANGEABLE_SOURCE_KEYS = {
     name for name, d in list_settings(SourceSettings).items() if d.setting.changeable
 }
@@ -195,8 +194,8 @@ def build_source(settings: RunSettings | ModelSettings, start: Model | None = No
     return RepeatedSource(make, section.epochs) if section.epochs > 1 else make()
 
 
-def build_state(settings: RunSettings, *, resume: bool) -> State | None:
-    """The state directory of a run; None without one."""
+def build_state(settings: RunSettings, *, resume: bool, place: Place | None = None) -> State | None:
+    """The state directory of a run; None without one. ``place`` is where it is, if not there."""
     given = settings.state.to_kwargs()
     folder = given.pop("dir", None)
     if folder is None:
@@ -206,8 +205,9 @@ def build_state(settings: RunSettings, *, resume: bool) -> State | None:
             name = next(iter(given))
             raise ConfigurationError(f"{name} is given, but state is not, so nothing is kept")
         return None
+    path, files = place or Place(Path(folder), DISK)
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"state is {folder!r}, but: {error.strerror}") from error
     changeable: dict[str, Any] = {**dict.fromkeys(CHANGEABLE_SOURCE_KEYS, True)}
@@ -220,15 +220,7 @@ def build_state(settings: RunSettings, *, resume: bool) -> State | None:
         source["files"] = settings.source.files
     if settings.source.limit is not None:
         source["limit"] = settings.source.limit if fixed else "given"
-    return State(folder, resume=resume, identity={"source": source}, **given)
-
-
-def dead_letters_path(settings: RunSettings) -> str:
-    """Path of the file of rejected records."""
-    if settings.output.dead_letters:
-        return settings.output.dead_letters
-    folder = settings.state.dir
-    return DEAD_LETTERS if folder is None else str(Path(folder, STATE_DEAD_LETTERS))
+    return State(path, resume=resume, identity={"source": source}, files=files, **given)
 
 
 def build_columns(settings: RunSettings | ModelSettings, start: Model | None = None) -> Columns:
@@ -306,7 +298,7 @@ def _check_broker(source: SourceSection, broker: str) -> None:
 def _check_outputs(settings: RunSettings) -> None:
     paths = settings.output.to_kwargs()
     if settings.state.dir is None:  # whose folder is created when it is opened
-        paths = {"dead_letters": DEAD_LETTERS, **paths}
+        paths = {"dead_letters": RunStorage.DEAD_LETTERS, **paths}
     check_output_paths(
         [
             OutputPath(name, paths[name], suffixes, replaced=name in _REPLACED_OUTPUTS)

@@ -37,10 +37,10 @@ from streamnet.runs.builder import (
     build_state,
     check_encoder_columns,
     check_files,
-    dead_letters_path,
     network_arguments,
     pipeline_arguments,
 )
+from streamnet.runs.storage import RunStorage
 from streamnet.samples import Block, Schema
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
@@ -87,9 +87,12 @@ class Replay:
         source = settings.source
         check_files(settings)
         self._predictions: Predictions | None = None
-        self.state: State | None = build_state(settings, resume=resume)
+        self._storage = RunStorage(settings, resume=resume)
+        self.state: State | None = build_state(settings, resume=resume, place=self._storage.state)
+        dead_letters, files = self._storage.dead_letters
         self.rejections: Rejections = Rejections(
-            dead_letters_path(settings),
+            dead_letters,
+            files=files,
             share=source.max_rejected,
             window=source.rejected_window,
             most_bytes=settings.output.dead_letters_bytes,
@@ -115,9 +118,9 @@ class Replay:
         if self._start is not None:
             check_columns(self._start.fields, schema)
         check_encoder_columns(self.settings, schema)
-        path = self.settings.output.predictions
-        if path is None:
+        if self._storage.predictions is None:
             return ()
+        path, files = self._storage.predictions
         encoder = learner.encoder
         self._predictions = Predictions(
             path,
@@ -125,6 +128,7 @@ class Replay:
             labels=encoder.labels,
             outliers=encoder.autoencoder,
             intervals=learner.serving.intervals is not None,
+            files=files,
         )
         return (self._predictions,)
 
@@ -144,7 +148,10 @@ class Replay:
         except StreamnetError:
             self._write_partial_result()
             raise
-        self._write(result)
+        else:
+            self._write(result)
+        finally:
+            self._storage.close()
         return result
 
     async def _learn(self) -> Result:
@@ -157,6 +164,8 @@ class Replay:
             if self._predictions is not None:
                 with explain_write_errors(f"predictions {self.settings.output.predictions}"):
                     self._predictions.close()
+            with explain_write_errors("an output"):
+                self._storage.store()
 
     def _write_partial_result(self) -> None:
         try:

@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 from pydantic import Field
 
 from streamnet.errors import ConfigurationError
+from streamnet.objects import is_url
 from streamnet.settings.fields import Check, Count, Positive, Setting, Size, Text, Texts
 from streamnet.settings.inference import InferenceSettings
 from streamnet.settings.run import LearningTables, Section, validate_settings
@@ -92,7 +93,9 @@ class ServeSection(Section, frozen=True):
     drain_seconds: Positive = 5.0
 
     def check_rules(self) -> None:
-        """Check that certificate and key are given together."""
+        """Check that certificate and key are given together, and that the models are here."""
+        if is_url(self.dir):
+            raise ConfigurationError(f"dir is {self.dir!r}, but must be a folder of this machine")
         pair = ("tls_certificate", "tls_key")
         for name, other in (pair, pair[::-1]):
             if getattr(self, name) is not None and getattr(self, other) is None:

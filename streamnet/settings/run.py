@@ -45,7 +45,7 @@ from streamnet.settings.learning import (
 )
 from streamnet.settings.toml import format_errors, parse_toml, read_text
 
-Format = Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc"]
+Format = Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc", "excel", "avro", "orc"]
 
 
 @declare
@@ -70,8 +70,8 @@ class SourceSettings(Settings):
     Args:
         files: Files in this order, glob patterns, zip or tar archives, or - for standard input;
             compressed with gzip, zstd, xz or bzip2, or not. Paths are relative to the working
-            directory. A single URL such as kafka://HOST:PORT/TOPIC names a stream of messages
-            instead.
+            directory; s3://, gs://, az:// and https:// name objects. A single URL such as
+            kafka://HOST:PORT/TOPIC names a stream of messages instead.
         format: Format of the files, if neither name nor content tells; ipc is Arrow's.
         encoding: Encoding of text files, such as cp1252 or utf-16; by default found from their
             bytes.
@@ -151,7 +151,7 @@ class ExecutionSettings(Settings):
 
 @declare
 class OutputSettings(Settings):
-    """Files to write, relative to the working directory.
+    """Files to write, relative to the working directory, or their URLs in a bucket.
 
     Args:
         model: Write the model: .safetensors or .json.
@@ -175,7 +175,8 @@ class StateSettings(Settings):
     """The state directory, from which a run can resume, and how often it is written.
 
     Args:
-        dir: Directory for checkpoints and emitted models, from which a run can resume.
+        dir: Directory for checkpoints and emitted models, from which a run can resume; or its URL
+            in a bucket.
         every_samples: Samples after which a checkpoint is written; by default none.
         every_seconds: Seconds after which a checkpoint is written.
         generations: Checkpoints to keep.

@@ -16,7 +16,8 @@ from tests.durability.disks import Faulty, Memory
 
 @pytest.mark.parametrize("disk", [Memory, Faulty])
 def test_a_simulated_disk_passes_no_call_to_the_real_one(disk: type[FileSystem]) -> None:
-    assert {name for name in vars(FileSystem) if not name.startswith("_")} <= set(vars(disk))
+    calls = {name for name in vars(FileSystem) if not name.startswith("_")} - {"describe"}
+    assert calls <= set(vars(disk))
 
 
 def test_existing_content_is_replaced(tmp_path: Path) -> None:

@@ -331,7 +331,7 @@ def test_looking_ahead_counts_nothing(records: str, window: int) -> None:
 def test_the_error_names_the_last_record_the_rule_and_the_file_that_keeps_them() -> None:
     block = block_of("+-+-")
     letters = tuple(replace(letter, line=7) for letter in block.rejected)
-    limit = RejectionLimit(share=0.25, window=4, kept=Path("bad.jsonl"))
+    limit = RejectionLimit(share=0.25, window=4, kept="bad.jsonl")
     error = limit.count(structs.replace(block, rejected=letters))
     assert str(error) == (
         "a.csv, line 7: 2 of the last 4 records were rejected, but at most 25% (max_rejected) may "

@@ -61,6 +61,10 @@ def test_each_model_has_its_own_tables(tmp_path: Path) -> None:
         ),
         ("[serve]\nport = 70000\n", "d.toml:2: serve.port is 70000, but must be <= 65535"),
         (
+            "[serve]\ndir = 's3://bucket/models'\n",
+            "d.toml:2: serve.dir is 's3://bucket/models', but must be a folder of this machine",
+        ),
+        (
             "[serve]\ntls_key = 'k.pem'\n",
             "d.toml:2: serve.tls_key is 'k.pem', but then tls_certificate must be given, too",
         ),

@@ -12,24 +12,27 @@ from rich.text import Text
 
 from streamnet.cli.terminal import Terminal, escape_text, write_error
 from streamnet.cli.views.tables import format_count, new_grid, new_table
+from streamnet.durability.bucket import find_holder
 from streamnet.errors import ConfigurationError
+from streamnet.objects import is_url
 from streamnet.pipeline.maintenance import StateStatus, read_state_status
 from streamnet.pipeline.rejections import export_dead_letters, read_dead_letters
 
 _NO_DEAD_LETTERS = "no record was rejected"
 
 
-def show_state(path: Path) -> None:
-    """Print the status of a state directory."""
+def show_state(path: Path, name: str) -> None:
+    """Print the status of a state directory of this name."""
     status = read_state_status(path)
+    writer = find_holder(name) if is_url(name) else status.writer
     current = status.current
     model = "none published yet"
     if current is not None:
         model = f"{current.file}, after {format_count(current.samples, 'sample')}"
     table = new_grid(
-        ("state", Text(escape_text(str(path)))),
+        ("state", Text(escape_text(name))),
         ("lineage", status.tree["lineage"]),
-        ("writer", status.writer or "none"),
+        ("writer", writer or "none"),
         ("position", Text(_format_position(status))),
         ("records", ", ".join(f"{count:,} {name}" for name, count in status.counts.items())),
         ("ledger", status.tree["ledger"]["value"]),

@@ -12,6 +12,7 @@ from streamnet.sources.text.records import MAX_RECORD_BYTES, TextFormat
 
 if TYPE_CHECKING:
     from streamnet.sources.storage.locations import Locations
+    from streamnet.sources.storage.raw import RawFile
 
 
 # --------------------------------------------------------------------- formats
@@ -28,12 +29,16 @@ class TextOptions(NamedTuple):
 
 
 class TextFileFormat(NamedTuple):
-    """A format of text files."""
+    """A format of text files, or of files that are converted to text."""
 
     name: str  # in settings
     suffixes: tuple[str, ...]  # of file names, in lower case
     make: Callable[[TextOptions], TextFormat]
     matches: Callable[[bytes], object] | None = None  # whether a first line is of this format
+    # For files that are no text: their first bytes if they tell, and how they are converted, given
+    # their name, that of a local file with their content, and the part of it that is named.
+    signature: bytes | None = None
+    convert: Callable[[str, str, str | None], RawFile] | None = None
 
 
 class ColumnarFileFormat(NamedTuple):

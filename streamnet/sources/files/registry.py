@@ -28,12 +28,12 @@ from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.storage.compression import COMPRESSIONS
 from streamnet.sources.storage.folders import open_folder
 from streamnet.sources.storage.locations import Locations
-from streamnet.sources.storage.raw import STANDARD_INPUT
+from streamnet.sources.storage.raw import STANDARD_INPUT, RawFile
 from streamnet.sources.text.encodings import UTF8, normalize_encoding
 from streamnet.sources.text.records import MAX_RECORD_BYTES, TextFormat
 from streamnet.sources.wrappers import GuardedSource
 
-_MODULES = ("csv", "jsonl", "libsvm", "columnar")
+_MODULES = ("csv", "jsonl", "libsvm", "columnar", "converted")
 
 FORMATS: dict[str, FileFormat] = {
     kind.name: kind
@@ -64,9 +64,9 @@ def open_files(
     Args:
         paths: A name or a glob pattern, or several; ``-`` is standard input. An archive (zip or
             tar) or a folder stands for the files in it, in the order of their names;
-            ``parts.zip/a.csv`` is one of them, and patterns match there, too. Objects have URLs, as
-            in ``s3://bucket/a.csv``, ``gs://``, ``az://`` and ``https://``; one that ends in a
-            slash is a folder.
+            ``parts.zip/a.csv`` is one of them, and patterns match there, too. ``book.xlsx/Sheet 2``
+            is a sheet of a workbook. Objects have URLs, as in ``s3://bucket/a.csv``, ``gs://``,
+            ``az://`` and ``https://``; one that ends in a slash is a folder.
         format: A name in `FORMATS`; None infers it from the first name or the content. Compression
             (gzip, zstd, xz or bzip2) is always detected by content.
         columns: Which columns are used, and as what.
@@ -111,13 +111,13 @@ def open_files(
     if follow and STANDARD_INPUT in names[-1:]:
         raise ConfigurationError("follow is True, but standard input is read to its end anyway")
     known = _find_common_format(names, locations) if format is None else FORMATS[format]
+    if known is not None and not _is_plain_text(known):
+        _check_whole_files(known, names, follow=follow)
     if isinstance(known, ColumnarFileFormat):
-        if follow:
-            rule = "such a file can't grow: follow its folder"
-            raise ConfigurationError(f"format is {known.name}, but {rule}")
-        if STANDARD_INPUT in names:
-            raise ConfigurationError(f"format is {known.name}, but that can't be standard input")
         return _guard(known.open(names, columns, locations), columns)
+    open_raw = None
+    if known is not None and known.convert is not None:
+        open_raw, encoding = partial(_convert, known, locations), UTF8
     if follow and encoding not in (None, UTF8):
         raise ConfigurationError(
             f"encoding is {encoding!r}, but a file that is followed must be UTF-8: follow a pipe, "
@@ -134,8 +134,29 @@ def open_files(
         on_gap=on_gap,
         encoding=encoding,
         locations=locations,
+        open_raw=open_raw,
     )
     return _guard(text, columns)
+
+
+def _is_plain_text(kind: FileFormat) -> bool:
+    return isinstance(kind, TextFileFormat) and kind.convert is None
+
+
+def _check_whole_files(kind: FileFormat, names: Sequence[str], *, follow: bool) -> None:
+    """Refuse to follow files of a format that is read at any place, or to read it from a pipe."""
+    if follow:
+        rule = "such a file can't grow: follow its folder"
+        raise ConfigurationError(f"format is {kind.name}, but {rule}")
+    if STANDARD_INPUT in names:
+        raise ConfigurationError(f"format is {kind.name}, but that can't be standard input")
+
+
+def _convert(kind: TextFileFormat, locations: Locations, path: str) -> RawFile:
+    """Open a file that is converted to text."""
+    assert kind.convert is not None
+    whole, part = locations.split_document(path)
+    return kind.convert(path, locations.local(whole), part)
 
 
 def _guard(source: Source, columns: Columns) -> Source:
@@ -148,7 +169,8 @@ def _make_text_format(
     """Make the format that was given, or that a state names, or that matches the first line."""
     if known is not None:
         return known.make(options)
-    texts = [kind for kind in FORMATS.values() if isinstance(kind, TextFileFormat)]
+    known_texts = (kind for kind in FORMATS.values() if isinstance(kind, TextFileFormat))
+    texts = [kind for kind in known_texts if kind.convert is None]
     if name is not None:
         chosen = next(kind for kind in texts if kind.name == name)
     else:
@@ -175,7 +197,7 @@ def _describe(kind: FileFormat | None) -> str:
 
 def _find_format(name: str, locations: Locations) -> FileFormat | None:
     """The format of a file by its suffix or its first bytes; None if it has to be text."""
-    path = Path(name)
+    path = Path(locations.split_document(name)[0])
     if path.suffix.lower() in {compression.suffix for compression in COMPRESSIONS}:
         path = path.with_suffix("")
     suffix = path.suffix.lower()
@@ -184,6 +206,6 @@ def _find_format(name: str, locations: Locations) -> FileFormat | None:
             return kind
     head = locations.head(name, 16)
     for kind in FORMATS.values():
-        if isinstance(kind, ColumnarFileFormat) and head.startswith(kind.signature):
+        if kind.signature is not None and head.startswith(kind.signature):
             return kind
     return None

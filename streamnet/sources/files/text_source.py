@@ -257,6 +257,7 @@ class FileSequence:
         follow: bool = False,
         encoding: str | None = None,
         locations: Locations | None = None,
+        open_raw: Callable[[str], RawFile] | None = None,
     ) -> None:
         if chunk_bytes < 1:
             raise ConfigurationError(f"chunk_bytes is {chunk_bytes}, but must be >= 1")
@@ -268,6 +269,7 @@ class FileSequence:
         self.follows = follow
         self._encoding = encoding
         self._locations = locations or Locations()
+        self._open_raw = open_raw or self._locations.open
         self._number = 0
         self._between: deque[str] = deque()  # rotated files to be read before the followed one
         self._sizes: list[int | None] = []  # None where unknown
@@ -289,12 +291,14 @@ class FileSequence:
         if self.follows and number == len(self.paths) - 1 and is_regular_file(path):
             self.file = TextFile(path, TailStream(path, self._chunk_bytes, mark))
         else:
-            self.file = self._open_stream(path, self._locations.open(path), mark)
+            self.file = self._open_stream(path, self._open_raw(path), mark)
         return self.file
 
     def _open_stream(
         self, path: str, raw: RawFile, mark: Mapping[str, Any] | None = None
     ) -> TextFile:
+        if raw.size is not None and self._sizes:  # of a converted file, known once it is opened
+            self._sizes[self._number] = raw.size
         stream = ByteStream(path, self._chunk_bytes, raw=raw, encoding=self._encoding, mark=mark)
         return TextFile(path, stream)
 
@@ -389,9 +393,15 @@ class TextSource(Source):
         on_gap: OnGap = "stop",
         encoding: str | None = None,
         locations: Locations | None = None,
+        open_raw: Callable[[str], RawFile] | None = None,
     ) -> None:
         self._files = FileSequence(
-            tuple(paths), chunk_bytes, follow=follow, encoding=encoding, locations=locations
+            tuple(paths),
+            chunk_bytes,
+            follow=follow,
+            encoding=encoding,
+            locations=locations,
+            open_raw=open_raw,
         )
         self._choose = choose
         self._head = head

@@ -45,6 +45,8 @@ from streamnet.sources.storage.raw import (
 from streamnet.sources.storage.remote import RemoteFile, find_object, list_objects, match_objects
 
 _HEAD_BYTES = 1 << 12  # by which an archive without a suffix is recognized
+DOCUMENT_SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+"""Suffixes of documents that consist of parts."""
 _COPY_BYTES = 1 << 20
 _ARCHIVE_ENDS = (*ARCHIVE_SUFFIXES, *(f".tar{compression.suffix}" for compression in COMPRESSIONS))
 _COMPRESSED_SUFFIXES = frozenset(compression.suffix for compression in COMPRESSIONS)
@@ -89,6 +91,9 @@ class Locations:
                     files += self._list_archive(found)
             elif self._split(name) is not None:
                 files.append(name)
+            elif not Path(name).exists() and (whole := self.split_document(name)[0]) != name:
+                check_readable(whole)
+                files.append(name)
             elif is_url(name):
                 files += self._list_archive(name)
             elif follow and name == names[-1]:
@@ -112,6 +117,7 @@ class Locations:
 
     def size(self, path: str) -> int | None:
         """Size of a file in bytes; None for what is no regular file, or is gone."""
+        path = self.split_document(path)[0]
         if path == STANDARD_INPUT:
             return None
         if (found := self._split(path)) is not None:
@@ -136,6 +142,14 @@ class Locations:
             return b""  # what is wrong is told when the file is read
         finally:
             raw.close()
+
+    @staticmethod
+    def split_document(path: str) -> tuple[str, str | None]:
+        """A document and the part that a path names, as in ``book.xlsx/Sheet 2``; or the path."""
+        whole, slash, part = path.rpartition("/")
+        if slash and part and whole.lower().endswith(DOCUMENT_SUFFIXES):
+            return whole, part
+        return path, None
 
     def is_local(self, path: str) -> bool:
         """Whether a file is one of this machine, outside of archives."""
