@@ -245,13 +245,13 @@ def save_book(path: Path, sheets: dict[str, list[list[Any]]]) -> None:
     book.save(path)
 
 
-TABLE = [["x", "y"], *([n, "uv"[n % 2]] for n in range(30))]
+TABLE: list[list[Any]] = [["x", "y"], *([n, "uv"[n % 2]] for n in range(30))]
 
 
 def test_the_first_sheet_with_data_is_read_or_the_one_that_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other = [["x", "y"], *([100 + n, "uv"[n % 2]] for n in range(9))]
+    other: list[list[Any]] = [["x", "y"], *([100 + n, "uv"[n % 2]] for n in range(9))]
     path = tmp_path / "book.xlsx"
     save_book(path, {"Empty": [], "Sales 2026": TABLE, "Other": other})
     with caplog.at_level(logging.WARNING):
@@ -271,7 +271,7 @@ def test_the_first_sheet_with_data_is_read_or_the_one_that_is_named(
 
 
 def test_lines_are_rows_of_the_sheet_and_empty_ones_do_not_count(tmp_path: Path) -> None:
-    rows = [[], [None, "x", "y"], *([None, *row] for row in TABLE[1:])]
+    rows: list[list[Any]] = [[], [None, "x", "y"], *([None, *row] for row in TABLE[1:])]
     rows[9] = [None, None, None]
     rows[25] = [None, "bad", "u"]
     save_book(tmp_path / "a.xlsx", {"S": rows})
