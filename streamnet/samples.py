@@ -226,6 +226,14 @@ class Block(Struct, frozen=True, eq=False, gc=False):
     def __len__(self) -> int:
         return len(self.marks) - 1
 
+    def find_targets(self) -> NDArray[np.bool_]:
+        """Which samples have a target, shape=(n,)."""
+        if self.target is None:
+            return np.zeros(len(self), np.bool_)
+        if self.schema.task is Task.REGRESSION:
+            return np.isfinite(self.target.astype(np.float64, copy=False))
+        return np.array([label is not None for label in self.target.tolist()], np.bool_)
+
     @property
     def end(self) -> Position:
         """Position after the last sample of this block."""

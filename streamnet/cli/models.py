@@ -99,6 +99,14 @@ def evaluate(
             help="Column with the true values; default the model's target.",
         ),
     ] = None,
+    weight: Annotated[
+        str | None,
+        Parameter(
+            group=DATA,
+            metavar="COLUMN",
+            help="Column with the weights by which samples count; 0 leaves one out.",
+        ),
+    ] = None,
     reading: ReadingOptions | None = None,
     inference: InferenceOptions | None = None,
     report: Annotated[Path | None, output_option("Write all metrics: .json.")] = None,
@@ -160,6 +168,7 @@ def evaluate(
                 files,
                 options,
                 target=target,
+                weight=weight,
                 threshold=threshold,
                 all_metrics=all_measures,
                 keep_pairs=plot is not None,

@@ -74,7 +74,15 @@ class EngineOptions(Options):
 
 
 @final
-@options(DATA, SourceSettings, target="COLUMN", task="TASK", drop="A,B,C", kinds="COLUMN=KIND")
+@options(
+    DATA,
+    SourceSettings,
+    target="COLUMN",
+    weight="COLUMN",
+    task="TASK",
+    drop="A,B,C",
+    kinds="COLUMN=KIND",
+)
 class TrainingDataOptions(SourceOptions):
     """Samples to learn, and the target to predict."""
 

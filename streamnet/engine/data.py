@@ -22,6 +22,7 @@ from streamnet.settings.engine import EngineSettings
 from streamnet.sources import Columns, open_files
 from streamnet.sources.base import Source
 from streamnet.sources.storage.raw import STANDARD_INPUT
+from streamnet.sources.weights import WeightedSource, check_weights, weigh
 
 Path = str | os.PathLike[str]
 Data = Set | Block | Sequence[Block] | Path | Sequence[Path]
@@ -99,7 +100,9 @@ def _separate(data: Any) -> tuple[list[Block], list[Path]]:
 async def _read(files: Sequence[Path], columns: Columns, shape: dict[str, Any]) -> list[Block]:
     if columns.target is None:
         columns = columns.with_target(await _last_column(files, columns, shape))
-    source = open_files(files, columns=columns, **shape)
+    source: Source = open_files(files, columns=columns, **shape)
+    if columns.weight is not None:
+        source = WeightedSource(source, columns.weight)
     blocks = []
     async with aclosing(source):
         await source.open()
@@ -116,17 +119,17 @@ async def _last_column(
         return "last"  # it cannot be read twice; for most formats the source finds the column
     async with aclosing(open_files(files, columns=columns, **shape)) as source:
         schema = await source.open()
-    return schema.fields[-1].name if schema.target is None else None
+    names = [name for name, _ in schema.fields if name != columns.weight]
+    return names[-1] if schema.target is None else None
 
 
 def _drop_unlabeled(block: Block) -> Block:
-    """Return the samples with a target."""
+    """Return the samples with a target, which those of weight 0 have lost."""
+    if block.weight is not None:
+        block = weigh(block, check_weights(block.weight, len(block)))
     if block.target is None or block.schema.task is None:
         raise ConfigurationError("the data have no target, but learning needs one")
-    if block.schema.task is Task.REGRESSION:
-        there = np.isfinite(block.target)
-    else:
-        there = np.array([label is not None for label in block.target], np.bool_)
+    there = block.find_targets()
     if not there.any():
         raise DataError("no sample has a target, so there is nothing to learn")
     return block if there.all() else block.take(np.flatnonzero(there))
@@ -296,7 +299,7 @@ class FittedEncoder:
         inputs, n = self._encoder.transform(block), len(block)
         label = np.fromiter(map(self._numbers.__getitem__, block.target.tolist()), np.int32, n)
         known = np.full(n, len(self._encoder.labels), np.int32)
-        return Encoded(block, inputs, label, known, *NO_TARGETS)
+        return Encoded(block, inputs, label, known, *NO_TARGETS, weight=block.weight)
 
     def snapshot(self) -> EncoderSnapshot:
         """Return a snapshot of the fitted encoder."""

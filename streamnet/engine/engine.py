@@ -36,30 +36,43 @@ AnyEvaluation = Evaluation | RegressionEvaluation
 def evaluate_model(model: Model, block: Block, threshold: float) -> AnyEvaluation:
     """Evaluate a model on labeled samples."""
     assert block.target is not None
+    given: dict[str, Any] = {"sample_weight": block.weight}
     if model.task is Task.REGRESSION:
         answers = model.predict(block)
-        return RegressionEvaluation.of(block.target, answers, threshold=threshold or None)
+        return RegressionEvaluation.of(block.target, answers, threshold=threshold or None, **given)
     probabilities = model.predict_proba(block)
     answers = model.predict(block).tolist()
-    return Evaluation.of(
-        block.target.tolist(), answers, probabilities=probabilities, labels=model.labels
-    )
+    given |= {"probabilities": probabilities, "labels": model.labels}
+    return Evaluation.of(block.target.tolist(), answers, **given)
 
 
 def evaluate_baselines(
     training: Block, reported: Block, evaluation: AnyEvaluation
 ) -> dict[str, dict[str, float | None]]:
-    """Evaluate the training part's majority label or mean as a constant prediction of another."""
+    """Evaluate the training part's majority label or mean as a constant prediction of another.
+
+    Both are weighted, if samples have weights.
+    """
     assert training.target is not None
     assert reported.target is not None
-    size = len(reported)
+    size, weight = len(reported), training.weight
+    given: dict[str, Any] = {"sample_weight": reported.weight}
     if isinstance(evaluation, RegressionEvaluation):
-        mean = float(np.sum(training.target / len(training)))  # no sum of large ones overflows
+        # No sum of large ones overflows.
+        parts = training.target / len(training)
+        if weight is not None:
+            parts = training.target * (weight / weight.sum())
+        mean = float(np.sum(parts))
         answers, threshold = np.full(size, mean), evaluation.threshold
-        baseline = RegressionEvaluation.of(reported.target, answers, threshold=threshold)
+        baseline = RegressionEvaluation.of(reported.target, answers, threshold=threshold, **given)
         return {"mean": nan_to_none(baseline.measures())}
-    ((label, _),) = Counter(training.target.tolist()).most_common(1)
-    same = Evaluation.of(reported.target.tolist(), [label] * size, labels=evaluation.labels)
+    counts: Counter[str] = Counter()
+    weights = [1] * len(training) if weight is None else weight.tolist()
+    for label, own in zip(training.target.tolist(), weights, strict=True):
+        counts[label] += own
+    ((label, _),) = counts.most_common(1)
+    given["labels"] = evaluation.labels
+    same = Evaluation.of(reported.target.tolist(), [label] * size, **given)
     return {"majority": nan_to_none(same.measures())}
 
 
@@ -201,9 +214,13 @@ class Engine:
         kinds: Mapping[str, Kind] | None = None,
         missing: Sequence[str] = MISSING,
         thousands: str | None = None,
+        weight: str | None = None,
         **shape: Any,
     ) -> Trained:
         """Train on a set, blocks, or files.
+
+        Weights multiply the gradients of samples, and their part in all metrics; samples of weight
+        0 are left out. Blocks may have weights of their own.
 
         Args:
             data: The data to train on.
@@ -212,6 +229,7 @@ class Engine:
             kinds: Kinds of columns of files that would be inferred wrongly.
             missing: Strings in files that stand for a missing value.
             thousands: Separator of thousands in numbers; None finds it where it is clear.
+            weight: Column of files with the weights of samples, which is no feature.
             shape: Options for files: format, delimiter, header, ..., see `open_files`.
 
         Raises:
@@ -229,6 +247,7 @@ class Engine:
             kinds=dict(kinds or {}),
             missing=tuple(missing),
             thousands=thousands,
+            weight=weight,
             labels_required=True,
         )
         block, self.rejected = await read_data(data, columns, **shape)

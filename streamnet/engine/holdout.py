@@ -30,8 +30,8 @@ class HoldoutScored(NamedTuple):
 class HoldoutEvaluator:
     """Tallies the candidates' predictions for the holdout samples of an epoch.
 
-    A candidate without a finite prediction misses the sample by an infinite distance; predicted
-    numbers closer than ``threshold`` to the target are correct.
+    Samples count by their weights. A candidate without a finite prediction misses the sample by an
+    infinite distance; predicted numbers closer than ``threshold`` to the target are correct.
     """
 
     def __init__(self, task: Task, classes: int, *, threshold: float) -> None:
@@ -56,11 +56,19 @@ class HoldoutEvaluator:
         return {}
 
     def _tally(self, predicted: Predicted) -> Tally:
-        alive = predicted.answers.alive != 0
-        samples = np.full(len(alive), float(alive.shape[1]))
+        alive, weight = predicted.answers.alive != 0, predicted.encoded.weight
+        mass = float(alive.shape[1]) if weight is None else weight.sum()
+        samples = np.full(len(alive), mass)
         if self._task is Task.REGRESSION:
             return _tally_numbers(predicted, alive, samples, self._threshold)
         return _tally_labels(predicted, alive, samples, self._classes)
+
+
+def _sum(values: NDArray[Any], weight: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Sums over samples, shape=(candidates, n), by their weights; without them each counts as 1."""
+    weighted = values if weight is None else values * weight
+    sums: NDArray[np.float64] = weighted.sum(axis=1).astype(np.float64)
+    return sums
 
 
 def _tally_numbers(
@@ -68,15 +76,16 @@ def _tally_numbers(
 ) -> Tally:
     answers = np.where(alive, decode_predictions(predicted, Task.REGRESSION), np.inf)
     error = np.abs(answers - get_target_numbers(predicted.encoded))
+    weight = predicted.encoded.weight
     with np.errstate(over="ignore"):  # infinite is the right result
-        squared = (error**2).sum(axis=1)
+        squared = _sum(error**2, weight)
     return Tally(
         confusion=np.zeros((len(alive), 0, 1)),
         samples=samples,
-        correct=(error < threshold).sum(axis=1).astype(np.float64),
+        correct=_sum(error < threshold, weight),
         distance=squared / 2.0,
         log_loss=np.zeros(len(alive)),
-        absolute=error.sum(axis=1),
+        absolute=_sum(error, weight),
         squared=squared,
     )
 
@@ -90,7 +99,10 @@ def _tally_labels(
     answer = np.where(alive, probabilities.argmax(axis=2), classes)
     candidates = np.arange(len(alive))[:, None]
     cells = (candidates * classes + truth) * (classes + 1) + answer
-    confusion = np.bincount(cells.ravel(), minlength=len(alive) * classes * (classes + 1))
+    weight = predicted.encoded.weight
+    repeated = None if weight is None else np.tile(weight, len(alive))
+    cells_at_all = len(alive) * classes * (classes + 1)
+    confusion = np.bincount(cells.ravel(), repeated, cells_at_all)
     of_truth = probabilities[:, np.arange(len(truth)), np.minimum(truth, known - 1)]
     of_truth[:, truth >= known] = 0.0  # labels absent from training cannot be predicted
     distance = ((probabilities**2).sum(axis=2) - 2.0 * of_truth + 1.0) / 2.0
@@ -98,9 +110,9 @@ def _tally_labels(
     return Tally(
         confusion=confusion.reshape(len(alive), classes, classes + 1).astype(np.float64),
         samples=samples,
-        correct=(answer == truth).sum(axis=1).astype(np.float64),
-        distance=np.where(alive, distance, np.inf).sum(axis=1),
-        log_loss=np.where(alive, log_loss, np.inf).sum(axis=1),
+        correct=_sum(answer == truth, weight),
+        distance=_sum(np.where(alive, distance, np.inf), weight),
+        log_loss=_sum(np.where(alive, log_loss, np.inf), weight),
         absolute=np.zeros(len(alive)),
         squared=np.zeros(len(alive)),
     )

@@ -436,9 +436,10 @@ class Encoder:
         inputs, target = self.transform(block), self._targets(block)
         if self._regression:
             scaled = self._scaler.apply(target)
-            return Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, raw=self._raw)
-        known = np.full(len(block), len(self.labels), np.int32)
-        return Encoded(block, inputs, self._labels.look_up(target), known, *NO_TARGETS)
+            encoded = Encoded(block, inputs, NO_CLASSES, NO_CLASSES, *scaled, raw=self._raw)
+            return encoded if block.weight is None else replace(encoded, weight=block.weight)
+        known, label = np.full(len(block), len(self.labels), np.int32), self._labels.look_up(target)
+        return Encoded(block, inputs, label, known, *NO_TARGETS, weight=block.weight)
 
     def inverse(self, inputs: Inputs) -> list[Sample]:
         """Decode samples from inputs, as dicts.

@@ -84,12 +84,9 @@ class JoiningEncoder:
         return replace(encoded, given=self._read_given(block.arrivals, joined, timeline))
 
     def _find_waiting(self, block: Block) -> NDArray[np.bool_]:
-        """Which samples have no target, shape=(n,)."""
-        if block.target is None:
-            return np.ones(len(block), np.bool_)
-        if self._encoder.task is Task.REGRESSION:
-            return ~np.isfinite(block.target.astype(np.float64))
-        return np.array([label is None for label in block.target.tolist()], np.bool_)
+        """Which samples wait for their target, shape=(n,): those without, but of weight 0."""
+        waits = ~block.find_targets()
+        return waits if block.weight is None else waits & (block.weight > 0.0)
 
     def _find_refused(self, block: Block) -> tuple[list[int], list[int]]:
         """Samples, and arriving labels, of new classes where there are too many, in their order."""

@@ -161,7 +161,7 @@ class DelayedEncoder:
         n, first = len(block), self._number
         clock, arrival = self._find_times(block)
         block = self._without_label_time(block)
-        labeled = self._find_labeled(block) & np.isfinite(arrival)
+        labeled = block.find_targets() & np.isfinite(arrival)
         known, horizon = self._find_known(block), self._delay.horizon
         targets = self._own_targets(block, labeled) if horizon else NO_PENDING
         if horizon:
@@ -348,14 +348,6 @@ class DelayedEncoder:
             assert delay.seconds is not None
             return clock, np.where(np.isnan(times), clock, times) + delay.seconds
         return clock, _read_times(block, delay.label_time)
-
-    def _find_labeled(self, block: Block) -> NDArray[np.bool_]:
-        """Which samples have a target, shape=(n,)."""
-        if block.target is None:
-            return np.zeros(len(block), np.bool_)
-        if self._encoder.task is Task.REGRESSION:
-            return np.isfinite(block.target.astype(np.float64))
-        return np.array([label is not None for label in block.target.tolist()], np.bool_)
 
     def _without_label_time(self, block: Block) -> Block:
         """The block without the column of label times, which no prediction may depend on."""

@@ -76,10 +76,13 @@ class Job(Struct, frozen=True, eq=False, gc=False):
     sparse: bool = False  # whether rows are those of a timeline
 
 
-def _count_targets(encoded: Encoded) -> int:
-    """Number of rows that are learned."""
+def _count_learned(encoded: Encoded) -> int:
+    """Number of samples that do not wait for their label, and of labels that have arrived."""
+    timeline = encoded.timeline
+    if timeline is None:
+        return len(encoded.block)
     known = encoded.label >= 0 if len(encoded.label) else np.isfinite(encoded.target)
-    return int(np.count_nonzero(known))
+    return int(np.count_nonzero(np.where(timeline.late, known, timeline.place < 0)))
 
 
 def _round_up_outputs(labels: int) -> int:
@@ -220,7 +223,7 @@ class Trainer:
         self._joined, self._emitted = (), None
         self.number += len(encoded.block)
         self.rows += len(encoded.inputs.count)
-        self.learned += len(encoded.block) if encoded.timeline is None else _count_targets(encoded)
+        self.learned += _count_learned(encoded)
         if encoded.block.arrivals is not None:
             self.labels += encoded.block.arrivals.records
         if encoder_after is not None:

@@ -63,6 +63,7 @@ class Evaluation:
         self._truths: list[int] = []
         self._answers: list[int] = []
         self._probabilities: list[NDArray[np.float64]] = []
+        self._weights: list[float] = []
 
     @classmethod
     def of(
@@ -73,6 +74,7 @@ class Evaluation:
         probabilities: ArrayLike | None = None,
         labels: Iterable[str] = (),
         floor: float = 1e-4,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Evaluate n samples.
 
@@ -83,6 +85,7 @@ class Evaluation:
             probabilities: Shape (n, C), columns in the order of ``labels``.
             labels: Labels by class number.
             floor: Lower bound of probabilities in a log-loss.
+            sample_weight: How much each sample counts, >= 0, shape (n,); by default 1.
 
         Raises:
             ConfigurationError: If lengths differ, neither answers nor probabilities are given, or
@@ -100,12 +103,18 @@ class Evaluation:
                 raise ConfigurationError(
                     f"{name} has length {len(values)}, but must have that of truths, {len(truths)}"
                 )
-        for truth, answer, row in zip(truths, given, rows, strict=True):
-            made.add(truth, answer, probabilities=row)
+        weights = _read_weights(sample_weight, len(truths))
+        for truth, answer, row, weight in zip(truths, given, rows, weights, strict=True):
+            made.add(truth, answer, probabilities=row, weight=weight)
         return made
 
     def add(
-        self, truth: str, answer: str | None = None, *, probabilities: ArrayLike | None = None
+        self,
+        truth: str,
+        answer: str | None = None,
+        *,
+        probabilities: ArrayLike | None = None,
+        weight: float = 1.0,
     ) -> None:
         """Add a sample.
 
@@ -113,11 +122,14 @@ class Evaluation:
             truth: Its label.
             answer: Predicted label; if None, taken from the probabilities, or missing.
             probabilities: Shape (C,), of the classes known so far, by class number.
+            weight: How much it counts in the metrics, >= 0; as numbers of samples, all are equal.
 
         Raises:
             ConfigurationError: If probabilities are of another shape or not from 0 to 1, or only
-                some samples have them; if some labels are texts and others are not.
+                some samples have them; if some labels are texts and others are not; if the weight
+                is not a finite number >= 0.
         """
+        weight = _check_weight(weight)
         if self._truths and (probabilities is None) == bool(self._probabilities):
             raise ConfigurationError("probabilities must be given for all samples or for none")
         given = [("truth", truth)] if answer is None else [("truth", truth), ("answer", answer)]
@@ -128,6 +140,7 @@ class Evaluation:
         found = [self._numbers.setdefault(label, len(self._numbers)) for label in labels]
         self._truths.append(found[0])
         self._answers.append(likeliest if answer is None else found[1])
+        self._weights.append(weight)
 
     def _read(self, probabilities: ArrayLike) -> tuple[NDArray[np.float64], int]:
         row = check_array("probabilities", probabilities).copy()
@@ -171,11 +184,14 @@ class Evaluation:
 
     @property
     def confusion(self) -> NDArray[np.float64]:
-        """Samples by truth (rows) and prediction (columns, last: missing), shape (C, C + 1)."""
+        """Weight of samples by truth (rows) and prediction (columns, last: missing).
+
+        Numbers of samples if all weights are 1; shape (C, C + 1).
+        """
         classes = len(self._numbers)
         table = np.zeros((classes, classes + 1))
         truths, answers = np.array(self._truths, np.int64), np.array(self._answers, np.int64)
-        np.add.at(table, (truths, answers), 1.0)  # NO_ANSWER is the last column
+        np.add.at(table, (truths, answers), self._weights)  # NO_ANSWER is the last column
         return table
 
     @property
@@ -197,21 +213,25 @@ class Evaluation:
         given: dict[str, Any] = {"counts": ConfusionCounts.of(self.confusion)}
         if self._probabilities:
             truth, table = np.array(self._truths), self.probabilities()
-            given |= {"probabilities": (truth, table), "sums": self._sums(truth, table)}
-            given["ranks"] = Ranks.of(truth, table)
+            weight = np.array(self._weights)
+            given |= {"probabilities": (truth, table, weight)}
+            given["sums"] = self._sums(truth, table, weight)
+            given["ranks"] = Ranks.of(truth, table, weight)
         found = compute_metrics(Task.CLASSIFICATION, "batch", **given)
         return {name: float(value) for name, value in found.items()}
 
-    def _sums(self, truth: NDArray[np.int64], table: NDArray[np.float64]) -> Sums:
+    def _sums(
+        self, truth: NDArray[np.int64], table: NDArray[np.float64], weight: NDArray[np.float64]
+    ) -> Sums:
         ideal = np.eye(table.shape[1])[truth]
         probability = table[np.arange(len(truth)), truth]
         last = np.append(NO_ANSWER, truth[:-1])
         sums = (
-            len(self),
-            self.wrong,
-            (last != truth).sum(),
-            -np.log(np.maximum(probability, self._floor)).sum(),
-            ((table - ideal) ** 2).sum(1).sum(),
+            weight.sum(),
+            (weight * (np.array(self._answers) != truth)).sum(),
+            (weight * (last != truth)).sum(),
+            -(weight * np.log(np.maximum(probability, self._floor))).sum(),
+            (weight * ((table - ideal) ** 2).sum(1)).sum(),
         )
         return Sums(*(np.array(value, np.float64) for value in sums))
 
@@ -229,7 +249,8 @@ class Evaluation:
         """
         areas = None
         if self._probabilities:
-            areas = compute_areas(Ranks.of(np.array(self._truths), self.probabilities()))
+            truth, weight = np.array(self._truths), np.array(self._weights)
+            areas = compute_areas(Ranks.of(truth, self.probabilities(), weight))
         return compute_per_class(self.labels, self.confusion, areas)
 
     def as_dict(self) -> dict[str, Any]:
@@ -285,6 +306,7 @@ class RegressionEvaluation:
         self._quantiles = tuple(quantiles)
         self._truths: list[float] = []
         self._answers: list[float] = []
+        self._weights: list[float] = []
 
     @classmethod
     def of(
@@ -294,6 +316,7 @@ class RegressionEvaluation:
         *,
         threshold: float | None = None,
         quantiles: Sequence[float] = QUANTILES,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Evaluate n samples.
 
@@ -302,28 +325,33 @@ class RegressionEvaluation:
             answers: Predictions, shape (n,).
             threshold: See the class.
             quantiles: See the class.
+            sample_weight: How much each sample counts, >= 0, shape (n,); by default 1.
 
         Raises:
-            ConfigurationError: If the shapes differ, anything is no number, or a truth not finite.
+            ConfigurationError: If the shapes differ, anything is no number, a truth is not finite,
+                or a weight is not a finite number >= 0.
         """
         made = cls(threshold=threshold, quantiles=quantiles)
         y, a = check_array("truths", truths), check_array("answers", answers)
         if y.ndim != 1 or y.shape != a.shape:
             raise ConfigurationError(f"answers has shape {a.shape}, but must have (n,) = {y.shape}")
-        for truth, answer in zip(y.tolist(), a.tolist(), strict=True):
-            made.add(truth, answer)
+        weights = _read_weights(sample_weight, len(y))
+        for truth, answer, weight in zip(y.tolist(), a.tolist(), weights, strict=True):
+            made.add(truth, answer, weight=weight)
         return made
 
-    def add(self, truth: float, answer: float) -> None:
-        """Add a sample.
+    def add(self, truth: float, answer: float, *, weight: float = 1.0) -> None:
+        """Add a sample, which counts in the metrics by its weight.
 
         Raises:
-            ConfigurationError: If the truth is not finite.
+            ConfigurationError: If the truth is not finite, or the weight no finite number >= 0.
         """
+        weight = _check_weight(weight)
         if not isfinite(truth):
             raise ConfigurationError(f"truth is {truth}, but must be finite")
         self._truths.append(float(truth))
         self._answers.append(float(answer))
+        self._weights.append(weight)
 
     def __len__(self) -> int:
         return len(self._truths)
@@ -363,20 +391,21 @@ class RegressionEvaluation:
         ``quantile_loss_0.9`` and the like are pinball losses, see `quantile_loss`;
         ``correct_ratio`` is present if there is a threshold.
         """
-        known = np.isfinite(self.answers)
-        y, a = self.truths[known], self.answers[known]
+        known, weight = np.isfinite(self.answers), np.array(self._weights)
+        y, a, w = self.truths[known], self.answers[known], weight[known]
         other = y != 0.0
         errors = Errors(
-            np.array(len(y)),
-            _mean(np.abs(y - a)),
-            _mean((y - a) ** 2),
-            _variance(y),
-            _mean(np.abs((y - a)[other] / y[other])),
+            np.array(np.count_nonzero(w)),
+            _mean(np.abs(y - a), w),
+            _mean((y - a) ** 2, w),
+            _variance(y, w),
+            _mean(np.abs((y - a)[other] / y[other]), w[other]),
         )
         found: dict[str, SupportsFloat] = compute_metrics(Task.REGRESSION, "batch", errors=errors)
         found |= {f"quantile_loss_{q:g}": self.quantile_loss(q) for q in self._quantiles}
-        if self.correct is not None:
-            found["correct_ratio"] = ratio(self.correct, len(self))
+        if self.threshold is not None:
+            correct = np.abs(self.truths - self.answers) < self.threshold
+            found["correct_ratio"] = ratio((weight * correct).sum(), weight.sum())
         return {name: float(value) for name, value in found.items()}
 
     def quantile_loss(self, quantile: float) -> float:
@@ -387,8 +416,8 @@ class RegressionEvaluation:
         quantiles", Econometrica 46, 1978.
         """
         known = np.isfinite(self.answers)
-        below = (self.truths - self.answers)[known]
-        return float(_mean(np.maximum(quantile * below, (quantile - 1.0) * below)))
+        below, weight = (self.truths - self.answers)[known], np.array(self._weights)[known]
+        return float(_mean(np.maximum(quantile * below, (quantile - 1.0) * below), weight))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the predictions as plain data for JSON; None if undefined."""
@@ -402,13 +431,33 @@ class RegressionEvaluation:
         }
 
 
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return ratio(values.sum(), values.size)
+def _check_weight(weight: float) -> float:
+    weight = check_number("weight", weight)
+    if not (isfinite(weight) and weight >= 0.0):
+        raise ConfigurationError(f"weight is {weight}, but must be a finite number >= 0")
+    return weight
 
 
-def _variance(truths: NDArray[np.float64]) -> NDArray[np.float64]:
+def _read_weights(sample_weight: ArrayLike | None, samples: int) -> list[float]:
+    if sample_weight is None:
+        return [1.0] * samples
+    weights = check_array("sample_weight", sample_weight)
+    if weights.shape != (samples,):
+        raise ConfigurationError(
+            f"sample_weight has shape {weights.shape}, but must have ({samples},)"
+        )
+    found: list[float] = weights.tolist()
+    return found
+
+
+def _mean(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    return ratio((values * weight).sum(), weight.sum())
+
+
+def _variance(truths: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Exactly 0 for constant truths; NaN if their variance underflows."""
-    if truths.size and (truths == truths[0]).all():
+    counted = truths[weight > 0.0]
+    if counted.size and (counted == counted[0]).all():
         return np.array(0.0)
-    variance = _mean((truths - _mean(truths)) ** 2)
+    variance = _mean((truths - _mean(truths, weight)) ** 2, weight)
     return np.where(variance > 0.0, variance, np.nan)

@@ -108,8 +108,8 @@ def metric(name: str, inputs: Inputs, **options: Any) -> Callable[[Formula], For
     Args:
         name: Name in reports.
         inputs: What the function takes: "counts" `ConfusionCounts`, "sums" `Sums`, "errors"
-            `Errors`, "ranks" `streamnet.metrics.ranking.Ranks`, "probabilities" class numbers (n,)
-            and probabilities (n, C).
+            `Errors`, "ranks" `streamnet.metrics.ranking.Ranks`, "probabilities" class numbers
+            (n,), probabilities (n, C) and weights (n,).
         options: The other fields of `Metric`.
 
     Raises:
@@ -278,14 +278,17 @@ def brier_score(sums: Sums) -> Values:
 
 
 @metric("calibration_error", "probabilities", larger_is_better=False)
-def expected_calibration_error(truth: Classes, probability: Values, *, bins: int = BINS) -> float:
+def expected_calibration_error(
+    truth: Classes, probability: Values, weight: Values | None = None, *, bins: int = BINS
+) -> float:
     """Expected calibration error: mean gap between confidence and accuracy, from 0 to 1.
 
-    Samples are binned at equal width by their largest probability, the confidence; bin
-    b holds those in ``(b / bins, (b + 1) / bins]``. The error is the mean over samples of
-    ``|accuracy - mean confidence|`` of their bin. Naeini, Cooper and Hauskrecht, "Obtaining well
-    calibrated probabilities using Bayesian binning", AAAI 2015; 15 bins as in Guo, Pleiss, Sun and
-    Weinberger, "On calibration of modern neural networks", ICML 2017. NaN of no samples.
+    Samples, which count by their ``weight`` (None: all alike), are binned at equal width by their
+    largest probability, the confidence; bin b holds those in ``(b / bins, (b + 1) / bins]``. The
+    error is the mean over samples of ``|accuracy - mean confidence|`` of their bin. Naeini, Cooper
+    and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015; 15
+    bins as in Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML
+    2017. NaN of no samples.
 
     Raises:
         ConfigurationError: If there is no bin.
@@ -297,8 +300,9 @@ def expected_calibration_error(truth: Classes, probability: Values, *, bins: int
     confidence = probability.max(1)
     right = probability.argmax(1) == truth
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gap = np.bincount(place, right - confidence, bins)
-    return float(np.abs(gap).sum() / len(truth))
+    weight = np.ones(len(truth)) if weight is None else weight
+    gap = np.bincount(place, weight * (right - confidence), bins)
+    return float(ratio(np.abs(gap).sum(), weight.sum()))
 
 
 @metric("distance", "sums", larger_is_better=False, scope="batch")

@@ -49,19 +49,21 @@ class Ranks(NamedTuple):
     others: Values  # likewise
 
     @classmethod
-    def of(cls, truth: Classes, probability: Values) -> Ranks:
+    def of(cls, truth: Classes, probability: Values, weight: Values | None = None) -> Ranks:
         """Rank finished predictions.
 
         Args:
             truth: Class numbers, shape=(n,).
             probability: Shape=(n, C).
+            weight: Of each sample, shape=(n,); None: all are 1.
         """
+        weight = np.ones(len(truth)) if weight is None else weight
         places = [np.unique(-column, return_inverse=True)[1] for column in probability.T]
         width = max((int(place.max(initial=-1)) + 1 for place in places), default=0)
         ranks = cls(np.zeros((len(places), width)), np.zeros((len(places), width)))
         for number, place in enumerate(places):
-            ranks.own[number] = np.bincount(place[truth == number], minlength=width)
-            ranks.others[number] = np.bincount(place[truth != number], minlength=width)
+            for row, chosen in ((ranks.own, truth == number), (ranks.others, truth != number)):
+                row[number] = np.bincount(place[chosen], weight[chosen], width)
         return ranks
 
 

@@ -31,15 +31,18 @@ from streamnet.metrics.per_class import compute_per_class
 from streamnet.modelfiles import Model
 from streamnet.pipeline.outputs import INTERVAL_COLUMNS
 from streamnet.reporting.report import Scores
-from streamnet.samples import Block, DeadLetter, Schema, Task
+from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
 from streamnet.sources import Columns, open_files
+from streamnet.sources.base import Source
 from streamnet.sources.unknown_columns import ColumnCheck
+from streamnet.sources.weights import WeightedSource
 
 COLUMNS = ("source", "position", "answer", "probabilities")
 """Columns of written predictions."""
 
 _MAX_LABELS = 5  # that a warning lists
 Row = tuple[Any, ...]
+Weights = NDArray[np.float64]
 
 
 async def predict_files(
@@ -48,6 +51,7 @@ async def predict_files(
     options: Mapping[str, Any] | None = None,
     *,
     target: str | None = None,
+    weight: str | None = None,
     labeled: bool = False,
     last_targets: Sequence[Any] | None = None,
 ) -> AsyncGenerator[tuple[Block, NDArray[Any]], None]:
@@ -56,6 +60,7 @@ async def predict_files(
     ``options`` are keyword arguments of `open_files`, ``missing`` and ``thousands`` of `Columns`,
     and ``on_unknown`` of `InferenceSettings`; None stands for a default. ``target`` is the column
     with the true values, by default the one that the model learned; it is required if ``labeled``.
+    ``weight`` is a column with the weights of samples, see `WeightedSource`.
     ``last_targets`` are those before all samples, see `Model.predict`.
     """
     if not files:
@@ -63,16 +68,18 @@ async def predict_files(
     given = {name: value for name, value in (options or {}).items() if value is not None}
     reading = {name: given.pop(name) for name in ("missing", "thousands") if name in given}
     target = target or model.about.get("target")
-    check = ColumnCheck(given.pop("on_unknown", "warn"), () if target is None else (target,))
+    expected = [name for name in (target, weight) if name is not None]
+    check = ColumnCheck(given.pop("on_unknown", "warn"), expected)
     check.know(name for name, _ in model.fields)
     columns = Columns(
-        schema=Schema(model.fields, target, model.task),
+        schema=Schema(_add_weight(model, weight), target, model.task),
         target_optional=not labeled,
         labels_required=labeled,
+        weight=weight,
         check=check.table,
         **reading,
     )
-    async with aclosing(open_files(files, columns=columns, **given)) as source:
+    async with aclosing(_open_weighted(files, columns, given)) as source:
         await source.open()
         while (block := await source.receive()) is not None:
             if not model.fields and block.sparse is None:
@@ -81,6 +88,20 @@ async def predict_files(
                     "columns"
                 )
             yield block, model.outputs(block, last_targets=last_targets)
+
+
+def _add_weight(model: Model, weight: str | None) -> tuple[Field, ...]:
+    """The columns to read: those of a model, and that of the weights."""
+    if weight is None:
+        return model.fields
+    if weight in {name for name, _ in model.fields}:
+        raise ConfigurationError(f"weight is {weight!r}, but that is an input of the model")
+    return (*model.fields, Field(weight, Kind.NUMBER))
+
+
+def _open_weighted(files: Sequence[str], columns: Columns, options: Mapping[str, Any]) -> Source:
+    source = open_files(files, columns=columns, **options)
+    return source if columns.weight is None else WeightedSource(source, columns.weight)
 
 
 @final
@@ -252,6 +273,7 @@ async def evaluate_files(
     options: Mapping[str, Any] | None = None,
     *,
     target: str | None = None,
+    weight: str | None = None,
     threshold: float | None = None,
     all_metrics: bool = False,
     keep_pairs: bool = False,
@@ -261,7 +283,8 @@ async def evaluate_files(
     See `predict_files` for the arguments. Memory use is constant unless predictions must be kept:
     for ``threshold`` (predicted numbers closer than this to the true one are correct),
     ``all_metrics`` (such as ROC-AUC, which need all predictions at once), or ``keep_pairs`` (true
-    and predicted numbers in the result).
+    and predicted numbers in the result). By ``weight``, samples count in all metrics and in the
+    confusion matrix; those of weight 0 do not count.
     """
     if target is None and model.about.get("target") is None:
         raise ConfigurationError("target is not given, and the model does not know its own")
@@ -275,13 +298,17 @@ async def evaluate_files(
         scorer = _ClassificationScorer(model, all_metrics=all_metrics)
     samples, rejected = 0, RejectedRecords()
     async with aclosing(
-        predict_files(model, files, options, target=target, labeled=True)
+        predict_files(model, files, options, target=target, weight=weight, labeled=True)
     ) as blocks:
         async for block, outputs in blocks:
             rejected.update(block.rejected)
-            samples += len(block)
-            if len(block) and block.target is not None:
-                scorer.update(block.target, outputs)
+            truth, weights = block.target, block.weight
+            if weights is not None and truth is not None:
+                counted = weights > 0.0
+                truth, outputs, weights = truth[counted], outputs[counted], weights[counted]
+            if truth is not None and len(truth):
+                samples += len(truth)
+                scorer.update(truth, outputs, weights)
     if not samples:
         raise DataError(rejected.note or "the files hold no samples")
     return EvaluationResult(
@@ -308,12 +335,16 @@ class _RegressionScorer:
         if all_metrics or keep_pairs or threshold is not None:
             self.pairs = RegressionEvaluation(threshold=threshold)
 
-    def update(self, truth: NDArray[Any], outputs: NDArray[np.float64]) -> None:
-        self.model.update(outputs.T, truth)
-        self.simple.update(self.baselines.answers(truth), truth)
+    def update(
+        self, truth: NDArray[Any], outputs: NDArray[np.float64], weight: Weights | None
+    ) -> None:
+        self.model.update(outputs.T, truth, weight=weight)
+        self.simple.update(self.baselines.answers(truth), truth, weight=weight)
         if self.pairs is not None:
-            for pair in zip(truth.tolist(), outputs[:, 0].tolist(), strict=True):
-                self.pairs.add(*pair)
+            weights = np.ones(len(truth)) if weight is None else weight
+            pairs = zip(truth.tolist(), outputs[:, 0].tolist(), weights.tolist(), strict=True)
+            for y, answer, w in pairs:
+                self.pairs.add(y, answer, weight=w)
 
     def measures(self) -> dict[str, Scores]:
         more = self.pairs if self.all_metrics else None
@@ -338,7 +369,9 @@ class _ClassificationScorer:
         self.numbers = {name: number for number, name in enumerate(labels)}
         self.evaluation = Evaluation(labels) if all_metrics else None
 
-    def update(self, truth: NDArray[Any], outputs: NDArray[np.float64]) -> None:
+    def update(
+        self, truth: NDArray[Any], outputs: NDArray[np.float64], weight: Weights | None
+    ) -> None:
         names = [match_spelling(name, self.numbers) for name in truth.tolist()]
         for name in names:
             if name not in self.numbers:
@@ -346,18 +379,21 @@ class _ClassificationScorer:
                 self.labels.append(name)
         if self.evaluation is not None:
             answers = self.named(outputs).tolist()
-            for name, answer, row in zip(names, answers, outputs, strict=True):
-                self.evaluation.add(name, answer, probabilities=row)
+            weights = np.ones(len(truth)) if weight is None else weight
+            for name, answer, row, w in zip(names, answers, outputs, weights, strict=True):
+                self.evaluation.add(name, answer, probabilities=row, weight=float(w))
         label = np.array([self.numbers[name] for name in names], np.int32)
         known = np.full(len(label), self.known, np.int32)
         classes = NONE_PREDICTED
         if self.known:
             classes = self.decide(outputs).astype(np.int32)[None]
-        self.model.update(outputs[None].astype(np.float32), label, known, predicted=classes)
+        answers = outputs[None].astype(np.float32)
+        self.model.update(answers, label, known, predicted=classes, weight=weight)
         simple = self.baselines.answers(label, known, len(self.labels))
         # Before the first true label the baselines predict nothing, rather than the first label.
         predicted = simple.any(axis=(0, 2))
-        self.simple.update(simple, label, (predicted * len(self.labels)).astype(np.int32))
+        shown = (predicted * len(self.labels)).astype(np.int32)
+        self.simple.update(simple, label, shown, weight=weight)
 
     def measures(self) -> dict[str, Scores]:
         return _merge_measures(self.model, self.simple, self.baselines.names, self.evaluation)

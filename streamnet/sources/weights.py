@@ -64,7 +64,8 @@ class _Split(NamedTuple):
 class WeightColumn:
     """Takes the column of weights out of blocks, where it is no feature.
 
-    Samples whose weight is missing, negative or above 1e9 are rejected.
+    Samples whose weight is negative or above 1e9 are rejected, and those with a target whose weight
+    is missing. Without a target, which may come later, a missing weight is 1.
 
     Args:
         name: Name of the column.
@@ -101,6 +102,8 @@ class WeightColumn:
             weight = np.ascontiguousarray(block.numbers[:, place])
             numbers = np.delete(block.numbers, place, axis=1)
         block = replace(block, schema=rest, numbers=numbers)
+        if np.isnan(weight).any():
+            weight[np.isnan(weight) & ~block.find_targets()] = 1.0
         invalid = find_invalid_weights(weight)
         if invalid:
             before, letters = block.rejected, self._reject(block, weight, invalid)
@@ -139,7 +142,8 @@ class WeightedSource(SourceWrapper):
 
     A weight multiplies the gradient of its sample and its part in all scores: one of 2 counts like
     the sample twice. A sample of weight 0 is predicted, but neither learned nor scored. One whose
-    weight is missing, negative, not finite or above 1e9 is rejected. The column is no feature.
+    weight is negative, not finite or above 1e9 is rejected, and so is one with a target whose
+    weight is missing. The column is no feature.
 
     Args:
         source: The source.

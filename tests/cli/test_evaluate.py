@@ -301,3 +301,64 @@ def test_labels_that_are_all_unknown_to_the_model_trigger_a_warning(cli: Cli) ->
     assert outcome.complaint == (
         "the model knows none of the labels in the files: 'False', 'True'; its labels are '0', '1'"
     )
+
+
+@pytest.mark.parametrize("more", [(), ("--all-measures",)])
+def test_samples_count_by_their_weights(cli: Cli, model: Path, more: tuple[str, ...]) -> None:
+    weight = [0.0, 0.5, 1.0, 4.0]
+    samples = [{**row, "w": weight[i % 4]} for i, row in enumerate(noisy(203))]
+    path = write("new.csv", csv_text(samples))
+    answers = [row["answer"] for row in read_csv(cli("predict", model, path).out)]
+    report = evaluated(cli, model, path, "--weight", "w", *more)
+    counted = [i for i in range(203) if samples[i]["w"]]
+    assert report["samples"] == len(counted)
+    pair: Any = [samples[i]["label"] for i in counted], [answers[i] for i in counted]
+    w = [samples[i]["w"] for i in counted]
+    found = report["measures"]["model"]
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(*pair, sample_weight=w))
+    assert found["accuracy"] != pytest.approx(metrics.accuracy_score(*pair))
+    assert found["kappa"] == pytest.approx(metrics.cohen_kappa_score(*pair, sample_weight=w))
+    labels = report["labels"]
+    matrix = metrics.confusion_matrix(*pair, labels=labels, sample_weight=w)
+    assert np.array(report["confusion"])[:, :-1] == pytest.approx(matrix)
+    assert ("roc_auc" in found) == bool(more)
+
+
+def test_numbers_count_by_their_weights(cli: Cli) -> None:
+    rng = np.random.default_rng(1)
+    table = [
+        {"x": x, "y": 3 * x + e, "w": w}
+        for x, e, w in zip(
+            rng.normal(size=400).tolist(),
+            rng.normal(size=400).tolist(),
+            rng.choice([0.0, 1.0, 5.0], 400).tolist(),
+            strict=True,
+        )
+    ]
+    path = write("numbers.csv", csv_text(table))
+    trained = cli("replay", path, "--target", "y", "--drop", "w", "--candidates", 2, "--quiet",
+                  "--model", "numbers.json")  # fmt: skip
+    assert trained.code == 0
+    report = evaluated(cli, Path("numbers.json"), path, "--weight", "w", "--threshold", "1")
+    answers = [float(row["answer"]) for row in read_csv(cli("predict", "numbers.json", path).out)]
+    counted = [i for i in range(400) if table[i]["w"]]
+    pair = [table[i]["y"] for i in counted], [answers[i] for i in counted]
+    w = [table[i]["w"] for i in counted]
+    found = report["measures"]["model"]
+    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(*pair, sample_weight=w))
+    assert found["r2"] == pytest.approx(metrics.r2_score(*pair, sample_weight=w))
+    right = np.abs(np.subtract(*pair)) < 1
+    ratio = report["regression"]["measures"]["correct_ratio"]
+    assert ratio == pytest.approx(np.average(right, weights=w))
+
+
+def test_a_wrong_column_of_weights_is_refused_and_a_wrong_weight_rejected(
+    cli: Cli, model: Path
+) -> None:
+    samples = [{**row, "w": "-1" if i == 3 else "2"} for i, row in enumerate(noisy(20))]
+    path = write("new.csv", csv_text(samples))
+    assert "weight is 'number'" in cli("evaluate", model, path, "--weight", "number").complaint
+    assert "'v'" in cli("evaluate", model, path, "--weight", "v").complaint
+    outcome = cli("evaluate", model, path, "--weight", "w")
+    assert outcome.code == 1
+    assert "the weight 'w' is -1, but must be from 0 to 1e+09" in outcome.complaint

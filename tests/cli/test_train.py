@@ -7,12 +7,14 @@ import math
 import signal
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
+from streamnet.engine import Engine
 from streamnet.modelfiles import Model
 from streamnet.samples import Field, Kind
-from tests.cli.invocation import Cli
+from tests.cli.invocation import Cli, csv_text, write
 from tests.cli.processes import on_a_terminal, start
 from tests.engine.sets import moons, slope
 
@@ -164,3 +166,32 @@ def test_a_terminal_shows_a_bar_and_then_the_tables(file: Path) -> None:
     assert code == 0
     assert "of 800, 6 networks" in sent
     assert "predicted" in sent
+
+
+def test_samples_count_by_a_column_of_weights_wherever_it_is(cli: Cli) -> None:
+    random = np.random.default_rng(5)
+    rows = [
+        {"x": x, "y": "pos" if x + e > 0 else "neg", "w": w}
+        for x, e, w in zip(
+            random.normal(size=300).tolist(),
+            random.normal(size=300).tolist(),
+            random.choice([0.0, 1.0, 2.0], 300).tolist(),
+            strict=True,
+        )
+    ]
+    rows = [{"x": row["x"], "w": row["w"], "y": row["y"]} for row in rows]
+    last = [{"x": row["x"], "y": row["y"], "w": row["w"]} for row in rows]
+    paths = [write("target_last.csv", csv_text(rows)), write("weight_last.csv", csv_text(last))]
+    given = ["--tries", 2, "--epochs", 3, "--seed", 1, "--quiet", "--weight", "w"]
+    outcomes = [
+        cli("train", path, *given, "--report", path.with_suffix(".json"), "--model", "m.json")
+        for path in paths
+    ]
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    reports = [json.loads(path.with_suffix(".json").read_text()) for path in paths]
+    assert [report["target"] for report in reports] == ["y", "y"]
+    assert reports[0]["evaluation"] == reports[1]["evaluation"]
+    engine = Engine(seed=1, tries=2, epochs=3)
+    trained = engine.fit([str(paths[0])], target="y", weight="w")
+    assert sum(trained.report["samples"].values()) == sum(row["w"] > 0 for row in rows)
+    assert [name for name, _ in trained.model.fields] == ["x"]

@@ -33,6 +33,7 @@ __all__ = ("BATCH", "forked", "killed", "left", "say")
 
 BATCH = 7
 SETTINGS = settings_of(
+    evaluation={"interval": 0.8},
     state={"every_samples": 60, "every_seconds": 0.05},
     # In one segment, so that the whole journal is there at the end.
     intake={"segment_bytes": 1 << 30, "publish_seconds": 0.02},

@@ -16,6 +16,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.metrics import Horizon
+from streamnet.modelfiles import Model
 from streamnet.samples import Block, Task
 from streamnet.selection.conformal import build_tracker
 from streamnet.sources.weights import weigh
@@ -289,6 +290,72 @@ def test_the_next_prediction_has_the_interval_that_the_next_sample_gets(task: Ta
         assert widths[0] == pytest.approx(widths[1], rel=1e-3)
     else:
         assert served.intervals.shape[1] >= expected.shape[1]
+
+
+def start_model(task: Task, **settings: Any) -> tuple[Model, Block]:
+    """A model that has learned 400 samples, and 200 more."""
+    block = stream(task, 600, gaps=False)
+    learner = learner_of(task, **settings)
+    list(feed(learner, block.part(0, 400)))
+    return learner.model(), block.part(400, 600)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("interval", [None, 0.8])
+def test_a_learner_starts_with_the_intervals_of_its_model(
+    task: Task, interval: float | None
+) -> None:
+    model, block = start_model(task, interval=0.8)
+    learner = Learner(task=task, start=model, interval=interval)
+    assert learner.serving.intervals is not None
+    assert learner.serving.intervals.level == 0.8
+    outputs = model.outputs(block)
+    numbers = outputs[:, 0] if task is Task.REGRESSION else outputs
+    expected = model.intervals(outputs)
+    found = learner.predict_intervals(numbers, without_lags=True)
+    assert np.array_equal(found, expected)
+    list(feed(learner, block, (33,)))
+    scores = learner.serving.intervals.scores
+    assert scores.scored == 200  # also the first one, which has bounds already
+    assert abs(scores.measures()["coverage"] - 0.8) < 0.07
+    assert not np.array_equal(learner.predict_intervals(numbers, without_lags=True), expected)
+    assert learner.model().interval == 0.8
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_learner_may_have_intervals_of_another_level_than_its_model(task: Task) -> None:
+    model, block = start_model(task, interval=0.8)
+    learner = Learner(task=task, start=model, interval=0.95)
+    if task is Task.REGRESSION:  # the sizes of errors are known from the start
+        numbers = model.outputs(block)[:, 0]
+        widths = np.diff(model.predict_interval(block))
+        wider = np.diff(learner.predict_intervals(numbers, without_lags=True))
+        assert (wider > 1.2 * widths).all()
+    list(feed(learner, block, (33,)))
+    assert learner.serving.intervals is not None
+    assert learner.serving.intervals.level == learner.model().interval == 0.95
+    assert learner.serving.intervals.scores.measures()["coverage"] > 0.88
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_learner_gives_intervals_though_its_model_has_none(task: Task) -> None:
+    model, block = start_model(task)
+    assert Learner(task=task, start=model).serving.intervals is None
+    learner = Learner(task=task, start=model, interval=0.8)
+    list(feed(learner, block, (33,)))
+    assert learner.serving.intervals is not None
+    assert learner.serving.intervals.scores.scored > 190
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_resumed_learner_does_not_start_from_its_model_again(task: Task) -> None:
+    model, block = start_model(task, interval=0.8)
+    whole, begun, resumed = (Learner(task=task, start=model) for _ in range(3))
+    list(feed(whole, block))
+    list(feed(begun, block.part(0, 2 * ROUND)))
+    resumed.restore_state(begun.export_state())
+    list(feed(resumed, block.part(2 * ROUND, 200), (9,)))
+    assert differences(state_of(whole), state_of(resumed)) == []
 
 
 def test_without_an_interval_there_is_none() -> None:

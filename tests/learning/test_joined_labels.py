@@ -16,6 +16,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.learner import Learner
 from streamnet.samples import Arrivals, Block, Task
+from streamnet.sources.weights import weigh
 from tests.learning.streams import ROUND, differences, feed, learner_of, state_of, stream
 
 TASKS = [Task.CLASSIFICATION, Task.REGRESSION]
@@ -236,3 +237,54 @@ def test_a_label_of_one_class_too_many_is_rejected_and_its_sample_is_free() -> N
 def test_a_schedule_and_labels_that_arrive_on_their_own_exclude_each_other() -> None:
     with pytest.raises(ConfigurationError, match="label_delay is given, but labels arrive when"):
         Learner(task=Task.REGRESSION, late_labels=True, label_delay=3)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_waiting_sample_of_weight_zero_is_neither_learned_nor_scored(task: Task) -> None:
+    n = 300
+    block = stream(task, n, gaps=False)
+    weight = np.random.default_rng(3).choice([0.0, 1.0, 3.0], n)
+    arrival = np.where(np.arange(n) % 3 > 0, np.arange(n) + 20, 0)
+    weighted = weigh(late(block, arrival), weight)
+    never = np.where((weight == 0.0) & (arrival > 0), NEVER, arrival)
+    without = weigh(late(block, never), weight)
+    states = []
+    for one in (weighted, without):
+        learner = learner_of(task, late_labels=True, interval=0.8)
+        list(feed(learner, one, (41,)))
+        assert learner.serving.scored == np.count_nonzero((weight > 0) & (arrival <= n))
+        states.append(learner.serving.measures())
+        waiting = (weight > 0) & (arrival > n)
+        assert learner.pending == np.count_nonzero(waiting)
+        assert learner.trainer.learned == n - np.count_nonzero(waiting)
+    assert states[0] == states[1]
+
+
+def test_a_class_of_weight_zero_only_stays_unknown() -> None:
+    block = stream(Task.CLASSIFICATION, 60, gaps=False)
+    target = np.array(["a", "b", "zero"], object)[np.arange(60) % 3]
+    weight = np.where(target == "zero", 0.0, 1.0)
+    block = replace(late(replace(block, target=target), np.arange(60) + 5), weight=weight)
+    learner = learner_of(Task.CLASSIFICATION, late_labels=True)
+    list(feed(learner, block))
+    assert list(learner.encoder.labels) == ["a", "b"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=8)
+def test_weights_of_late_samples_do_not_depend_on_how_blocks_are_cut(
+    task: Task, data: st.DataObject
+) -> None:
+    n = 3 * ROUND + 20
+    sizes = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=6))
+    first = data.draw(st.integers(0, n))  # before it, nothing waits
+    random = np.random.default_rng(data.draw(st.integers(0, 9)))
+    arrival = np.arange(n) + random.choice([1, 30, NEVER], n)
+    arrival[(random.random(n) < 0.5) | (np.arange(n) < first)] = 0
+    weight = random.choice([0.0, 0.5, 3.0], n)
+    block = weigh(late(stream(task, n), arrival), weight)
+    learners = [learner_of(task, late_labels=True, interval=0.8) for _ in range(2)]
+    list(feed(learners[0], block))
+    list(feed(learners[1], block, sizes))
+    assert differences(state_of(learners[0]), state_of(learners[1])) == []

@@ -344,3 +344,88 @@ def test_meaningless_numbers_are_rejected(call: Any, message: str) -> None:
 def test_values_that_are_not_numbers_are_rejected(given: dict[str, Any], what: str) -> None:
     with pytest.raises(ConfigurationError, match=what):
         RegressionEvaluation.of(**given)
+
+
+def weights(n: int, seed: int = 0) -> NDArray[Any]:
+    return np.random.default_rng(seed).choice([0.0, 0.5, 1.0, 3.0], n)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_weighted_measures_of_labels_are_those_of_scikit_learn(classes: int) -> None:
+    truth, table = answered(classes, seed=5)
+    labels, w = LABELS[:classes], weights(len(truth))
+    answer = [labels[i] for i in table.argmax(1)]
+    evaluation = Evaluation.of(
+        truth, probabilities=table, labels=labels, floor=1e-15, sample_weight=w
+    )
+    found = evaluation.measures()
+    pair: Any = truth, answer
+    expected = {
+        "accuracy": metrics.accuracy_score(*pair, sample_weight=w),
+        "balanced_accuracy": metrics.balanced_accuracy_score(*pair, sample_weight=w),
+        "macro_f1": metrics.f1_score(*pair, average="macro", sample_weight=w),
+        "weighted_f1": metrics.f1_score(*pair, average="weighted", sample_weight=w),
+        "kappa": metrics.cohen_kappa_score(*pair, sample_weight=w),
+        "mcc": metrics.matthews_corrcoef(*pair, sample_weight=w),
+        "log_loss": metrics.log_loss(truth, table, labels=labels, sample_weight=w),
+    }
+    own = [[label == one for label in truth] for one in labels]
+    areas = [metrics.roc_auc_score(*one, sample_weight=w) for one in zip(own, table.T, strict=True)]
+    expected["roc_auc"] = np.mean(areas)
+    precisions = [
+        metrics.average_precision_score(*one, sample_weight=w)
+        for one in zip(own, table.T, strict=True)
+    ]
+    rarer = precisions[int(np.dot(own[0], w) >= np.dot(own[1], w))]
+    expected["pr_auc"] = rarer if classes == 2 else np.mean(precisions)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+    ideal = np.eye(classes)[[labels.index(label) for label in truth]]
+    assert found["brier"] == pytest.approx(np.average(((table - ideal) ** 2).sum(1), weights=w))
+    matrix = metrics.confusion_matrix(*pair, labels=list(labels), sample_weight=w)
+    assert evaluation.confusion[:, :-1] == pytest.approx(matrix)
+    assert evaluation.per_class()["b"]["roc_auc"] == pytest.approx(areas[1])
+
+
+def test_weighted_measures_of_numbers_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.normal(size=150)
+    answer, w = truth + rng.normal(size=150), weights(150)
+    evaluation = RegressionEvaluation.of(truth, answer, threshold=0.5, sample_weight=w)
+    found, pair = evaluation.measures(), (truth, answer)
+    expected = {
+        "mae": metrics.mean_absolute_error(*pair, sample_weight=w),
+        "rmse": metrics.root_mean_squared_error(*pair, sample_weight=w),
+        "r2": metrics.r2_score(*pair, sample_weight=w),
+        "mape": metrics.mean_absolute_percentage_error(*pair, sample_weight=w),
+        "quantile_loss_0.9": metrics.mean_pinball_loss(*pair, alpha=0.9, sample_weight=w),
+        "correct_ratio": np.average(np.abs(truth - answer) < 0.5, weights=w),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_weight_counts_like_so_many_samples(classes: int) -> None:
+    truth, table = answered(classes, 90, seed=2)
+    times = np.random.default_rng(2).integers(0, 4, 90)
+    rows = np.repeat(np.arange(90), times)
+    labels = LABELS[:classes]
+    weighted = Evaluation.of(truth, probabilities=table, labels=labels, sample_weight=times)
+    repeated = Evaluation.of([truth[i] for i in rows], probabilities=table[rows], labels=labels)
+    assert weighted.measures() == pytest.approx(repeated.measures())
+    numbers = np.array([labels.index(label) for label in truth], float)
+    means = table.mean(axis=1) + numbers / 7
+    pair = [
+        RegressionEvaluation.of(numbers, means, threshold=0.3, sample_weight=times),
+        RegressionEvaluation.of(numbers[rows], means[rows], threshold=0.3),
+    ]
+    assert pair[0].measures() == pytest.approx(pair[1].measures())
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, "much"])
+def test_a_weight_that_is_none_is_refused(weight: Any) -> None:
+    with pytest.raises(ConfigurationError, match="weight is "):
+        Evaluation().add("a", "a", weight=weight)
+    with pytest.raises(ConfigurationError, match="weight is "):
+        RegressionEvaluation().add(1.0, 1.0, weight=weight)
+    with pytest.raises(ConfigurationError, match=r"sample_weight has shape \(1,\)"):
+        Evaluation.of("ab", "ab", sample_weight=[1.0])

@@ -125,8 +125,11 @@ def test_bits_do_not_depend_on_circumstances_for_numbers(
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_bits_of_intervals_do_not_depend_on_circumstances(tmp_path: Path, task: Task) -> None:
-    options: dict[str, Any] = {"interval": 0.9, "label_delay": 30, "backend": "asyncio"}
+@pytest.mark.parametrize("delay", [0, 30])
+def test_bits_of_intervals_do_not_depend_on_circumstances(
+    tmp_path: Path, task: Task, delay: int
+) -> None:
+    options: dict[str, Any] = {"interval": 0.9, "label_delay": delay, "backend": "asyncio"}
     first, second = (
         outcome(tmp_path, task, block_size=size, threads=threads, seed=threads, **options)
         for size, threads in ((1024, 1), (7, 2))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamnet.errors import ConfigurationError, SchemaError
-from streamnet.samples import Kind, Schema, concatenate_blocks
+from streamnet.samples import Kind, Schema, Task, concatenate_blocks
 from streamnet.sources import Columns, IterableSource, Source, WeightedSource, open_files
 from streamnet.sources.weights import check_weights, find_invalid_weights
 
@@ -129,3 +129,16 @@ def test_invalid_weights_of_estimators_are_refused(given: Any, message: str) -> 
 
 def test_weights_of_zero_and_the_largest_one_are_valid() -> None:
     assert find_invalid_weights(np.array([0.0, 1e9, 1e-300])) == {}
+
+
+@pytest.mark.parametrize("target", [None, np.nan])
+def test_without_a_target_a_missing_weight_is_one(target: float | None) -> None:
+    """Its label may come later; one that is not valid is still rejected."""
+    weights = [None, 3.0, -1.0]
+    task = Task.CLASSIFICATION if target is None else Task.REGRESSION
+    rows = [{"x": float(i), "w": w, "y": target} for i, w in enumerate(weights)]
+    known = [{"x": 9.0, "w": None, "y": "a" if target is None else 1.0}]
+    source = IterableSource([*rows, *known], target="y", weight="w", task=task)
+    _, block, rejected = anyio.run(read, source)
+    assert block.weight.tolist() == [1.0, 3.0]
+    assert [letter.detail for letter in rejected] == [REASONS[0], REASONS[1]]

@@ -56,6 +56,36 @@ def put(http: TestClient, data: bytes, suffix: str, name: str = "lamp", **more: 
 # ----------------------------------------------------------------------- what it does
 
 
+def test_its_intervals_go_on_where_those_of_the_file_were(run: Runner, tmp_path: Path) -> None:
+    model = learned_model(0.9)
+    data: bytes = FORMATS[".json"].encode(model.document())
+
+    async def main() -> None:
+        settings = build_settings(json.loads(SETTINGS), decode_model(data, ".json"))
+        for life in range(2):
+            registry = Registry(tmp_path)
+            async with anyio.create_task_group() as group:
+                await group.start(registry.run)
+                if not life:
+                    await registry.create("lamp", settings, (".json", data))
+                lamp = registry.models["lamp"]
+                await lamp.opened()
+                await lamp.published()
+                if not life:
+                    found = lamp.predict(SAMPLES).intervals
+                    assert_array_equal(found, model.intervals(model.outputs(SAMPLES)))
+                rows = [{**row, "lit": "on" if int(row["x"]) > 20 else "off"} for row in SAMPLES]
+                await lamp.learn(rows)
+                await learned(lamp, 60 * (life + 1))
+                await until(lambda: lamp.status().scored == 60 * (life + 1))  # noqa: B023 - awaited
+                intervals = lamp.status().intervals
+                assert intervals is not None
+                assert (intervals.level, intervals.scored) == (0.9, 60 * (life + 1))
+                registry.stop()
+
+    run(main)
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_it_predicts_before_it_learned_anything_and_across_restarts(
     run: Runner, tmp_path: Path, suffix: str

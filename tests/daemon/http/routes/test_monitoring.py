@@ -83,7 +83,8 @@ def test_long_responses_are_compressed_on_request_but_events_never(
 
 def test_the_dashboard_uses_only_existing_metrics(http: TestClient, repository: Path) -> None:
     http.get("/v1/models")
-    told = set(re.findall(r"^(streamnet_\w+)", http.get("/metrics").text, re.MULTILINE))
+    text = http.get("/metrics").text
+    told = set(re.findall(r"^(?:# TYPE )?(streamnet_\w+)", text, re.MULTILINE))
     dashboard = (repository / "config" / "grafana.json").read_text(encoding="utf-8")
     asked = set(re.findall(r"\bstreamnet_\w+", dashboard))
     assert asked
