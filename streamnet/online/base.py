@@ -538,11 +538,15 @@ class OnlineEstimator:
     def served(self) -> dict[str, float]:
         """Prequential metrics: each sample was predicted before it was learned.
 
-        Inputs were scaled with statistics that include the sample, so the metrics differ slightly
-        from those of `predict_one`, which changes nothing.
+        With an ``interval`` also its coverage and size. Inputs were scaled with statistics that
+        include the sample, so the metrics differ slightly from those of `predict_one`, which
+        changes nothing.
         """
         with self._lock:
-            return self._scored_learner().serving.measures()
+            serving = self._scored_learner().serving
+            intervals = serving.intervals
+            scores = {} if intervals is None else intervals.scores.measures()
+            return serving.measures() | scores
 
     @property
     def champion(self) -> CandidateSettings | None:

@@ -94,6 +94,27 @@ def test_what_was_given_at_the_prediction_is_scored_once_the_truth_is_known(
     assert recent == pytest.approx(np.mean(scored[-50:], axis=0).tolist())
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("delay", [0, 20])
+def test_the_interval_of_a_forecast_is_scored_by_the_target_that_it_is_of(
+    task: Task, delay: int
+) -> None:
+    horizon, block = 7, stream(task, 400)
+    learner = learner_of(task, interval=0.8, label_delay=delay, horizon=horizon)
+    served = list(feed(learner, block, (31,)))
+    learner.learn_pending()
+    rows, truths = given_rows(served), truths_of(learner, block)
+    scored = [
+        outcome(row, truth, 0.8)
+        for row, truth in zip(rows, truths[horizon:], strict=False)
+        if truth is not None and not (isinstance(truth, float) and math.isnan(row[0]))
+    ]
+    assert learner.serving.intervals is not None
+    scores = learner.serving.intervals.scores
+    assert scores.scored == len(scored) > 300
+    assert list(scores.measures().values()) == pytest.approx(np.mean(scored, axis=0).tolist())
+
+
 class StepByStep:
     """A tracker that is told of one sample, or one late label, after the other."""
 

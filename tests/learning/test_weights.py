@@ -104,7 +104,7 @@ def test_a_sample_of_weight_zero_is_one_without_a_target(task: Task, delay: int)
 )
 def test_cuts_into_blocks_and_resuming_change_no_bit(task, delay, sizes, seed) -> None:
     block = weigh(stream(task, N), draw(seed))
-    more: dict[str, Any] = {"label_delay": delay, "evolution": {"every": 2}}
+    more: dict[str, Any] = {"label_delay": delay, "evolution": {"every": 2}, "interval": 0.8}
     whole, begun, resumed = (learner_of(task, **more) for _ in range(3))
     list(feed(whole, block))
     list(feed(begun, block.part(0, 256), sizes))

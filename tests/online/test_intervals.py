@@ -21,6 +21,8 @@ def test_bounds_hold_the_level_of_the_next_numbers() -> None:
         held.append(lower <= truth <= upper)
         estimator.learn_one(sample, truth)
     assert np.mean(held[1000:]) == pytest.approx(0.8, abs=0.02)
+    assert estimator.served["coverage"] == pytest.approx(np.mean(held), abs=0.01)
+    assert 0.0 < estimator.served["mean_width"] < estimator.served["interval_score"]
     bounds = estimator.predict_interval(samples(50, seed=9))
     assert bounds.shape == (50, 2)
     assert (bounds[:, 0] < bounds[:, 1]).all()
@@ -37,6 +39,8 @@ def test_sets_hold_the_level_of_the_next_labels() -> None:
         estimator.learn_one(sample, truth)
     assert np.mean(held[1000:]) == pytest.approx(0.9, abs=0.02)
     assert 1.0 < np.mean(sizes[1000:]) < 3.0
+    assert estimator.served["coverage"] == pytest.approx(np.mean(held), abs=0.01)
+    assert estimator.served["mean_set_size"] == pytest.approx(np.mean(sizes), rel=0.02)
     assert set().union(*estimator.predict_set(samples(50, seed=9))) <= {"yes", "no", "noise"}
 
 
