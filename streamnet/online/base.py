@@ -536,11 +536,10 @@ class OnlineEstimator:
 
     @property
     def served(self) -> dict[str, float]:
-        """Prequential metrics: each sample was predicted before it was learned.
+        """Prequential metrics, with an ``interval`` also its coverage and size.
 
-        With an ``interval`` also its coverage and size. Inputs were scaled with statistics that
-        include the sample, so the metrics differ slightly from those of `predict_one`, which
-        changes nothing.
+        Each sample was predicted before it was learned. Inputs were scaled with statistics that
+        include it, so the metrics differ slightly from those of `predict_one`.
         """
         with self._lock:
             serving = self._scored_learner().serving
