@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamnet.samples import Kind, Task
     from streamnet.sources import IterableSource, open_files
     from streamnet.sources.brokers.kafka import KafkaSource
+    from streamnet.sources.brokers.nats import NatsSource
     from streamnet.sources.brokers.redis import RedisSource
 
 
@@ -47,6 +48,7 @@ __all__ = (
     "KeyedRegressor",
     "Kind",
     "Model",
+    "NatsSource",
     "NeuralNetwork",
     "OnlineClassifier",
     "OnlineRegressor",
@@ -78,6 +80,7 @@ _HOMES = {
     "KeyedRegressor": "streamnet.online",
     "Kind": "streamnet.samples",
     "Model": "streamnet.modelfiles",
+    "NatsSource": "streamnet.sources.brokers.nats",
     "NeuralNetwork": "streamnet.networks",
     "OnlineClassifier": "streamnet.online",
     "OnlineRegressor": "streamnet.online",

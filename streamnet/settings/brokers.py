@@ -256,12 +256,59 @@ def _check_address(name: str, text: str) -> None:
         raise ConfigurationError(f"{name} is {text!r}, but must be HOST:PORT")
 
 
-BROKERS: dict[str, type[MessageSettings]] = {"kafka": KafkaSettings, "redis": RedisSettings}
+@declare
+class NatsSettings(MessageSettings, LoginSettings):
+    """A stream of NATS JetStream; the key of a message is its subject.
+
+    Args:
+        servers: Addresses of servers to start from, each as HOST:PORT.
+        stream: Name of the stream.
+        subject: Subject of the messages to read, which may have wildcards; by default all.
+        credentials_file: File with the credentials of a user, as nsc writes it.
+        nkey_file: File with the seed of a user's nkey.
+        token_file: File that holds a token to log in with.
+        token_env: Environment variable that holds the token.
+    """
+
+    servers: Annotated[Texts, _CHANGEABLE] = ()
+    stream: Text | None = None
+    subject: Text | None = None
+    credentials_file: Address = None
+    nkey_file: Address = None
+    token_file: Address = None
+    token_env: Address = None
+
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """Servers and stream of a URL."""
+        return {"servers": hosts.split(","), "stream": path}
+
+    def check_rules(self) -> None:
+        """Check what is required and what contradicts itself."""
+        MessageSettings.check_rules(self)
+        LoginSettings.check_rules(self)
+        if not self.servers:
+            raise ConfigurationError("servers is not given, but must name a server as HOST:PORT")
+        for server in self.servers:
+            _check_address("servers", server)
+        if self.stream is None:
+            raise ConfigurationError("stream is not given, but must name the stream to read")
+        self._check_one_of("token_file", "token_env")
+        self._check_one_of("credentials_file", "nkey_file")
+
+
+BROKERS: dict[str, type[MessageSettings]] = {
+    "kafka": KafkaSettings,
+    "redis": RedisSettings,
+    "nats": NatsSettings,
+}
 """Settings of each broker by the name of its table under ``[source]``."""
 
 _SCHEMES: dict[str, tuple[str, dict[str, Any]]] = {
     "kafka": ("kafka", {}),
     "kafkas": ("kafka", {"tls": True}),
+    "nats": ("nats", {}),
+    "natss": ("nats", {"tls": True}),
     "redis": ("redis", {}),
     "rediss": ("redis", {"tls": True}),
     "valkey": ("redis", {}),

@@ -169,6 +169,18 @@ class RedisKeywords(MessageKeywords, LoginKeywords, total=False):
     group: str | None
 
 
+class NatsKeywords(MessageKeywords, LoginKeywords, total=False):
+    """Keyword arguments of `NatsSettings`."""
+
+    servers: Sequence[str] | str
+    stream: str | None
+    subject: str | None
+    credentials_file: str | None
+    nkey_file: str | None
+    token_file: str | None
+    token_env: str | None
+
+
 class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=False):
     """Keyword arguments of `streamnet.replay`: the keys of a run file."""
 
@@ -190,6 +202,7 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     on_gap: Literal["stop", "go_on"]
     kafka: KafkaKeywords | None
     redis: RedisKeywords | None
+    nats: NatsKeywords | None
     most_fields: int
     max_rejected: float
     rejected_window: int

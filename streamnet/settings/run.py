@@ -14,6 +14,7 @@ from streamnet.samples import Kind, Task
 from streamnet.settings.brokers import (
     BROKERS,
     KafkaSettings,
+    NatsSettings,
     RedisSettings,
     is_broker_url,
     parse_broker_url,
@@ -101,6 +102,7 @@ class SourceSettings(Settings):
         drift: What to do when columns change.
         kafka: A partition of a Kafka topic, in place of files.
         redis: A Redis or Valkey stream, in place of files.
+        nats: A NATS JetStream stream, in place of files.
         max_rejected: Largest fraction of rejected records among the last 1,000, from the 1,000th
             on. Above it the run ends. `rejected_window` sets another number than 1,000.
         rejected_window: Records that `max_rejected` looks at.
@@ -128,6 +130,7 @@ class SourceSettings(Settings):
     drift: SchemaDriftSettings | None = None
     kafka: KafkaSettings | None = None
     redis: RedisSettings | None = None
+    nats: NatsSettings | None = None
     max_rejected: Annotated[Probability, Setting(reloadable=True, changeable=True)] = 0.1
     rejected_window: Annotated[Count, Setting(changeable=True)] = 1000
 
@@ -252,6 +255,11 @@ class RedisSection(Section, RedisSettings, frozen=True):
 
 
 @final
+class NatsSection(Section, NatsSettings, frozen=True):
+    """``[source.nats]``."""
+
+
+@final
 class SourceSection(Section, SourceSettings, frozen=True):
     """``[source]``.
 
@@ -264,6 +272,7 @@ class SourceSection(Section, SourceSettings, frozen=True):
     drift: SchemaDriftSection | None = None
     kafka: KafkaSection | None = None
     redis: RedisSection | None = None
+    nats: NatsSection | None = None
 
     @model_validator(mode="before")
     @classmethod

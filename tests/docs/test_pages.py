@@ -20,7 +20,7 @@ from tests.conftest import IN_CI
 from tests.docs.conftest import LONGEST, Place
 from tests.docs.documents import PAGES, README, REPOSITORY, name_of
 from tests.docs.markdown import CodeBlock, code_blocks, commands
-from tests.sources.brokers.servers import mock_kafka, valkey
+from tests.sources.brokers.servers import mock_kafka, nats_server, valkey
 
 RUN = ("python", "console", "sh")
 LOADED = ("json", "toml")
@@ -115,9 +115,10 @@ def test_a_page_that_calls_a_daemon_can_be_followed(page: Path, place: Place, se
 
 @pytest.mark.parametrize("page", ON_BROKERS, ids=name_of)
 def test_a_page_that_reads_from_brokers_can_be_followed(page: Path, place: Place) -> None:
-    with mock_kafka() as kafka, valkey() as redis:
+    with mock_kafka() as kafka, valkey() as redis, nats_server() as nats:
         text = json.dumps(STEPS[page]).replace("localhost:9092", kafka.address)
         text = text.replace("localhost:6379", redis.address)
+        text = text.replace("localhost:4222", nats.address)
         follow(json.loads(text.replace("port=6379", f"port={redis.port}")), place)
 
 

@@ -22,7 +22,13 @@ from streamnet.learning import Learner
 from streamnet.online import AutoEncoder
 from streamnet.pipeline import Pipeline, State
 from streamnet.settings import keywords
-from streamnet.settings.brokers import KafkaSettings, LoginSettings, MessageSettings, RedisSettings
+from streamnet.settings.brokers import (
+    KafkaSettings,
+    LoginSettings,
+    MessageSettings,
+    NatsSettings,
+    RedisSettings,
+)
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings, Scaling, TextMode
 from streamnet.settings.engine import EngineSettings
@@ -130,6 +136,7 @@ PATHS = {"model", "predictions", "report", "dead_letters", "start"}
         (keywords.LoginKeywords, (LoginSettings,), set()),
         (keywords.KafkaKeywords, (KafkaSettings,), set()),
         (keywords.RedisKeywords, (RedisSettings,), set()),
+        (keywords.NatsKeywords, (NatsSettings,), set()),
         (keywords.ReplayKeywords, RUN_FILE, {"files", "dir", "target"}),
     ],
 )

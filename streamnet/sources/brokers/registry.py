@@ -43,6 +43,7 @@ class Broker(NamedTuple):
 SOURCES: dict[str, Broker] = {
     "kafka": Broker("streamnet.sources.brokers.kafka", "KafkaSource", "confluent_kafka"),
     "redis": Broker("streamnet.sources.brokers.redis", "RedisSource", "redis"),
+    "nats": Broker("streamnet.sources.brokers.nats", "NatsSource", "nats"),
 }
 """Sources by the name of the broker, which is also that of its settings and its extra."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sources.brokers.servers import Kafka, Server, mock_kafka, noida, valkey
+from tests.sources.brokers.servers import Kafka, Server, mock_kafka, nats_server, noida, valkey
 
 
 @pytest.fixture(scope="session")
@@ -52,4 +52,18 @@ def valkey_server() -> Iterator[Server]:
 def own_valkey() -> Iterator[Server]:
     """A server of a test's own, which it may kill."""
     with valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def jetstream() -> Iterator[Server]:
+    """A NATS server for all tests."""
+    with nats_server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_jetstream() -> Iterator[Server]:
+    """A server of a test's own, which it may kill."""
+    with nats_server() as server:
         yield server

@@ -148,6 +148,17 @@ def _valkey(folder: Path, options: Sequence[str]) -> Server:
     return Server([*command, "--appendfsync", "always", *options], folder, port)
 
 
+@contextmanager
+def nats_server(*options: str) -> Iterator[Server]:
+    """A NATS server with JetStream."""
+    require_module("nats")
+    port = free_port()
+    with open_folder() as folder:
+        command = [require_program("nats-server"), "-js", "-sd", str(folder), "-a", "127.0.0.1"]
+        with running(Server([*command, "-p", str(port), *options], folder, port)) as server:
+            yield server
+
+
 class Kafka:
     """A broker that speaks Kafka's protocol."""
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.sources.brokers.runs import assert_kills_change_nothing
 from tests.sources.brokers.servers import Kafka, Server
+from tests.sources.brokers.test_nats import create, publish
 from tests.sources.brokers.test_redis import add
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.no_cover]
@@ -39,6 +40,21 @@ def test_killed_runs_over_valkey_leave_what_an_undisturbed_one_leaves(
         "redis",
         settings,
         lambda values: add(own_valkey, "events", values),
+        kills=kills,
+        count=50_000 if kills > 3 else 8_000,
+    )
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_killed_runs_over_nats_leave_what_an_undisturbed_one_leaves(
+    own_jetstream: Server, tmp_path: Path, kills: int
+) -> None:
+    create(own_jetstream, "events")
+    assert_kills_change_nothing(
+        tmp_path,
+        "nats",
+        f"servers = '{own_jetstream.address}'\nstream = 'events'",
+        lambda values: publish(own_jetstream, "events", values),
         kills=kills,
         count=50_000 if kills > 3 else 8_000,
     )
