@@ -250,6 +250,8 @@ class SourceOptions(Options):
     DATA,
     SourceSettings,
     target="COLUMN",
+    query="SELECT",
+    order_by="COLUMN",
     weight="COLUMN",
     drop="",
     kinds="COLUMN=KIND",

@@ -12,6 +12,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.label_delay import LabelDelay
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
+from streamnet.objects import is_url
 from streamnet.pipeline.state import State
 from streamnet.runs.storage import Place, RunStorage
 from streamnet.samples import Kind, Schema
@@ -25,16 +26,19 @@ from streamnet.settings.learning import expand_grid, parse_hidden
 from streamnet.settings.run import RunSettings, SourceSection, SourceSettings
 from streamnet.sources import (
     Columns,
+    GuardedSource,
     LimitedSource,
     RepeatedSource,
     RetryingSource,
     SchemaDrift,
     ShuffledSource,
     Source,
+    SqlSource,
     open_files,
 )
 from streamnet.sources.brokers.registry import open_broker
 from streamnet.sources.columns import format_names
+from streamnet.sources.sql import is_database_url
 from streamnet.sources.storage.raw import STANDARD_INPUT
 
 CHANGEABLE_SOURCE_KEYS = {
@@ -175,6 +179,13 @@ def build_source(settings: RunSettings | ModelSettings, start: Model | None = No
         if section.broker is not None:
             shape = {name: given[name] for name in _BROKER_KEYS if name in given}
             return open_broker(section.broker, given[section.broker], columns=columns, **shape)
+        if section.query is not None and section.order_by is not None:
+            shape = {name: given[name] for name in ("follow", "on_gap") if name in given}
+            found = SqlSource(
+                section.files[0], section.query, order_by=section.order_by, columns=columns, **shape
+            )
+            stops = columns.drift.stops
+            return GuardedSource(found, stops) if stops else found
         shape = {name: given[name] for name in _FORMAT_KEYS if name in given}
         return open_files(section.files, columns=columns, **shape)
 
@@ -263,6 +274,7 @@ def check_source(settings: RunSettings | ModelSettings) -> None:
         _check_broker(source, source.broker)
     elif not source.files:
         raise ConfigurationError("no file is given, but there must be one to learn from")
+    _check_query(source)
     if source.broker is not None and source.epochs > 1:
         raise ConfigurationError(
             f"epochs is {source.epochs}, but must be 1, since a stream is read once"
@@ -293,6 +305,24 @@ def _check_broker(source: SourceSection, broker: str) -> None:
         if name in source.model_fields_set and getattr(source, name):
             value = getattr(source, name)
             raise ConfigurationError(f"{name} is {value!r}, but with source.{broker} {why}")
+
+
+def _check_query(source: SourceSection) -> None:
+    """Check the settings of a query of a database."""
+    databases = [name for name in source.files if is_database_url(name) and not is_url(name)]
+    for name, other in (("query", "order_by"), ("order_by", "query")):
+        value = getattr(source, name)
+        if value is not None and getattr(source, other) is None:
+            raise ConfigurationError(f"{name} is {value!r}, but then {other} must be given, too")
+        if value is not None and (len(source.files) != 1 or not databases):
+            raise ConfigurationError(
+                f"{name} is {value!r}, but then one URL of a database must stand in place of "
+                "files, such as sqlite:///shop.db"
+            )
+    if databases and source.query is None:
+        raise ConfigurationError(
+            f"{databases[0]} is no file; of a database, query and order_by say what to read"
+        )
 
 
 def _check_outputs(settings: RunSettings) -> None:

@@ -184,6 +184,8 @@ class NatsKeywords(MessageKeywords, LoginKeywords, total=False):
 class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=False):
     """Keyword arguments of `streamnet.replay`: the keys of a run file."""
 
+    query: str | None
+    order_by: str | None
     format: Format | None
     encoding: str | None
     delimiter: str | None

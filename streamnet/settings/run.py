@@ -73,6 +73,10 @@ class SourceSettings(Settings):
             compressed with gzip, zstd, xz or bzip2, or not. Paths are relative to the working
             directory; s3://, gs://, az:// and https:// name objects. A single URL such as
             kafka://HOST:PORT/TOPIC names a stream of messages instead.
+        query: A SELECT of the database whose URL stands in place of files, as
+            postgresql+psycopg://host/db or sqlite:///shop.db; a password in it has to be ${NAME}, a
+            variable of the environment.
+        order_by: Column of the query that orders its rows, and differs in each.
         format: Format of the files, if neither name nor content tells; ipc is Arrow's.
         encoding: Encoding of text files, such as cp1252 or utf-16; by default found from their
             bytes.
@@ -109,6 +113,8 @@ class SourceSettings(Settings):
     """
 
     files: Annotated[Texts, Setting(files=True, changeable=True)] = ()
+    query: Text | None = None
+    order_by: Text | None = None
     format: Format | None = None
     encoding: Text | None = None
     delimiter: Annotated[str, MinLen(1), MaxLen(1)] | None = None

@@ -15,6 +15,7 @@ from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.iterable import IterableSource
 from streamnet.sources.rows import RowReader
 from streamnet.sources.shuffle import ShuffledSource
+from streamnet.sources.sql import SqlSource
 from streamnet.sources.weights import WeightedSource
 from streamnet.sources.wrappers import (
     GuardedSource,
@@ -38,6 +39,7 @@ __all__ = (
     "ShuffledSource",
     "Source",
     "SourceWrapper",
+    "SqlSource",
     "TextSource",
     "WeightedSource",
     "open_files",

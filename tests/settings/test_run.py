@@ -48,9 +48,19 @@ def test_the_example_of_all_keys_has_every_key() -> None:
     assert candidates
     sections = [section for _, section in settings] + [settings, candidates[0]]
     left_out = [name for section in sections for name in unset(section)]
-    # Streams of messages have examples of their own; beside a start no network may be described;
-    # times and weights must be columns of the data; and the example is no forecast.
-    assert left_out == ["weight", *BROKERS, "start", "time", "label_time", "horizon"]
+    # A query stands in place of files; streams of messages have examples of their own; beside a
+    # start no network may be described; times and weights must be columns of the data; and the
+    # example is no forecast.
+    assert left_out == [
+        "query",
+        "order_by",
+        "weight",
+        *BROKERS,
+        "start",
+        "time",
+        "label_time",
+        "horizon",
+    ]
     assert all(f"\n# {name} = " in WHOLE.read_text() for name in left_out)
 
 

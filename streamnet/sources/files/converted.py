@@ -190,13 +190,10 @@ def _guarded(records: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
 
 def _encode_records(records: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
     """Lines of JSON, many at once; before an error come those that precede it."""
-    encoder = msgspec.json.Encoder(enc_hook=_encode_other, decimal_format="number")
     lines = bytearray()
     try:
         for record in records:
-            plain = {name: _replace_infinite(value) for name, value in record.items()}
-            encoder.encode_into(plain, lines, -1)
-            lines += b"\n"
+            lines += encode_record(record) + b"\n"
             if len(lines) >= _PIECE_BYTES:
                 yield bytes(lines)
                 lines.clear()
@@ -206,14 +203,22 @@ def _encode_records(records: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
     yield bytes(lines)
 
 
+def encode_record(record: Mapping[str, Any]) -> bytes:
+    """A record as a line of JSON without its end."""
+    return _encode({name: _replace_infinite(value) for name, value in record.items()})
+
+
 def _replace_infinite(value: Any) -> Any:
     """Infinity as a text, which is rejected as a number; JSON would make it missing."""
     infinite = isinstance(value, float | Decimal) and math.isinf(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).decode("utf-8", "replace")
     return str(value) if infinite else value
 
 
-def _encode_other(value: object) -> object:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+_encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
 
 
 @contextmanager
