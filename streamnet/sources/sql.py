@@ -109,14 +109,14 @@ class SqlSource(Source):
 
     async def receive(self) -> Block | None:
         """The next rows; None at the end."""
-        while self._pending is None:
+        while True:
+            if self._pending is not None:
+                block, self._pending = self._pending, None
+                return block
             if self._ended or self._engine is None:
                 return None
-            await to_thread.run_sync(self._read)
-            if self._pending is None and not self._ended:
+            if not await to_thread.run_sync(self._read):
                 await sleep(POLL_SECONDS)
-        block, self._pending = self._pending, None
-        return block
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
         """The schema, and the last row before a position."""
@@ -247,14 +247,14 @@ class SqlSource(Source):
             )
             self._pending = make_rejection_block(self._schema, after, letter)
 
-    def _read(self) -> None:
-        """Make the next block, if there are rows."""
+    def _read(self) -> bool:
+        """Make the next block; False if there are no rows, but some may come."""
         if not self._waiting:
             most = MAX_BLOCK_ROWS if self._next else FIRST_ROWS
             self._waiting = self._select(None if self._last is None else self._last.key, most)
             if not self._waiting:
                 self._ended = not self._follow
-                return
+                return self._ended
             self._last = self._waiting[-1]
         data = b"".join(row.line + b"\n" for row in self._waiting)
         records = find_records(data, 0, True, self._format.rules, len(self._waiting))
@@ -267,6 +267,7 @@ class SqlSource(Source):
         self._next += used
         self._schema = block.schema
         self._pending = block
+        return True
 
     def _explained(self, act: Callable[[], Result]) -> Result:
         """Call a function of SQLAlchemy; its errors name the database."""

@@ -230,12 +230,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     secret.chmod(0o644)
     data, port = folder / "data", find_free_port()
     command = [programs[0], "-D", data, "-U", "me", "-A", "scram-sha-256", "--pwfile", secret, "-N"]
-    made = subprocess.run(command, cwd=folder, capture_output=True, check=False, **user)  # type: ignore[arg-type]
+    made = subprocess.run(
+        [*map(str, command)], cwd=folder, capture_output=True, text=True, check=False, **user
+    )
     if made.returncode:
-        pytest.skip(f"initdb fails: {made.stderr.decode()[-200:]}")
+        pytest.skip(f"initdb fails: {made.stderr[-200:]}")
     options = ["-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
     server = subprocess.Popen(
-        [programs[1], *options],  # type: ignore[list-item]
+        [*map(str, (programs[1], *options))],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
