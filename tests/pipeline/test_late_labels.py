@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import random
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -75,24 +76,76 @@ def replay_late(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> di
     return served
 
 
-@pytest.mark.parametrize("delay", random.Random(1).sample(range(2, 400), 20))
-def test_the_report_is_that_of_the_predictions_file_and_its_labels(
-    tmp_path: Path, delay: int
-) -> None:
-    rng = np.random.default_rng(delay)
-    rows = []
-    for number in range(500):
-        x = float(rng.normal())
+def make_rows(task: Task, seed: int, count: int = 500) -> list[dict[str, Any]]:
+    """Samples of an hour and a half each, whose labels may be known after up to a week."""
+    rng = np.random.default_rng(seed)
+    rows, start = [], datetime(2024, 2, 27, tzinfo=UTC)
+    for number in range(count):
+        x, time = float(rng.normal()), start + timedelta(minutes=90 * number)
         late = "c" if number > 300 and x > 1.5 else "ab"[x > 0]
-        rows.append({"x": x, "y": late})
-    served = replay_late(tmp_path, rows, label_delay=delay, candidates=None, round_size=64)
-    right = cost = 0.0
-    with (tmp_path / "p.csv").open() as file:
+        y = late if task is Task.CLASSIFICATION else 3.0 * x + float(rng.normal())
+        known = time + timedelta(minutes=int(rng.integers(0, 10_000)))
+        rows.append({"x": x, "t": time.isoformat(), "known": known.isoformat(), "y": y})
+    return rows
+
+
+def score_plainly(path: Path, rows: list[dict[str, Any]], order: list[int]) -> dict[str, float]:
+    """Scores of a predictions file beside the labels, which come in an order."""
+    with path.open() as file:
         lines = list(csv.DictReader(file))
-    for row, line in zip(rows, lines, strict=True):
-        assert line["truth"] == row["y"]
+    assert len(lines) == len(rows)
+    right = cost = error = 0.0
+    for scored, number in enumerate(order, start=1):
+        line, y = lines[number], rows[number]["y"]
+        if isinstance(y, float):
+            assert float(line["truth"]) == y
+            error += (abs(float(line["answer"]) - y) - error) * (1.0 / scored)  # a running mean
+            continue
+        assert line["truth"] == y
         shares = json.loads(line["probabilities"] or "{}")
-        right += line["answer"] == row["y"]
-        cost += -math.log(max(shares.get(row["y"], 0.0), 1e-4))
-    assert served["accuracy"] == right / len(rows)
-    assert served["log_loss"] == pytest.approx(cost / len(rows), rel=1e-14)
+        right += line["answer"] == y
+        cost += -math.log(max(shares.get(y, 0.0), 1e-4))
+    if isinstance(rows[0]["y"], float):
+        return {"mae": error}
+    return {"accuracy": right / len(rows), "log_loss": cost / len(rows)}
+
+
+def check_scores(served: dict[str, float], expected: dict[str, float]) -> None:
+    """Equal to the last digit, but for those of logarithms, which numpy rounds as it likes."""
+    for name, value in expected.items():
+        exact = name != "log_loss"
+        assert served[name] == (value if exact else pytest.approx(value, rel=1e-14)), name
+
+
+SERVE = ("ensemble", "champion")
+RANDOM_DELAYS = random.Random(1).sample(range(2, 400), 20)
+
+
+@pytest.mark.parametrize(("turn", "delay"), list(enumerate(RANDOM_DELAYS)))
+def test_the_report_is_that_of_the_predictions_file_and_its_labels(
+    tmp_path: Path, turn: int, delay: int
+) -> None:
+    task, serve = list(Task)[turn % 2], SERVE[turn // 2 % 2]
+    rows = make_rows(task, delay)
+    settings = {"label_delay": delay, "serve": serve, "candidates": None, "round_size": 64}
+    served = replay_late(tmp_path, rows, **settings)
+    check_scores(served, score_plainly(tmp_path / "p.csv", rows, list(range(len(rows)))))
+
+
+@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("serve", SERVE)
+@pytest.mark.parametrize(
+    "delay",
+    [{"label_delay": "2h"}, {"label_delay": "3d"}, {"label_time": "known"}],
+    ids=["2h", "3d", "column"],
+)
+def test_the_report_is_that_of_the_predictions_file_where_delays_are_times(
+    tmp_path: Path, task: Task, serve: str, delay: dict[str, Any]
+) -> None:
+    rows = make_rows(task, 5)
+    settings = {"time": "t", "serve": serve, "candidates": None, "round_size": 64, **delay}
+    served = replay_late(tmp_path, rows, **settings)
+    order = list(range(len(rows)))
+    if "label_time" in delay:
+        order.sort(key=lambda number: (rows[number]["known"], number))
+    check_scores(served, score_plainly(tmp_path / "p.csv", rows, order))
