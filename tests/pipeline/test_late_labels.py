@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
+from river import linear_model, preprocessing
 
 from streamnet.pipeline import Pipeline, Predictions
 from streamnet.samples import Task
@@ -149,3 +150,27 @@ def test_the_report_is_that_of_the_predictions_file_where_delays_are_times(
     if "label_time" in delay:
         order.sort(key=lambda number: (rows[number]["known"], number))
     check_scores(served, score_plainly(tmp_path / "p.csv", rows, order))
+
+
+def test_labels_that_stay_for_a_while_do_not_lead_late_predictions_astray(tmp_path: Path) -> None:
+    """Two classes that stay with probability 0.97, and one feature that tells something."""
+    n, delay = 10_000, 100
+    rng = np.random.default_rng(2)
+    states = np.cumsum(rng.random(n) > 0.97) % 2
+    x = (rng.normal(size=n) + 1.8 * states).tolist()
+    labels = ["ab"[state] for state in states]
+    rows = [{"x": value, "y": label} for value, label in zip(x, labels, strict=True)]
+    served = replay_late(tmp_path, rows, label_delay=delay)
+    with (tmp_path / "p.csv").open() as file:
+        answers = [line["answer"] for line in csv.DictReader(file)]
+    assert set(answers[:delay]) == {""}, "there is no label to predict"
+    right = np.array([answer == label for answer, label in zip(answers, labels, strict=True)])
+    assert served["accuracy"] == right.mean()
+    linear = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    said = []
+    for number in range(n):
+        if number >= delay:
+            linear.learn_one({"x": x[number - delay]}, labels[number - delay] == "b")
+        said.append("ab"[linear.predict_one({"x": x[number]})])
+    other = np.array([answer == label for answer, label in zip(said, labels, strict=True)])
+    assert right[delay:].mean() > max(0.8, other[delay:].mean() - 0.005)

@@ -7,9 +7,9 @@ best recent expert; the second mixes those. The output with the lowest recent lo
 Where labels arrive late, what was learned from the last ones is out of date by the time it is used:
 the regret of online learning grows with the square root of the delay if step sizes shrink with it,
 and with the delay itself if they do not (Zinkevich, Langford and Smola 2009; Joulani, György and
-Szepesvári 2013). So all step sizes are divided by the square root of the label's age in samples,
-and instead of following the leader, experts are weighted by their losses and the final mixer is
-always served. Nothing changes for labels that arrive at once.
+Szepesvári 2013). So step sizes are divided by the square root of the label's age in samples, and
+instead of following the leader, experts are weighted by their losses and the final mixer is always
+served. Nothing changes for labels that arrive at once.
 """
 
 from __future__ import annotations

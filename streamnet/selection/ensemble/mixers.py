@@ -189,6 +189,9 @@ DAMPING = 1e-3  # of AdaGrad, so that first steps are short
 LEARNING_RATES = np.array([0.002, 0.008, 0.02, 0.08] * PAIR)
 ADAPTIVE = np.array([0.0, 0.0, 1.0, 1.0] * PAIR)
 DAMPINGS = np.array([1.0, 1.0, DAMPING, DAMPING] * PAIR)
+# Mixers whose rate is divided by a late label's age, instead of its root: at a rate that does not
+# decay, the fast one forgets within fewer samples than labels are late, and follows each run.
+FORGETFUL = np.array([0.0, 1.0, 0.0, 0.0] * PAIR)
 MIXERS = FOUR
 BEST = MIXERS  # after the mixers: the best expert alone
 WIDTH = MIXERS + 1
@@ -360,7 +363,8 @@ def step_mixers(
 ) -> None:
     """Update each mixer by gradient descent on its log-loss; ``pace`` is a factor of its rate."""
     rates, adaptive = simd.load_eight(LEARNING_RATES, 0), simd.load_eight(ADAPTIVE, 0)
-    rates = simd.multiply(simd.splat_eight(pace), rates)
+    slower = simd.multiply(simd.splat_eight(pace - 1.0), simd.load_eight(FORGETFUL, 0))
+    rates = simd.multiply(simd.multiply_add(slower, rates, rates), simd.splat_eight(pace))
     dampings = simd.load_eight(DAMPINGS, 0)
     for k in range(inputs.shape[1]):
         slope = simd.splat_eight(-inputs[truth, k])

@@ -223,9 +223,11 @@ class NaiveLabels(_Naive):
         if new:
             return
         weight = min(weight, 16.0)
-        for mixer, said, (rate, adaptive) in zip(self.mixers, now, self.RATES, strict=True):
+        paces = self.pace, self.pace**2, self.pace, self.pace
+        rules = zip(self.mixers, now, paces, self.RATES, strict=True)
+        for mixer, said, pace, (rate, adaptive) in rules:
             slopes = [weight * slope(opinion, said, truth) for opinion in opinions]
-            (mixer.adagrad if adaptive else mixer.plain)(slopes, self.pace * rate)
+            (mixer.adagrad if adaptive else mixer.plain)(slopes, pace * rate)
         inputs = [logs(said) for said in shares[:-1]]
         final = pool(self.final.weights, inputs)
         slopes = [weight * slope(one, final, truth) for one in inputs]
