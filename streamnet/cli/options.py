@@ -17,6 +17,7 @@ from streamnet.settings.inference import InferenceSettings
 from streamnet.settings.learning import (
     EvaluationSettings,
     Grid,
+    KeySettings,
     PopulationSettings,
     SearchSettings,
     SelectionSettings,
@@ -316,6 +317,14 @@ class PopulationOptions(Options):
     """The networks that learn."""
 
     section = "population"
+
+
+@final
+@options(DATA, KeySettings, key="COLUMN,COLUMN", resident_keys="")
+class KeyOptions(Options):
+    """Models of keys."""
+
+    section = "keys"
 
 
 @final

@@ -14,6 +14,7 @@ from streamnet.cli.options import (
     EncoderOptions,
     Files,
     IntervalOptions,
+    KeyOptions,
     OutputOptions,
     PopulationOptions,
     Quiet,
@@ -38,6 +39,7 @@ def replay(
     encoder: EncoderOptions | None = None,
     population: PopulationOptions | None = None,
     delay: DelayOptions | None = None,
+    keys: KeyOptions | None = None,
     selection: SelectionOptions | None = None,
     search: SearchOptions | None = None,
     run: RunOptions | None = None,
@@ -66,7 +68,7 @@ def replay(
     overrides: dict[str, Any] = {"source.files": files or None}
     called = {"source.files": "FILE"}
     groups = (
-        *(data, reading, delay, encoder, population, selection, search),
+        *(data, reading, delay, keys, encoder, population, selection, search),
         *(run, interval, output, state),
     )
     for options in filter(None, groups):

@@ -77,7 +77,7 @@ class KeyedEncoder:
         self, encoder: Encoder, columns: Sequence[str], *, resident: int, season: int = 0
     ) -> None:
         self._encoder = encoder
-        self._columns = tuple(columns)
+        self.columns: tuple[str, ...] = tuple(columns)
         self.history: TargetsByKey = TargetsByKey(encoder.task, resident=resident, season=season)
         self._schema = self._wide = Schema(())
 
@@ -89,7 +89,7 @@ class KeyedEncoder:
         """
         if refused := self._encoder.refused(block):
             block = self._encoder.reject(block, refused)
-        keys = read_keys(block, self._columns)
+        keys = read_keys(block, self.columns)
         target = block.target
         if target is None:
             numeric = self._encoder.task is Task.REGRESSION
@@ -99,7 +99,7 @@ class KeyedEncoder:
 
     def transform(self, block: Block) -> tuple[Keys, Inputs]:
         """Keys and inputs of samples of which each might be the next of its key."""
-        keys = read_keys(block, self._columns)
+        keys = read_keys(block, self.columns)
         return keys, self._encoder.transform(self._widen(block, self.history.recall(keys)))
 
     def snapshot(self) -> EncoderSnapshot:

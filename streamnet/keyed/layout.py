@@ -58,6 +58,7 @@ class Head(NamedTuple):
     product: int = 24  # faded sums of correction times residual, and of squared corrections
     power: int = 25
     mean: int = 26  # running mean of the targets
+    unit: int = 27  # that of the least squares, see `numbers`
 
 
 HEAD = Head()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
+from streamnet.keyed import KeyScores
 from streamnet.learning.contenders import FIRST_BASELINE, SERVABLE
 from streamnet.learning.intervals import ServedIntervals
 from streamnet.learning.learner import Learner
@@ -37,6 +38,8 @@ from streamnet.reporting.report import (
     IntervalCurve,
     IntervalReport,
     IntervalStatus,
+    KeyReport,
+    KeysReport,
     LeaderBoard,
     LeaderBoardRow,
     LearningStatus,
@@ -52,6 +55,7 @@ from streamnet.reporting.report import (
 from streamnet.version import __version__
 
 _MAX_SWITCHES = 4  # on a leader board
+MAX_KEYS = 20  # of the worst and of the best in a report
 
 
 class RunTimes(NamedTuple):
@@ -123,7 +127,26 @@ def build_report(
             threads=threads,
         ),
         intervals=_build_interval_report(serving.intervals),
+        keys=build_keys(learner),
     )
+
+
+def build_keys(learner: Learner, count: int = MAX_KEYS) -> KeysReport | UnsetType:
+    """The worst and the best keys, at most ``count`` of each."""
+    keyed, models = learner.keyed, learner.serving.contenders.keyed
+    if keyed is None or models is None:
+        return UNSET
+    worst, best = (
+        [_build_key(scores) for scores in models.rank(count, worst=worst)]
+        for worst in (True, False)
+    )
+    return KeysReport(list(keyed.columns), len(models.rows), worst, best)
+
+
+def _build_key(scores: KeyScores) -> KeyReport:
+    values: dict[str, Any] = scores._asdict()
+    undefined = {n: None for n, v in values.items() if isinstance(v, float) and not isfinite(v)}
+    return KeyReport(**values | undefined)
 
 
 def build_status(learner: Learner) -> LearningStatus:

@@ -261,6 +261,30 @@ class CandidateReport(Struct, frozen=True, kw_only=True):
         )
 
 
+class KeyReport(Struct, frozen=True, kw_only=True):
+    """A key with a model of its own; losses are absolute errors, or log-losses of labels."""
+
+    key: str
+    samples: int  # with a target
+    loss: float | None  # mean of what was served for this key
+    shared_loss: float | None  # and of the shared model alone on the same samples
+    recent_loss: float | None  # faded mean, of some 50 samples
+    error: float | None  # root mean square error, or fraction of wrong labels
+    shared_error: float | None
+    drifts: int
+    drifted_at: int | None  # samples of the key before its last drift
+    experts: dict[str, float]  # weight of each part of its model
+
+
+class KeysReport(Struct, frozen=True):
+    """What is known of all keys."""
+
+    columns: list[str]
+    count: int
+    worst: list[KeyReport]  # of at least 10 samples, by mean loss
+    best: list[KeyReport]
+
+
 class Environment(Struct, frozen=True):
     """Where the run took place."""
 
@@ -309,6 +333,7 @@ class Report(Struct, frozen=True, kw_only=True):
     seed: int
     environment: Environment
     intervals: IntervalReport | UnsetType = UNSET  # if there is an `interval`
+    keys: KeysReport | UnsetType = UNSET  # if there is a `key`
 
     def __post_init__(self) -> None:
         metric = MAIN_METRICS[self.task]

@@ -126,6 +126,7 @@ def learner_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
         "evolution": search_arguments(settings),
         **settings.evaluation.to_kwargs(),
         **settings.selection.to_kwargs(),
+        **(settings.keys.to_kwargs() if isinstance(settings, RunSettings) else {}),
         **encoder_arguments(settings),
     }
 
@@ -157,9 +158,14 @@ def pipeline_arguments(
     return {**settings.run.to_kwargs(), **learner_arguments(settings), **networks, **weighted}
 
 
-def check_encoder_columns(settings: RunSettings, schema: Schema) -> None:
-    """Reject encoder settings of columns that the source does not have."""
+def check_schema(settings: RunSettings, schema: Schema) -> None:
+    """Reject settings of columns that the source does not have."""
     names = [field.name for field in schema.fields]
+    for name in settings.keys.key:
+        if name not in names:
+            raise ConfigurationError(
+                f"key names {name!r}, but must name some of the columns {format_names(names)}"
+            )
     for setting in ("scalings", "texts"):
         for name in getattr(settings.encoder, setting) or ():
             if name not in names:
@@ -244,6 +250,9 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
     if start is not None:
         task, known = task or start.task, dict(start.fields)
     kinds = section.kinds or {}
+    if isinstance(settings, RunSettings):
+        # Keys are compared as texts, even if all are numbers.
+        known |= dict.fromkeys(settings.keys.key, Kind.CATEGORY)
     columns = Columns(
         target=section.target,
         task=task,

@@ -35,8 +35,8 @@ from streamnet.reporting.report import Report
 from streamnet.runs.builder import (
     build_source,
     build_state,
-    check_encoder_columns,
     check_files,
+    check_schema,
     network_arguments,
     pipeline_arguments,
 )
@@ -117,7 +117,7 @@ class Replay:
     def _prepare(self, learner: Learner, schema: Schema) -> Sequence[Sink]:
         if self._start is not None:
             check_columns(self._start.fields, schema)
-        check_encoder_columns(self.settings, schema)
+        check_schema(self.settings, schema)
         if self._storage.predictions is None:
             return ()
         path, files = self._storage.predictions

@@ -40,6 +40,7 @@ from streamnet.settings.learning import (
     GRID,
     EvaluationSettings,
     Grid,
+    KeySettings,
     PopulationSettings,
     SearchSettings,
     SelectionSettings,
@@ -361,6 +362,11 @@ class SelectionSection(Section, SelectionSettings, frozen=True):
 
 
 @final
+class KeySection(Section, KeySettings, frozen=True):
+    """``[keys]``."""
+
+
+@final
 class SearchSection(Section, SearchSettings, frozen=True):
     """``[search]``."""
 
@@ -397,6 +403,7 @@ class RunSettings(LearningTables, frozen=True):
     (7, 2)
     """
 
+    keys: KeySection = KeySection()
     output: OutputSection = OutputSection()
 
 

@@ -51,8 +51,18 @@ class Squares:
         power = self.forgetting / weight + gain @ x
         self.weights += np.outer(gain / power, errors)
         self.covariance = (self.covariance - np.outer(gain, gain) / power) / self.forgetting
-        share = np.sqrt(np.minimum(10.0 * PRIOR / self.covariance.diagonal(), 1.0))
+        share = np.sqrt(np.minimum(100.0 * PRIOR / self.covariance.diagonal(), 1.0))
         self.covariance *= np.outer(share, share)
+
+    def convert(self, ratio: float, *, settling: bool) -> None:
+        """Go over to a larger unit of the targets, and of the five features that have it."""
+        shares = np.ones(len(self.weights))
+        shares[1:6] = ratio
+        self.weights *= (shares / ratio)[:, None]
+        self.covariance *= np.outer(shares, shares)
+        if settling:
+            for f in range(1, 6):
+                self.covariance[f, f] = max(self.covariance[f, f], PRIOR)
 
 
 class Moments:
@@ -107,7 +117,7 @@ class Key:
         self.losses = np.zeros(6)
         self.residual_squares = self.faded = self.level = 0.0
         self.targets = [0.0, 0.0]
-        self.mean = 0.0
+        self.mean = self.unit = 0.0
         self.residuals = [0.0, 0.0]
         self.frequencies = np.zeros(outputs)
         self.last = -1
@@ -143,27 +153,27 @@ def serve_numbers(
     fleet, served = Fleet(), []
     for key, base, z, y in zip(keys, shared.tolist(), dense, truth.tolist(), strict=True):
         model = models.setdefault(key, Key(Task.REGRESSION, len(z), 1))
-        common = fleet.squares / fleet.count if fleet.count else 1.0
-        prior = 4.0 * 0.5**model.count if model.count < 20 else 0.0
-        unit = math.sqrt((model.residual_squares + prior * common) / (model.faded + prior))
-        lags = [(t - base) / unit if model.count > i else 0.0 for i, t in enumerate(model.targets)]
-        recent = [r / unit for r in model.residuals]
-        mean = (model.mean - base) / unit if model.count else 0.0
-        start = np.clip([1.0, *recent, *lags, mean], -8.0, 8.0)
+        unit = find_unit(model, fleet)
+        own = model.unit or unit
+        lags = [t - base if model.count > i else 0.0 for i, t in enumerate(model.targets)]
+        mean = model.mean - base if model.count else 0.0
+        start = np.clip(np.array([own, *model.residuals, *lags, mean]) / own, -30.0, 30.0)
         x = np.concatenate((start, model.moments.scale(z.astype(np.float64))))
-        solved = [(x @ one.weights)[0] for one in model.squares]
+        solved = [(x @ one.weights)[0] * own for one in model.squares]
         residual = y - base
         goal = float(np.clip(residual / unit, -8.0, 8.0))
-        network = model.network.step(x[1:], 1, 1, 0 if math.isfinite(y) else -1, goal)[0]
+        label = 0 if math.isfinite(y) else -1
+        network = model.network.step(x[1:].clip(-8.0, 8.0), 1, 1, label, goal)[0]
         said = np.array(
-            [0.0, lags[0], model.level / unit, *(s / unit for s in solved), network]
+            [0.0, lags[0] / unit, model.level / unit, *(s / unit for s in solved), network]
         ).clip(-8.0, 8.0)
         mixed = float(model.shares(fleet) @ said)
         served.append(base + unit * model.find_trust(fleet) * mixed)
         if not math.isfinite(y):
             continue
         for one, guess in zip(model.squares, solved, strict=True):
-            one.learn(x, np.array([np.clip(residual - guess, -3.0 * unit, 3.0 * unit)]), 1.0)
+            error = np.clip(residual - guess, -3.0 * unit, 3.0 * unit) / own
+            one.learn(x, np.array([error]), 1.0)
         model.learn_trust(fleet, mixed * float(np.clip(residual / unit, -3.0, 3.0)), mixed**2)
         losses = np.abs(said - residual / unit)
         fleet.learn(model.count.bit_length(), losses, 1.0)
@@ -180,7 +190,19 @@ def serve_numbers(
         model.targets = [y, model.targets[0]]
         model.residuals = [residual, model.residuals[0]]
         model.count += 1
+        model.unit = own
+        if model.count & (model.count - 1) == 0:
+            model.unit = find_unit(model, fleet)
+            for one in model.squares:
+                one.convert(model.unit / own, settling=model.count <= 16)
     return np.array(served), models
+
+
+def find_unit(model: Key, fleet: Fleet) -> float:
+    """How far a key's targets usually are from the shared prediction."""
+    common = fleet.squares / fleet.count if fleet.count else 1.0
+    prior = 4.0 * 0.5**model.count if model.count < 20 else 0.0
+    return math.sqrt((model.residual_squares + prior * common) / (model.faded + prior))
 
 
 def serve_labels(

@@ -21,6 +21,7 @@ from streamnet.settings.fields import Declaration, list_settings
 from streamnet.settings.learning import (
     EvaluationSettings,
     Grid,
+    KeySettings,
     PopulationSettings,
     SearchSettings,
     SelectionSettings,
@@ -45,6 +46,7 @@ TABLES: dict[str, tuple[type, ...]] = {
     "population.candidate": (CandidateSettings,),
     "evaluation": (EvaluationSettings,),
     "selection": (SelectionSettings,),
+    "keys": (KeySettings,),
     "search": (SearchSettings,),
     "output": (OutputSettings,),
     "state": (StateSettings,),

@@ -31,14 +31,14 @@ TRUST_FADING = 0.98
 MAX_RESIDUAL = 3.0  # deviations, to which a residual is clipped where trust is learned
 MAX_LOSS = 10.0
 MAX_INPUT = 5.0  # standard deviations of a key's inputs, to which they are clipped
+MAX_NETWORK_INPUT = 8.0
 INPUT_PRIOR = 4.0  # samples that the fleet's mean and deviation count as, which are 0 and 1
-MAX_COVARIANCE = 10.0 / RIDGE  # so that forgetting does not let it grow without bound
+MAX_COVARIANCE = 100.0 / RIDGE  # so that forgetting does not let it grow without bound
 TOLERATED_RISE = 0.25  # of the Page-Hinkley test, in standard deviations, as is the threshold
 DRIFT_THRESHOLD = 20.0
 DRIFT_GRACE = 30  # samples
 MAX_RISE = 5.0
 DRIFT_RETENTION = 0.1  # fraction of earlier losses kept at a drift
-DRIFT_COVARIANCE = 0.1 / RIDGE  # added at a drift
 
 
 class NetworkArrays(NamedTuple):
@@ -184,7 +184,7 @@ def run_network(network: Any, weights: Any, x: Any, inputs: int, active: int) ->
     plan, scratch = network.plan, network.scratch
     simd.store_one(scratch, LANES - 1, 1)
     for j in range(inputs):
-        simd.store_one(scratch, LANES + j, x[j])
+        simd.store_one(scratch, LANES + j, min(max(x[j], -MAX_NETWORK_INPUT), MAX_NETWORK_INPUT))
     forward(plan, weights, scratch, network, 0, active)
     limit = simd.load_constant(network.factor, FACTORS.score_limit)
     return bool(activate_outputs(plan, scratch, active, limit))
@@ -301,7 +301,7 @@ def watch_drift(row: Any, places: Any, loss: float) -> None:
 
 @exact_inlined
 def _adapt(row: Any, places: Any) -> None:
-    """Forget earlier losses and some of what the least squares are certain of."""
+    """Forget earlier losses, and how certain the least squares are of their coefficients."""
     row[HEAD.drifts] += 1.0
     row[HEAD.drift_at] = row[HEAD.samples]
     for j in range(HEAD.drift_count, HEAD.drift_least + 1):
@@ -311,5 +311,7 @@ def _adapt(row: Any, places: Any) -> None:
     for number in range(FORGETTING.size):
         at = places.first + number * places.each + places.features * places.outputs
         for f in range(places.features):
-            row[at] += DRIFT_COVARIANCE
+            row[at] = 1.0 / RIDGE
+            for h in range(1, places.features - f):
+                row[at + h] = 0.0
             at += places.features - f

@@ -31,11 +31,13 @@ from streamnet.keyed.kernels.experts import (
     watch_drift,
     weigh_experts,
 )
-from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD, NUMBER_FEATURES, Places
+from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD, NUMBER_FEATURES, RIDGE, Places
 
 SHARED, LAST, LEVEL, SQUARES, NETWORK = 0, 1, 2, 3, 5  # experts; of SQUARES there are two
 MAX_DEVIATIONS = 8.0  # from the shared prediction, of what an expert predicts
 MAX_TARGET = 1e100  # to which targets are clipped, so that no square overflows
+MAX_FEATURE = 30.0  # deviations, to which features of targets are clipped
+SETTLING_SAMPLES = 16  # of a key whose unit may still be that of the fleet
 MAX_STEP = 3.0  # deviations, to which an error that the least squares learn is clipped
 LEVEL_SAMPLES = 10.0
 MEAN_SAMPLES = 100.0
@@ -45,6 +47,11 @@ OWN_UNIT_SAMPLES = 20.0  # after which the fleet's unit has no influence
 @exact_inlined
 def _clip(z: float) -> float:
     return min(max(z, -MAX_DEVIATIONS), MAX_DEVIATIONS)
+
+
+@exact_inlined
+def _bound(z: float) -> float:
+    return min(max(z, -MAX_FEATURE), MAX_FEATURE)
 
 
 @exact_inlined
@@ -61,16 +68,46 @@ def _find_unit(row: Any, fleet: Any) -> float:
 
 
 @exact_inlined
-def _fill_features(row: Any, places: Any, dense: Any, shared: float, unit: float, x: Any) -> None:
+def _fill_features(row: Any, places: Any, dense: Any, shared: float, own: float, x: Any) -> None:
+    """Write the features, those of targets in the unit of the least squares."""
     count = row[HEAD.samples]
     x[0] = 1.0
-    x[1] = _clip(row[HEAD.residual] / unit)
-    x[2] = _clip(row[HEAD.residual_before] / unit)
-    x[3] = _clip((row[HEAD.last] - shared) / unit) if count > 0.0 else 0.0
-    x[4] = _clip((row[HEAD.before] - shared) / unit) if count > 1.0 else 0.0
+    x[1] = _bound(row[HEAD.residual] / own)
+    x[2] = _bound(row[HEAD.residual_before] / own)
+    x[3] = _bound((row[HEAD.last] - shared) / own) if count > 0.0 else 0.0
+    x[4] = _bound((row[HEAD.before] - shared) / own) if count > 1.0 else 0.0
     # With a coefficient of 1 for this one, the shared prediction does not matter at all.
-    x[5] = _clip((row[HEAD.mean] - shared) / unit) if count > 0.0 else 0.0
+    x[5] = _bound((row[HEAD.mean] - shared) / own) if count > 0.0 else 0.0
     scale_inputs(row, places, dense, x, NUMBER_FEATURES)
+
+
+@exact_inlined
+def _settle_unit(row: Any, places: Any, fleet: Any) -> None:
+    """Measure the unit of the least squares anew after 1, 2, 4, 8, ... samples.
+
+    In between it stays, so that what is linear in the targets is linear in the features. The
+    coefficients are converted, which changes no prediction.
+    """
+    count = int(row[HEAD.samples])
+    if count & (count - 1) != 0:
+        return
+    ratio = _find_unit(row, fleet) / row[HEAD.unit]
+    row[HEAD.unit] *= ratio
+    for number in range(FORGETTING.size):
+        start = places.first + number * places.each
+        for f in range(places.features):
+            if not 0 < f < NUMBER_FEATURES:
+                row[start + f] /= ratio
+        at = start + places.features
+        for f in range(places.features):
+            for h in range(f, places.features):
+                if 0 < f < NUMBER_FEATURES:
+                    row[at + h - f] *= ratio
+                if 0 < h < NUMBER_FEATURES:
+                    row[at + h - f] *= ratio
+            if 0 < f < NUMBER_FEATURES and count <= SETTLING_SAMPLES:
+                row[at] = max(row[at], 1.0 / RIDGE)  # the fleet's unit was another one
+            at += places.features - f
 
 
 @exact_kernel
@@ -106,13 +143,14 @@ def serve_numbers(
             continue
         row = rows[k]
         unit = _find_unit(row, fleet)
-        _fill_features(row, places, dense[i], base, unit, x)
+        own = row[HEAD.unit] if row[HEAD.unit] > 0.0 else unit
+        _fill_features(row, places, dense[i], base, own, x)
         known = row[HEAD.samples] > 0.0
         said[SHARED] = 0.0
         said[LAST] = _clip((row[HEAD.last] - base) / unit) if known else 0.0
         said[LEVEL] = _clip(row[HEAD.level] / unit)
         for a in range(FORGETTING.size):
-            said[SQUARES + a] = _clip(solve(row, places, a, 0, x) / unit)
+            said[SQUARES + a] = _clip(solve(row, places, a, 0, x) * own / unit)
         sound = run_network(network, weights[k], x[1:], features - 1, 1)
         said[NETWORK] = _clip(read_output(network, 0)) if sound else 0.0
         weigh_experts(row, places, fleet, shares)
@@ -126,9 +164,11 @@ def serve_numbers(
         target = min(max(truth[i], -MAX_TARGET), MAX_TARGET)
         residual = target - base
         z = residual / unit
+        row[HEAD.unit] = own
+        limit = MAX_STEP * unit / own
         for a in range(FORGETTING.size):
-            error = residual - solve(row, places, a, 0, x)
-            errors[0] = min(max(error, -MAX_STEP * unit), MAX_STEP * unit)
+            error = residual / own - solve(row, places, a, 0, x)
+            errors[0] = min(max(error, -limit), limit)
             learn_squares(row, initial, places, a, x, errors, weight, gains)
         if sound:
             network.goal[0, 0] = _clip(z)
@@ -145,6 +185,7 @@ def serve_numbers(
         score(row, error, abs(residual), error * error, residual * residual, weight)
         learn_inputs(row, places, dense[i])
         _learn_target(row, fleet, target, residual)
+        _settle_unit(row, places, fleet)
         watch_drift(row, places, error)
 
 
