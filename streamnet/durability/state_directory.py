@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, final
@@ -234,7 +234,7 @@ class ModelPublisher:
             raise ConfigurationError(f"models is {keep}, but must be >= 1")
         self.folder = folder
         self.keep = keep
-        self._files = files
+        self.files = files
 
     @staticmethod
     def file_name(generation: int, lineage: str) -> str:
@@ -243,7 +243,7 @@ class ModelPublisher:
 
     def names(self) -> list[str]:
         """Names of the model files, oldest first."""
-        return [name for name in self._files.names(self.folder) if _MODEL_NAME.fullmatch(name)]
+        return [name for name in self.files.names(self.folder) if _MODEL_NAME.fullmatch(name)]
 
     def publish(
         self,
@@ -261,7 +261,7 @@ class ModelPublisher:
         """
         parts = (data,) if isinstance(data, bytes) else data
         name = self.file_name(generation, lineage)
-        write_durably(self.folder / name, *parts, files=self._files)
+        write_durably(self.folder / name, *parts, files=self.files)
         if point:
             checksum = hashlib.sha256()
             for part in parts:
@@ -272,7 +272,7 @@ class ModelPublisher:
     def point(self, published: PublishedModel | None) -> None:
         """Move the pointer to an existing model, or to none."""
         text = json.dumps(None if published is None else published._asdict(), indent=1) + "\n"
-        write_durably(self.folder / POINTER, text.encode(), files=self._files)
+        write_durably(self.folder / POINTER, text.encode(), files=self.files)
 
     def _remove_old(self, newest: str) -> None:
         """Remove the oldest models, first those of lineages that were rolled back.
@@ -285,7 +285,7 @@ class ModelPublisher:
         for name in others[: max(0, len(others) - self.keep + 1)]:
             # One that stays does no harm, and is removed the next time.
             with suppress(OSError):
-                self._files.unlink(self.folder / name)
+                self.files.unlink(self.folder / name)
 
 
 def read_pointer(folder: Path, *, files: FileSystem = DISK) -> PublishedModel | None:
@@ -306,7 +306,8 @@ class StateDirectory:
     ::
 
         checkpoints/   the last generations
-        models/        the last emitted champions, and current.json, which names the newest
+        models/        the last emitted champions, and current.json, which names the newest; of a
+                       run with several parts, such folders by name of the part
         lock           held while a process writes here
 
     Raises:
@@ -333,8 +334,27 @@ class StateDirectory:
         self.generations: Generations = Generations(
             path / "checkpoints", keep=generations, files=files
         )
-        self.publisher: ModelPublisher = ModelPublisher(path / "models", keep=models, files=files)
+        self.publishers: dict[str, ModelPublisher] = {
+            "": ModelPublisher(path / "models", keep=models, files=files)
+        }
         self._lock: WriterLock | None = None
+
+    @property
+    def publisher(self) -> ModelPublisher:
+        """Where models are published, of the first part if the run has several."""
+        return next(iter(self.publishers.values()))
+
+    def split(self, folders: Mapping[str, str]) -> None:
+        """Publish the models of each part of a run in a folder of its own.
+
+        Args:
+            folders: Their names by name of the part.
+        """
+        keep, files = self.publisher.keep, self.files
+        self.publishers = {
+            name: ModelPublisher(self.path / "models" / folder, keep=keep, files=files)
+            for name, folder in folders.items()
+        }
 
     def open(self) -> None:
         """Create the directory if absent, lock it, and remove what a crash left.
@@ -346,14 +366,16 @@ class StateDirectory:
             self.files.make_dir(self.path)
             self._lock = WriterLock(self.path, files=self.files)
             self.files.make_dir(self.generations.folder)
-            self.files.make_dir(self.publisher.folder)
+            for publisher in self.publishers.values():
+                self.files.make_dir(publisher.folder)
             self.files.fsync_dir(self.path)
             self.files.fsync_dir(self.path.parent)
         except OSError as error:
             self.close()
             name = self.files.describe(self.path)
             raise StateError(f"state {name}: {error.strerror}") from error
-        for folder in (self.generations.folder, self.publisher.folder):
+        publishers = self.publishers.values()
+        for folder in (self.generations.folder, *(one.folder for one in publishers)):
             remove_partial_files(folder, files=self.files)
 
     def check(self) -> None:

@@ -7,7 +7,6 @@ prediction is scored. Stages keep what they need of a waiting sample in a `Pendi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, Self, final
@@ -21,20 +20,9 @@ from streamnet.features.encoder import NO_PENDING, NO_SCORES, Encoded, Encoder, 
 from streamnet.features.forecasts.history import TargetRows
 from streamnet.learning.pending import PendingTable, leading
 from streamnet.samples import Block, Inputs, Schema, Task, Timeline, make_marks
+from streamnet.settings.horizon import Horizon, list_horizons, parse_duration
 
 MAX_PENDING = 1_000_000  # samples that may wait for their labels
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_SECONDS)})")
-
-
-def parse_duration(text: str) -> float | None:
-    """Seconds of a duration such as ``2h``; None if it is none.
-
-    >>> parse_duration("90min"), parse_duration("1.5 h"), parse_duration("soon")
-    (5400.0, 5400.0, None)
-    """
-    found = _DURATION.fullmatch(text.strip())
-    return None if found is None else float(found[1]) * _SECONDS[found[2]]
 
 
 @final
@@ -49,7 +37,7 @@ class LabelDelay(NamedTuple):
     seconds: float | None = None
     time: str | None = None  # column with the time of each sample
     label_time: str | None = None  # column with the time at which its label becomes known
-    horizon: int = 0  # the label of sample i is the target of sample i + horizon
+    horizon: Horizon | None = None  # how far ahead the target lies that is a sample's label
 
     @classmethod
     def build(
@@ -57,7 +45,7 @@ class LabelDelay(NamedTuple):
         delay: int | str = 0,
         time: str | None = None,
         label_time: str | None = None,
-        horizon: int | None = None,
+        horizon: int | str | None = None,
     ) -> Self | None:
         """Build from settings; None if labels are known at once.
 
@@ -65,24 +53,55 @@ class LabelDelay(NamedTuple):
             delay: Number of samples, or a duration such as "2h"; 0 for none.
             time: Column with the time of each sample.
             label_time: Column with the time at which its label becomes known.
-            horizon: Samples ahead of which targets are predicted; None for a sample's own.
+            horizon: Samples ahead of which targets are predicted, or a duration; None for a
+                sample's own.
 
         Raises:
             ConfigurationError: If they are invalid or do not fit together.
         """
         samples, seconds = _parse_delay(delay)
+        ahead = None if horizon is None else Horizon.parse(horizon)
         if label_time is not None and (samples or seconds is not None):
             raise ConfigurationError("label_delay is given, but must not be where label_time is")
-        if time is None and (seconds is not None or label_time is not None):
-            cause = "label_time" if seconds is None else f"label_delay {delay!r}"
-            raise ConfigurationError(
-                f"time is not given, but {cause} needs the column with the time of each sample"
-            )
+        spans = {
+            "label_time": label_time is not None,
+            f"label_delay {delay!r}": seconds is not None,
+            f"horizon {horizon!r}": ahead is not None and ahead.seconds is not None,
+        }
+        for cause, needed in spans.items():
+            if needed and time is None:
+                raise ConfigurationError(
+                    f"time is not given, but {cause} needs the column with the time of each sample"
+                )
         if time is not None and time == label_time:
             raise ConfigurationError(f"label_time is {time!r}, but must differ from time")
-        if seconds is None and label_time is None:
-            return cls(samples, horizon=horizon or 0) if samples > 1 or horizon else None
-        return cls(0, seconds, time, label_time, horizon or 0)
+        if not any(spans.values()):
+            return cls(samples, horizon=ahead) if samples > 1 or ahead else None
+        return cls(samples, seconds, time, label_time, ahead)
+
+    @classmethod
+    def build_all(
+        cls,
+        label_delay: int | str = 0,
+        time: str | None = None,
+        label_time: str | None = None,
+        horizon: object = None,
+        **others: object,
+    ) -> list[Self | None]:
+        """Build one for each horizon of the settings, or the only one; ``others`` do not matter."""
+        del others
+        horizons = list_horizons(horizon) or (None,)
+        return [cls.build(label_delay, time, label_time, ahead) for ahead in horizons]
+
+    @property
+    def in_samples(self) -> bool:
+        """Whether the label becomes known after a number of samples."""
+        return self.seconds is None and self.label_time is None
+
+    @property
+    def knows_own(self) -> bool:
+        """Whether a forecast from a sample knows the target of that sample."""
+        return self.horizon is not None and self.in_samples and not self.samples
 
 
 def _parse_delay(delay: int | str) -> tuple[int, float | None]:
@@ -121,11 +140,14 @@ class DelayedEncoder:
         self._free: list[int] = []  # rows of the table that are free again, a heap
         self._rows = 0  # of the table that were ever used
         self._schema = Schema(())  # the last one without the column of label times
-        # Of the waiting samples, by arrival: when their label becomes known, number, and row.
+        # Of the waiting samples, by arrival: when their label becomes known, number, row, and
+        # number of the sample whose target the label is.
         self._arrival = np.empty(0)
-        self._waiting = np.empty((0, 2), np.int64)
-        # Of the samples whose target lies further ahead: number and row.
+        self._waiting = np.empty((0, 3), np.int64)
+        # Of the samples whose target lies further ahead: from when on it may come, number and row.
+        self._due = np.empty(0)
         self._open = np.empty((0, 2), np.int64)
+        self._steps = 0 if delay.horizon is None else max(delay.horizon.samples, 1)  # of the last
 
     @property
     def pending(self) -> int:
@@ -159,33 +181,36 @@ class DelayedEncoder:
         if refused := self.refused(block):
             block = self._encoder.reject(block, refused)
         n, first = len(block), self._number
-        clock, arrival = self._find_times(block)
+        clock, arrival, moments = self._find_times(block)
         block = self._without_label_time(block)
         labeled = block.find_targets() & np.isfinite(arrival)
-        known, horizon = self._find_known(block), self._delay.horizon
-        targets = self._own_targets(block, labeled) if horizon else NO_PENDING
-        if horizon:
+        known, forecasts = self._find_known(block), self._delay.horizon is not None
+        targets = self._own_targets(block, labeled) if forecasts else NO_PENDING
+        if forecasts:
             arrival = np.where(labeled, arrival, clock)  # of targets that never come, at once
             labeled = np.ones(n, np.bool_)
         places = np.full(n, -1, np.int64)
         places[labeled] = self._allocate(int(labeled.sum()))
         numbers = np.arange(first, first + n)
-        if horizon:
-            block = self._look_ahead(block, targets, arrival, numbers, places)
+        steps = np.zeros(n, np.int64)
+        if forecasts:
+            block, steps = self._look_ahead(block, targets, arrival, moments, places)
         else:
-            self._await(arrival[labeled], numbers[labeled], places[labeled])
+            rows = np.stack((numbers, places, numbers), axis=1)
+            self._await(arrival[labeled], rows[labeled])
         arrived, before = self._pop_arrived(clock, first)
         timeline = order_rows(numbers, places, arrived, before)
         self._number += n
-        encoded = self._encode(block, timeline, labeled, known)
-        if horizon:  # the targets of these samples are yet to come
+        ahead = _find_targets(timeline, arrived, numbers + steps)
+        encoded = self._encode(block, timeline, labeled, ahead, known)
+        if forecasts:  # the targets of these samples are yet to come
             encoded = replace(encoded, block=replace(encoded.block, target=None))
         return encoded
 
     def _find_known(self, block: Block) -> NDArray[np.float64]:
         """Numbers that are known when each sample is predicted, shape=(n,); or empty."""
-        now = self._delay.horizon and self._delay == LabelDelay(horizon=self._delay.horizon)
-        if not now or self._encoder.task is not Task.REGRESSION or block.target is None:
+        numeric = self._encoder.task is Task.REGRESSION
+        if not self._delay.knows_own or not numeric or block.target is None:
             return np.empty(0)
         return block.target.astype(np.float64)
 
@@ -202,33 +227,59 @@ class DelayedEncoder:
         block: Block,
         targets: NDArray[Any],
         arrival: NDArray[np.float64],
-        numbers: NDArray[np.int64],
+        moments: NDArray[np.float64],
         places: NDArray[np.intp],
-    ) -> Block:
-        """Let each target wait as that of the sample it was to be predicted from.
+    ) -> tuple[Block, NDArray[np.int64]]:
+        """Let each target wait as that of the samples it was to be predicted from.
 
         Args:
             block: The next samples.
             targets: Their own targets.
             arrival: When each becomes known.
-            numbers: Numbers of the samples.
+            moments: Their numbers or times, as the horizon counts them.
             places: Their rows of the table.
 
         Returns:
-            The samples with the targets ahead of them, as far as these are in the block.
+            The samples with the targets ahead of them, as far as these are in the block; and how
+            many samples ahead each target is expected.
         """
-        n, horizon = len(block), self._delay.horizon
+        n, first, horizon = len(block), self._number, self._delay.horizon
+        assert horizon is not None
+        span = horizon.samples if horizon.seconds is None else horizon.seconds
+        numbers = np.arange(first, first + n)
+        due = np.concatenate((self._due, moments + span))
         opened = np.concatenate((self._open, np.stack((numbers, places), axis=1)))
-        due = int(np.searchsorted(opened[:, 0], self._number + n - horizon))
-        found, self._open = opened[:due], opened[due:]
-        ahead = found[:, 0] + horizon - self._number
-        earlier = found[:, 0] < self._number
+        ahead = np.maximum(np.searchsorted(moments, due), opened[:, 0] + 1 - first)
+        count = int((ahead < n).sum())  # they are the first ones
+        steps = self._expect_steps(due, moments)
+        found, ahead = opened[:count], ahead[:count]
+        self._open, self._due = opened[count:], due[count:]
+        earlier = found[:, 0] < first
         if earlier.any():
             self._table.replace("target", found[earlier, 1], targets[ahead[earlier]])
-        self._await(arrival[ahead], found[:, 0], found[:, 1])
+        self._await(arrival[ahead], np.column_stack((found, first + ahead)))
         shifted: NDArray[Any] = np.full(n, None, object)
-        shifted[: max(n - horizon, 0)] = targets[horizon:]
-        return replace(block, target=shifted)
+        shifted[found[~earlier, 0] - first] = targets[ahead[~earlier]]
+        return replace(block, target=shifted), steps
+
+    def _expect_steps(
+        self, due: NDArray[np.float64], moments: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """How many samples ahead each target is expected, shape=(n,): as many as in the last span.
+
+        Args:
+            due: From when on the targets of the open samples may come, the last n of which are new.
+            moments: Numbers or times of the new samples.
+        """
+        n, horizon = len(moments), self._delay.horizon
+        assert horizon is not None
+        if horizon.seconds is None:
+            return np.full(n, horizon.samples)
+        opened = len(due) - n + np.arange(1, n + 1)
+        steps: NDArray[np.int64] = np.maximum(opened - np.searchsorted(due, moments, "right"), 1)
+        if n:
+            self._steps = int(steps[-1])
+        return steps
 
     def flush(self) -> Encoded | None:
         """Encode all samples that wait as if their labels had arrived now; None without any."""
@@ -238,18 +289,21 @@ class DelayedEncoder:
         self._arrival = self._arrival[:0]
         none = np.empty(0, np.int64)
         timeline = order_rows(none, none, arrived, np.full(len(arrived), self._number))
+        ahead = _find_targets(timeline, arrived, none)
         schema = Schema(self._encoder.fields, None, self._encoder.task)
         columns = (
             np.empty((0, len(schema.numbers))),
             tuple(np.empty(0, object) for _ in schema.words),
         )
-        return self._encode(Block(schema, "", *columns, None, make_marks(0, 0)), timeline, none > 0)
+        block = Block(schema, "", *columns, None, make_marks(0, 0))
+        return self._encode(block, timeline, none > 0, ahead)
 
     def _encode(
         self,
         block: Block,
         timeline: Timeline,
         labeled: NDArray[np.bool_],
+        ahead: NDArray[np.int64],
         known: NDArray[np.float64] = NO_SCORES,
     ) -> Encoded:
         """Encode the rows of a timeline, and keep what waits or let go what has arrived."""
@@ -273,7 +327,7 @@ class DelayedEncoder:
 
         rows = recall_forecasts(self._encoder, self._forecasts, timeline, self._number)
         if rows is not None and self._delay.horizon:
-            rows = self._look_ahead_rows(rows, timeline, known)
+            rows = self._look_ahead_rows(rows._replace(target=ahead), timeline, known)
         encoded = self._encoder.encode_timeline(block, timeline, target, ages, age, merge, rows)
         if rows is not None:
             self._forecasts.keep(timeline, memory=rows.memory)
@@ -287,11 +341,10 @@ class DelayedEncoder:
     def _look_ahead_rows(
         self, rows: TargetRows, timeline: Timeline, known: NDArray[np.float64]
     ) -> TargetRows:
-        """The rows with the numbers of targets ahead, and what is known before each."""
-        horizon, history = self._delay.horizon, self._encoder.history
+        """The rows of forecasts with what is known before each."""
+        history = self._encoder.history
         assert history is not None
-        history.expect(self._number + horizon)
-        rows = rows._replace(target=rows.target + horizon)
+        history.expect(self._number + self._steps)
         if not len(known):
             return rows
         own = np.full(len(timeline.late), np.nan)
@@ -332,22 +385,25 @@ class DelayedEncoder:
         ages = np.where(samples[:-1] >= 0, timeline.number - samples[:-1], np.nan)
         return ages, float(self._number - self._known) if self._known >= 0 else np.nan
 
-    def _find_times(self, block: Block) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The clock at each sample, and when its label becomes known; both shape=(n,)."""
-        delay, numbers = (
-            self._delay,
-            np.arange(self._number, self._number + len(block), dtype=float),
-        )
+    def _find_times(
+        self, block: Block
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The clock at each sample, when its label becomes known, and what horizons count."""
+        delay = self._delay
+        numbers = np.arange(self._number, self._number + len(block), dtype=float)
         if delay.time is None:
-            return numbers, numbers + delay.samples
+            return numbers, numbers + delay.samples, numbers
         times = _read_times(block, delay.time)
         clock = np.fmax.accumulate(np.append(self._clock, times))[1:]
         if len(clock):
             self._clock = float(clock[-1])
+        moments = clock if delay.horizon and delay.horizon.seconds is not None else numbers
+        if delay.in_samples:
+            return numbers, numbers + delay.samples, moments
         if delay.label_time is None:
             assert delay.seconds is not None
-            return clock, np.where(np.isnan(times), clock, times) + delay.seconds
-        return clock, _read_times(block, delay.label_time)
+            return clock, np.where(np.isnan(times), clock, times) + delay.seconds, moments
+        return clock, _read_times(block, delay.label_time), moments
 
     def _without_label_time(self, block: Block) -> Block:
         """The block without the column of label times, which no prediction may depend on."""
@@ -373,12 +429,10 @@ class DelayedEncoder:
         for place in places.tolist():
             heappush(self._free, place)
 
-    def _await(
-        self, arrival: NDArray[np.float64], numbers: NDArray[np.int64], places: NDArray[np.intp]
-    ) -> None:
+    def _await(self, arrival: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
         """Add samples that wait, keeping all in the order in which labels arrive."""
         when = np.concatenate((self._arrival, arrival))
-        waiting = np.concatenate((self._waiting, np.stack((numbers, places), axis=1)))
+        waiting = np.concatenate((self._waiting, rows))
         if (when[1:] < when[:-1]).any():
             order = np.lexsort((waiting[:, 0], when))
             when, waiting = when[order], waiting[order]
@@ -390,11 +444,13 @@ class DelayedEncoder:
         """Remove the samples whose label arrives before one of the next is predicted.
 
         Returns:
-            Their numbers and rows, shape=(k, 2), and the number of the sample before which each
+            What is known of them, shape=(k, 3), and the number of the sample before which each
             label arrives, shape=(k,).
         """
         before = first + np.searchsorted(clock, self._arrival)
-        before = np.maximum(before, self._waiting[:, 0] + 1)
+        # The target of a sample is known after it at the earliest, or with it where it is a label
+        # of earlier ones.
+        before = np.maximum(before, self._waiting[:, 2] + (self._delay.horizon is None))
         arrived = before < first + len(clock)
         popped = self._waiting[arrived]
         self._waiting, self._arrival = self._waiting[~arrived], self._arrival[~arrived]
@@ -408,7 +464,10 @@ class DelayedEncoder:
             "clock": self._clock,
             "arrival": self._arrival,
             "waiting": self._waiting[:, 0],
+            "target": self._waiting[:, 2],
             "open": self._open[:, 0],
+            "due": self._due,
+            "steps": self._steps,
             "samples": self._table.export_state(),
             "forecasts": self._forecasts.export_state(),
         }
@@ -421,10 +480,12 @@ class DelayedEncoder:
         self._forecasts.restore_state(state["forecasts"])
         kept = self._table.numbers
         self._arrival = np.array(state["arrival"], np.float64)
-        self._waiting, self._open = (
-            np.stack((numbers, np.searchsorted(kept, numbers)), axis=1)
-            for numbers in (np.array(state[name], np.int64) for name in ("waiting", "open"))
+        waiting, target, opened = (
+            np.array(state[name], np.int64) for name in ("waiting", "target", "open")
         )
+        self._waiting = np.stack((waiting, np.searchsorted(kept, waiting), target), axis=1)
+        self._open = np.stack((opened, np.searchsorted(kept, opened)), axis=1)
+        self._due, self._steps = np.array(state["due"], np.float64), state["steps"]
         self._free, self._rows = [], len(kept)
 
 
@@ -458,6 +519,18 @@ def order_rows(
         sample=np.concatenate((arrived[:, 0], numbers))[order],
         number=np.concatenate((before, numbers))[order],
     )
+
+
+def _find_targets(
+    timeline: Timeline, arrived: NDArray[np.int64], ahead: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Numbers of the samples whose targets the rows of a timeline are about, shape=(rows,)."""
+    targets = np.empty(len(timeline.late), np.int64)
+    targets[~timeline.late] = ahead
+    arrived = arrived[np.argsort(arrived[:, 0])]
+    places = np.searchsorted(arrived[:, 0], timeline.sample[timeline.late])
+    targets[timeline.late] = arrived[places, 2]
+    return targets
 
 
 def recall_forecasts(

@@ -97,7 +97,7 @@ class Learner:
             _check_start(start, task, {"candidates": candidates, "encoder": encoder})
             candidates = [network.settings for network in start.networks]
             dtype = start.networks[0].dtype
-        delay = LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time, chosen.horizon)
+        delay = _build_delay(chosen)
         networks = candidates
         if networks is None:
             networks = default_population(encoder=encoder, delayed=delay is not None)
@@ -377,6 +377,16 @@ class Learner:
 def _choose_interval(interval: float | None, start: Model | None) -> float | None:
     """The level of intervals: that of a start model, unless another one is set."""
     return start.interval if interval is None and start is not None else interval
+
+
+def _build_delay(settings: LearningSettings) -> LabelDelay | None:
+    """When labels become known, at one horizon at most."""
+    delay, *others = LabelDelay.build_all(**vars(settings))
+    if others:
+        raise ConfigurationError(
+            f"horizon is {settings.horizon!r}, but must be one: a Pipeline learns several"
+        )
+    return delay
 
 
 def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:

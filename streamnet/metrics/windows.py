@@ -256,14 +256,23 @@ class Curve:
             if self._rows[-1] != newest:
                 self._rows.append(newest)
 
+    def points(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Sample numbers of the points, ascending, and their values: int64 (m,), float64 (m, k).
+
+        Another thread may add points meanwhile.
+        """
+        rows = self._rows.copy()
+        width = len(rows[0]) - 1 if rows else 0
+        values = np.array([row[1:] for row in rows], np.float64).reshape(len(rows), width)
+        return np.array([row[0] for row in rows], np.int64), values
+
     def samples(self) -> NDArray[np.int64]:
         """Sample numbers of the points, ascending: int64 (m,)."""
-        return np.array([row[0] for row in self._rows], np.int64)
+        return self.points()[0]
 
     def values(self) -> NDArray[np.float64]:
         """Values of the points: float64 (m, number of values)."""
-        width = len(self._rows[0]) - 1 if self._rows else 0
-        return np.array([row[1:] for row in self._rows], np.float64).reshape(len(self._rows), width)
+        return self.points()[1]
 
     def export_state(self) -> dict[str, Any]:
         """Export all points and the stride, from which `restore_state` resumes exactly."""

@@ -134,7 +134,7 @@ def build_view(report: Report) -> dict[str, Any]:
     status = msgspec.to_builtins(report.status) | {
         "name": "replay",
         "state": "ended",
-        "target": report.target,
+        "target": report.target and report.describe_target(),
         "samples": report.scored,
         "rejected": report.rejected_reasons,
         "learned_per_second": report.samples_per_second,

@@ -7,7 +7,7 @@ affecting the run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -38,6 +38,19 @@ class Barrier:
     encoder: EncoderSnapshot | None = None
     parts: dict[str, Any] = field(default_factory=dict)  # states of the other stages
     outputs: Sequence[ResumableSink] = ()  # to be synced before the checkpoint is written
+    part: str = ""
+    whole: JoinedBarrier | None = None  # of which it is the copy for one part of the run
+
+    def split(self, slugs: Mapping[str, str]) -> dict[str, Barrier]:
+        """Copies for the parts of a run, by name; ``slugs`` are their names in file names."""
+        whole = JoinedBarrier(self.reading, dict(slugs), last=self.last)
+        return {
+            name: Barrier(self.reading, last=self.last, part=name, whole=whole) for name in slugs
+        }
+
+    def join(self) -> Barrier | JoinedBarrier | None:
+        """What is to be written: this, or that of all parts once the last one has come."""
+        return self if self.whole is None else self.whole.add(self)
 
     @property
     def number(self) -> int:
@@ -54,6 +67,46 @@ class Barrier:
             "learner": {"encoder": self.encoder.materialize(), **learner},
             **parts,
         }
+
+
+@final
+@dataclass
+class JoinedBarrier:
+    """A cut through the stream of a run with several parts: their barriers together."""
+
+    reading: StateDict
+    slugs: dict[str, str]
+    last: bool = False
+    complete: dict[str, Barrier] = field(default_factory=dict)  # by name of the part
+
+    @property
+    def number(self) -> int:
+        """Samples read before the cut."""
+        return int(self.reading["number"])
+
+    def add(self, barrier: Barrier) -> JoinedBarrier | None:
+        """Add the barrier of one part; None until all are there."""
+        self.complete[barrier.part] = barrier
+        return self if len(self.complete) == len(self.slugs) else None
+
+    @property
+    def outputs(self) -> Sequence[ResumableSink]:
+        """Outputs of all parts."""
+        return [output for barrier in self.complete.values() for output in barrier.outputs]
+
+    def tree(self) -> StateDict:
+        """The state of all parts."""
+        parts: StateDict = {}
+        for name, slug in self.slugs.items():
+            parts[name] = {**self.complete[name].tree(), "slug": slug}
+            del parts[name]["reading"]
+        return {"reading": self.reading, "parts": parts}
+
+
+def list_part_trees(tree: StateDict) -> dict[str, StateDict]:
+    """The states of the parts of a run by name, which is empty for the only one."""
+    parts: dict[str, StateDict] = tree.get("parts") or {"": tree}
+    return parts
 
 
 def select_pending(decisions: Sequence[Decision], trainer: dict[str, Any]) -> list[Decision]:
@@ -74,6 +127,7 @@ class Glance:
     Results of a run never depend on how many glances there were, or when.
     """
 
+    part: str = ""
     encoder: EncoderSnapshot | None = None
     snapshot: Snapshot | None = None  # None if there is no finite network
     done: Event = field(default_factory=Event)

@@ -14,6 +14,7 @@ from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.provenance import branch_lineage
 from streamnet.durability.state_directory import (
     MIN_GENERATIONS,
+    ModelPublisher,
     PublishedModel,
     StateDirectory,
     WriterLock,
@@ -24,6 +25,7 @@ from streamnet.features.encoder import Encoder
 from streamnet.learning.evaluator import MAX_EVENTS
 from streamnet.learning.serving import MAX_CHANGES, MAX_RETIRED
 from streamnet.modelfiles import safetensors_format
+from streamnet.pipeline.control_messages import list_part_trees
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import MAX_FIELDS
 
@@ -45,13 +47,11 @@ class TableUsage(NamedTuple):
     most: int
 
 
-class StateStatus(NamedTuple):
-    """Progress of the run of a state directory, by its newest intact generation."""
+class PartStatus(NamedTuple):
+    """Progress of one part of a run; most runs have no other."""
 
-    generations: tuple[GenerationStatus, ...]  # newest first
-    tree: StateDict  # of the newest intact one
+    tree: StateDict
     current: PublishedModel | None
-    writer: str  # the process that writes there, empty if none does
     caps: tuple[TableUsage, ...]
 
     @property
@@ -62,6 +62,35 @@ class StateStatus(NamedTuple):
             "learned": self.tree["learner"]["trainer"]["number"],
             "rejected": self.tree["outputs"]["rejections"]["total"],
         }
+
+
+class StateStatus(NamedTuple):
+    """Progress of the run of a state directory, by its newest intact generation."""
+
+    generations: tuple[GenerationStatus, ...]  # newest first
+    tree: StateDict  # of the newest intact one
+    writer: str  # the process that writes there, empty if none does
+    parts: dict[str, PartStatus]  # by name, which is empty for the only one
+
+    @property
+    def first(self) -> PartStatus:
+        """The first part, or the only one."""
+        return next(iter(self.parts.values()))
+
+    @property
+    def current(self) -> PublishedModel | None:
+        """The newest model, of the first part."""
+        return self.first.current
+
+    @property
+    def caps(self) -> tuple[TableUsage, ...]:
+        """How full the tables of the first part are."""
+        return self.first.caps
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records of the first part; see `PartStatus.counts`."""
+        return self.first.counts
 
 
 def read_state_status(path: Path) -> StateStatus:
@@ -78,13 +107,19 @@ def read_state_status(path: Path) -> StateStatus:
         raise StateError(f"{path} holds no state")
     if newest is None:
         raise DamagedStateError(f"no generation in {path} can be used")
-    return StateStatus(
-        tuple(views),
-        newest,
-        read_pointer(folder.publisher.folder),
-        WriterLock.find_holder(path),
-        (*_input_usage(newest), *_history_usage(newest)),
-    )
+    split_folder(folder, newest)
+    parts = {}
+    for name, part in list_part_trees(newest).items():
+        tree = {**newest, **part}
+        pointer = read_pointer(folder.publishers[name].folder)
+        parts[name] = PartStatus(tree, pointer, (*_input_usage(tree), *_history_usage(tree)))
+    return StateStatus(tuple(views), newest, WriterLock.find_holder(path), parts)
+
+
+def split_folder(folder: StateDirectory, tree: StateDict) -> None:
+    """Let a state directory have the folders of the parts of its run."""
+    if "parts" in tree:
+        folder.split({name: part["slug"] for name, part in tree["parts"].items()})
 
 
 def _read_generation(
@@ -158,10 +193,15 @@ def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
     try:
         tree = folder.generations.load(generation)
         number = folder.generations.numbers()[-1] + 1
-        before = _find_published(folder, tree)
+        split_folder(folder, tree)
+        before = {
+            name: _find_published(folder.publishers[name], part["emitted"], tree["lineage"])
+            for name, part in list_part_trees(tree).items()
+        }
         tree["rolled_back_to"] = min(generation, tree.get("rolled_back_to", generation))
         tree["lineage"] = branch_lineage(tree["lineage"], generation, number)
-        folder.publisher.point(before)
+        for name, model in before.items():
+            folder.publishers[name].point(model)
         return folder.generations.save(tree)
     except OSError as error:
         raise StateError(f"state {path}: {error.strerror}") from error
@@ -169,13 +209,14 @@ def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
         folder.close()
 
 
-def _find_published(folder: StateDirectory, tree: StateDict) -> PublishedModel | None:
+def _find_published(
+    publisher: ModelPublisher, generation: int, lineage: str
+) -> PublishedModel | None:
     """The last model that was emitted before a checkpoint, if its file still exists."""
-    generation, lineage = tree["emitted"], tree["lineage"]
-    name = folder.publisher.file_name(generation, lineage)
-    if name not in folder.publisher.names():
+    name = publisher.file_name(generation, lineage)
+    if name not in publisher.names():
         return None
-    file = folder.publisher.folder / name
-    data = folder.files.read(file)
+    file = publisher.folder / name
+    data = publisher.files.read(file)
     samples = int(safetensors_format.decode(data, str(file))["about"]["samples"])
     return PublishedModel(name, generation, lineage, samples, hashlib.sha256(data).hexdigest())

@@ -239,6 +239,7 @@ class Champion:
             the one in which it became champion, or the end of the stream.
         about: JSON metadata on the run, for `model`.
         snapshot: Weights and encoder at that moment, from which `model` is built on demand.
+        part: Name of the part of the run that it belongs to; empty if there is no other.
 
     >>> import anyio
     >>> from streamnet.pipeline.pipeline import Pipeline
@@ -257,6 +258,7 @@ class Champion:
     number: int
     about: dict[str, Any]
     snapshot: Snapshot = field(repr=False)
+    part: str = ""
 
     @cached_property
     def model(self) -> Model:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
-from inspect import iscoroutinefunction, signature
+from inspect import signature
 from time import perf_counter
 from types import TracebackType
-from typing import Any, NamedTuple, Self, Unpack, final
+from typing import Any, Self, Unpack, final
 
-from anyio import CancelScope, Event, create_task_group, to_thread
+from anyio import CancelScope, Event, create_memory_object_stream, create_task_group, to_thread
 from anyio.abc import TaskGroup
 
 from streamnet.durability.checkpoint import StateDict
-from streamnet.durability.provenance import Ledger
-from streamnet.errors import ConfigurationError, NoCandidateError
+from streamnet.errors import ConfigurationError
 from streamnet.learning.label_delay import LabelDelay
 from streamnet.learning.learner import ROUND, Learner
-from streamnet.learning.trainer import Snapshot
 from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import INLINE_SECONDS, raise_cause, run_abandonable
-from streamnet.pipeline.control_messages import Barrier, Glance
-from streamnet.pipeline.outputs import Champion, ChampionBroadcast, ResumableSink, Sink
+from streamnet.pipeline.control_messages import Barrier, Glance, JoinedBarrier, list_part_trees
+from streamnet.pipeline.outputs import Champion, ChampionBroadcast, Sink
+from streamnet.pipeline.part_run import (
+    PartRun,
+    Prepare,
+    Result,
+    RunOptions,
+    check_sinks,
+    open_outputs,
+)
+from streamnet.pipeline.parts import Part, PartFeed, TargetView, fork, list_parts, open_branch
 from streamnet.pipeline.reader import BlockSplitter, Reader, check_source
-from streamnet.pipeline.recorder import Record, check_records, discard, keep
+from streamnet.pipeline.recorder import discard, keep
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.stages import Encode, Evaluate, Serve, Stage, Train, run_stages
-from streamnet.pipeline.state import EmittedModel, State, build_identity
-from streamnet.reporting.builder import RunTimes, build_leader_board, build_report
+from streamnet.pipeline.stages import CHANNEL_BLOCKS, run_chains, run_stages
+from streamnet.pipeline.state import State, build_identity
+from streamnet.reporting.builder import RunTimes
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.samples import Schema
 from streamnet.settings.candidate import CandidateSettings
@@ -59,34 +66,6 @@ async def compile_in_background(dtype: str) -> AsyncIterator[CompileProcess | No
             ahead.end()
 
 
-def open_outputs(outputs: Iterable[ResumableSink], saved: StateDict | None) -> None:
-    """Create the outputs, or truncate them to their length at a checkpoint."""
-    for output in outputs:
-        if saved is None:
-            output.begin()
-        elif output.name in saved["outputs"]:
-            output.restore_state(saved["outputs"][output.name])
-        else:
-            output.begin_unsaved()
-
-
-def build_first_barrier(reader: Reader, learner: Learner, record: Record) -> Barrier:
-    """Build the barrier before the first sample, while no stage is running."""
-    barrier = reader.barrier()
-    barrier.encoder = learner.encoder.snapshot()
-    barrier.parts = {
-        "limit": record.rejections.limit.export_state(),
-        "trainer": learner.trainer.export_state(),
-        "evaluator": learner.evaluator.export_state(),
-        "serving": learner.serving.export_state(),
-        "pending": learner.delayed and learner.delayed.export_state(),
-        "keyed": learner.keyed and learner.keyed.export_state(),
-        "emitted": 0,
-    }
-    record.complete(barrier)
-    return barrier
-
-
 def check_arguments(
     threads: object, inline_seconds: object, state: object, start: object, rejections: object
 ) -> None:
@@ -101,26 +80,6 @@ def check_arguments(
     ):
         if part is not None and not isinstance(part, kind):
             raise ConfigurationError(f"{name} is {part!r}, but must be a {kind.__name__} or None")
-
-
-def check_sinks(given: object) -> list[Sink]:
-    """Check that sinks are plain functions, and return them as a list; any iterable will do."""
-    rule = "functions, which are called in a thread"
-    if not isinstance(given, Iterable):
-        raise ConfigurationError(f"sinks is {given!r}, but must be a list of {rule}")
-    sinks = list(given)
-    for sink in sinks:
-        late = iscoroutinefunction(sink) or iscoroutinefunction(type(sink).__call__)
-        if late or not callable(sink):
-            raise ConfigurationError(f"sinks has {sink!r}, but must have {rule}")
-    return sinks
-
-
-class Result(NamedTuple):
-    """The outcome of a run: the JSON ``report``, see docs/report.md, and the ``model``."""
-
-    report: dict[str, Any]
-    model: Model
 
 
 @final
@@ -151,6 +110,11 @@ class Pipeline:
         evolution: Settings of the search for better candidates; see `Learner`.
         weight: Name of the column with the weights of samples; see `WeightedSource`.
         late_labels: Whether samples without target wait for labels that the source brings later.
+        targets: Names of all targets, if there are several: that of the source, and columns of it.
+            Numbers are predicted as numbers, categories as labels.
+
+    With several targets or horizons, a run has a part for each pair of them, see `parts`; then
+    sinks can only come from ``prepare``, which is called for each part.
 
     Raises:
         ConfigurationError: If a setting is unknown or invalid.
@@ -169,7 +133,6 @@ class Pipeline:
 
     source: Source
     state: State | None
-    sinks: list[Sink]
 
     def __init__(
         self,
@@ -183,7 +146,7 @@ class Pipeline:
         dtype: str = "float32",
         sinks: Sequence[Sink] = (),
         rejections: Rejections | None = None,
-        prepare: Callable[[Learner, Schema], Sequence[Sink]] | None = None,
+        prepare: Prepare | None = None,
         settings: dict[str, Any] | None = None,
         state: State | None = None,
         start: Model | None = None,
@@ -192,19 +155,17 @@ class Pipeline:
         evolution: SearchKeywords | None = None,
         weight: str | None = None,
         late_labels: bool = False,
+        targets: Sequence[str] | None = None,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Pipeline).parameters, "Pipeline")
         chosen = build_learning_settings(learning)
-        LabelDelay.build(chosen.label_delay, chosen.time, chosen.label_time, chosen.horizon)
+        LabelDelay.build_all(**vars(chosen))
         check_group("encoder", encoder, EncoderSettings)
         check_group("evolution", evolution, SearchSettings)
         check_arguments(threads, inline_seconds, state, start, rejections)
         seed, candidates = check_seed(seed), check_candidates(candidates)
         self.source, self.state = source, state
-        self.rejections: Rejections = rejections or Rejections()
-        self.learner: Learner | None = None
-        self.schema: Schema | None = None
         self.ready: Event = Event()
         self._reader = Reader(
             source if weight is None else WeightedSource(check_source(source), weight),
@@ -218,6 +179,7 @@ class Pipeline:
         given: dict[str, Any] = to_builtins(
             {
                 **learning,
+                **({} if chosen.horizon is None else {"horizon": chosen.horizon}),
                 "candidates": candidates,
                 "seed": seed,
                 "dtype": dtype,
@@ -227,22 +189,63 @@ class Pipeline:
                 "late_labels": late_labels,
             }
         )
-        self._make = partial(Learner, **given)
-        window = self.rejections.limit.window
-        weighted: dict[str, Any] = {} if weight is None else {"weight": weight}
-        self._identity = build_identity(
-            round_size=round_size, rejected_window=window, **weighted, **given
+        options = RunOptions(
+            reader=self._reader,
+            times=self._times,
+            publish=self._publish,
+            settings=settings or {},
+            threads=int(threads),
+            seed=seed,
+            inline_seconds=inline_seconds,
         )
-        self._encoder, self._settings = given["encoder"], settings or {}
-        self._dtype, self._seed, self._threads = given["dtype"], seed, int(threads)
-        self._inline_seconds = inline_seconds
-        self.sinks, self._prepare = check_sinks(sinks), prepare
+        self._runs = build_part_runs(
+            list_parts(targets, chosen.horizon),
+            given,
+            rejections=rejections or Rejections(),
+            sinks=check_sinks(sinks),
+            prepare=prepare,
+            state=state,
+            options=options,
+        )
+        window = self.rejections.limit.window
+        more: dict[str, Any] = {} if weight is None else {"weight": weight}
+        if len(self._runs) > 1:
+            more["targets"] = None if targets is None else list(targets)
+        self._identity = build_identity(
+            round_size=round_size, rejected_window=window, **more, **given
+        )
+        self._encoder, self._settings, self._dtype = given["encoder"], settings or {}, dtype
+        self._feeds: Mapping[str, Reader | PartFeed] = {}
         self._champions = ChampionBroadcast()
         self._glances: list[Glance] = []  # that travel through the stages
         self._begun = self._started = self._ended = 0.0
         self._earlier = 0  # samples that previous runs learned
-        self._stages: list[Stage[Any]] = []
         self._group: TaskGroup | None = None
+
+    @property
+    def parts(self) -> dict[str, PartRun]:
+        """The parts of the run by name, such as ``"cnt+24"``; the name of the only one is empty."""
+        return {run.name: run for run in self._runs}
+
+    @property
+    def learner(self) -> Learner | None:
+        """The learner, of the first part if there are several; None before the source is open."""
+        return self._runs[0].learner
+
+    @property
+    def schema(self) -> Schema | None:
+        """The schema, as the first part sees it; None before the source is open."""
+        return self._runs[0].schema
+
+    @property
+    def rejections(self) -> Rejections:
+        """Where rejected records go, those of the source and of the first part."""
+        return self._runs[0].rejections
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """What receives the served blocks of the first part."""
+        return self._runs[0].sinks
 
     async def __aenter__(self) -> Self:
         self._group = create_task_group()
@@ -286,17 +289,22 @@ class Pipeline:
     def champions(self) -> AsyncIterator[Champion]:
         """Iterate over the emitted champions, the last one at the end of the stream.
 
-        Each call returns an independent iterator. A slow one gets the latest 16; an early one waits
+        `Champion.part` tells of which part, if there are several. Each call returns an independent
+        iterator. A slow one gets the latest 16; an early one waits
         until the run starts, by ``async with`` or `run` in another task.
         """
         return self._champions.follow()
 
-    async def glance(self) -> Champion | None:
+    async def glance(self, part: str | None = None) -> Champion | None:
         """A copy of what is served at this moment; learning continues unaffected.
 
         None before the first sample, without a finite network, and after the end.
+
+        Args:
+            part: Name of the part; None is the first one.
         """
-        glance = Glance()
+        run = self._runs[0] if part is None else self.parts[part]
+        glance = Glance(run.name)
         if self.ready.is_set() and not self._ended:
             self._glances.append(glance)
             self._reader.send_glance(glance)
@@ -304,7 +312,7 @@ class Pipeline:
                 await glance.done.wait()
             finally:
                 self._glances.remove(glance)
-        return glance.snapshot and self._champion(glance.snapshot)
+        return glance.snapshot and run.champion(glance.snapshot)
 
     def checkpoint(self) -> None:
         """Request a checkpoint as soon as possible, even if nothing is new since the last one."""
@@ -324,7 +332,8 @@ class Pipeline:
                 glance.done.set()
             with CancelScope(shield=True):
                 try:
-                    self.rejections.close()
+                    for run in self._runs:
+                        run.rejections.close()
                 finally:
                     await self.source.aclose()
                     if self.state is not None:
@@ -346,105 +355,96 @@ class Pipeline:
                 names = format_names([field.name for field in schema.fields])
                 rule = f"must be one of the columns {names}"
                 raise ConfigurationError(f"target is not given, but {rule}")
-            kinds = [field.kind for field in schema.fields]
-            settings = schema.task, self._dtype, self._encoder
-            work = partial(warm_up, *settings, kinds=kinds, background=ahead)
-            if not await self._reader.run_unless_stopped(partial(run_abandonable, work)):
-                return
-        self.schema, self.learner = schema, self._make(task=schema.task)
-        record = await to_thread.run_sync(self._begin, self.learner, schema, saved)
-        self._earlier, self._started = self.learner.trainer.number, perf_counter()
+            for own in {run.adopt(schema).task: run.schema for run in self._runs}.values():
+                assert own is not None
+                assert own.task is not None
+                kinds = [field.kind for field in own.fields]
+                settings = own.task, self._dtype, self._encoder
+                work = partial(warm_up, *settings, kinds=kinds, background=ahead)
+                if not await self._reader.run_unless_stopped(partial(run_abandonable, work)):
+                    return
+        first, *_ = [run.make_learner() for run in self._runs]
+        await to_thread.run_sync(self._begin, schema, saved)
+        self._earlier, self._started = first.trainer.number, perf_counter()
         self.ready.set()
-        await self._flow(self.learner, record)
+        await self._flow()
         self._ended = perf_counter()
-        check_records(
-            read=self._reader.records,
-            learned=self.learner.trainer.number + self.learner.trainer.labels,
-            rejected=self.rejections.total,
-        )
-        self._finish(self.learner)
+        for run in self._runs:
+            run.finish(self._feeds[run.name].records)
 
-    def _begin(self, learner: Learner, schema: Schema, saved: StateDict | None) -> Record:
+    def _begin(self, schema: Schema, saved: StateDict | None) -> None:
         """Restore everything from a checkpoint, or save the first one."""
         state = self.state
-        ledger = None if state is None else Ledger()
         if state is not None:
-            task = {"task": str(schema.task), "target": schema.target}
-            state.begin(self._identity | task, self._settings, saved)
-        if saved is not None:
-            learner.restore_state(saved["learner"])
-            self.rejections.limit.restore_state(saved["limit"])
-            if ledger is not None:
-                ledger.restore_state(saved["ledger"])
-        if self._prepare is not None:
-            self.sinks += check_sinks(self._prepare(learner, schema) or ())
-        record = Record(
-            self.rejections,
-            self.sinks,
-            ledger,
-            publish=self._publish,
-            state=state,
-            inline_seconds=self._inline_seconds,
-        )
+            state.begin(self._identity | self._describe_task(schema), self._settings, saved)
+        parts = {} if saved is None else list_part_trees(saved)
+        records = {run.name: run.begin(parts.get(run.name)) for run in self._runs}
         if state is not None:
             state.remove_rolled_back(saved or {})
-        open_outputs(record.outputs, saved)
+        for name, record in records.items():
+            open_outputs(record.outputs, parts.get(name))
         if state is not None and saved is None:
-            state.first(partial(build_first_barrier, self._reader, learner, record))
-        return record
+            state.first(self._cut_first)
 
-    async def _flow(self, learner: Learner, record: Record) -> None:
-        seconds, state = self._inline_seconds, self.state
-        train = Train(learner.trainer, self._threads, seconds)
-        self._stages = [
-            Encode(learner.source, self._reader, self.rejections.limit, seconds),
-            train,
-            Evaluate(learner.evaluator, seconds),
-            Serve(learner.serving, train.decide, learner.trainer.decisions, seconds),
-            record,
-        ]
-        end = discard if state is None else partial(keep, state)
-        await run_stages(self._reader.read, self._stages, end)
-
-    def _publish(self, snapshot: Snapshot) -> EmittedModel | None:
-        self._champions.publish(champion := self._champion(snapshot))
-        return None if self.state is None else self.state.emit(champion)
-
-    def _champion(self, snapshot: Snapshot, more: dict[str, Any] | None = None) -> Champion:
-        settings, serial, born = snapshot.member
-        about = {
-            "candidate": serial,
-            "born": born,
-            "samples": snapshot.number,
-            "seed": self._seed,
-            **(more or {}),
-            "target": self.schema and self.schema.target,
+    def _describe_task(self, schema: Schema) -> dict[str, Any]:
+        """What is predicted, as part of the identity of a run."""
+        if len(self._runs) == 1:
+            return {"task": str(schema.task), "target": schema.target}
+        schemas = {run.name: run.schema or schema for run in self._runs}
+        return {
+            "task": {name: str(own.task) for name, own in schemas.items()},
+            "target": {name: own.target for name, own in schemas.items()},
         }
-        return Champion(serial, settings, snapshot.number, about, snapshot)
 
-    def _finish(self, learner: Learner) -> None:
-        if learner.trainer.number == 0:
-            if self._reader.broken is None and not self._reader.stopped:
-                raise self.rejections.nothing_learned_error()
+    def _cut_first(self) -> Barrier | JoinedBarrier:
+        """The barrier before the first sample."""
+        barrier = self._reader.barrier()
+        if len(self._runs) == 1:
+            self._runs[0].complete_first(barrier)
+            return barrier
+        copies = barrier.split(self._slugs)
+        for run in self._runs:
+            run.complete_first(copies[run.name])
+        wholes = [copy.join() for copy in copies.values()]
+        assert wholes[-1] is not None
+        return wholes[-1]
+
+    @property
+    def _slugs(self) -> dict[str, str]:
+        return {run.name: run.part.slug for run in self._runs}
+
+    async def _flow(self) -> None:
+        end = discard if self.state is None else partial(keep, self.state)
+        if len(self._runs) == 1:
+            self._feeds = {"": self._reader}
+            await run_stages(self._reader.read, self._runs[0].build_stages(self._reader), end)
             return
-        with suppress(NoCandidateError):
-            slot, snapshot = learner.best_snapshot()
-            self._champions.publish(self._champion(snapshot, learner.model_metadata(slot)))
+        feeds = {run.name: PartFeed(self._reader) for run in self._runs}
+        self._feeds = feeds
+        slugs = self._slugs
+        send, receive = create_memory_object_stream[Any](CHANNEL_BLOCKS)
+        branches, chains = {}, []
+        for run in self._runs:
+            branches[run.name], own = open_branch(run.view, feeds[run.name], CHANNEL_BLOCKS)
+            chains.append((own, run.build_stages(feeds[run.name])))
+        work = [partial(self._reader.read, send), partial(fork, receive, branches, slugs)]
+        await run_chains(work, chains, end)
+
+    def _publish(self, champion: Champion) -> None:
+        self._champions.publish(champion)
 
     def result(self) -> Result:
-        """Report and model; call it when the pipeline has ended.
+        """Reports and models; call it when the pipeline has ended.
 
         Raises:
             NoCandidateError: If nothing was learned, or no candidate has a finite network.
         """
-        if self.learner is None:
-            raise NoCandidateError("nothing was learned yet")
-        slot, snapshot = self.learner.best_snapshot()
-        champion = self._champion(snapshot, self.learner.model_metadata(slot))
-        return Result(self.report(), champion.model)
+        return Result({run.name: run.result() for run in self._runs})
 
     def report(self) -> dict[str, Any]:
         """The JSON report of what was learned; call it when the pipeline has ended or failed.
+
+        Of several parts it is that of the first one.
 
         Raises:
             NoCandidateError: If no sample could be learned.
@@ -457,16 +457,7 @@ class Pipeline:
         Raises:
             NoCandidateError: If no sample could be learned.
         """
-        if self.learner is None or self.schema is None:
-            raise NoCandidateError("nothing was learned yet")
-        return build_report(
-            self.learner,
-            target=self.schema.target,
-            rejected=self.rejections.statistics(),
-            times=self._times(),
-            settings=self._settings,
-            threads=self._threads,
-        )
+        return self._runs[0].build_report()
 
     def _times(self) -> RunTimes:
         now = self._ended or perf_counter()
@@ -474,22 +465,57 @@ class Pipeline:
         return RunTimes(started - (self._begun or now), now - started, self._earlier)
 
     def board(self) -> LeaderBoard | None:
-        """Current scores and leaders; None before the first sample could be learned."""
-        return None if self.learner is None else build_leader_board(self.learner)
+        """Current scores and leaders, of the first part; None before a sample could be learned."""
+        return self._runs[0].board()
 
     def statistics(self) -> PipelineStatistics:
-        """Progress of the run."""
-        learner, times, rejected = self.learner, self._times(), self.rejections.total
-        champion = learner.serving.champion if learner else None
-        samples = learner.trainer.number if learner else 0
-        return PipelineStatistics(
-            samples=samples,
-            rejected=rejected,
-            seconds=times.running,
-            startup=times.startup,
-            progress=self._reader.progress(samples + rejected),
-            champion=champion.settings.describe() if champion else "",
-            switches=learner.serving.selector.switched if learner else 0,
-            waiting=tuple(stage.waiting for stage in self._stages),
-            earlier=times.earlier,
+        """Progress of the run, which is that of the part that is furthest behind."""
+        found = [run.statistics() for run in self._runs]
+        return min(found, key=lambda now: now.samples + now.rejected)
+
+
+def build_part_runs(
+    parts: Sequence[Part],
+    given: Mapping[str, Any],
+    *,
+    rejections: Rejections,
+    sinks: list[Sink],
+    prepare: Prepare | None,
+    state: State | None,
+    options: RunOptions,
+) -> list[PartRun]:
+    """Build the parts of a run.
+
+    Args:
+        parts: What they predict.
+        given: Arguments of their learners.
+        rejections: Where rejected records go.
+        sinks: Receive what the only part serves.
+        prepare: Called for each part before the first sample.
+        state: Where the run keeps its state.
+        options: What all parts have in common.
+    """
+    if len(parts) > 1:
+        names = format_names([part.name for part in parts])
+        for name in ("sinks", "late_labels", "start"):
+            if sinks if name == "sinks" else given[name]:
+                raise ConfigurationError(f"{name} is given, but the run has the parts {names}")
+        if state is not None:
+            state.split({part.name: part.slug for part in parts})
+    targets = list(dict.fromkeys(part.target for part in parts if part.target is not None))
+    runs = []
+    for number, part in enumerate(parts):
+        own = {**given, **({} if part.horizon is None else {"horizon": part.horizon})}
+        runs.append(
+            PartRun(
+                part,
+                TargetView(part.target, targets if len(targets) > 1 else ()),
+                partial(Learner, **own),
+                rejections=rejections if number == 0 else rejections.derive(part.place),
+                sinks=sinks if number == 0 else [],
+                prepare=prepare,
+                state=state,
+                options=options,
+            )
         )
+    return runs

@@ -168,9 +168,13 @@ class Reader:
 
     def give_up(self, error: DataError, block: Block, used: Block) -> None:
         """Stop reading because of an error in ``block``; only its part ``used`` was used."""
-        self.stop()
-        self.broken = error
+        self.fail(error)
         self.records -= count_records(block) - count_records(used)
+
+    def fail(self, error: DataError) -> None:
+        """Stop reading because of an error; the first one counts."""
+        self.stop()
+        self.broken = self.broken or error
 
     def uncount(self, block: Block) -> None:
         """Count a block that was sent, but not used, as not read."""

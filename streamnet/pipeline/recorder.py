@@ -14,11 +14,12 @@ from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Snapshot
 from streamnet.pipeline.concurrency import INLINE_SECONDS, NEVER_INLINE, Worker
 from streamnet.pipeline.control_messages import Barrier
+from streamnet.pipeline.model_queue import EmittedModel
 from streamnet.pipeline.outputs import ResumableSink, Sink
 from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.stages import Stage
-from streamnet.pipeline.state import EmittedModel, State
+from streamnet.pipeline.state import State
 from streamnet.samples import DeadLetter
 
 _NO_CANDIDATE = -2  # stands in the ledger for the candidate where nothing was served
@@ -41,6 +42,7 @@ class Record(Stage[Served]):
         *,
         publish: Callable[[Snapshot], EmittedModel | None] = lambda _: None,
         state: State | None = None,
+        part: str = "",
         inline_seconds: float = INLINE_SECONDS,
     ) -> None:
         self.rejections = rejections
@@ -48,6 +50,7 @@ class Record(Stage[Served]):
         self.outputs += (sink for sink in sinks if isinstance(sink, ResumableSink))
         self.ledger = ledger
         self._sinks, self._publish, self._state = sinks, publish, state
+        self._part = part
         # A foreign sink may block, perhaps until the event loop does something.
         is_foreign = any(not isinstance(sink, ResumableSink) for sink in sinks)
         self._worker = Worker(NEVER_INLINE if is_foreign else inline_seconds)
@@ -105,7 +108,7 @@ class Record(Stage[Served]):
         except OSError as error:
             self._state.failed(error)
             return False
-        barrier.parts["emitted"] = self._state.emitted
+        barrier.parts["emitted"] = self._state.queues[self._part].emitted
         return True
 
 
@@ -136,7 +139,8 @@ async def keep(state: State, receive: MemoryObjectReceiveStream[EmittedModel | B
             if item is None:
                 await to_thread.run_sync(state.publish_waiting)
             elif isinstance(item, Barrier):
-                await to_thread.run_sync(state.write, item)
+                if (whole := item.join()) is not None:
+                    await to_thread.run_sync(state.write, whole)
             else:
                 await to_thread.run_sync(state.publish, item)
         await to_thread.run_sync(state.publish_waiting)

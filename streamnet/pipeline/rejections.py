@@ -9,7 +9,7 @@ import os
 from base64 import b64decode
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
@@ -24,6 +24,7 @@ from streamnet.durability.safe_file import AppendedFile
 from streamnet.errors import ConfigurationError, DataError, StateError, TooManyRejectedError
 from streamnet.features.columns.target import CLASS_REASONS
 from streamnet.learning.serving import Served
+from streamnet.pipeline.control_messages import list_part_trees
 from streamnet.pipeline.maintenance import read_state_status
 from streamnet.pipeline.outputs import ResumableSink
 from streamnet.samples import Block, DeadLetter
@@ -46,7 +47,15 @@ def read_dead_letters(folder: Path) -> Iterator[dict[str, Any]]:
     """
     tree = read_state_status(folder).tree
     given = tree["settings"].get("output", {}).get("dead_letters")
-    path = Path(given) if given else folder / STATE_DEAD_LETTERS
+    first = Path(given) if given else folder / STATE_DEAD_LETTERS
+    for part in list_part_trees(tree).values():
+        counts = part["outputs"]["rejections"]
+        own = first.with_name(Path(counts["path"]).name) if "slug" in part else first
+        yield from _read_letters(own, counts)
+
+
+def _read_letters(path: Path, counts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The dead letters of a file, with the counts of the last checkpoint."""
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
@@ -54,7 +63,7 @@ def read_dead_letters(folder: Path) -> Iterator[dict[str, Any]]:
                     yield json.loads(line)
     except FileNotFoundError as error:
         # The first rejected record creates it.
-        if kept := tree["outputs"]["rejections"]["length"]:
+        if kept := counts["length"]:
             raise StateError(
                 f"{path} does not exist, but {kept:,} bytes of rejected records were written to it "
                 "(a relative name is relative to the working directory)"
@@ -362,8 +371,8 @@ class Rejections(ResumableSink):
     The dead-letter file has JSON lines: source, offset, line, reason, detail, raw, raw_base64 where
     it is not UTF-8, and message where it is one of a broker, see `DeadLetter`. It is created at the
     first rejected record; that of a previous run is emptied at the start. Records beyond
-    ``most_bytes`` are only counted, as all are without a path. See `RejectionLimit` for ``share``
-    and ``window``.
+    ``most_bytes`` are only counted, as all are without a path. ``only`` are the reasons for which
+    records are written; None is all. See `RejectionLimit` for ``share`` and ``window``.
 
     >>> Rejections(share=0.5).statistics()
     {'total': 0, 'reasons': {}, 'not_kept': 0}
@@ -378,6 +387,7 @@ class Rejections(ResumableSink):
         share: float = 0.10,
         window: int = 1000,
         most_bytes: int = MAX_DEAD_LETTER_BYTES,
+        only: Container[str] | None = None,
         files: FileSystem = DISK,
     ) -> None:
         if most_bytes < 0:
@@ -389,13 +399,28 @@ class Rejections(ResumableSink):
         self.reasons: Counter[str] = Counter()
         self.first: DeadLetter | None = None
         self.not_kept: int = 0  # records beyond the size limit of the file
-        self._most_bytes = most_bytes
+        self._most_bytes, self._only, self._files = most_bytes, only, files
         self._bytes = 0  # of the file, including what is not written yet
         self._file: AppendedFile | None = None
         if self.path is not None:
             if files is DISK:  # the check asks the operating system
                 check_output_paths([OutputPath("dead_letters", self.path, replaced=False)])
             self._file = AppendedFile(self.path, "dead_letters", files=files)
+
+    def derive(self, place: Callable[[Path], Path]) -> Rejections:
+        """Those of another part of a run, which writes only what no other part has rejected.
+
+        Args:
+            place: Gives the file of that part by this one.
+        """
+        return Rejections(
+            None if self.path is None else place(self.path),
+            share=self.limit.share,
+            window=self.limit.window,
+            most_bytes=self._most_bytes,
+            only=CLASS_REASONS,
+            files=self._files,
+        )
 
     def begin(self) -> None:
         """Empty the file of a previous run; otherwise the first rejected record creates it."""
@@ -413,7 +438,7 @@ class Rejections(ResumableSink):
             self._file.settle(at_once=True)
 
     def _write(self, letter: DeadLetter) -> None:
-        if self._file is None:
+        if self._file is None or (self._only is not None and letter.reason not in self._only):
             return
         values = dict(vars(letter))
         for name in ("raw_base64", "message"):

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, final
 from anyio import CancelScope, create_memory_object_stream, create_task_group, to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from streamnet.errors import TooManyRejectedError
+from streamnet.errors import DataError, TooManyRejectedError
 from streamnet.features.encoder import Encoded, EncoderSnapshot
 from streamnet.keyed import KeyedEncoder
 from streamnet.learning.joined_labels import JoiningEncoder
@@ -24,7 +24,7 @@ from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Job, Predicted, Trainer
 from streamnet.pipeline.concurrency import INLINE_SECONDS, Worker, put, spread_over_cpus
 from streamnet.pipeline.control_messages import Barrier, Glance, select_pending
-from streamnet.pipeline.reader import Reader, SplitBlock
+from streamnet.pipeline.reader import SplitBlock
 from streamnet.pipeline.rejections import RejectionLimit, locate_rejected
 from streamnet.samples import Block
 from streamnet.selection.champion import Decision, export_decisions
@@ -107,17 +107,35 @@ async def run_stages(
     ``read`` sends to the first stage, ``keep`` receives what the last one sends. See `raise_cause`
     for the errors.
     """
+    send, receive = create_memory_object_stream[Any](CHANNEL_BLOCKS)
+    await run_chains([partial(read, send)], [(receive, stages)], keep)
+
+
+async def run_chains(
+    work: Sequence[Callable[[], Coroutine[Any, Any, None]]],
+    chains: Sequence[tuple[MemoryObjectReceiveStream[Any], Sequence[Stage[Any]]]],
+    keep: Callable[[MemoryObjectReceiveStream[Any]], Coroutine[Any, Any, None]],
+) -> None:
+    """Run chains of stages, each with where its first stage receives, into one last channel.
+
+    ``work`` feeds them, ``keep`` receives what their last stages send.
+    """
     with ExitStack() as ended:
-        for stage in stages:
-            ended.callback(stage.close)
-        async with create_task_group() as group:
-            send, receive = create_memory_object_stream[Any](CHANNEL_BLOCKS)
-            group.start_soon(read, send)
+        for _, stages in chains:
             for stage in stages:
-                send, following = create_memory_object_stream[Any](stage.capacity)
-                group.start_soon(stage.run, receive, send)
-                receive = following
-            group.start_soon(keep, receive)
+                ended.callback(stage.close)
+        async with create_task_group() as group:
+            for task in work:
+                group.start_soon(task)
+            end, kept = create_memory_object_stream[Any](max(c[1][-1].capacity for c in chains))
+            for receive, stages in chains:
+                for stage in stages[:-1]:
+                    send, following = create_memory_object_stream[Any](stage.capacity)
+                    group.start_soon(stage.run, receive, send)
+                    receive = following
+                group.start_soon(stages[-1].run, receive, end.clone())
+            end.close()
+            group.start_soon(keep, kept)
 
 
 class BlockEncoder(Protocol):
@@ -153,6 +171,24 @@ class BlockServer(Protocol):
         """Everything needed to resume."""
 
 
+class Feed(Protocol):
+    """Where the blocks come from."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether reading was stopped."""
+
+    @property
+    def broken(self) -> DataError | None:
+        """Why reading failed."""
+
+    def give_up(self, error: DataError, block: Block, used: Block) -> None:
+        """Stop reading because of an error in ``block``; only its part ``used`` was used."""
+
+    def uncount(self, block: Block) -> None:
+        """Count a block that was given, but not used, as not read."""
+
+
 class EncodedBlock(NamedTuple):
     """An encoded block, with the encoder's state after it if it ends a round."""
 
@@ -172,7 +208,7 @@ class Encode(Stage[SplitBlock]):
     def __init__(
         self,
         encoder: BlockEncoder,
-        reader: Reader,
+        reader: Feed,
         limit: RejectionLimit,
         inline_seconds: float = INLINE_SECONDS,
     ) -> None:

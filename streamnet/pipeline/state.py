@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 from math import inf
@@ -22,9 +21,9 @@ from streamnet.features.encoder import Encoder
 from streamnet.jit import numerics
 from streamnet.learning.label_delay import LabelDelay
 from streamnet.learning.learner import Learner
-from streamnet.modelfiles import safetensors_format
 from streamnet.modelfiles.model import Model
-from streamnet.pipeline.control_messages import Barrier
+from streamnet.pipeline.control_messages import Barrier, JoinedBarrier, list_part_trees
+from streamnet.pipeline.model_queue import EmittedModel, ModelQueue
 from streamnet.pipeline.outputs import Champion
 from streamnet.selection.search import Evolution, default_population
 from streamnet.settings.candidate import CandidateSettings
@@ -54,9 +53,8 @@ def build_identity(
     **others: Any,
 ) -> dict[str, Any]:
     """The settings of a pipeline in full, as plain values; see `Learner` for the defaults."""
-    late = {**_LEARNER, **others}
-    delay = LabelDelay.build(late["label_delay"], late["time"], late["label_time"], late["horizon"])
-    chosen = candidates or default_population(encoder=encoder, delayed=delay is not None)
+    delayed = LabelDelay.build_all(**{**_LEARNER, **others}) != [None]
+    chosen = candidates or default_population(encoder=encoder, delayed=delayed)
     if evolution is None:
         evolution = {} if candidates is None and start is None else {"every": 0}
     identity = {
@@ -200,18 +198,8 @@ logger: logging.Logger = logging.getLogger("streamnet.durability")
 
 CHECKPOINT_SECONDS = 10.0
 KEPT_MODELS = 8
-# Seconds between two writes of emitted models. A checkpoint writes them as well, so with one
-# checkpoint per second there are no other writes.
-_PUBLISH_SECONDS = 1.5
 _FINAL_ATTEMPTS = 4  # to write the last checkpoint of a run
 _FINAL_RETRY_SECONDS = 0.5  # between two attempts
-
-
-class EmittedModel(NamedTuple):
-    """An emitted champion that is to be written."""
-
-    generation: int
-    champion: Champion
 
 
 class StateStatistics(NamedTuple):
@@ -281,15 +269,13 @@ class State:
             every_samples=every_samples, every_seconds=every_seconds, clock=clock
         )
         self.resume = resume
-        self.emitted: int = 0  # models so far
         self.on_saved: Callable[[Mapping[str, Any]], object] | None = None
         """Called with the state of the source after each checkpoint."""
+        self.queues: dict[str, ModelQueue] = {"": ModelQueue(self.folder.publisher, clock)}
         self.lineage: Any = ""
         self.identity: dict[str, Any] = identity or {}
         self._about: StateDict = {}
         self._clock = clock
-        self._waiting: deque[EmittedModel] = deque()
-        self._publish_next = -inf
         self._generation: int | None = None
         self._samples = self._records = 0
         self._error = ""
@@ -300,6 +286,14 @@ class State:
         return self.folder.files.describe(self.folder.path)
 
     # ------------------------------------------------------------- lifetime
+
+    def split(self, slugs: Mapping[str, str]) -> None:
+        """Keep models for each part of a run by name; ``slugs`` are their names in file names."""
+        self.folder.split(slugs)
+        self.queues = {
+            name: ModelQueue(publisher, self._clock)
+            for name, publisher in self.folder.publishers.items()
+        }
 
     def open(self) -> StateDict | None:
         """Lock the directory and load the newest checkpoint; None for a new run."""
@@ -351,7 +345,8 @@ class State:
         for sentence in describe_differences(saved["numerics"], self._about["numerics"]):
             logger.warning("%s: bits may differ from those of an uninterrupted run", sentence)
         self.lineage = saved["lineage"]
-        self.emitted = saved["emitted"]
+        for name, part in list_part_trees(saved).items():
+            self.queues[name].emitted = part["emitted"]
         self.cadence.resume_at(self._samples, self._records)
 
     def remove_rolled_back(self, saved: StateDict) -> None:
@@ -376,23 +371,28 @@ class State:
         StateDirectory(self.folder.path, generations=generations, models=models)
         self.cadence.change(every_samples=every_samples, every_seconds=every_seconds)
         self.folder.generations.keep = generations
-        self.folder.publisher.keep = models
+        for publisher in self.folder.publishers.values():
+            publisher.keep = models
 
     # -------------------------------------------------------------- writing
 
+    @property
+    def emitted(self) -> int:
+        """Models that were emitted so far."""
+        return sum(queue.emitted for queue in self.queues.values())
+
     def emit(self, champion: Champion) -> EmittedModel:
         """Number an emitted champion."""
-        self.emitted += 1
-        return EmittedModel(self.emitted, champion)
+        return self.queues[champion.part].emit(champion)
 
-    def first(self, cut: Callable[[], Barrier]) -> None:
+    def first(self, cut: Callable[[], Barrier | JoinedBarrier]) -> None:
         """Write the checkpoint before the first sample; a StateError if that fails."""
         try:
             self._save(cut())
         except OSError as error:
             raise StateError(f"state {self.name}: {error.strerror}") from error
 
-    def write(self, barrier: Barrier) -> None:
+    def write(self, barrier: Barrier | JoinedBarrier) -> None:
         """Write a checkpoint; if that fails, a later one is written instead.
 
         A StateError if the directory was replaced, so that another process may write there.
@@ -411,19 +411,14 @@ class State:
                 return
 
     def publish(self, emission: EmittedModel) -> None:
-        """Queue an emitted model, which is written together with others that follow shortly.
-
-        It is skipped if enough newer ones wait, since it would be removed again at once.
-        """
-        self._waiting.append(emission)
-        while len(self._waiting) > self.folder.publisher.keep:
-            self._waiting.popleft()
+        """Queue an emitted model, which is written together with others that follow shortly."""
+        self.queues[emission.champion.part].add(emission)
         if self.seconds_until_publish() <= 0:
             self.publish_waiting()
 
     def seconds_until_publish(self) -> float:
         """Seconds until queued models are to be written; infinite if there are none."""
-        return self._publish_next - self._clock() if self._waiting else inf
+        return min(queue.seconds_left() for queue in self.queues.values())
 
     def publish_waiting(self) -> None:
         """Write the queued models; if that fails, it is retried later."""
@@ -434,21 +429,10 @@ class State:
 
     def _publish_waiting(self) -> None:
         self.folder.check()
-        self._publish_next = self._clock() + _PUBLISH_SECONDS
-        for number, emission in enumerate(self._waiting, start=1):
-            about = {"generation": emission.generation, "lineage": self.lineage}
-            champion = emission.champion
-            data = safetensors_format.encode_parts(champion.document(**about))
-            self.folder.publisher.publish(
-                data,
-                emission.generation,
-                self.lineage,
-                champion.number,
-                point=number == len(self._waiting),
-            )
-        self._waiting.clear()
+        for queue in self.queues.values():
+            queue.write(self.lineage)
 
-    def _save(self, barrier: Barrier) -> None:
+    def _save(self, barrier: Barrier | JoinedBarrier) -> None:
         for output in barrier.outputs:
             output.sync()
         tree = {"streamnet": __version__, "lineage": self.lineage, **self._about, **barrier.tree()}
@@ -482,6 +466,6 @@ class State:
             self._samples,
             self.cadence.failures,
             self._error,
-            len(self._waiting),
+            sum(map(len, self.queues.values())),
             self._records,
         )

@@ -70,6 +70,7 @@ def build_report(
     learner: Learner,
     *,
     target: str | None,
+    horizon: int | str | None = None,
     rejected: dict[str, Any],
     times: RunTimes,
     settings: dict[str, Any],
@@ -87,6 +88,7 @@ def build_report(
         streamnet=__version__,
         task=learner.task,
         target=target,
+        horizon=UNSET if horizon is None else horizon,
         samples=learned + rejected["total"],
         learned=learned,
         scored=serving.scored,
@@ -316,11 +318,8 @@ def _select(table: dict[str, Any], slot: int) -> dict[str, float | None]:
 
 
 def _build_curve(learner: Learner) -> ErrorCurve:
-    curve = learner.serving.curve
-    # Another point may be added between the two calls.
-    sums = curve.values().tolist()
-    samples = curve.samples()[: len(sums)].tolist()
-    return ErrorCurve(samples, ["served", *_baseline_names(learner)], sums[: len(samples)])
+    samples, sums = learner.serving.curve.points()
+    return ErrorCurve(samples.tolist(), ["served", *_baseline_names(learner)], sums.tolist())
 
 
 def _finite_or_none(value: float) -> float | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.horizon import describe_target
 
 Scores = dict[str, float | None]
 """Metrics by name; None where one is undefined."""
@@ -301,6 +302,7 @@ class Report(Struct, frozen=True, kw_only=True):
     streamnet: str  # version
     task: Task
     target: str | None
+    horizon: int | str | UnsetType = UNSET  # of a forecast: samples, or a duration
     samples: int  # read
     learned: int
     scored: int
@@ -357,6 +359,11 @@ class Report(Struct, frozen=True, kw_only=True):
             return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
             raise ConfigurationError(f"the report is damaged: {error}") from error
+
+    def describe_target(self, name: str | None = None) -> str:
+        """What was predicted, in words; ``name`` stands for the target."""
+        horizon = None if self.horizon is UNSET else self.horizon
+        return describe_target(str(self.target) if name is None else name, horizon)
 
     @property
     def status(self) -> LearningStatus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from streamnet.learning.label_delay import LabelDelay
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
 from streamnet.objects import is_url
+from streamnet.pipeline.parts import Part, list_parts
 from streamnet.pipeline.state import State
 from streamnet.runs.storage import Place, RunStorage
 from streamnet.samples import Kind, Schema
@@ -83,10 +84,7 @@ def build_candidates(settings: RunSettings | ModelSettings) -> list[CandidateSet
         if "hidden" in values:
             values["hidden"] = tuple(parse_hidden(text) for text in values["hidden"])
         return expand_grid(population.candidates, **values)
-    late = settings.evaluation
-    delayed = (
-        LabelDelay.build(late.label_delay, late.time, late.label_time, late.horizon) is not None
-    )
+    delayed = LabelDelay.build_all(**dict(settings.evaluation)) != [None]
     encoder = settings.encoder.to_kwargs()
     return default_population(population.candidates, encoder=encoder, delayed=delayed)
 
@@ -154,8 +152,10 @@ def pipeline_arguments(
 ) -> dict[str, Any]:
     """Arguments of a `Pipeline` that determine what it learns, with those of its networks."""
     weight = settings.source.weight
-    weighted = {} if weight is None else {"weight": weight}
-    return {**settings.run.to_kwargs(), **learner_arguments(settings), **networks, **weighted}
+    more: dict[str, Any] = {} if weight is None else {"weight": weight}
+    if targets := settings.source.targets:
+        more["targets"] = targets
+    return {**settings.run.to_kwargs(), **learner_arguments(settings), **networks, **more}
 
 
 def check_schema(settings: RunSettings, schema: Schema) -> None:
@@ -254,7 +254,8 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
         # Keys are compared as texts, even if all are numbers.
         known |= dict.fromkeys(settings.keys.key, Kind.CATEGORY)
     columns = Columns(
-        target=section.target,
+        target=next(iter(section.targets), None),
+        more_targets=section.targets[1:],
         task=task,
         drop=section.drop or (),
         kinds={name: kind for name, kind in kinds.items() if kind != known.get(name)},
@@ -334,15 +335,23 @@ def _check_query(source: SourceSection) -> None:
         )
 
 
+def _list_places(name: str, path: str, parts: Sequence[Part]) -> list[str]:
+    """The files of all parts of a run."""
+    places = [part.place(path) for part in parts]
+    return [path, *places[1:]] if name == "dead_letters" else places
+
+
 def _check_outputs(settings: RunSettings) -> None:
     paths = settings.output.to_kwargs()
     if settings.state.dir is None:  # whose folder is created when it is opened
         paths = {"dead_letters": RunStorage.DEAD_LETTERS, **paths}
+    parts = list_parts(settings.source.targets, settings.evaluation.horizon)
     check_output_paths(
         [
-            OutputPath(name, paths[name], suffixes, replaced=name in _REPLACED_OUTPUTS)
+            OutputPath(name, path, suffixes, replaced=name in _REPLACED_OUTPUTS)
             for name, suffixes in _SUFFIXES.items()
             if name in paths
+            for path in _list_places(name, paths[name], parts)
         ],
         dict.fromkeys(settings.source.files, "a file to learn from"),
     )

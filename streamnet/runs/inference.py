@@ -32,6 +32,7 @@ from streamnet.modelfiles import Model
 from streamnet.pipeline.outputs import INTERVAL_COLUMNS
 from streamnet.reporting.report import Scores
 from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
+from streamnet.settings.horizon import describe_horizon
 from streamnet.sources import Columns, open_files
 from streamnet.sources.base import Source
 from streamnet.sources.unknown_columns import ColumnCheck
@@ -288,6 +289,11 @@ async def evaluate_files(
     """
     if target is None and model.about.get("target") is None:
         raise ConfigurationError("target is not given, and the model does not know its own")
+    if (horizon := model.about.get("horizon")) is not None:
+        raise ConfigurationError(
+            f"the model forecasts {describe_horizon(horizon)} ahead, but an evaluation is about "
+            "the target of each sample itself: a replay with horizon scores forecasts"
+        )
     if model.task is Task.REGRESSION:
         scorer: _ClassificationScorer | _RegressionScorer = _RegressionScorer(
             threshold, all_metrics=all_metrics, keep_pairs=keep_pairs

@@ -27,8 +27,10 @@ from streamnet.errors import (
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.model import Model, check_columns
 from streamnet.page import build_view, render_single_file
+from streamnet.pipeline.control_messages import list_part_trees
 from streamnet.pipeline.outputs import Predictions, Sink
-from streamnet.pipeline.pipeline import Pipeline, Result
+from streamnet.pipeline.part_run import Result
+from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.state import State
 from streamnet.reporting.report import Report
@@ -86,7 +88,7 @@ class Replay:
         self.result: Result | None = None
         source = settings.source
         check_files(settings)
-        self._predictions: Predictions | None = None
+        self._predictions: list[Predictions] = []
         self._storage = RunStorage(settings, resume=resume)
         self.state: State | None = build_state(settings, resume=resume, place=self._storage.state)
         dead_letters, files = self._storage.dead_letters
@@ -122,15 +124,18 @@ class Replay:
             return ()
         path, files = self._storage.predictions
         encoder = learner.encoder
-        self._predictions = Predictions(
-            path,
+        runs = self.pipeline.parts.values()
+        part = next(run.part for run in runs if run.learner is learner)
+        predictions = Predictions(
+            part.place(path),
             task=learner.task,
             labels=encoder.labels,
             outliers=encoder.autoencoder,
             intervals=learner.serving.intervals is not None,
             files=files,
         )
-        return (self._predictions,)
+        self._predictions.append(predictions)
+        return (predictions,)
 
     def change(self, settings: RunSettings) -> None:
         """Apply settings that may change in a run, from the next sample on."""
@@ -138,7 +143,8 @@ class Replay:
         given.pop("dir", None)
         if self.state is not None:
             self.state.change(**given)
-        self.rejections.limit.change(settings.source.max_rejected)
+        for run in self.pipeline.parts.values():
+            run.rejections.limit.change(settings.source.max_rejected)
         self.settings = settings
 
     async def run(self) -> Result:
@@ -161,9 +167,9 @@ class Replay:
             where = f"{error.filename}: " if error.filename else ""
             raise StreamnetError(f"the run failed: {where}{error.strerror or error}") from error
         finally:
-            if self._predictions is not None:
-                with explain_write_errors(f"predictions {self.settings.output.predictions}"):
-                    self._predictions.close()
+            with explain_write_errors(f"predictions {self.settings.output.predictions}"):
+                for predictions in self._predictions:
+                    predictions.close()
             with explain_write_errors("an output"):
                 self._storage.store()
 
@@ -172,22 +178,24 @@ class Replay:
             self._write(self.pipeline.result())
         except NoCandidateError:
             if self.pipeline.learner is not None:
-                self._write_report(self.pipeline.build_report())
+                self._write_reports()
 
     def _write(self, result: Result) -> None:
+        path = self.settings.output.model
         try:
-            if self.settings.output.model:
-                result.model.save(self.settings.output.model)
+            for name, run in self.pipeline.parts.items() if path else ():
+                result.parts[name].model.save(run.part.place(str(path)))
         finally:
-            self._write_report(self.pipeline.build_report())
+            self._write_reports()
         self.result = result
 
-    def _write_report(self, report: Report) -> None:
-        path = self.settings.output.report
-        if path is None:
+    def _write_reports(self) -> None:
+        if self.settings.output.report is None:
             return
-        with explain_write_errors(f"report {path}"):
-            write_durably(path, _encode_report(report, Path(path).suffix))
+        for run in self.pipeline.parts.values():
+            path = run.part.place(self.settings.output.report)
+            with explain_write_errors(f"report {path}"):
+                write_durably(path, _encode_report(run.build_report(), Path(path).suffix))
 
 
 def _encode_report(report: Report, suffix: str) -> bytes:
@@ -211,7 +219,7 @@ def _encode_report(report: Report, suffix: str) -> bytes:
 )
 def replay(
     *files: str | os.PathLike[str],
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     config: str | os.PathLike[str] | None = None,
     state: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -225,7 +233,7 @@ def replay(
 
     Args:
         files: Files in this order; glob patterns are expanded, ``-`` is standard input.
-        target: Column to predict.
+        target: Column to predict, or columns; each has a model of its own.
         config: A run file, whose values the other arguments override.
         state: Directory for checkpoints and emitted models, from which a run can resume.
         resume: Resume the run whose state is there; without it, an existing state is an error.
@@ -312,10 +320,14 @@ async def verify(path: Path, generation: int | None = None) -> Verification:
     if not kept["settings"].get("source"):
         raise StateError(f"{path} was not written by a run over files")
     again = await _relearn(kept)
+    parts, others = list_part_trees(kept), list_part_trees(again)
     found = [
         difference
+        for part, tree in parts.items()
         for name in _COMPARED
-        for difference in _find_differences(kept[name], again[name], name)
+        for difference in _find_differences(
+            tree[name], others[part][name], f"{part}: {name}" if part else name
+        )
     ]
     versions = tuple(describe_differences(kept["numerics"], again["numerics"]))
     return Verification(number, kept["reading"]["number"], tuple(found), versions)

@@ -8,6 +8,7 @@ from typing import NamedTuple, final
 from streamnet.durability.bucket import BucketFiles
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.objects import is_url
+from streamnet.pipeline.parts import list_parts
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.settings.run import RunSettings
 
@@ -34,6 +35,7 @@ class RunStorage:
 
     def __init__(self, settings: RunSettings, *, resume: bool) -> None:
         self._resume = resume
+        self._parts = list_parts(settings.source.targets, settings.evaluation.horizon)
         self._buckets: dict[str, BucketFiles] = {}
         self._growing: list[Place] = []  # in buckets, outside of the state directory
         self.state: Place | None = None
@@ -74,11 +76,11 @@ class RunStorage:
             return Place(Path(path), DISK)
         folder, _, name = path.rpartition("/")
         files = self._open_bucket(folder)
-        if self._resume:
-            files.pull(name)
-        place = Place(files.copy / name, files)
-        self._growing.append(place)
-        return place
+        for own in dict.fromkeys((name, *(part.place(name) for part in self._parts))):
+            if self._resume:
+                files.pull(own)
+            self._growing.append(Place(files.copy / own, files))
+        return Place(files.copy / name, files)
 
     def _open_bucket(self, url: str) -> BucketFiles:
         if url not in self._buckets:

@@ -148,6 +148,15 @@ class ModelSettings(LearningTables, frozen=True):
         source = self.source
         if source.target is None:
             raise ConfigurationError("source.target is not given, but a model needs one")
+        if len(source.targets) > 1:
+            raise ConfigurationError(
+                f"source.target is {source.target!r}, but must be one column: host a model for each"
+            )
+        if self.evaluation.horizon is not None:
+            raise ConfigurationError(
+                f"evaluation.horizon is {self.evaluation.horizon!r}, but a hosted model predicts "
+                "the target of each sample, and waits for its label: send as label what came later"
+            )
         if STANDARD_INPUT in source.files:
             raise ConfigurationError(
                 f"source.files has {STANDARD_INPUT!r}, but a daemon has no such input"

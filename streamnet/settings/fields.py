@@ -91,6 +91,17 @@ class Check:
 
 @final
 @dataclass(frozen=True)
+class Converted:
+    """A function that converts the value of a run file before its type is checked."""
+
+    function: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> dict[str, Any]:
+        return call_schema("before", self.function, handler(source))
+
+
+@final
+@dataclass(frozen=True)
 class Listed:
     """A tuple for which a run file may give a list, or a single value for a list of one."""
 
@@ -301,12 +312,14 @@ def _check_table(name: str, value: Any, hint: Any) -> Any:
 
 
 def _check_union(name: str, value: Any, options: tuple[Any, ...]) -> Any:
-    """None, or one of at most two types: one value, or several of them in a tuple."""
+    """None, a value of the first type, or one of the others; several values go to the last."""
     if value is None and NoneType in options:
         return None
     one, *others = (option for option in options if option is not NoneType)
-    several = others and not isinstance(value, str)
-    return check_value(name, value, others[0] if several else one)
+    if not others or isinstance(value, str):
+        return check_value(name, value, one)
+    several = isinstance(value, Iterable) and not isinstance(value, Mapping)
+    return check_value(name, value, others[-1] if several else others[0])
 
 
 def _check_finite(name: str, value: Any) -> float:

@@ -82,7 +82,7 @@ class LearningKeywords(TypedDict, total=False):
     time: str | None
     label_time: str | None
     interval: float | None
-    horizon: int | None
+    horizon: Sequence[str | int] | str | int | None
     season: int | None
     key: Sequence[str] | str
     resident_keys: int

@@ -9,7 +9,7 @@ from itertools import product
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, final, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Gt, Le, Lt
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Task
@@ -31,6 +31,7 @@ from streamnet.settings.fields import (
     declare,
     list_settings,
 )
+from streamnet.settings.horizon import Horizons
 
 
 @declare
@@ -198,7 +199,6 @@ CRITERION_TASKS: dict[str, tuple[Task, ...]] = {
 
 
 MAX_SEASON = 2048  # samples
-MAX_HORIZON = 100_000  # samples
 
 
 def check_season(season: int) -> int:
@@ -250,8 +250,9 @@ class EvaluationSettings(Settings):
         interval: Level of prediction intervals of numbers, or of prediction sets of labels, such as
             0.9: the fraction of the truths that they hold, also through drift. Without it there are
             none, unless the start model has them: then its level.
-        horizon: Forecast the target this many samples ahead, from the sample's features and the
-            targets known by then, its own included; scored when that target comes.
+        horizon: Forecast the target this many samples ahead, or a duration such as 24h, which needs
+            `time`: from the sample's features and the targets known by then, its own included.
+            Scored when that target comes. Several horizons, such as 1,24,168, have a model each.
         season: Samples of a season, such as 24 for hourly samples with a daily one. Networks with
             lags then also see targets a season ago, and the ensemble forecasts from the known
             targets alone. By default only where labels arrive late, with a season that is found
@@ -265,7 +266,7 @@ class EvaluationSettings(Settings):
     time: Text | None = None
     label_time: Text | None = None
     interval: Annotated[float, Gt(0), Lt(1)] | None = None
-    horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] | None = None
+    horizon: Horizons | None = None
     season: Annotated[int | None, Check(check_season)] = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, final
@@ -22,6 +23,8 @@ from streamnet.settings.brokers import (
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
 from streamnet.settings.fields import (
+    Check,
+    Converted,
     Count,
     Enumeration,
     Listed,
@@ -65,6 +68,38 @@ class SchemaDriftSettings(Settings):
     changed: Literal["reject", "stop"] | None = None
 
 
+def list_targets(given: Any) -> tuple[str, ...]:
+    """The columns that a text or list names; a name with a comma is in quotes.
+
+    >>> list_targets("a, b"), list_targets('"a,b"'), list_targets(["a,b", "c"])
+    (('a', 'b'), ('a,b',), ('a,b', 'c'))
+
+    Raises:
+        ConfigurationError: If it is no text or list of texts, or names a column twice.
+    """
+    names = given
+    if isinstance(given, str):
+        names = next(csv.reader([given], skipinitialspace=True), []) if "," in given else [given]
+        names = [name.strip() for name in names]
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) and n for n in names):
+        raise ConfigurationError(
+            f"target is {given!r}, but must be the name of a column, or a list of names"
+        )
+    if not names or len(set(names)) < len(names):
+        raise ConfigurationError(f"target is {given!r}, but must name each column once")
+    return tuple(names)
+
+
+def check_targets(given: Any) -> Any:
+    """Check names of targets; a list becomes a tuple."""
+    list_targets(given)
+    return tuple(given) if isinstance(given, list) else given
+
+
+Targets = Annotated[Text | tuple[Text, ...], Converted(check_targets), Check(check_targets)]
+"""One target or several; a text may list them."""
+
+
 @declare
 class SourceSettings(Settings):
     r"""Where samples come from, and what their columns mean.
@@ -88,7 +123,8 @@ class SourceSettings(Settings):
         thousands: Separator of thousands in numbers; by default found where it is clear, as in
             $1,234.50. With a point, decimals are separated by a comma.
         max_record_bytes: Largest record of a text file in bytes; longer ones are rejected.
-        target: Column to predict; required for all formats but libSVM.
+        target: Column to predict; required for all formats but libSVM. Several columns, such as
+            a,b,c, have a model each, which sees none of the others.
         weight: Column with the weights of samples, which is no feature. A weight of 2 counts like
             the sample twice, in learning and in scores; a sample of weight 0 is only predicted.
         task: What is predicted; auto infers it from the target's values.
@@ -123,7 +159,7 @@ class SourceSettings(Settings):
     missing: Annotated[tuple[str, ...], Listed()] | None = None
     thousands: Annotated[str, MinLen(1), MaxLen(1)] | None = None
     max_record_bytes: Count = 1 << 20
-    target: Text | None = None
+    target: Targets | None = None
     weight: Text | None = None
     task: Annotated[Task, Enumeration()] | None = None
     drop: Texts | None = None
@@ -140,6 +176,11 @@ class SourceSettings(Settings):
     nats: NatsSettings | None = None
     max_rejected: Annotated[Probability, Setting(reloadable=True, changeable=True)] = 0.1
     rejected_window: Annotated[Count, Setting(changeable=True)] = 1000
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to predict; none of libSVM, whose target has no name."""
+        return () if self.target is None else list_targets(self.target)
 
 
 @declare

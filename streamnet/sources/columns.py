@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError, SchemaError
-from streamnet.samples import TIMES, Field, Kind, Schema, Task
+from streamnet.samples import QUANTITIES, TIMES, Field, Kind, Schema, Task
 from streamnet.sources.base import Reason
 from streamnet.sources.inference import (
     MISSING,
     WHITESPACE,
+    infer_task,
     is_not_finite,
     is_number,
     is_numeric,
@@ -253,6 +254,8 @@ class Columns:
         most_fields: Maximum number of features that may appear by name, as in JSON Lines and dicts.
         weight: Name of the column with the weights of samples; `WeightedSource` takes it out of the
             blocks.
+        more_targets: Further columns that are targets. They are read like the others, but whole
+            numbers that may be codes are labels, as of ``target``.
         check: Is called with the names of all columns of a file, and that of the file, if there is
             a ``schema``.
 
@@ -279,6 +282,7 @@ class Columns:
     drift: SchemaDrift = SchemaDrift()
     most_fields: int = MAX_FIELDS
     weight: str | None = None
+    more_targets: tuple[str, ...] = ()
     check: Callable[[Sequence[str], str], object] | None = None
 
     def __post_init__(self) -> None:
@@ -345,7 +349,16 @@ class Columns:
         """The kind given for the column of this name; None if it has to be inferred."""
         if name == self.weight:
             return Kind.NUMBER
+        if name in self.more_targets and self.task is not None:
+            return Kind.NUMBER if self.task is Task.REGRESSION else Kind.CATEGORY
         return self.kinds.get(name) or self.known.get(name)
+
+    def refine_kind(self, name: str, kind: Kind | None, values: Sequence[object]) -> Kind | None:
+        """The kind of a column whose values are of a kind: of codes, if it is a further target."""
+        if name not in self.more_targets or kind not in QUANTITIES:
+            return kind
+        codes = infer_task(values) is Task.CLASSIFICATION
+        return Kind.CATEGORY if codes else Kind.NUMBER
 
     @property
     def grows(self) -> bool:

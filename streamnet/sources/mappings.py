@@ -113,7 +113,9 @@ class MappingConverter:
         def kind(name: str) -> Kind | None:
             """The kind of a column by its values."""
             found = infer_kind(known(name), typed=self._typed)
-            return Kind.ID if found is Kind.NUMBER and are_ids(values[name]) else found
+            if found is Kind.NUMBER and are_ids(values[name]):
+                found = Kind.ID
+            return self._columns.refine_kind(name, found, values[name])
 
         target = str(self._columns.target)
         schema = self._columns.build_schema(

@@ -477,7 +477,7 @@ def test_readers_never_find_half_a_model(tmp_path: Path) -> None:
 
     def read() -> None:
         while not done.is_set():
-            seen.append(whole(publisher._files, tmp_path))
+            seen.append(whole(publisher.files, tmp_path))
 
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
@@ -504,7 +504,7 @@ def test_the_pointer_can_name_an_earlier_one_or_none(tmp_path: Path) -> None:
     first = read_pointer(tmp_path)
     publisher.publish(model(2), 2, LINEAGE, 20)
     publisher.point(first)
-    assert whole(publisher._files, tmp_path) == 1
+    assert whole(publisher.files, tmp_path) == 1
     publisher.point(None)
     assert read_pointer(tmp_path) is None
 

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, mean_absolute_error
 from streamnet.errors import ConfigurationError
 from streamnet.learning.contenders import SEASONAL_NO_CHANGE
 from streamnet.learning.learner import Learner
-from streamnet.samples import Block, Task
+from streamnet.samples import Block, Field, Kind, Schema, Task
 from tests.learning.streams import ROUND, candidate, differences, feed, learner_of, state_of, stream
 
 TASKS = [Task.CLASSIFICATION, Task.REGRESSION]
@@ -126,8 +126,7 @@ def test_baselines_are_the_target_now_and_that_a_season_before_the_one_ahead(hor
         before = number - 7 * -(-horizon // 7)
         season.append(truth[before] if before >= 0 else truth[number - horizon])
     for name, expected in (("no_change", now), (SEASONAL_NO_CHANGE, season)):
-        contenders = learner.serving.contenders
-        found = contenders.scores.measures(contenders.names.index(name))["mae"]
+        found = contender_error(learner, name)
         assert found == pytest.approx(mean_absolute_error(truth[horizon:], expected), rel=1e-12)
 
 
@@ -142,8 +141,121 @@ def test_a_seasonal_stream_is_forecast_from_its_known_targets() -> None:
         assert error < 1.2, "the noise alone is 0.8"
 
 
+def timed(block: Block, seconds: NDArray[Any]) -> Block:
+    """The stream with a column of times."""
+    schema = Schema((*block.schema.fields, Field("when", Kind.TIME)), "y", block.schema.task)
+    return replace(block, schema=schema, numbers=np.column_stack((block.numbers, seconds)))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("delay", [0, 7])
+def test_in_regular_times_a_span_is_so_many_samples(task: Task, delay: int) -> None:
+    block = stream(task, 400)
+    regular = timed(block, 3600.0 * np.arange(400))
+    in_time = learner_of(task, horizon="12h", time="when", label_delay=delay)
+    in_samples = learner_of(task, horizon=12, label_delay=delay)
+    found, expected = answers(in_time, regular), answers(in_samples, regular)
+    # How many samples a span has is known once it has passed.
+    if task is Task.CLASSIFICATION:
+        assert_array_equal(found, expected)
+    else:
+        assert in_time.serving.scored == in_samples.serving.scored
+        assert in_time.encoder.units == in_samples.encoder.units
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_target_of_a_span_is_that_of_the_first_sample_so_much_later(task: Task) -> None:
+    rng = np.random.default_rng(1)
+    times = np.cumsum(rng.exponential(60.0, 400) * (1 + 40 * (rng.random(400) < 0.05)))
+    times[rng.random(400) < 0.1] -= 100.0  # out of order
+    times[rng.random(400) < 0.05] = np.nan
+    block = timed(stream(task, 400), times)
+    learner = learner_of(task, horizon="10min", time="when")
+    served = answers(learner, block)
+    clock, latest = [], -np.inf
+    for time in times:
+        latest = np.fmax(latest, time)
+        clock.append(latest)
+    errors, right, truth = [], 0, block.target
+    assert truth is not None
+    labels = learner.encoder.labels
+    for i in range(400):
+        later = [j for j in range(i + 1, 400) if clock[j] >= clock[i] + 600.0]
+        if not later:
+            continue
+        actual = truth[later[0]]
+        if task is Task.REGRESSION and np.isfinite(actual):
+            errors.append(abs(served[i] - actual))
+        elif task is Task.CLASSIFICATION and actual is not None:
+            errors.append(1.0)
+            right += labels[int(served[i].argmax())] == actual
+    assert learner.serving.scored == len(errors)
+    measures = learner.serving.measures()
+    if task is Task.REGRESSION:
+        assert measures["mae"] == pytest.approx(np.nanmean(errors), rel=1e-12)
+    else:  # before a class is known, nothing is right
+        assert abs(measures["accuracy"] - right / len(errors)) < 0.05
+        assert measures["accuracy"] <= right / len(errors)
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=8)
+def test_time_spans_do_not_depend_on_how_blocks_are_cut_or_runs_resume(data: st.DataObject) -> None:
+    task = data.draw(st.sampled_from(TASKS))
+    sizes = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=6))
+    delay = data.draw(st.sampled_from([0, 3, "2min", "1h"]))
+    span = data.draw(st.sampled_from(["1s", "90s", "30min", "2h"]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+    times = np.cumsum(rng.exponential(60.0, 320)) - 90.0 * (rng.random(320) < 0.1)
+    times[rng.random(320) < 0.2] = np.nan
+    block = timed(stream(task, 320), times)
+
+    def make() -> Learner:
+        given: dict[str, Any] = {"horizon": span, "time": "when", "label_delay": delay}
+        return learner_of(task, evolution={"every": 2}, **given)
+
+    whole, begun, resumed = make(), make(), make()
+    list(feed(whole, block, (33,)))
+    list(feed(begun, block.part(0, 3 * ROUND), tuple(sizes)))
+    resumed.restore_state(begun.export_state())
+    list(feed(resumed, block.part(3 * ROUND, 320), tuple(sizes)))
+    for learner in (whole, resumed):
+        learner.learn_pending()
+    assert differences(state_of(whole), state_of(resumed)) == []
+
+
+def test_a_label_that_was_known_before_its_sample_waits_for_it() -> None:
+    """Else a forecast would have been made with the target that it predicts."""
+    block = timed(stream(Task.REGRESSION, 300, gaps=False), 60.0 * np.arange(300))
+    early = replace(
+        block,
+        schema=Schema((*block.schema.fields, Field("known", Kind.TIME)), "y", Task.REGRESSION),
+        numbers=np.column_stack((block.numbers, np.zeros(300))),
+    )
+    given: dict[str, Any] = {"horizon": 5, "time": "when", "label_time": "known"}
+    first, second = (learner_of(Task.REGRESSION, **given) for _ in range(2))
+    assert_array_equal(answers(first, early), answers(second, early, (1, 7)))
+    truth = block.target
+    assert truth is not None
+    # The first targets were no labels, so that nothing, or 0, is predicted before the first one is.
+    now = np.concatenate((np.zeros(5), truth[5:-5]))
+    assert contender_error(first, "no_change") == pytest.approx(
+        np.abs(truth[5:] - now).mean(), rel=1e-12
+    )
+
+
+def contender_error(learner: Learner, name: str) -> float:
+    """The mean absolute error of a baseline."""
+    contenders = learner.serving.contenders
+    return float(contenders.scores.measures(contenders.names.index(name))["mae"])
+
+
 def test_a_horizon_out_of_range_or_beside_labels_that_come_on_their_own_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="horizon is 0"):
         Learner(task=Task.REGRESSION, horizon=0)
     with pytest.raises(ConfigurationError, match="horizon is given, but labels arrive when they"):
         Learner(task=Task.REGRESSION, horizon=3, late_labels=True)
+    with pytest.raises(ConfigurationError, match="time is not given, but horizon '24h' needs"):
+        Learner(task=Task.REGRESSION, horizon="24h")
+    with pytest.raises(ConfigurationError, match=r"horizon is \(1, 24\), but must be one"):
+        Learner(task=Task.REGRESSION, horizon=(1, 24))

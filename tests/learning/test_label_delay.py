@@ -14,9 +14,10 @@ from sklearn.metrics import accuracy_score, mean_absolute_error
 
 from streamnet.errors import ConfigurationError
 from streamnet.features.encoder import Encoder
-from streamnet.learning.label_delay import DelayedEncoder, LabelDelay, parse_duration
+from streamnet.learning.label_delay import DelayedEncoder, LabelDelay
 from streamnet.learning.learner import Learner
 from streamnet.samples import Block, Field, Kind, Schema, Task, make_marks
+from streamnet.settings.horizon import parse_duration
 from tests.learning.streams import ROUND, candidate, differences, feed, learner_of, state_of, stream
 
 TASKS = [Task.CLASSIFICATION, Task.REGRESSION]

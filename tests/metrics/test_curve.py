@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from itertools import count
+from threading import Event, Thread
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +11,8 @@ from hypothesis import strategies as st
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.metrics import Curve
 from tests.metrics.streams import same_bits
+
+READS = 3000  # beside a thread that adds points
 
 GAPS = st.lists(st.integers(1, 50), max_size=200)
 
@@ -98,3 +103,23 @@ def test_a_state_that_does_not_fit_is_refused(name: str, wrong: int) -> None:
     state = filled([1, 2, 3], 8).export_state()
     with pytest.raises(ModelFileError, match="curve: "):
         Curve.restore_state({**state, name: wrong})
+
+
+def test_points_that_another_thread_adds_meanwhile_are_whole() -> None:
+    curve, ended = Curve(64), Event()
+
+    def add() -> None:
+        for sample in count():
+            if ended.is_set():
+                break
+            curve.add(sample, *value(sample))
+
+    thread = Thread(target=add)
+    thread.start()
+    try:
+        for _ in range(READS):
+            samples, values = curve.points()
+            assert values.tolist() == [list(value(sample)) for sample in samples.tolist()]
+    finally:
+        ended.set()
+        thread.join()

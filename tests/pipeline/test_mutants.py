@@ -22,7 +22,7 @@ from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.serving import ServingStage
 from streamnet.networks.population import Population
 from streamnet.networks.replay_buffer import ReplayBuffer
-from streamnet.pipeline import stages
+from streamnet.pipeline import model_queue, stages
 from streamnet.pipeline import state as state_module
 from streamnet.pipeline import state as store
 from streamnet.pipeline.outputs import Predictions
@@ -46,7 +46,7 @@ Patch = pytest.MonkeyPatch
 def _quickly_again(monkeypatch: Patch) -> None:
     monkeypatch.setattr(store, "_MIN_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(state_module, "_FINAL_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(state_module, "_PUBLISH_SECONDS", 0.0)
+    monkeypatch.setattr(model_queue, "PUBLISH_SECONDS", 0.0)
 
 
 def kills(step: int = 3) -> None:
@@ -185,14 +185,15 @@ def rounds_begin_anew_when_a_run_goes_on(monkeypatch: Patch) -> None:
 
 def models_come_after_the_checkpoint_that_counts_them(monkeypatch: Patch) -> None:
     def write(self: State, barrier: Any) -> None:
-        waiting, self._waiting = self._waiting, type(self._waiting)()
+        queue = self.queues[""]
+        waiting, queue.waiting = queue.waiting, type(queue.waiting)()
         real(self, barrier)
-        self._waiting.extend(waiting)
+        queue.waiting.extend(waiting)
         self.publish_waiting()
 
     real = State.write
     monkeypatch.setattr(State, "write", write)
-    monkeypatch.setattr(State, "publish", lambda self, emission: self._waiting.append(emission))
+    monkeypatch.setattr(State, "publish", lambda self, new: self.queues[""].waiting.append(new))
     monkeypatch.setattr(State, "seconds_until_publish", lambda _: inf)
 
 

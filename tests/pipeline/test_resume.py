@@ -224,7 +224,7 @@ def test_a_refused_run_loses_no_generation_that_a_rollback_left(tmp_path: Path) 
     def refuse(*_: object) -> Sequence[Sink]:
         raise ConfigurationError("no")
 
-    again._prepare = refuse
+    again.parts[""].prepare = refuse
     with pytest.raises(ConfigurationError, match="no"):
         go(again)
     assert generations.numbers() == numbers

@@ -79,13 +79,14 @@ def pipeline_on(
     source = Playing(block_of(records), seed=pace, largest=1 + pace % 100)
     state = {"every_samples": 64, "files": files}
     pipeline = made(FOLDER, Task.CLASSIFICATION, source=source, state=state, threads=1)
-    prepare = pipeline._prepare
+    (run,) = pipeline.parts.values()
+    prepare = run.prepare
 
     def explosive(learner: Learner, schema: Schema) -> Sequence[Sink]:
         explode(learner.trainer, explosions)
         return prepare(learner, schema) if prepare else ()
 
-    pipeline._prepare = explosive
+    run.prepare = explosive
     return pipeline
 
 

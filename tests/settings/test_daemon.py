@@ -103,6 +103,15 @@ def test_a_model_over_http_is_validated_in_the_same_way() -> None:
         parse_model({})
 
 
+def test_a_hosted_model_has_one_target_and_no_horizon() -> None:
+    refused = r"^source\.target is 'a,b', but must be one column: host a model for each"
+    with pytest.raises(ConfigurationError, match=refused):
+        parse_model({"source": {"target": "a,b"}})
+    refused = r"^evaluation\.horizon is 24, but a hosted model predicts the target of each sample"
+    with pytest.raises(ConfigurationError, match=refused):
+        parse_model({"source": {"target": "y"}, "evaluation": {"horizon": 24}})
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

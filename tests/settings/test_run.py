@@ -166,8 +166,14 @@ def test_one_activation_applies_to_all_layers() -> None:
         ("evaluation.fading = nan", "evaluation.fading is nan, but must be a finite number"),
         ("source.max_rejected = 1.5", "source.max_rejected is 1.5, but must be <= 1"),
         ("source.delimiter = ';;'", "source.delimiter is ';;', but must be a single character"),
-        ("source.target = ''", "source.target is '', but must not be empty"),
-        ("source.target = 3", "source.target is 3, but must be text in quotes"),
+        (
+            "source.target = ''",
+            "source.target is '', but must be the name of a column, or a list of names",
+        ),
+        (
+            "source.target = 3",
+            "source.target is 3, but must be the name of a column, or a list of names",
+        ),
         ("source.header = 'no'", "source.header is 'no', but must be true or false"),
         ("source.files = 1979-05-27", "source.files is 1979-05-27, but must be a list"),
         ("source.files = ['a', 3]", "source.files[1] is 3, but must be text in quotes"),

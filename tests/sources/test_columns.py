@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
+from random import Random
 from typing import Any
 
+import anyio
 import numpy as np
+import polars as pl
 import pytest
 
 from streamnet.errors import ConfigurationError, SchemaError
 from streamnet.samples import Field, Kind, Schema, Task
+from streamnet.sources import open_files
 from streamnet.sources.base import Reason, to_text
 from streamnet.sources.columns import Columns, ParseOptions, parse_number, parse_time, parse_word
 
@@ -24,6 +29,37 @@ def test_every_column_but_the_target_is_a_feature_unless_dropped() -> None:
     found = schema(Columns(target="y", drop=("b",), kinds={"c": Kind.CATEGORY}), *"abcy")
     assert found.fields == (Field("a", Kind.NUMBER), Field("c", Kind.CATEGORY))
     assert (found.target, found.task) == ("y", Task.CLASSIFICATION)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_codes_of_a_further_target_are_labels_and_its_numbers_are_no_ids(
+    tmp_path: Path, suffix: str
+) -> None:
+    draw = Random(1)
+    ids = [draw.randrange(10**6) for _ in range(100)]
+    columns = {
+        "a": [i / 2 for i in range(600)],
+        "b": [i % 3 for i in range(600)],
+        "c": draw.choices(ids, k=600),
+        "d": [i % 3 for i in range(600)],
+    }
+    frame, path = pl.DataFrame(columns), tmp_path / f"f.{suffix}"
+    if suffix == "csv":
+        frame.write_csv(path)
+    elif suffix == "jsonl":
+        frame.write_ndjson(path)
+    else:
+        frame.write_parquet(path)
+    kinds = {}
+    for further in ((), ("b", "c")):
+        source = open_files([str(path)], columns=Columns(target="a", more_targets=further))
+        kinds[further] = dict(anyio.run(source.open).fields)
+        anyio.run(source.aclose)
+    assert kinds[()] == {"b": Kind.NUMBER, "c": Kind.ID, "d": Kind.NUMBER}
+    assert kinds["b", "c"] == {"b": Kind.CATEGORY, "c": Kind.NUMBER, "d": Kind.NUMBER}
+    for task, kind in ((Task.REGRESSION, Kind.NUMBER), (Task.CLASSIFICATION, Kind.CATEGORY)):
+        given = Columns(target="a", task=task, more_targets=("b", "c"))
+        assert {given.kind_for(name) for name in "bc"} == {kind}
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from streamnet.reporting.report import Report, Scores
 from streamnet.runs.inference import EvaluationResult
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.horizon import describe_target
 
 _CURVE_WIDTH = 72  # columns
 _MAX_NAMES = 12  # of labels or columns, before the rest are only counted
@@ -131,7 +132,8 @@ def _render_model(model: Model) -> list[RenderableType]:
     for field in model.fields:
         kinds.setdefault(str(field.kind), []).append(field.name)
     about = model.about
-    target = f" of {escape_text(str(about['target']))!r}" if about.get("target") else ""
+    target = repr(escape_text(str(about.get("target"))))
+    target = f" of {describe_target(target, about.get('horizon'))}" if about.get("target") else ""
     rows = [
         ("model", f"{model.task}{target}"),
         ("network", f"{model.describe()}, {weights:,} weights, {model.dtype}"),
@@ -181,8 +183,9 @@ def _render_training_report(report: _TrainingReport) -> list[RenderableType]:
 
 def _summarize(report: Report) -> list[tuple[str, str]]:
     rejected = format_count(report.rejected, "record")
+    target = repr(escape_text(str(report.target)))
     rows = [
-        ("report", f"{report.task} of {escape_text(str(report.target))!r}"),
+        ("report", f"{report.task} of {report.describe_target(target)}"),
         ("learned", f"{format_learned(report)}, {rejected} rejected"),
         ("speed", f"{report.samples_per_second or 0:,.0f} samples/s"),
         ("seed", str(report.seed)),

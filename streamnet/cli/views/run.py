@@ -24,7 +24,9 @@ from streamnet.cli.views.tables import (
     sparkline,
 )
 from streamnet.metrics import METRICS
-from streamnet.pipeline.pipeline import Pipeline, Result
+from streamnet.modelfiles import Model
+from streamnet.pipeline.part_run import PartRun, Result
+from streamnet.pipeline.pipeline import Pipeline
 from streamnet.reporting.report import (
     LeaderBoard,
     LeaderBoardRow,
@@ -47,7 +49,9 @@ def headline(run: Replay) -> str:
     source = run.settings.source
     names = ["standard input" if file == "-" else escape_text(file) for file in source.files]
     files = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    target = f", target {escape_text(source.target)}" if source.target else ""
+    target = f", target {escape_text(source.targets[0])}" if source.targets else ""
+    if len(run.pipeline.parts) > 1:
+        target = f", parts {escape_text(', '.join(run.pipeline.parts))}"
     return (
         f"streamnet {__version__} replays {files}{target}, "
         f"{format_count(len(run.candidates), 'candidate')}"
@@ -64,14 +68,18 @@ def ready_line(pipeline: Pipeline) -> str:
 def status_line(pipeline: Pipeline) -> str:
     """Format the progress of a run as one line."""
     now = pipeline.statistics()
-    board = pipeline.board()
     words = [f"{now.samples:>11,} samples", f"{_format_rate(now):>8}"]
-    if board is not None and board.status.scored:
+    for name, part in pipeline.parts.items():
+        board = part.board()
+        if board is None or not board.status.scored:
+            continue
         status = board.status
-        words.append(f"{status.metric} {format_number(status.served)}")
+        words.append(f"{escape_text(name)} {status.metric} {format_number(status.served)}".lstrip())
+        if name:  # there would be too many words
+            continue
         words += [
-            f"{_display_name(name)} {format_number(value)}"
-            for name, value in status.baselines.items()
+            f"{_display_name(other)} {format_number(value)}"
+            for other, value in status.baselines.items()
         ]
         if status.intervals is not None:
             words.append(f"coverage {format_number(status.intervals.overall['coverage'])}")
@@ -99,7 +107,9 @@ class LiveView:
             words = "opening the source and compiling kernels (slower the first time)"
             return Text(f"{words}: {format_duration(now.startup)}", "dim")
         parts: list[RenderableType] = [_progress(now, options, stopping=self.stopping)]
-        if board.status.scored:
+        if len(self.pipeline.parts) > 1:
+            parts += ["", *map(_part_table, self.pipeline.parts.values())]
+        elif board.status.scored:
             room = max(3, (options.height or console.height) - OTHER_LINES)
             leaders = _leader_board(board.rows[:room], options)
             if options.max_width >= WIDE:
@@ -151,6 +161,20 @@ def _scores_table(board: LeaderBoard) -> Table:
     table.add_row(Text("served", "bold green"), Text(format_number(status.served), "bold green"))
     for name, value in status.baselines.items():
         table.add_row(_display_name(name), format_number(value))
+    return table
+
+
+def _part_table(part: PartRun) -> Table:
+    """Scores and champion of one part of a run."""
+    board = part.board()
+    if board is None or not board.status.scored:
+        return new_table(escape_text(part.name), "nothing is scored yet")
+    status, names = board.status, [_display_name(name) for name in board.status.baselines]
+    table = new_table(escape_text(part.name), "", *names)
+    row = [status.served, *status.baselines.values()]
+    table.add_row(status.metric, *map(format_number, row), style="green")
+    champion = next((row.settings for row in board.rows if row.champion), "-")
+    table.caption = f"champion {champion}"
     return table
 
 
@@ -222,9 +246,12 @@ def _summary_metrics(task: Task) -> list[str]:
 
 def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
     """Render the summary of a run for a terminal of ``width`` columns."""
+    if len(result.parts) > 1:
+        return _render_parts(run, result, width)
     report = Report.from_dict(result.report)
     learned = ("learned", _format_learned(report, run.pipeline.statistics().earlier))
-    rest = list(_summarize_rest(run, report, result))
+    (part,) = run.pipeline.parts.values()
+    rest = list(_summarize_rest(run, part, report, result.model))
     if width < WIDE:
         narrow = Group(new_grid(learned), "", _narrow_metrics_table(report), "", new_grid(*rest))
         return Padding(narrow, (1, 0, 0, 0))
@@ -232,27 +259,43 @@ def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
     return Padding(grid, (1, 0, 0, 0), expand=False)
 
 
+def _render_parts(run: Replay, result: Result, width: int) -> Padding:
+    """Render the summary of a run with several parts: a table for each."""
+    rows: list[tuple[str, RenderableType]] = []
+    for name, (values, model) in result.parts.items():
+        report, part = Report.from_dict(values), run.pipeline.parts[name]
+        table = _metrics_table(report) if width >= WIDE else _narrow_metrics_table(report)
+        rows += [
+            ("part", Text(escape_text(name), "bold")),
+            ("learned", _format_learned(report, part.statistics().earlier)),
+            ("", table),
+            *_summarize_rest(run, part, report, model),
+            ("", ""),
+        ]
+    return Padding(new_grid(*rows[:-1]), (1, 0, 0, 0), expand=False)
+
+
 def _summarize_rest(
-    run: Replay, report: Report, result: Result
+    run: Replay, part: PartRun, report: Report, model: Model
 ) -> Iterator[tuple[str, RenderableType]]:
     if report.champion is not None:
         switches = format_count(report.switches, "switch")
-        champion = f"#{report.champion.candidate} {result.model.settings.describe()}"
+        champion = f"#{report.champion.candidate} {model.settings.describe()}"
         yield "champion", f"{champion}, since sample {report.champion.since:,}, after {switches}"
-    if len(result.model.labels) == 1:
-        only = escape_text(result.model.labels[0])
+    if len(model.labels) == 1:
+        only = escape_text(model.labels[0])
         yield "note", f"the target has a single value, {only!r}: there is nothing to learn"
     if report.pending:
         yield "pending", f"{format_count(report.pending, 'prediction')} without a label yet"
     if report.intervals is not UNSET:
         yield "intervals", report.intervals.describe()
     if report.rejected:
-        what = f"{format_count(report.rejected, 'record')}, kept in {run.rejections.path}"
+        what = f"{format_count(report.rejected, 'record')}, kept in {part.rejections.path}"
         lost = report.rejected_not_kept
         yield "rejected", f"{what}, except {lost:,} beyond its maximum size" if lost else what
     for name in ("model", "predictions", "report"):
         if path := getattr(run.settings.output, name):
-            yield name, Text(escape_text(path))
+            yield name, Text(escape_text(part.part.place(str(path))))
 
 
 def _format_learned(report: Report, earlier: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +16,7 @@ from streamnet.cli.views.tables import format_count, new_grid, new_table
 from streamnet.durability.bucket import find_holder
 from streamnet.errors import ConfigurationError
 from streamnet.objects import is_url
-from streamnet.pipeline.maintenance import StateStatus, read_state_status
+from streamnet.pipeline.maintenance import PartStatus, StateStatus, read_state_status
 from streamnet.pipeline.rejections import export_dead_letters, read_dead_letters
 
 _NO_DEAD_LETTERS = "no record was rejected"
@@ -25,22 +26,15 @@ def show_state(path: Path, name: str) -> None:
     """Print the status of a state directory of this name."""
     status = read_state_status(path)
     writer = find_holder(name) if is_url(name) else status.writer
-    current = status.current
-    model = "none published yet"
-    if current is not None:
-        model = f"{current.file}, after {format_count(current.samples, 'sample')}"
     table = new_grid(
         ("state", Text(escape_text(name))),
         ("lineage", status.tree["lineage"]),
         ("writer", writer or "none"),
         ("position", Text(_format_position(status))),
-        ("records", ", ".join(f"{count:,} {name}" for name, count in status.counts.items())),
-        ("ledger", status.tree["ledger"]["value"]),
-        ("model", model),
+        *(row for which, part in status.parts.items() for row in _list_part(which, part)),
         ("", ""),
         ("generations", _generations_table(status)),
-        ("", ""),
-        ("limits", _limits_table(status)),
+        *(row for which, part in status.parts.items() for row in _list_limits(which, part)),
     )
     table.columns[0].no_wrap = True
     Terminal().print(Padding(table, 0, expand=False))
@@ -68,9 +62,29 @@ def _generations_table(status: StateStatus) -> Table:
     return table
 
 
-def _limits_table(status: StateStatus) -> Table:
+def _list_part(name: str, part: PartStatus) -> list[tuple[str, RenderableType]]:
+    """Rows on one part of a run."""
+    current, model = part.current, "none published yet"
+    if current is not None:
+        model = f"{current.file}, after {format_count(current.samples, 'sample')}"
+    title = [("", ""), ("part", Text(escape_text(name)))] if name else []
+    return [
+        *title,
+        ("records", ", ".join(f"{count:,} {what}" for what, count in part.counts.items())),
+        ("ledger", part.tree["ledger"]["value"]),
+        ("model", model),
+    ]
+
+
+def _list_limits(name: str, part: PartStatus) -> list[tuple[str, RenderableType]]:
+    """Rows on the tables of one part of a run."""
+    title = [("part", Text(escape_text(name)))] if name else []
+    return [("", ""), *title, ("limits", _limits_table(part))]
+
+
+def _limits_table(part: PartStatus) -> Table:
     table = new_table("", "used", "maximum")
-    for cap in status.caps:
+    for cap in part.caps:
         table.add_row(Text(escape_text(cap.name)), f"{cap.used:,}", f"{cap.most:,}")
     return table
 

@@ -173,7 +173,7 @@ class HostedModel(Supervisor):
         self._started = monotonic()
         self._worker = Worker()
         source = settings.source
-        others = source.target, source.weight, *(source.drop or ())
+        others = source.targets[0], source.weight, *(source.drop or ())
         expected = {name for name in others if name is not None}
         self.expected_columns: tuple[str, ...] = tuple(sorted(expected))  # besides the model's
         self._column_check = ColumnCheck(settings.intake.on_unknown, expected)
@@ -202,7 +202,7 @@ class HostedModel(Supervisor):
         if isinstance(samples, bytes):
             lines = await self._worker.run(len(samples) / _BYTES_PER_SAMPLE, count_lines, samples)
         else:
-            target = str(self.settings.source.target)
+            target = self.settings.source.targets[0]
             lines = await self._worker.run(len(samples), encode_samples, samples, target)
         run = self._writable_run()
         if key is None or not run.committer.intake.knows(key):  # duplicates need no space
@@ -268,7 +268,7 @@ class HostedModel(Supervisor):
             ConfigurationError: If a sample can't be encoded as JSON, or is too long.
             OutputError: If the disk fails.
         """
-        target = str(self.settings.source.target)
+        target = self.settings.source.targets[0]
         lines = [encode_sample(number, sample, target) for number, sample in enumerate(samples)]
         rows, kept = predictions.rows(), []
         for batch in _slice_batches(len(lines)):
@@ -329,7 +329,7 @@ class HostedModel(Supervisor):
             name=self.name,
             state=self.state,
             failure=self.failure,
-            target=self.settings.source.target,
+            target=self.settings.source.targets[0],
             max_queued=self.max_queued,
             uptime=monotonic() - self._started,
             predicted=self.predicted,

@@ -101,10 +101,10 @@ def _check_start(settings: ModelSettings, model: Model) -> None:
     """Check what would otherwise fail when the model starts."""
     task = settings.source.task or model.task
     known = {field.name for field in model.fields}
-    if settings.source.target in known:
+    (target,) = settings.source.targets
+    if target in known:
         raise ConfigurationError(
-            f"source.target is {settings.source.target!r}, but that is an input of the model in "
-            "the file"
+            f"source.target is {target!r}, but that is an input of the model in the file"
         )
     try:
         with np.errstate(invalid="raise", over="raise"):
@@ -256,7 +256,7 @@ class ModelRun:
         self._tasks = tuple(Task) if source.task is None else (source.task,)
         self.max_queued: int = limits.max_queued
         journal = Journal(folder / "journal", files=files, segment_bytes=limits.segment_bytes)
-        build_intake = partial(Intake, str(source.target), limits, source.task)
+        build_intake = partial(Intake, source.targets[0], limits, source.task)
         self.committer: Committer = Committer(journal, build_intake)
         columns = build_columns(settings, start)
         self.source: JournalSource = JournalSource(journal, self.committer.wait_beyond, columns)

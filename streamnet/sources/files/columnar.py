@@ -275,7 +275,9 @@ class ColumnarSource(Source):
                     f"{file} has {dtype} in column {name!r}, which can't be learned from: drop it"
                 )
             if dtype.is_integer():
-                return Kind.ID if are_ids(clean(head[name])) else Kind.NUMBER
+                known = clean(head[name])
+                found = Kind.ID if are_ids(known) else Kind.NUMBER
+                return columns.refine_kind(name, found, known) or found
             if dtype.is_numeric() or dtype == pl.Duration:
                 return Kind.NUMBER
             if dtype in (pl.Date, pl.Datetime):

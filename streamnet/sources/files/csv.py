@@ -76,7 +76,8 @@ class HeadColumns:
         """Infer the kind of a column; None without a value."""
         kind = infer_kind(self._values(name))
         if kind is Kind.NUMBER and are_ids(self._values(name)):
-            return Kind.ID
+            kind = Kind.ID
+        kind = self._columns.refine_kind(name, kind, self._values(name))
         if kind is None or kind in NUMERIC:
             return kind
         style = self._find_style(name)

@@ -116,6 +116,7 @@ class FakePipeline:
     def __init__(self, board: LeaderBoard, now: PipelineStatistics) -> None:
         self.board = lambda: board
         self.statistics = lambda: now
+        self.parts = {"": self}
 
 
 @pytest.mark.parametrize(("encoding", "marks"), [("utf-8", "▶✗"), ("ascii", ">x")])

@@ -1,0 +1,311 @@
+"""One part of a run: its learner, its stages, and what leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from typing import Any, NamedTuple, final
+
+from streamnet.durability.checkpoint import StateDict
+from streamnet.durability.provenance import Ledger
+from streamnet.errors import ConfigurationError, NoCandidateError
+from streamnet.learning.learner import Learner
+from streamnet.learning.trainer import Snapshot
+from streamnet.modelfiles.model import Model
+from streamnet.pipeline.control_messages import Barrier
+from streamnet.pipeline.model_queue import EmittedModel
+from streamnet.pipeline.outputs import Champion, ResumableSink, Sink
+from streamnet.pipeline.parts import Part, TargetView
+from streamnet.pipeline.reader import Reader
+from streamnet.pipeline.recorder import Record, check_records
+from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.stages import Encode, Evaluate, Feed, Serve, Stage, Train
+from streamnet.pipeline.state import State
+from streamnet.reporting.builder import RunTimes, build_leader_board, build_report
+from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
+from streamnet.samples import Schema
+from streamnet.sources.columns import format_names
+
+Prepare = Callable[[Learner, Schema], Sequence[Sink]]
+
+
+def check_sinks(given: object) -> list[Sink]:
+    """Check that sinks are plain functions, and return them as a list; any iterable will do."""
+    rule = "functions, which are called in a thread"
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"sinks is {given!r}, but must be a list of {rule}")
+    sinks = list(given)
+    for sink in sinks:
+        late = iscoroutinefunction(sink) or iscoroutinefunction(type(sink).__call__)
+        if late or not callable(sink):
+            raise ConfigurationError(f"sinks has {sink!r}, but must have {rule}")
+    return sinks
+
+
+def open_outputs(outputs: Iterable[ResumableSink], saved: StateDict | None) -> None:
+    """Create the outputs, or truncate them to their length at a checkpoint."""
+    for output in outputs:
+        if saved is None:
+            output.begin()
+        elif output.name in saved["outputs"]:
+            output.restore_state(saved["outputs"][output.name])
+        else:
+            output.begin_unsaved()
+
+
+class PartResult(NamedTuple):
+    """The outcome of one part: the JSON ``report``, see docs/report.md, and the ``model``."""
+
+    report: dict[str, Any]
+    model: Model
+
+
+@final
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a run.
+
+    Attributes:
+        parts: Report and model of each part by its name, such as ``"cnt+24"``; that of the only one
+            is empty.
+
+    Raises:
+        ConfigurationError: By ``report`` and ``model``, if the run has several parts.
+    """
+
+    parts: dict[str, PartResult]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The JSON report, see docs/report.md."""
+        return self._only.report
+
+    @property
+    def model(self) -> Model:
+        """The model to take home."""
+        return self._only.model
+
+    @property
+    def _only(self) -> PartResult:
+        first, *others = self.parts.values()
+        if others:
+            raise ConfigurationError(
+                f"the run has the parts {format_names(list(self.parts))}: result.parts has report "
+                "and model of each"
+            )
+        return first
+
+
+@final
+@dataclass(frozen=True)
+class RunOptions:
+    """What the parts of a run have in common."""
+
+    reader: Reader
+    times: Callable[[], RunTimes]
+    publish: Callable[[Champion], None]
+    settings: dict[str, Any]
+    threads: int
+    seed: int
+    inline_seconds: float
+
+
+@final
+class PartRun:
+    """One part of a run; most runs have no other.
+
+    Args:
+        part: What it predicts.
+        view: How it sees the stream.
+        make: Makes its learner for a task.
+        rejections: Where its rejected records go.
+        sinks: Receive what is served.
+        prepare: Called with learner and schema before the first sample; may return sinks.
+        state: Where the run keeps its state.
+        options: What all parts have in common.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        view: TargetView,
+        make: Callable[..., Learner],
+        *,
+        rejections: Rejections,
+        sinks: list[Sink],
+        prepare: Prepare | None,
+        state: State | None,
+        options: RunOptions,
+    ) -> None:
+        self.part = part
+        self.view = view
+        self.rejections = rejections
+        self.sinks = sinks
+        self.learner: Learner | None = None
+        self.schema: Schema | None = None
+        self.stages: list[Stage[Any]] = []
+        self._make, self.prepare, self._state, self._options = make, prepare, state, options
+        self._record: Record | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name; empty if the run has no other part."""
+        return self.part.name
+
+    def adopt(self, schema: Schema) -> Schema:
+        """Take the schema of the source; returns its own."""
+        self.schema = self.view.schema(schema)
+        return self.schema
+
+    def make_learner(self) -> Learner:
+        """Make the learner, once the task is known."""
+        assert self.schema is not None
+        self.learner = self._make(task=self.schema.task)
+        return self.learner
+
+    def begin(self, saved: StateDict | None) -> Record:
+        """Restore everything from a checkpoint; returns the last stage, with outputs to open.
+
+        Args:
+            saved: The state of this part, if the run resumes.
+        """
+        assert self.learner is not None
+        assert self.schema is not None
+        ledger = None if self._state is None else Ledger()
+        if saved is not None:
+            self.learner.restore_state(saved["learner"])
+            self.rejections.limit.restore_state(saved["limit"])
+            if ledger is not None:
+                ledger.restore_state(saved["ledger"])
+        if self.prepare is not None:
+            self.sinks += check_sinks(self.prepare(self.learner, self.schema) or ())
+        self._record = Record(
+            self.rejections,
+            self.sinks,
+            ledger,
+            publish=self._emit,
+            state=self._state,
+            part=self.name,
+            inline_seconds=self._options.inline_seconds,
+        )
+        return self._record
+
+    def complete_first(self, barrier: Barrier) -> None:
+        """Complete the barrier before the first sample, while no stage is running."""
+        learner, record = self.learner, self._record
+        assert learner is not None
+        assert record is not None
+        barrier.encoder = learner.encoder.snapshot()
+        barrier.parts = {
+            "limit": self.rejections.limit.export_state(),
+            "trainer": learner.trainer.export_state(),
+            "evaluator": learner.evaluator.export_state(),
+            "serving": learner.serving.export_state(),
+            "pending": learner.delayed and learner.delayed.export_state(),
+            "keyed": learner.keyed and learner.keyed.export_state(),
+            "emitted": 0,
+        }
+        record.complete(barrier)
+
+    def build_stages(self, feed: Feed) -> list[Stage[Any]]:
+        """Build the stages of a run, behind what feeds them."""
+        learner, seconds = self.learner, self._options.inline_seconds
+        assert learner is not None
+        assert self._record is not None
+        train = Train(learner.trainer, self._options.threads, seconds)
+        self.stages = [
+            Encode(learner.source, feed, self.rejections.limit, seconds),
+            train,
+            Evaluate(learner.evaluator, seconds),
+            Serve(learner.serving, train.decide, learner.trainer.decisions, seconds),
+            self._record,
+        ]
+        return self.stages
+
+    def finish(self, records: int) -> None:
+        """Check that none of the records that it was given was lost; publish the last champion."""
+        learner, reader = self.learner, self._options.reader
+        assert learner is not None
+        trainer = learner.trainer
+        check_records(
+            read=records, learned=trainer.number + trainer.labels, rejected=self.rejections.total
+        )
+        if trainer.number == 0:
+            if reader.broken is None and not reader.stopped:
+                raise self.rejections.nothing_learned_error()
+            return
+        with suppress(NoCandidateError):
+            slot, snapshot = learner.best_snapshot()
+            self._options.publish(self.champion(snapshot, learner.model_metadata(slot)))
+
+    def _emit(self, snapshot: Snapshot) -> EmittedModel | None:
+        self._options.publish(champion := self.champion(snapshot))
+        return None if self._state is None else self._state.emit(champion)
+
+    def champion(self, snapshot: Snapshot, more: dict[str, Any] | None = None) -> Champion:
+        """The champion of a snapshot, with more metadata."""
+        settings, serial, born = snapshot.member
+        horizon = self.part.horizon
+        about = {
+            "candidate": serial,
+            "born": born,
+            "samples": snapshot.number,
+            "seed": self._options.seed,
+            **(more or {}),
+            "target": self.schema and self.schema.target,
+            **({} if horizon is None else {"horizon": horizon}),
+        }
+        return Champion(serial, settings, snapshot.number, about, snapshot, self.name)
+
+    def result(self) -> PartResult:
+        """Report and model.
+
+        Raises:
+            NoCandidateError: If nothing was learned, or no candidate has a finite network.
+        """
+        if self.learner is None:
+            raise NoCandidateError("nothing was learned yet")
+        slot, snapshot = self.learner.best_snapshot()
+        champion = self.champion(snapshot, self.learner.model_metadata(slot))
+        return PartResult(self.build_report().as_dict(), champion.model)
+
+    def build_report(self) -> Report:
+        """The report of what was learned.
+
+        Raises:
+            NoCandidateError: If no sample could be learned.
+        """
+        if self.learner is None or self.schema is None:
+            raise NoCandidateError("nothing was learned yet")
+        return build_report(
+            self.learner,
+            target=self.schema.target,
+            horizon=self.part.horizon,
+            rejected=self.rejections.statistics(),
+            times=self._options.times(),
+            settings=self._options.settings,
+            threads=self._options.threads,
+        )
+
+    def board(self) -> LeaderBoard | None:
+        """Current scores and leaders; None before the first sample could be learned."""
+        return None if self.learner is None else build_leader_board(self.learner)
+
+    def statistics(self) -> PipelineStatistics:
+        """Progress of the part."""
+        learner, times, rejected = self.learner, self._options.times(), self.rejections.total
+        champion = learner.serving.champion if learner else None
+        samples = learner.trainer.number if learner else 0
+        return PipelineStatistics(
+            samples=samples,
+            rejected=rejected,
+            seconds=times.running,
+            startup=times.startup,
+            progress=self._options.reader.progress(samples + rejected),
+            champion=champion.settings.describe() if champion else "",
+            switches=learner.serving.selector.switched if learner else 0,
+            waiting=tuple(stage.waiting for stage in self.stages),
+            earlier=times.earlier,
+        )
