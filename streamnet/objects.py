@@ -31,6 +31,7 @@ _WEB = ("http", "https")
 _STREAM_BYTES = 1 << 20  # of a piece of an object that is read to its end
 _RETRY_SECONDS = 20  # for which a failed request is repeated; then the run retries
 _MAX_REASON_CHARACTERS = 300
+_METADATA_SERVICE = "//169.254.169.254/"  # of machines in a cloud
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")  # codes in answers of S3 and Google, of Azure
 
 Result = TypeVar("Result")
@@ -237,6 +238,9 @@ def _explained(url: str, act: Callable[[], Result]) -> Result:
         raise PermissionError(EACCES, f"{url}: access denied ({_shorten(error)})") from None
     except (known.BaseError, OSError, ValueError) as error:
         _check_bucket(url, error)
+        if _METADATA_SERVICE in str(error):  # the last place where credentials are looked for
+            why = f"no credentials were found in the environment, nor a role ({_shorten(error)})"
+            raise OSError(EIO, f"{url}: {why}") from None
         raise OSError(EIO, f"{url}: {_shorten(error)}") from None
 
 
@@ -249,4 +253,5 @@ def _check_bucket(url: str, error: Exception) -> None:
 def _shorten(error: Exception) -> str:
     """The reason of an error, without the debug output of the library that follows it."""
     text = str(error).partition("\n\n")[0].strip().replace("\n", " ")
+    text = re.sub(r" in [0-9.]+.?s, after [0-9]+ retries, max_retries.*?s  - ", ": ", text)
     return text[:_MAX_REASON_CHARACTERS]

@@ -331,7 +331,8 @@ def _check_query(source: SourceSection) -> None:
             )
     if databases and source.query is None:
         raise ConfigurationError(
-            f"{databases[0]} is no file; of a database, query and order_by say what to read"
+            f"{databases[0]} is no file, and no URL of objects (s3://, gs://, az://, https://); "
+            "of a database, query and order_by say what to read"
         )
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple, final
 
 from streamnet.durability.bucket import BucketFiles
 from streamnet.durability.files import DISK, FileSystem
-from streamnet.objects import is_url
+from streamnet.errors import ConfigurationError
+from streamnet.objects import can_list, is_url
 from streamnet.pipeline.parts import list_parts
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.settings.run import RunSettings
@@ -40,6 +41,9 @@ class RunStorage:
         self._growing: list[Place] = []  # in buckets, outside of the state directory
         self.state: Place | None = None
         if (folder := settings.state.dir) is not None:
+            if "://" in folder and not (is_url(folder) and can_list(folder)):
+                rule = "must be a folder, or one of a bucket: s3://, gs:// or az://"
+                raise ConfigurationError(f"state is {folder!r}, but {rule}")
             files = self._open_bucket(folder) if is_url(folder) else None
             self.state = Place(Path(folder), DISK) if files is None else Place(files.copy, files)
         self.dead_letters: Place = self._find_dead_letters(settings)

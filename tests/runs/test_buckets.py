@@ -117,6 +117,14 @@ def test_two_writers_at_once_are_refused(bucket: str, tmp_path: Path) -> None:
         first.communicate()
 
 
+@pytest.mark.parametrize("url", ["ftp://host/state", "https://host/state"])
+def test_a_state_that_is_no_folder_is_refused(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n1,u\n2,v\n")
+    with pytest.raises(ConfigurationError, match=f"state is '{url}', but must be a folder, or one"):
+        streamnet.replay(path, target="y", state=url)
+
+
 def test_outputs_go_to_a_bucket(bucket: str, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("x,y\n" + "".join(f"{n % 7},{'uv'[n % 7 > 3]}\n" for n in range(800)) + "?\n")

@@ -245,3 +245,20 @@ def test_the_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigurationError, match=r"pip install 'streamnet-learn\[objects\]'"):
         source("s3://bucket/a.csv")
+
+
+def test_a_server_that_cannot_be_reached_and_missing_credentials_are_explained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ReadError) as caught:
+        read(source("https://localhost:1/a.csv"))
+    assert str(caught.value) == (
+        "https://localhost:1/a.csv: Generic HTTP error: Error performing HEAD "
+        "https://localhost:1/a.csv: HTTP error: error sending request"
+    )
+
+    def fail() -> None:
+        raise ValueError("Error performing PUT http://169.254.169.254/latest/api/token: refused")
+
+    with pytest.raises(OSError, match="s3://bucket/a: no credentials were found in the environm"):
+        objects._explained("s3://bucket/a", fail)
