@@ -188,7 +188,7 @@ class Contest:
         if self._reader is not None:
             self._reader.stop()
 
-    def model(self) -> Model:
+    def model(self, weight: str | None = None) -> Model:
         """Build the model: the ensemble of the best, or the winner alone."""
         self.epoch_tracker.restore_weights()
         count = len(self._slots)
@@ -200,6 +200,7 @@ class Contest:
             "samples": len(self._parts.training),
             "seed": self.settings.seed,
             "target": self._parts.training.schema.target,
+            **({} if weight is None else {"weight": weight}),
         }
         return build_model(snapshot, about)
 

@@ -264,7 +264,7 @@ class Engine:
         if self._stopped:
             self._contest.stop()
         await self._contest.run()
-        model = await to_thread.run_sync(self._contest.model)
+        model = await to_thread.run_sync(self._contest.model, weight)
         times = self._started - begun, perf_counter() - self._started
         threshold, rejected = self.settings.regression_threshold, len(self.rejected)
         evaluation = await to_thread.run_sync(evaluate_model, model, parts.reported, threshold)

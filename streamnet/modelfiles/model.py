@@ -452,15 +452,18 @@ class Model:
             raise SampleError(rejected.offset - first, rejected.detail)
         return [align_columns(block, self.fields) for block in blocks]
 
+    @property
+    def expected_columns(self) -> list[str]:
+        """Columns that samples may have besides its inputs: the target and the weight."""
+        return [n for n in map(self.about.get, ("target", "weight")) if isinstance(n, str)]
+
     def _column_check(self, policy: OnUnknown) -> ColumnCheck:
         """Return the check of a policy, which remembers what it has reported."""
-        check = self._checks.get(policy)
-        if check is None:
-            target = self.about.get("target")
-            check = ColumnCheck(policy, (target,) if isinstance(target, str) else ())
+        if policy not in self._checks:
+            check = ColumnCheck(policy, self.expected_columns)
             check.know(name for name, _ in self.fields)
             self._checks[policy] = check
-        return check
+        return self._checks[policy]
 
     def _reader(self) -> RowReader:
         """Return the calling thread's row reader, which knows the model's columns."""

@@ -110,6 +110,7 @@ class RunOptions:
     threads: int
     seed: int
     inline_seconds: float
+    weight: str | None = None  # column with the weights of samples
 
 
 @final
@@ -257,6 +258,8 @@ class PartRun:
             "target": self.schema and self.schema.target,
             **({} if horizon is None else {"horizon": horizon}),
         }
+        if self._options.weight is not None:
+            about["weight"] = self._options.weight
         return Champion(serial, settings, snapshot.number, about, snapshot, self.name)
 
     def result(self) -> PartResult:

@@ -197,6 +197,7 @@ class Pipeline:
             threads=int(threads),
             seed=seed,
             inline_seconds=inline_seconds,
+            weight=weight,
         )
         self._runs = build_part_runs(
             list_parts(targets, chosen.horizon),

@@ -69,7 +69,8 @@ async def predict_files(
     given = {name: value for name, value in (options or {}).items() if value is not None}
     reading = {name: given.pop(name) for name in ("missing", "thousands") if name in given}
     target = target or model.about.get("target")
-    expected = [name for name in (target, weight) if name is not None]
+    given_names = [name for name in (target, weight) if name is not None]
+    expected = dict.fromkeys((*given_names, *model.expected_columns))
     check = ColumnCheck(given.pop("on_unknown", "warn"), expected)
     check.know(name for name, _ in model.fields)
     columns = Columns(

@@ -6,11 +6,16 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from sklearn import metrics
 
 from streamnet import replay
+from streamnet.engine import Engine
+from streamnet.errors import SampleError
+from streamnet.modelfiles import Model
+from streamnet.runs.inference import write_predictions
 from streamnet.settings.run import parse
 
 N = 1500
@@ -66,6 +71,23 @@ def test_a_resumed_run_has_the_bits_of_one_that_was_not_interrupted(tmp_path: Pa
         assert again.report[name] == whole.report[name]
     outputs = [result.model.outputs({"x": 0.3}).tolist() for result in (whole, again)]
     assert outputs[0] == outputs[1]
+
+
+def test_the_column_of_weights_is_no_unknown_one_of_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "stream.csv"
+    write_stream(path)
+    given: dict[str, Any] = {"dead_letters": tmp_path / "bad.jsonl", "max_rejected": 1.0}
+    file = tmp_path / "m.json"
+    replay(path, target="y", weight="w", candidates=2, limit=300, model=file, **given)
+    model = Model.load(file)
+    assert model.predict({"x": 1.0, "w": 2.0, "y": "up"}, on_unknown="raise").shape == (1,)
+    with pytest.raises(SampleError, match="'v'"):
+        model.predict({"x": 1.0, "v": 2.0}, on_unknown="raise")
+    out = tmp_path / "p.csv"
+    anyio.run(write_predictions, model, [str(path)], out, {"on_unknown": "raise"})
+    assert len(out.read_text().splitlines()) == N + 1
+    trained = Engine(seed=1, tries=2, epochs=2).fit(str(path), target="y", weight="w")
+    assert trained.model.expected_columns == ["y", "w"]
 
 
 def test_weights_are_a_setting_of_the_source() -> None:
