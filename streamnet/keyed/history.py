@@ -19,6 +19,8 @@ COUNT, MEAN, FIRST = 0, 1, 2  # columns of a row, then its last targets, the lat
 MEAN_SAMPLES = 100.0
 NAMES = ("(last target)", "(2nd last target)", "(3rd last target)")
 MEAN_NAME, SEASON_NAME = "(mean target)", "(target a season ago)"
+HISTORY_COLUMNS = frozenset((*NAMES, MEAN_NAME, SEASON_NAME))
+"""Names of the columns that a shared model has beside those of its samples."""
 
 
 @exact_kernel

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from streamnet.durability.files import explain_write_errors
 from streamnet.errors import ConfigurationError, DataError, SchemaError
 from streamnet.features.columns.category import match_spelling
+from streamnet.keyed.history import HISTORY_COLUMNS
 from streamnet.metrics import (
     ClassificationBaselines,
     ClassificationEvaluator,
@@ -93,12 +94,16 @@ async def predict_files(
 
 
 def _add_weight(model: Model, weight: str | None) -> tuple[Field, ...]:
-    """The columns to read: those of a model, and that of the weights."""
+    """The columns to read: those of a model, and that of the weights.
+
+    The last targets of a key are unknown, and so are missing for a shared model.
+    """
+    fields = tuple(field for field in model.fields if field.name not in HISTORY_COLUMNS)
     if weight is None:
-        return model.fields
-    if weight in {name for name, _ in model.fields}:
+        return fields
+    if weight in {name for name, _ in fields}:
         raise ConfigurationError(f"weight is {weight!r}, but that is an input of the model")
-    return (*model.fields, Field(weight, Kind.NUMBER))
+    return (*fields, Field(weight, Kind.NUMBER))
 
 
 def _open_weighted(files: Sequence[str], columns: Columns, options: Mapping[str, Any]) -> Source:

@@ -8,11 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 
+from streamnet.cli.views.report import show_file
 from streamnet.errors import ConfigurationError
+from streamnet.modelfiles import Model
 from streamnet.reporting.report import Report
+from streamnet.runs.inference import evaluate_files
 from streamnet.runs.replay import replay
 
 SMALL: dict[str, Any] = {"hidden": "8", "learning_rate": 0.1, "optimizer": "adagrad"}
@@ -69,6 +73,31 @@ def test_a_model_for_every_key_predicts_better_and_its_keys_are_reported() -> No
     assert {each["key"].split("|")[0] for each in keys["worst"]} <= {f"0{i}" for i in range(6)}
     saved = json.loads(Path("r.json").read_text())
     assert Report.from_dict(saved).as_dict()["keys"] == keys
+
+
+def test_a_report_shows_the_worst_and_the_best_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = run(write(), key=KEYS, report="r.json")["keys"]
+    show_file(Path("r.json"))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["keys", "30", "of", "store,", "product"] for line in lines)
+    shown = [line.split()[:3] for line in lines if line.startswith(("worst", "best"))]
+    expected = [("worst", each) for each in keys["worst"][:5]]
+    expected += [("best", each) for each in keys["best"][:5]]
+    assert shown == [[which, each["key"], str(each["samples"])] for which, each in expected]
+
+
+def test_the_shared_model_predicts_files_without_last_targets() -> None:
+    path = write()
+    run(path, key=KEYS, model="shared.safetensors")
+    model = Model.load("shared.safetensors")
+    evaluated = anyio.run(evaluate_files, model, [str(path)])
+    assert evaluated.samples == 3000
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    truths = np.array([float(row.pop("y")) for row in rows])
+    samples = [{**row, "load": float(row["load"])} for row in rows]
+    expected = np.abs(model.predict(samples) - truths).mean()
+    assert evaluated.measures["model"]["mae"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("labels", [False, True])

@@ -28,7 +28,7 @@ from streamnet.cli.views.tables import (
 from streamnet.durability.files import write_durably
 from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
 from streamnet.modelfiles import Model
-from streamnet.reporting.report import Report, Scores
+from streamnet.reporting.report import KeysReport, Report, Scores
 from streamnet.runs.inference import EvaluationResult
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
@@ -38,6 +38,7 @@ _CURVE_WIDTH = 72  # columns
 _MAX_NAMES = 12  # of labels or columns, before the rest are only counted
 _MAX_CLASSES = 12  # of a confusion matrix that is shown by default
 _MAX_COLUMNS = 1 << 20
+_MAX_KEYS = 5  # of the worst and of the best that are shown
 
 
 class _TrainedMember(Struct, frozen=True):
@@ -163,7 +164,8 @@ def _render_report(
         return [f"report of evaluate, {samples}", "", measures_table(report.measures)]
     measures = {"served": report.served, **report.baselines}
     parts: list[RenderableType] = [_grid(_summarize(report)), "", measures_table(measures), ""]
-    return [*parts, _candidates_table(report), *_render_curve(report, plain=plain)]
+    parts += [_candidates_table(report), *_render_curve(report, plain=plain)]
+    return parts if report.keys is UNSET else [*parts, "", _keys_table(report.keys)]
 
 
 def _render_training_report(report: _TrainingReport) -> list[RenderableType]:
@@ -198,6 +200,9 @@ def _summarize(report: Report) -> list[tuple[str, str]]:
         rows.append(("champion", f"#{champion.candidate} {words}, {since}"))
     if report.intervals is not UNSET:
         rows.append(("intervals", report.intervals.describe()))
+    if report.keys is not UNSET:
+        columns = ", ".join(map(escape_text, report.keys.columns))
+        rows.append(("keys", f"{report.keys.count:,} of {columns}"))
     return rows
 
 
@@ -215,6 +220,23 @@ def _candidates_table(report: Report) -> Table:
             format_number(row.scores.get(metric)),
             f"{row.born:,}",
             row.state if row.state == "quarantined" else "",
+        )
+    return table
+
+
+def _keys_table(keys: KeysReport) -> Table:
+    """The worst and the best keys, and how much better each is predicted than by one for all."""
+    table = new_table("", "key", "samples", "loss", "of the shared model", "drifts", left=2)
+    rows = [("worst", each) for each in keys.worst[:_MAX_KEYS]]
+    rows += [("best", each) for each in keys.best[:_MAX_KEYS]]
+    for which, each in rows:
+        table.add_row(
+            which,
+            escape_text(each.key),
+            f"{each.samples:,}",
+            format_number(each.loss),
+            format_number(each.shared_loss),
+            f"{each.drifts:,}",
         )
     return table
 
