@@ -126,6 +126,22 @@ class SparseRows(NamedTuple):
         return SparseRows(self.index[order], self.value[order], self.count[order])
 
 
+class ClassChange(NamedTuple):
+    """An operator's change of the classes: one is merged into another, or retired."""
+
+    label: str
+    into: str | None = None  # None: it is retired
+
+    def describe(self) -> str:
+        """What happened, in words.
+
+        >>> ClassChange("SIDEWAYS", "FLAT").describe(), ClassChange("SIDEWAYS").describe()
+        ("'SIDEWAYS' merged into 'FLAT'", "'SIDEWAYS' retired")
+        """
+        what = "retired" if self.into is None else f"merged into {self.into!r}"
+        return f"{self.label!r} {what}"
+
+
 @final
 @dataclass(frozen=True)
 class DeadLetter:
@@ -222,6 +238,9 @@ class Block(Struct, frozen=True, eq=False, gc=False):
     learned: bool = True  # False: predicted and scored but not learned, since it is held out
     weight: NDArray[np.float64] | None = None  # shape=(n,), of each sample; None: all are 1
     arrivals: Arrivals | None = None  # labels of earlier samples that arrive between these
+    # Where labels may arrive on their own: whether those of samples without a target will.
+    awaits_labels: bool = True
+    change: ClassChange | None = None  # of the classes, from here on; then there are no samples
 
     def __len__(self) -> int:
         return len(self.marks) - 1

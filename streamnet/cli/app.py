@@ -61,6 +61,11 @@ COMMANDS = {
         "DIR GENERATION",
         "Make the next run resume from an earlier generation, under a new lineage.",
     ),
+    "classes": Command(
+        "state:classes",
+        "merge|retire DIR LABEL [INTO]",
+        "Merge or retire a class of a stopped run, before the first sample of the next one.",
+    ),
     "dead-letters": Command(
         "state:dead_letters",
         "list|show|replay DIR [NUMBER]",

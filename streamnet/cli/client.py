@@ -172,6 +172,33 @@ def label(
 
 
 @client.command
+def merge_class(
+    name: Name,
+    label: Annotated[str, Parameter(metavar="LABEL", help="Label of the class to merge.")],
+    into: Annotated[str, Parameter(metavar="INTO", help="Label of the other class.")],
+    /,
+    *,
+    daemon: Daemon = DEFAULT_DAEMON,
+) -> int:
+    """Read a label as another one from now on."""
+    with daemon.connect(name) as connected:
+        return _show(connected.merge_class(name, label, into))
+
+
+@client.command
+def retire_class(
+    name: Name,
+    label: Annotated[str, Parameter(metavar="LABEL", help="Label of the class to retire.")],
+    /,
+    *,
+    daemon: Daemon = DEFAULT_DAEMON,
+) -> int:
+    """Give a class no probability from now on, and reject samples with its label."""
+    with daemon.connect(name) as connected:
+        return _show(connected.retire_class(name, label))
+
+
+@client.command
 def events(
     name: Name,
     /,

@@ -1,17 +1,33 @@
-"""Commands on a state directory: ``status``, ``rollback``, ``verify`` and ``dead-letters``."""
+"""Commands on a state directory: ``status``, ``rollback``, ``verify`` and the like."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from streamnet.cli.options import integer_option
 
+if TYPE_CHECKING:
+    from streamnet.durability.files import FileSystem
+
 Folder = Annotated[str, Parameter(name="DIR", help="State directory, or its URL in a bucket.")]
 _DIFFERENT_EXIT_CODE = 1
 _MAX_NAMES = 5  # of values that differ
+
+
+def _open(folder: str) -> tuple[Path, FileSystem]:
+    """Where a state directory is, or the copy of one in a bucket, and what writes there."""
+    from streamnet.durability.bucket import BucketFiles
+    from streamnet.durability.files import DISK
+    from streamnet.objects import is_url
+
+    if not is_url(folder):
+        return Path(folder), DISK
+    files = BucketFiles(folder)
+    files.pull()
+    return files.copy, files
 
 
 def status(folder: Folder, /) -> int:
@@ -33,16 +49,10 @@ def rollback(
 ) -> int:
     """Make the next run resume from an earlier generation, under a new lineage."""
     from streamnet.cli.terminal import Terminal
-    from streamnet.durability.bucket import BucketFiles
-    from streamnet.objects import is_url
     from streamnet.pipeline.maintenance import roll_back
 
-    if is_url(folder):
-        files = BucketFiles(folder)
-        files.pull()
-        number = roll_back(files.copy, generation, files=files)
-    else:
-        number = roll_back(Path(folder), generation)
+    path, files = _open(folder)
+    number = roll_back(path, generation, files=files)
     Terminal().say(
         f"generation {generation} was copied to generation {number}; the next run resumes there"
     )
@@ -78,6 +88,39 @@ def verify(
         message += f" (versions differ from those that learned it, so bits may, too: {versions})"
     write_error(message)
     return _DIFFERENT_EXIT_CODE
+
+
+def classes(
+    action: Annotated[
+        Literal["merge", "retire"],
+        Parameter(
+            help="merge: read LABEL as INTO from then on. retire: give the class no probability, "
+            "and reject samples with its label."
+        ),
+    ],
+    folder: Folder,
+    label: Annotated[str, Parameter(metavar="LABEL", help="Label of the class.")],
+    into: Annotated[
+        str | None, Parameter(metavar="INTO", help="Label of the class that it is merged into.")
+    ] = None,
+    /,
+) -> int:
+    """Merge or retire a class of a stopped run, before the first sample of the next one."""
+    from streamnet.cli.terminal import Terminal, escape_text
+    from streamnet.errors import ConfigurationError
+    from streamnet.pipeline.maintenance import change_classes
+    from streamnet.samples import ClassChange
+
+    if (into is None) is (action == "merge"):
+        problem = "missing, but merge needs another class"
+        if into is not None:
+            problem = f"{into!r}, but retire has no other class"
+        raise ConfigurationError(f"INTO is {problem}")
+    path, files = _open(folder)
+    number = change_classes(path, change := ClassChange(label, into), files=files)
+    words = escape_text(change.describe())
+    Terminal().say(f"{words} in generation {number}, from which the next run resumes")
+    return 0
 
 
 def dead_letters(

@@ -256,7 +256,8 @@ class Operations:
     ) -> Content:
         """Learn samples, each with its label in the target column.
 
-        They are sent under an idempotency key, by default a new one, so that retries are safe.
+        Those without a label are used without supervision, for scales and the auto-encoder. All are
+        sent under an idempotency key, by default a new one, so that retries are safe.
         """
         headers = {"Idempotency-Key": uuid4().hex if key is None else key}
         return json_content({"samples": samples}, headers, _ack(durable))
@@ -387,6 +388,34 @@ class Operations:
     @operation("GET", f"{_MODEL}/champion", Scope.READ, schemas.Champion)
     def champion(self, name: str) -> None:
         """Return the model that predicts now, and the columns it reads."""
+
+    @operation("GET", f"{_MODEL}/classes", Scope.READ, list[schemas.ClassLine])
+    def classes(self, name: str) -> None:
+        """List the classes in the order in which they appeared, also merged and retired ones."""
+
+    @operation(
+        "POST",
+        f"{_MODEL}/classes/merge",
+        Scope.ADMIN,
+        schemas.ClassChangeReply,
+        request=schemas.MergeRequest,
+        errors=_WRITE_ERRORS,
+    )
+    def merge_class(self, name: str, label: Any, into: Any) -> Content:
+        """Read a label as another one from now on, and add the probability of its class."""
+        return json_content({"label": label, "into": into})
+
+    @operation(
+        "POST",
+        f"{_MODEL}/classes/retire",
+        Scope.ADMIN,
+        schemas.ClassChangeReply,
+        request=schemas.RetireRequest,
+        errors=_WRITE_ERRORS,
+    )
+    def retire_class(self, name: str, label: Any) -> Content:
+        """Give a class no probability from now on, and reject samples with its label."""
+        return json_content({"label": label})
 
     @operation("GET", f"{_MODEL}/leaders", Scope.READ, list[LeaderBoardRow])
     def leaders(self, name: str) -> None:

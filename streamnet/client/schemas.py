@@ -20,7 +20,8 @@ Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Identity = Annotated[str, Meta(min_length=1, max_length=200)]
 Count = Annotated[int, Meta(ge=0)]
 # int besides float: an integer label keeps all its digits.
-Value = Annotated[str, Meta(max_length=100_000)] | int | float | bool | None
+Label = Annotated[str, Meta(max_length=100_000)] | int | float | bool
+Value = Label | None
 Sample = dict[str, Any]
 ModelState = Literal["starting", "learning", "paused", "failed", "stopped"]
 FeedState = Literal["reading", "ended", "failed"]
@@ -73,6 +74,8 @@ class _SamplesRequest(_Request):
 class LearnRequest(_SamplesRequest):
     """Samples to learn, with the label in the target column; exactly one of the two is given.
 
+    Those without a label are used without supervision.
+
     >>> msgspec.json.decode(b'{"sample": {"x": 1, "label": "a"}}', type=LearnRequest).rows()
     [{'x': 1, 'label': 'a'}]
     """
@@ -115,6 +118,19 @@ class LabelsRequest(_Request):
     labels: list[LabelLine]
 
 
+class RetireRequest(_Request):
+    """The class to retire, by its label."""
+
+    label: Label
+
+
+class MergeRequest(_Request):
+    """The class to merge, by its label, and that of the other one."""
+
+    label: Label
+    into: Label
+
+
 class CreateRequest(_Request):
     """A new model: its name, and the tables of a run file (source, population...)."""
 
@@ -128,9 +144,11 @@ class CreateRequest(_Request):
 class Receipt(_Reply, gc=False):
     """What became of samples that were sent.
 
-    ``rejected`` samples have no target; those in a stream of lines are counted later, in `Status`.
-    ``first`` and ``last`` are the numbers of the samples in the model's journal, from 0; null if
-    there are none. ``duplicate``: the idempotency key is known, and nothing is learned twice.
+    Of the ``accepted`` samples, ``unlabeled`` ones have no target: they are used without
+    supervision. What is no sample is ``rejected``. In a stream of lines both are counted later, in
+    `Status`. ``first`` and ``last`` are the numbers of the samples in the model's journal, from 0;
+    null if there are none. ``duplicate``: the idempotency key is known, and nothing is learned
+    twice.
     """
 
     accepted: Count
@@ -138,6 +156,7 @@ class Receipt(_Reply, gc=False):
     duplicate: bool = False
     first: int | None = None
     last: int | None = None
+    unlabeled: Count = 0
 
 
 class PredictionLine(_Reply, omit_defaults=True):
@@ -218,6 +237,7 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     learned: Annotated[int, _counter("Samples learned.")] = 0
     scored: Annotated[int, _counter("Samples scored.")] = 0
     requested: Annotated[int, _counter("Samples scored as their caller got the prediction.")] = 0
+    unlabeled: Annotated[int, _counter("Samples learned without a label.")] = 0
     in_flight: Annotated[int, _gauge("Samples accepted and not yet learned.")] = 0
     max_queued: Annotated[int | None, _gauge("Limit of samples accepted and not yet learned.")] = (
         None
@@ -289,6 +309,29 @@ class Champion(_Reply):
     since: int | None = None
 
 
+class ClassLine(_Reply):
+    """A class, and how many scored samples it had: what was scored stays as it was.
+
+    ``merged_into`` is the label of the class that it is read as since it was merged.
+    """
+
+    label: str
+    samples: int
+    merged_into: str | None = None
+    retired: bool = False
+
+
+class ClassChangeReply(_Reply):
+    """A change of the classes: ``label`` is merged ``into`` another class, or retired if null.
+
+    It takes effect behind ``record`` lines of the journal; null if it was made before.
+    """
+
+    label: str
+    into: str | None
+    record: int | None
+
+
 class RejectedLine(_Reply):
     """A record that was not learned; ``raw`` is its text, cut to a bounded length."""
 
@@ -311,7 +354,7 @@ class Event(_Reply):
     """An event; IDs increase, and a client resumes after the last one it has seen."""
 
     id: int
-    kind: str  # champion, checkpoint, drift, feed, gap, quarantine, rejected or state
+    kind: str  # champion, checkpoint, classes, drift, feed, gap, quarantine, rejected or state
     time: float  # seconds since 1970
     data: dict[str, Any] = msgspec.field(default_factory=dict)
 

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from streamnet.datasets import Set, split
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.features.columns.target import NO_TARGETS
-from streamnet.features.encoder import Encoded, Encoder, EncoderSnapshot
+from streamnet.features.encoder import Encoded, Encoder
+from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.pipeline.reader import SplitBlock
 from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Block, DeadLetter, Position, Schema, Task, concatenate_blocks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, Unpack, final
 
 import numpy as np
@@ -16,10 +15,10 @@ from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features.autoencoder.network import AutoEncoderTransformer
 from streamnet.features.base import NO_LAGS, defer_copy
 from streamnet.features.columns.category import NumberedNames
+from streamnet.features.columns.label import RETIRED, ClassRedirects, LabelEncoder, MovedClass
 from streamnet.features.columns.target import (
     NO_TARGETS,
     RAW_UNITS,
-    LabelEncoder,
     ScaledTargets,
     TargetLags,
     TargetScaler,
@@ -27,9 +26,10 @@ from streamnet.features.columns.target import (
 )
 from streamnet.features.forecasts.history import NO_FORECASTS, Forecasts, TargetHistory, TargetRows
 from streamnet.features.inputs import InputEncoder
-from streamnet.features.layout import ROWS, SHARED, TRUNCATED
+from streamnet.features.layout import SHARED, TRUNCATED
+from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.features.statistics import as_float64
-from streamnet.samples import Block, Field, Given, Inputs, Sample, Task, Timeline
+from streamnet.samples import Block, ClassChange, Field, Given, Inputs, Sample, Task, Timeline
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import build_settings, list_settings, with_settings
 from streamnet.settings.keywords import EncoderKeywords
@@ -65,6 +65,8 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
     # shape=(n, forecasts): what the known targets alone say, NaN for nothing; or empty
     forecasts: NDArray[np.float64] = NO_FORECASTS
     key: Sequence[str | None] | None = None  # of each sample, where keys have models of their own
+    redirects: ClassRedirects | None = None  # of merged and retired classes; None without any
+    moved: MovedClass | None = None  # what the block changes, which then has no samples
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -77,42 +79,6 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
         if self.raw:
             return RAW_UNITS
         return TargetUnits(self.center, self.spread, self.log_center, self.log_spread)
-
-
-@final
-@dataclass(frozen=True)
-class EncoderSnapshot:
-    """What an encoder had learned at one moment, while it goes on learning.
-
-    Small arrays and the weights of an auto-encoder are copies. Whatever is only ever appended to is
-    shared, and copied as far as it went when materialized.
-    """
-
-    settings: dict[str, Any]
-    fields: tuple[Field, ...]
-    classes: int
-    parts: dict[str, Any]
-
-    @property
-    def rows(self) -> int:
-        """Number of assigned rows."""
-        return int(self.parts["counters"][ROWS])
-
-    def materialize(self) -> dict[str, Any]:
-        """Return the state that `Encoder.export_state` would have returned at that moment."""
-        state: dict[str, Any] = {
-            "settings": dict(self.settings),
-            "fields": [[field.name, str(field.kind)] for field in self.fields],
-        }
-        return state | {name: _materialize(part) for name, part in self.parts.items()}
-
-
-def _materialize(part: Any) -> Any:
-    if isinstance(part, list):
-        return [_materialize(one) for one in part]
-    if callable(part):
-        part = part()
-    return part.copy() if isinstance(part, np.ndarray) else part
 
 
 class EncoderStatistics(NamedTuple):
@@ -252,6 +218,9 @@ class Encoder:
             SchemaError: If a field had another kind before.
         """
         self._inputs.turn_to(block.schema, learn=True)
+        moved = None
+        if block.change is not None:
+            block, moved = self._change_classes(block, block.change)
         target = self._targets(block)
         if self._regression:
             scaled = self._scaler.update(target)
@@ -288,8 +257,25 @@ class Encoder:
             *NO_TARGETS,
             outlier,
             forecasts=forecasts.numbers,
+            redirects=self._labels.redirects,
+            moved=moved,
         )
         return encoded if block.weight is None else replace(encoded, weight=block.weight)
+
+    def _change_classes(self, block: Block, change: ClassChange) -> tuple[Block, MovedClass | None]:
+        """Merge or retire a class; an impossible change becomes a rejected record of the block."""
+        try:
+            if self._regression:
+                raise ConfigurationError("there are no classes: the task is regression")
+            moved = self._labels.change(change)
+        except ConfigurationError as error:
+            letter = self._labels.refuse_change(change, str(error), block.source, block.marks[0])
+            return replace(block, change=None, rejected=(*block.rejected, letter)), None
+        if moved.into != RETIRED:
+            self._lags.merge_classes(*moved)
+            if self._history is not None:
+                self._history.merge_classes(*moved)
+        return block, moved
 
     def _forecast_numbers(
         self, target: NDArray[np.float64], scaled: ScaledTargets, rows: TargetRows | None = None
@@ -372,6 +358,7 @@ class Encoder:
             timeline,
             targets,
             forecasts=forecasts.numbers,
+            redirects=self._labels.redirects,
         )
 
     def refused(self, block: Block, pending: NDArray[Any] = NO_PENDING) -> list[int]:
@@ -522,6 +509,8 @@ class Encoder:
             "target": self._scaler.moments.copy(),
             "last": self._lags.last.copy(),
         }
+        if self._labels.redirects is not None:
+            parts["redirects"] = self._labels.redirects.targets
         if "delayed" in self._settings:
             parts["age"] = self._lags.age
         if self._history is not None:
@@ -552,6 +541,8 @@ class Encoder:
         inputs = self._inputs
         inputs.restore_state(state)
         self._labels.restore_state(state["labels"], state["inherited"][0])
+        if "redirects" in state:
+            self._labels.restore_redirects(state["redirects"])
         self._scaler.restore_state(state["target"])
         self._lags.restore_state(state["last"], state.get("age", math.nan))
         if self._history is not None:

@@ -9,7 +9,8 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.features.encoder import Encoded, Encoder, EncoderSnapshot
+from streamnet.features.encoder import Encoded, Encoder
+from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.keyed.history import TargetsByKey
 from streamnet.samples import Block, Inputs, Schema, Task
 

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.features.columns.label import RETIRED, ClassRedirects, MovedClass
 from streamnet.features.forecasts.history import FORECASTS, NO_CHANGE, NO_FORECASTS, SEASONAL
 from streamnet.jit import inlined, kernel
 from streamnet.keyed.models import KeyedModels
@@ -21,7 +22,7 @@ from streamnet.learning.evaluator import (
     serve_given,
 )
 from streamnet.learning.pending import PendingTable
-from streamnet.metrics import ClassificationBaselines, RegressionBaselines
+from streamnet.metrics import ClassificationBaselines, ClassificationEvaluator, RegressionBaselines
 from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.networks.population import Member
 from streamnet.samples import Task
@@ -140,6 +141,8 @@ class Contenders:
             served = TrackPredictions(numbers[np.newaxis], NONE_PREDICTED)
         if timeline is not None and late is not None:
             self._pending[name].keep(timeline, memory=late.memory)
+        if batch.redirects is not None:
+            return served._replace(answers=batch.redirects.apply(served.answers, batch.known))
         return served
 
     def _add_forecasts(
@@ -187,6 +190,10 @@ class Contenders:
         answers[FIRST_BASELINE : FIRST_BASELINE + len(baselines)] = baselines
         if self._forecasts:
             self._answer_unchanged(batch.forecasts, answers[NO_CHANGE_TRACK:])
+            if batch.redirects is not None:
+                answers[NO_CHANGE_TRACK:] = batch.redirects.apply(
+                    answers[NO_CHANGE_TRACK:], batch.known
+                )
         answers[CHAMPION] = _champion_predictions(batch.answers, chosen, baselines[0])
         if batch.timeline is not None:
             rows = {"answers": np.moveaxis(answers, 0, 1)}
@@ -196,6 +203,22 @@ class Contenders:
         batch, tracks = serve_given(batch, TrackPredictions(answers, classes), served)
         score_tracks(self.scores, batch, tracks.answers, classes=tracks.classes)
         return batch, tracks
+
+    def move_class(self, moved: MovedClass) -> None:
+        """Go on without a class that is merged or retired.
+
+        What was predicted of samples whose labels have not arrived changes as they are read: the
+        probability of a merged class is added to the other one's, that of a retired class stays.
+        """
+        assert isinstance(self.ensemble, LabelEnsemble)
+        assert isinstance(self._baselines, ClassificationBaselines)
+        assert isinstance(self.scores, ClassificationEvaluator)
+        self.ensemble.move_class(*moved)  # and the portable model, which shares its label counts
+        self._baselines.move_class(*moved)
+        if moved.into != RETIRED:
+            self.scores.merge_classes(*moved)
+            self._pending["tracks"].merge_columns("answers", *moved)
+            self._pending["tracks"].exchange("classes", *moved)
 
     def start_from(self, state: dict[str, Any]) -> None:
         """Start from the ensemble of a model whose networks are the candidates."""
@@ -211,6 +234,7 @@ class Contenders:
         known: int,
         scale: tuple[float, float] | None,
         forecasts: NDArray[np.float64] = NO_FORECASTS,
+        redirects: ClassRedirects | None = None,
         without_lags: bool,
         key: Sequence[str | None] | None = None,
         dense: NDArray[np.floating] = NO_INPUTS,
@@ -220,8 +244,9 @@ class Contenders:
         ``answers`` are probabilities (candidates, n, labels), or numbers (candidates, n); ``alive``
         is 0 where one is not finite, shape=(candidates, n); ``scale`` is center and spread of the
         target, None for classification; ``forecasts`` are from the known targets alone, shape=(1,
-        forecasts), empty without any. ``without_lags`` uses the portable model instead of the
-        ensemble, and no model of a ``key``, which otherwise sees the ``dense`` inputs.
+        forecasts), empty without any; ``redirects`` of merged and retired classes are applied to
+        ``answers`` already. ``without_lags`` uses the portable model instead of the ensemble, and
+        no model of a ``key``, which otherwise sees the ``dense`` inputs.
         """
         ensemble = self.model if without_lags else self.ensemble
         repeated = np.repeat(forecasts, answers.shape[1], axis=0)
@@ -229,6 +254,8 @@ class Contenders:
         shared: NDArray[Any]
         if isinstance(ensemble, LabelEnsemble):
             shared = ensemble.answer(answers, alive, known)
+            if redirects is not None:
+                shared = redirects.apply(shared, np.full(len(shared), known))
         else:
             assert scale is not None
             shared = ensemble.answer(answers, alive, scale)

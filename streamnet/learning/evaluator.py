@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamnet.drift import DETECTORS, DriftDetector
 from streamnet.errors import ConfigurationError
+from streamnet.features.columns.label import RETIRED, ClassRedirects, MovedClass
 from streamnet.features.encoder import Encoded
 from streamnet.features.forecasts.history import NO_FORECASTS
 from streamnet.learning.pending import PendingTable
@@ -43,6 +44,7 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
     # Of each sample where keys have models of their own: the key, and the dense inputs.
     key: Sequence[str | None] | None = None
     dense: NDArray[np.floating] = NO_INPUTS
+    redirects: ClassRedirects | None = None  # of merged and retired classes; None without any
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -81,6 +83,7 @@ def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
         encoded.given,
         encoded.key,
         NO_INPUTS if encoded.key is None else encoded.inputs.dense,
+        encoded.redirects,
     )
 
 
@@ -115,7 +118,8 @@ def serve_given(
 
 def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
     """Join consecutive batches of samples."""
-    firsts, answers, alive, *targets, _, weights, _, _, _ = zip(*map(astuple, parts), strict=True)
+    columns = zip(*map(astuple, parts), strict=True)
+    firsts, answers, alive, *targets, _, weights, _, _, _, _ = columns
     # Arrays of the other task are empty in every part.
     truth, known, center, spread, forecasts = (
         np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets
@@ -132,6 +136,7 @@ def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
         forecasts,
         None,
         concatenate_weights(list(zip(weights, map(len, targets[0]), strict=True))),
+        redirects=parts[0].redirects,
     )
 
 
@@ -142,7 +147,8 @@ def decode_predictions(predicted: Predicted, task: Task) -> NDArray[Any]:
     """
     outputs = predicted.answers.outputs
     if task is Task.CLASSIFICATION:
-        return outputs
+        redirects = predicted.encoded.redirects
+        return outputs if redirects is None else redirects.apply(outputs, predicted.encoded.known)
     return predicted.encoded.units.numbers(outputs[:, :, 0], predicted.answers.logarithmic)
 
 
@@ -265,6 +271,8 @@ class Evaluator:
         for slot, _ in predicted.joined:
             self.candidates.reset(slot)
             self._pending.fill("alive", slot, ABSENT)  # it has not predicted what waits
+        if (moved := predicted.encoded.moved) is not None:
+            self._move_class(moved)
         batch = build_scoring_batch(predicted, self.task)
         if batch.timeline is not None:
             batch = self._recall(batch, batch.timeline)
@@ -273,10 +281,17 @@ class Evaluator:
             return Scored(predicted, batch, self.losses(batch))
         return Scored(predicted, batch, np.full((n, len(batch.answers)), np.inf))
 
+    def _move_class(self, moved: MovedClass) -> None:
+        assert isinstance(self.candidates, ClassificationEvaluator)
+        if moved.into != RETIRED:
+            self.candidates.merge_classes(*moved)
+            self._pending.merge_columns("answers", *moved)
+
     def _recall(self, batch: ScoringBatch, timeline: Timeline) -> ScoringBatch:
         """Replace what candidates say of a late label's sample by what they had predicted."""
         known, center, spread = batch.known.copy(), batch.center.copy(), batch.spread.copy()
-        units = {"known": known} if len(known) else {"center": center, "spread": spread}
+        labels = self.task is Task.CLASSIFICATION
+        units = {"known": known} if labels else {"center": center, "spread": spread}
         self._pending.recall(
             timeline, answers=np.moveaxis(batch.answers, 0, 1), alive=batch.alive.T, **units
         )

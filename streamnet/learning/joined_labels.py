@@ -14,7 +14,8 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.features.encoder import NO_CLASSES, Encoded, Encoder, EncoderSnapshot
+from streamnet.features.encoder import NO_CLASSES, Encoded, Encoder
+from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.learning.label_delay import INPUTS, interleave, order_rows, recall_forecasts
 from streamnet.learning.pending import PendingTable
 from streamnet.samples import Arrivals, Block, Given, Inputs, Task, Timeline
@@ -25,7 +26,8 @@ class JoiningEncoder:
     """Encodes a stream in which labels may arrive after their samples, see `Block.arrivals`.
 
     A sample with a target is learned at once. One without waits for its label, which names the
-    record of the sample. Until the first sample waits, everything is encoded as without delay.
+    record of the sample, unless the block says that none will come. Until the first sample waits,
+    everything is encoded as without delay.
 
     Args:
         encoder: Encodes inputs and targets; its lags are the last targets known at each moment.
@@ -61,6 +63,8 @@ class JoiningEncoder:
 
     def encode(self, block: Block) -> Encoded:
         """Encode the next samples, and those whose labels have arrived between them."""
+        if block.change is not None:
+            return self._encoder.encode(block)
         waits = self._find_waiting(block)
         self._has_waited |= bool(waits.any()) or block.arrivals is not None
         if not self._has_waited:
@@ -85,6 +89,8 @@ class JoiningEncoder:
 
     def _find_waiting(self, block: Block) -> NDArray[np.bool_]:
         """Which samples wait for their target, shape=(n,): those without, but of weight 0."""
+        if not block.awaits_labels:
+            return np.zeros(len(block), np.bool_)
         waits = ~block.find_targets()
         return waits if block.weight is None else waits & (block.weight > 0.0)
 

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError
-from streamnet.features.encoder import NO_PENDING, NO_SCORES, Encoded, Encoder, EncoderSnapshot
+from streamnet.features.encoder import NO_PENDING, NO_SCORES, Encoded, Encoder
 from streamnet.features.forecasts.history import TargetRows
+from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.learning.pending import PendingTable, leading
 from streamnet.samples import Block, Inputs, Schema, Task, Timeline, make_marks
 from streamnet.settings.horizon import Horizon, list_horizons, parse_duration
@@ -178,6 +179,8 @@ class DelayedEncoder:
             ConfigurationError: If a column of times is missing.
             DataError: If too many samples wait for their labels.
         """
+        if block.change is not None:
+            return self._encoder.encode(block)
         if refused := self.refused(block):
             block = self._encoder.reject(block, refused)
         n, first = len(block), self._number

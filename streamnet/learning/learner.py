@@ -10,6 +10,7 @@ from inspect import signature
 from typing import Any, Unpack, final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import DTypeLike, NDArray
 
 from streamnet.durability.provenance import describe_differences
@@ -30,7 +31,7 @@ from streamnet.learning.serving import Served, ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.modelfiles.model import Model
-from streamnet.samples import Block, Task
+from streamnet.samples import Block, ClassChange, Position, Schema, Task
 from streamnet.selection.champion import Selector
 from streamnet.selection.criteria import SampleLoss
 from streamnet.selection.search import Evolution, default_population
@@ -44,6 +45,7 @@ from streamnet.settings.learning import (
     build_learning_settings,
     check_candidates,
 )
+from streamnet.sources.base import make_empty_block
 from streamnet.validation import check_seed
 
 ROUND = 1024  # samples
@@ -189,6 +191,7 @@ class Learner:
         the learner, so only one thread at a time may, and none after an exception.
         """
         plain = block.scored and not ends_round and not self.trainer.at_start and not self.delayed
+        plain = plain and block.change is None
         if not plain or not self._serving.serves_ensemble or len(block) >= LARGE_BLOCK:
             self.learn(block, ends_round=ends_round)
             return
@@ -197,6 +200,26 @@ class Learner:
             self.score_deferred()
         if self._deferred.add(batch, self._serving.contenders.predict_then_learn(batch)):
             self.score_deferred()
+
+    def check_change(self, change: ClassChange) -> None:
+        """Check that a change of the classes is possible; raises ConfigurationError if not."""
+        if self._regression:
+            raise ConfigurationError("there are no classes: the task is regression")
+        if self.keyed is not None:
+            raise ConfigurationError(
+                "classes can't be merged or retired where each key has a model of its own"
+            )
+        self.encoder.label_numbers.check_change(change)
+
+    def change_classes(self, change: ClassChange) -> None:
+        """Merge a class into another or retire it, before the next sample.
+
+        Raises:
+            ConfigurationError: If that is impossible.
+        """
+        self.check_change(change)
+        schema = Schema(self.encoder.fields, None, self.task)
+        self.learn(replace(make_empty_block(schema, Position()), change=change))
 
     @property
     def source(self) -> Encoder | DelayedEncoder | JoiningEncoder | KeyedEncoder:
@@ -276,6 +299,9 @@ class Learner:
             slots = np.array([slot])
         outputs = population.predict(inputs, max(known, 1), slots)
         answers: NDArray[Any] = outputs.outputs
+        redirects = self.encoder.label_numbers.redirects
+        if redirects is not None:
+            answers = redirects.apply(answers, np.full(answers.shape[1], known))
         scale = None
         if self._regression:
             answers = self.encoder.units.numbers(answers[:, :, 0], outputs.logarithmic)
@@ -287,6 +313,7 @@ class Learner:
                 known=known,
                 scale=scale,
                 forecasts=self.encoder.forecast_next().numbers,
+                redirects=redirects,
                 without_lags=without_lags,
                 key=keys,
                 dense=inputs.dense,
@@ -325,6 +352,8 @@ class Learner:
             raise ConfigurationError(
                 "interval is not given, but must be the level of prediction intervals, such as 0.9"
             )
+        if (redirects := self.encoder.label_numbers.redirects) is not None:
+            predictions = redirects.exclude(predictions)
         return intervals.predict(predictions, PORTABLE if without_lags else SERVED)
 
     def _rank_slots(self) -> Iterator[int]:

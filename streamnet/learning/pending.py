@@ -87,6 +87,22 @@ class PendingTable:
         if name in self._arrays:
             self._arrays[name][:, column] = value
 
+    def merge_columns(self, name: str, column: int, into: int) -> None:
+        """Add a column, the last index of an array, to another one in all rows; it becomes 0."""
+        array = self._arrays.get(name)
+        if array is None or column >= array.shape[-1]:
+            return
+        if into >= array.shape[-1]:
+            array = self._grow(name, array.dtype, (*array.shape[1:-1], into + 1))
+        array[..., into] += array[..., column]
+        array[..., column] = 0
+
+    def exchange(self, name: str, value: Any, by: Any) -> None:
+        """Write another value wherever an array has a certain one."""
+        if name in self._arrays:
+            array = self._arrays[name]
+            array[array == value] = by
+
     def remove(self, places: NDArray[np.intp]) -> None:
         """Remove rows."""
         self._numbers[places] = -1

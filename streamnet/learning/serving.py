@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.features.columns.label import MovedClass
 from streamnet.keyed.models import KeyedModels
 from streamnet.learning.contenders import (
     CHAMPION,
@@ -25,7 +26,7 @@ from streamnet.learning.trainer import Predicted, Snapshot
 from streamnet.metrics import Curve, Horizon, ScoreHistograms
 from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity
-from streamnet.samples import Task
+from streamnet.samples import ClassChange, Task
 from streamnet.selection.champion import Decision, ModelComposition, Replacement, Selector
 from streamnet.selection.criteria import SampleLoss
 from streamnet.selection.ensemble.base import TrackPredictions
@@ -142,6 +143,9 @@ class ServingStage:
         )
         self.changes: deque[ChampionChange] = deque(maxlen=MAX_CHANGES)
         self.retired: deque[RetiredCandidate] = deque(maxlen=MAX_RETIRED)
+        # Changes of the classes, with the number of the first sample after each. They are few: each
+        # makes a class less.
+        self.class_changes: list[tuple[int, ClassChange]] = []
         self.quarantines: int = 0
         self.curve: Curve = Curve()
         self.scored: int = 0  # samples with a target that were served
@@ -184,6 +188,8 @@ class ServingStage:
     def serve(self, scored: Scored) -> Served:
         """Select and score the predictions for a block, and decide if it ends a round."""
         predicted, batch, losses = scored
+        if (moved := predicted.encoded.moved) is not None:
+            self._move_class(predicted, moved)
         for slot, member in predicted.joined:
             self._replace_member(slot, member, predicted.first)
         if predicted.encoded.block.scored and len(losses):
@@ -197,6 +203,13 @@ class ServingStage:
             intervals = None if self.intervals is None else np.empty((0, 2))
         decision = self._decide(predicted) if predicted.ends_round else None
         return Served(predicted, serials, answers, classes, decision, predicted.emitted, intervals)
+
+    def _move_class(self, predicted: Predicted, moved: MovedClass) -> None:
+        change = predicted.encoded.block.change
+        assert change is not None
+        self.class_changes.append((predicted.first, change))
+        self.contenders.move_class(moved)
+        self.sample_loss.move_class(*moved)
 
     def score(
         self,
@@ -216,12 +229,17 @@ class ServingStage:
             batch, ensemble_predictions, chosen, self.served_track
         )
         self._add_to_curve(judged, tracks)
+        if batch.timeline is not None:  # where a label may come without an answer to score
+            self.unlabeled += batch.count_unlabeled()
         if self.histograms is not None:
             served = tracks.answers[self.served_track]
             self.histograms.update(served, judged.truth, judged.known, judged.weight)
         intervals = None
         if self.intervals is not None:
-            intervals = self.intervals.serve(judged, tracks.answers[self._interval_tracks])
+            given = tracks.answers[self._interval_tracks]
+            if batch.redirects is not None:
+                given = batch.redirects.exclude(given)
+            intervals = self.intervals.serve(judged, given)
         answers, chosen = tracks.answers[self.served_track][batch.new], chosen[batch.new]
         classes = np.empty(0, np.int32)
         if tracks.classes.size:
@@ -253,6 +271,11 @@ class ServingStage:
             return self.contenders.decide(probabilities)
         best: NDArray[np.intp] = probabilities.argmax(axis=1)
         return best
+
+    @property
+    def has_ranking(self) -> bool:
+        """Whether a candidate was scored, so that there is a network to predict with."""
+        return bool(np.isfinite(self.selector.losses()).any())
 
     def _is_eligible(self, member: Member) -> bool:
         """Whether a candidate may become champion.
@@ -315,7 +338,6 @@ class ServingStage:
             self.unlabeled += len(losses) - (scored - before)
             self.drift.add(batch.first, losses)
         else:
-            self.unlabeled += batch.count_unlabeled()
             known = batch.timeline.late | np.isfinite(losses)
             self.drift.add(batch.timeline.number[known], losses[known])
             if batch.given is not None:
@@ -441,7 +463,11 @@ class ServingStage:
             "surge": self._surge,
             "round": self._round,
             "emitted": self._emitted,
+            **({"class_changes": self._export_class_changes()} if self.class_changes else {}),
         }
+
+    def _export_class_changes(self) -> list[list[Any]]:
+        return [[number, *change] for number, change in self.class_changes]
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from an exported state."""
@@ -462,6 +488,8 @@ class ServingStage:
         self.retired.clear()
         for member, number, exploded in state["retired"]:
             self.retired.append(RetiredCandidate(_restore_member(*member), number, exploded))
+        changes = state.get("class_changes", ())
+        self.class_changes = [(number, ClassChange(*values)) for number, *values in changes]
         self.quarantines = state["quarantines"]
         self.curve = Curve.restore_state(state["curve"])
         self.scored, self.requested = state["scored"], state["requested"]

@@ -10,7 +10,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import DTypeLike, NDArray
 
-from streamnet.features.encoder import Encoded, Encoder, EncoderSnapshot
+from streamnet.features.encoder import Encoded, Encoder
+from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.networks.kernels.contexts import new_work_counter
 from streamnet.networks.parameters import Weights, WeightsCopy
 from streamnet.networks.population import Member, NetworkOutputs, Population
@@ -127,7 +128,7 @@ class Trainer:
         self.number: int = 0  # of the next sample
         self.rows: int = 0  # samples, and labels that arrived late, so far
         self.learned: int = 0  # samples without those whose labels have yet to arrive
-        self.labels: int = 0  # that arrived on their own, see `Block.arrivals`
+        self.labels: int = 0  # that arrived on their own, and changes of the classes
         self.round: int = 0
         self._decisions: deque[Decision] = deque()
         self._encoder: EncoderSnapshot | None = None  # at the end of the last round
@@ -166,6 +167,8 @@ class Trainer:
         If the block ends a round, `run` also checks the trained weights.
         """
         n = len(encoded.inputs.count)
+        if encoded.moved is not None:
+            self.population.move_class(*encoded.moved)
         if n:
             self._begin_round()
         if not n and self.population.capacity.outputs == 0:
@@ -226,6 +229,7 @@ class Trainer:
         self.learned += _count_learned(encoded)
         if encoded.block.arrivals is not None:
             self.labels += encoded.block.arrivals.records
+        self.labels += encoded.block.change is not None
         if encoder_after is not None:
             if not job.checks:
                 self.population.check()

@@ -260,6 +260,12 @@ class ClassificationEvaluator(StreamEvaluator):
                 return losses
             self._make_room(max(int(truth[i]) + 1, min(int(known[i]), answers.shape[2])))
 
+    def merge_classes(self, number: int, into: int) -> None:
+        """Take the last truth for one of another class; what was scored stays as it was."""
+        if self._clock[LAST] == number:
+            self._clock[LAST] = into
+            self._clock[CLASSES] = max(self._clock[CLASSES], into + 1)
+
     def confusion(
         self, track: int, horizon: Horizon | str = Horizon.OVERALL
     ) -> NDArray[np.float64]:
@@ -470,6 +476,19 @@ class ClassificationBaselines:
         answers = np.zeros((2, truth.size, width), np.float32)
         _repeat_classes(truth, answers, self._counts, self._memory)
         return answers
+
+    def move_class(self, number: int, into: int) -> None:
+        """Predict a class no more: count its samples as those of another, or forget them at -1."""
+        if max(number, into) >= len(self._counts):
+            counts = np.zeros(_capacity(max(number, into) + 1), np.int64)
+            counts[: len(self._counts)] = self._counts
+            self._counts = counts
+        if into >= 0:
+            self._counts[into] += self._counts[number]
+        self._counts[number] = 0
+        if self._memory[LAST_CLASS] == number:
+            self._memory[LAST_CLASS] = into
+        self._memory[MAJORITY] = self._counts.argmax() if self._counts.any() else -1
 
     def export_state(self) -> dict[str, Any]:
         """Export copies of all arrays, from which `restore_state` resumes exactly."""

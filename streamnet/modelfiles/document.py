@@ -280,6 +280,8 @@ def _list_obstacles(
         reasons.append("it has inputs for single values, or for missing ones")
     if networks[0].settings.lags or networks[0].settings.rehearses:
         reasons.append("it was learned with lags or rehearsal")
+    if "redirects" in encoder:
+        reasons.append("some of its classes were merged or retired")
     if networks[0].settings.knots:
         reasons.append("it has splines (learn with knots 0)")
     return reasons

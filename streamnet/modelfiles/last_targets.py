@@ -41,7 +41,7 @@ def read_last_targets(encoder: Encoder, given: Any, n: int) -> NDArray[np.float6
             raise DataError(f"last_targets has {len(rows)} rows, but there are {n} samples")
     else:
         rows = [rows]
-    numbers = {label: number for number, label in enumerate(encoder.labels)}
+    numbers = encoder.label_numbers
     size = encoder.targets_seen
     last = np.full((len(rows), size), np.nan)
     for row, targets in enumerate(rows):
@@ -50,7 +50,7 @@ def read_last_targets(encoder: Encoder, given: Any, n: int) -> NDArray[np.float6
     return last if len(last) == n else np.repeat(last, n, axis=0)
 
 
-def _read_target(target: Any, task: Task, numbers: Mapping[str, int]) -> float:
+def _read_target(target: Any, task: Task, numbers: Mapping[str | None, int]) -> float:
     """A class number or number; NaN if it is unknown."""
     if task is Task.REGRESSION:
         number = parse_number(target, DEFAULT_PARSE_OPTIONS)

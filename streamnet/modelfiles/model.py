@@ -9,17 +9,11 @@ from threading import local
 from typing import Any, final
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.errors import (
-    ConfigurationError,
-    ModelFileError,
-    SampleError,
-    SchemaError,
-    StreamnetError,
-)
+from streamnet.errors import ConfigurationError, ModelFileError, SampleError, StreamnetError
 from streamnet.features.encoder import Encoder
+from streamnet.modelfiles.columns import align_columns
 from streamnet.modelfiles.document import (
     Document,
     build_document,
@@ -36,7 +30,7 @@ from streamnet.modelfiles.last_targets import read_last_targets
 from streamnet.networks.frozen_population import FrozenPopulation, Network
 from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.networks.parameters import Weights
-from streamnet.samples import Block, Field, Inputs, Kind, Sample, Schema, Task, are_compatible
+from streamnet.samples import Block, Field, Inputs, Kind, Sample, Task
 from streamnet.selection.conformal import restore_tracker
 from streamnet.selection.ensemble.labels import LabelEnsemble
 from streamnet.selection.ensemble.registry import build_averaging_state, restore_ensemble
@@ -46,47 +40,6 @@ from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike, to_one_or_more_rows
 from streamnet.sources.rows import RowReader
 from streamnet.sources.unknown_columns import ColumnCheck
-
-
-def align_columns(block: Block, fields: Sequence[Field]) -> Block:
-    """Return the samples with exactly these fields: others are dropped, absent ones are missing.
-
-    Raises:
-        SchemaError: If a column has another kind than the model has learned.
-    """
-    if block.schema.fields == tuple(fields):
-        return block
-    schema = Schema(tuple(fields), block.schema.target, block.schema.task)
-    kinds = dict(block.schema.fields)
-    for name, kind in fields:
-        if not are_compatible(kinds.get(name, kind), kind):
-            raise SchemaError(
-                f"{block.source}: column {name!r} is a {kinds[name]}, but the model learned it as "
-                f"a {kind}"
-            )
-    n = len(block)
-    numbers = np.full((n, len(schema.numbers)), np.nan)
-    columns = {name: column for column, name in enumerate(schema.numbers)}
-    for name, values in zip(block.schema.numbers, block.numbers.T, strict=True):
-        if name in columns:
-            numbers[:, columns[name]] = values
-    by_name = dict(zip(block.schema.words, block.words, strict=True))
-    absent = np.full(n, None, object)
-    words = tuple(by_name.get(name, absent) for name in schema.words)
-    return replace(block, schema=schema, numbers=numbers, words=words)
-
-
-def check_columns(model_fields: Sequence[Field], schema: Schema) -> None:
-    """Check that a model knows at least one column.
-
-    Raises:
-        SchemaError: If it knows none; the message lists those that it knows.
-    """
-    known = {field.name for field in model_fields}
-    if known and known.isdisjoint(field.name for field in schema.fields):
-        names = ", ".join(sorted(known)[:10])
-        raise SchemaError(f"no column is one that the model knows: {names}")
-
 
 # Exceptions that inconsistent files cause in code that trusts them.
 CONTRADICTIONS = (
@@ -141,6 +94,7 @@ class Model:
         self.about: dict[str, Any] = dict(about or {})
         self.task: Task = self._encoder.task
         self.labels: tuple[str, ...] = tuple(self._encoder.labels)
+        self._redirects = self._encoder.label_numbers.redirects
         self.fields: tuple[Field, ...] = tuple(
             Field(name, Kind(kind)) for name, kind in encoder["fields"]
         )
@@ -223,6 +177,14 @@ class Model:
         words = self.settings.describe()
         others = len(self.networks) - 1
         return f"{words} and {others} more" if others else words
+
+    @property
+    def changed_classes(self) -> dict[str, str | None]:
+        """What became of classes that were merged or retired: the other label, or None.
+
+        They keep their place in `labels`, but get no probability.
+        """
+        return self._encoder.label_numbers.changes
 
     @property
     def needs_last_targets(self) -> int:
@@ -403,6 +365,8 @@ class Model:
         """
         assert self._intervals is not None
         numbers = outputs[:, 0] if self.task is Task.REGRESSION else outputs
+        if self._redirects is not None:
+            numbers = self._redirects.exclude(numbers)
         return self._intervals.predict(numbers)
 
     def outlier_scores(
@@ -427,8 +391,11 @@ class Model:
             slots = np.array([0 if with_last else len(self.networks) - 1])
         predicted = self._population.predict(inputs, slots)
         outputs, alive = predicted.outputs, predicted.alive
+        if self._redirects is not None:
+            outputs = self._redirect(outputs)
         if isinstance(self._ensemble, LabelEnsemble):
-            return self._ensemble.answer(outputs, alive, len(self.labels))
+            answers = self._ensemble.answer(outputs, alive, len(self.labels))
+            return answers if self._redirects is None else self._redirect(answers)
         if self.task is Task.REGRESSION:
             numbers = self._encoder.units.numbers(outputs[:, :, 0], predicted.logarithmic)
             if self._ensemble is not None:
@@ -438,6 +405,12 @@ class Model:
             single = outputs[0].astype(np.float64)
         single[alive[0] == 0] = np.nan
         return single
+
+    def _redirect(self, probabilities: NDArray[Any]) -> NDArray[Any]:
+        """Give merged and retired classes no probability, shape=(..., n, labels)."""
+        assert self._redirects is not None
+        known = np.full(probabilities.shape[-2], len(self.labels))
+        return self._redirects.apply(probabilities, known)
 
     def _read(self, samples: Any, on_unknown: OnUnknown) -> list[Block]:
         """Read samples as blocks with the model's columns."""

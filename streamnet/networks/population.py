@@ -114,6 +114,15 @@ class ClassCounts:
             self._counts = np.append(self._counts, np.zeros(missing, np.int64))
         return rarity
 
+    def move(self, number: int, into: int) -> None:
+        """Count earlier samples of a class as those of another, or no more at -1."""
+        missing = max(number, into) + 1 - len(self._counts)
+        if missing > 0:
+            self._counts = np.append(self._counts, np.zeros(missing, np.int64))
+        if into >= 0:
+            self._counts[into] += self._counts[number]
+        self._counts[number] = 0
+
     def export_state(self) -> NDArray[np.int64]:
         """A copy of the counts."""
         return self._counts.copy()
@@ -264,6 +273,14 @@ class Population:
             self.memory.weigh(first, weight)
             self.weighted = self.weighted or bool((weight != 1.0).any())
         return self.new_outputs(len(inputs.count))
+
+    def move_class(self, number: int, into: int) -> None:
+        """Rehearse and count samples of a class as those of another, or no more at -1.
+
+        The networks keep their output for it.
+        """
+        self.memory.exchange_label(number, into)
+        self.classes.move(number, into)
 
     def new_outputs(self, n: int) -> NetworkOutputs:
         """Undefined outputs of all candidates for ``n`` samples, none of them alive."""

@@ -162,6 +162,10 @@ class ReplayBuffer:
         slots = np.arange(first, first + len(weight)) & (len(self.ring.count) - 1)
         self.ring.importance[slots, WEIGHT] = weight
 
+    def exchange_label(self, label: int, by: int) -> None:
+        """Give all samples of a class another label, -1 for none."""
+        self.ring.label[self.ring.label == label] = by
+
     def _make_room(self, first: int, inputs: Inputs) -> None:
         old = self.ring
         slots, room = old.count.size, (old.dense.shape[1], old.row.shape[1], old.splined.shape[1])

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.features.columns.category import escape_surrogates, match_spelling
 from streamnet.online.base import OnlineEstimator, describe_rejection
-from streamnet.samples import Block, Sample, Task
+from streamnet.samples import Block, ClassChange, Sample, Task
 from streamnet.sources.frames import SamplesLike, to_rows_and_targets, to_target_list
 from streamnet.sources.inference import WHITESPACE
 from streamnet.sources.weights import check_weights
@@ -181,6 +181,46 @@ class OnlineClassifier(OnlineEstimator):
                 self._expect(to_target_list(classes, "classes"), strict=True)
             return super().partial_fit(X, y, sample_weight=sample_weight)
 
+    def merge_class(self, label: Any, into: Any) -> None:
+        """Read a label as another one from the next sample on.
+
+        The probability of its class is added to the other one's. Both stay in `classes_`, and what
+        was scored stays as it was.
+
+        Args:
+            label: Label of the class that is merged.
+            into: Label of another class.
+
+        Raises:
+            ConfigurationError: If there are no such classes, or one was merged or retired before.
+        """
+        self._change_classes(label, into)
+
+    def retire_class(self, label: Any) -> None:
+        """Give a class no probability from the next sample on, and refuse to learn its label.
+
+        Args:
+            label: Label of the class.
+
+        Raises:
+            ConfigurationError: If there is no such class, it was merged or retired before, or it is
+                the last one.
+        """
+        self._change_classes(label)
+
+    def _change_classes(self, *labels: Any) -> None:
+        with self._lock:
+            texts = []
+            for name, label in zip(("label", "into"), self._named(labels), strict=False):
+                block = self._read_targets([label])
+                if block.rejected or block.target is None:
+                    raise ConfigurationError(f"{name} is {label!r}, but must be a label")
+                texts.append(str(block.target[0]))
+            change = ClassChange(*texts)
+            self._scored_learner().check_change(change)
+            with self._whole():
+                self._learner.change_classes(change)
+
     def predict_one(self, x: Sample) -> Any:
         """Predict the label of the next sample of the stream.
 
@@ -297,14 +337,14 @@ class OnlineClassifier(OnlineEstimator):
         weight = None if sample_weight is None else check_weights(sample_weight, len(rows))
         with self._lock:
             truths, probabilities = self._targets(targets), self.predict_proba(rows)
-            numbers = {label: number for number, label in enumerate(self._learner.encoder.labels)}
-            if not numbers:
+            numbers = self._learner.encoder.label_numbers
+            if not numbers.names:
                 return 0.0
             predicted = self._learner.decide(probabilities)
-        truth = [
-            numbers.get(match_spelling(escape_surrogates(text), numbers), -1)
-            for text in truths.tolist()
-        ]
+            truth = [
+                numbers.get(match_spelling(escape_surrogates(text), numbers), -1)
+                for text in truths.tolist()
+            ]
         named = ~np.isnan(probabilities).any(axis=1)
         return float(np.average(named & (predicted == truth), weights=weight))
 

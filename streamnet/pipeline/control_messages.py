@@ -16,7 +16,7 @@ from anyio import Event
 from numpy.typing import NDArray
 
 from streamnet.durability.checkpoint import StateDict
-from streamnet.features.encoder import EncoderSnapshot
+from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.pipeline.outputs import ResumableSink

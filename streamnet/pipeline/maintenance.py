@@ -20,12 +20,13 @@ from streamnet.durability.state_directory import (
     WriterLock,
     read_pointer,
 )
-from streamnet.errors import DamagedStateError, StateError
+from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.evaluator import MAX_EVENTS
 from streamnet.learning.serving import MAX_CHANGES, MAX_RETIRED
 from streamnet.modelfiles import safetensors_format
 from streamnet.pipeline.control_messages import list_part_trees
+from streamnet.samples import ClassChange, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import MAX_FIELDS
 
@@ -203,6 +204,47 @@ def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
         for name, model in before.items():
             folder.publishers[name].point(model)
         return folder.generations.save(tree)
+    except OSError as error:
+        raise StateError(f"state {path}: {error.strerror}") from error
+    finally:
+        folder.close()
+
+
+def change_classes(path: Path, change: ClassChange, *, files: FileSystem = DISK) -> int:
+    """Make the next run merge or retire a class before its first sample.
+
+    The newest generation is written again with the change, as one whose number is returned.
+
+    Raises:
+        ConfigurationError: If the change is impossible.
+        StateError: If there is no state, or another process uses it.
+    """
+    there = len(files.names(path / "checkpoints"))
+    if not there:
+        raise StateError(f"{path} is not a state directory")
+    folder = StateDirectory(path, generations=max(MIN_GENERATIONS, there + 1), files=files)
+    folder.open()
+    try:
+        newest = folder.generations.newest()
+        if newest is None:
+            raise DamagedStateError(f"no generation in {path} can be used")
+        if "parts" in newest.tree:
+            raise ConfigurationError(
+                "classes can't be merged or retired in a run of several targets or horizons"
+            )
+        encoder = Encoder.restore_state(newest.tree["learner"]["encoder"])
+        if encoder.task is Task.REGRESSION:
+            raise ConfigurationError("there are no classes: the task is regression")
+        if newest.tree["learner"]["keyed"] is not None:
+            raise ConfigurationError(
+                "classes can't be merged or retired where each key has a model of its own"
+            )
+        waiting = newest.tree["reading"].setdefault("changes", [])
+        for earlier in waiting:
+            encoder.label_numbers.change(ClassChange(*earlier))
+        encoder.label_numbers.check_change(change)
+        waiting.append(list(change))
+        return folder.generations.save(newest.tree)
     except OSError as error:
         raise StateError(f"state {path}: {error.strerror}") from error
     finally:

@@ -14,7 +14,7 @@ from anyio import CancelScope, Event, create_memory_object_stream, create_task_g
 from anyio.abc import TaskGroup
 
 from streamnet.durability.checkpoint import StateDict
-from streamnet.errors import ConfigurationError
+from streamnet.errors import ConfigurationError, NoCandidateError
 from streamnet.learning.label_delay import LabelDelay
 from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
@@ -38,7 +38,7 @@ from streamnet.pipeline.stages import CHANNEL_BLOCKS, run_chains, run_stages
 from streamnet.pipeline.state import State, build_identity
 from streamnet.reporting.builder import RunTimes
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
-from streamnet.samples import Schema
+from streamnet.samples import ClassChange, Schema
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import check_group, check_names, with_settings
@@ -314,6 +314,46 @@ class Pipeline:
             finally:
                 self._glances.remove(glance)
         return glance.snapshot and run.champion(glance.snapshot)
+
+    def merge_class(self, label: str, into: str) -> None:
+        """Read a label as another one from the next sample that is read on.
+
+        The probability of its class is added to the other one's; what was scored stays as it was. A
+        checkpoint follows. Call it in the event loop, once `ready` is set.
+
+        Args:
+            label: Label of the class that is merged.
+            into: Label of another class.
+
+        Raises:
+            ConfigurationError: If there are no such classes, or one was merged or retired before.
+            NoCandidateError: If nothing was learned yet.
+        """
+        self._change_classes(ClassChange(label, into))
+
+    def retire_class(self, label: str) -> None:
+        """Give a class no probability, and reject samples with its label, from the next sample on.
+
+        See `merge_class`.
+
+        Args:
+            label: Label of the class.
+
+        Raises:
+            ConfigurationError: As for `merge_class`, or if it is the last class.
+            NoCandidateError: If nothing was learned yet.
+        """
+        self._change_classes(ClassChange(label))
+
+    def _change_classes(self, change: ClassChange) -> None:
+        if len(self._runs) > 1:
+            raise ConfigurationError(
+                "classes can't be merged or retired in a run of several targets or horizons"
+            )
+        if self.learner is None or not self.ready.is_set():
+            raise NoCandidateError("nothing was learned yet")
+        self.learner.check_change(change)
+        self._reader.change_classes(change)
 
     def checkpoint(self) -> None:
         """Request a checkpoint as soon as possible, even if nothing is new since the last one."""

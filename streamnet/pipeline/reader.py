@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, Protocol, TypeVar, final
 
 from anyio import CancelScope, current_time
 from anyio.streams.memory import MemoryObjectSendStream
+from msgspec.structs import replace
 
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.pipeline.concurrency import put
 from streamnet.pipeline.control_messages import Barrier, Glance
 from streamnet.pipeline.state import Cadence
-from streamnet.samples import Block, Kind, Position, Schema
-from streamnet.sources.base import Source
+from streamnet.samples import Block, ClassChange, Kind, Position, Schema
+from streamnet.sources.base import Source, make_empty_block
 from streamnet.validation import check_integer
 
 MAX_BLOCK_CELLS = 1 << 17  # samples times columns of a block
@@ -104,8 +105,8 @@ logger: logging.Logger = logging.getLogger("streamnet.pipeline")
 
 
 def count_records(block: Block) -> int:
-    """Number of records of a block, good and rejected ones, and labels that arrive."""
-    records = len(block) + len(block.rejected)
+    """Number of records of a block: good and rejected ones, labels that arrive, and a change."""
+    records = len(block) + len(block.rejected) + (block.change is not None)
     return records if block.arrivals is None else records + block.arrivals.records
 
 
@@ -145,6 +146,9 @@ class Reader:
         self._cut = 0  # records before the last barrier
         self._waiting: CancelScope | None = None
         self._glances: deque[Glance] = deque()  # to be sent
+        self._changes: deque[ClassChange] = deque()  # likewise
+        self._changed: list[tuple[int, ClassChange]] = []  # those sent, and the samples before each
+        self._schema = Schema(())  # of the last block
 
     def stop(self) -> None:
         """Stop reading."""
@@ -154,6 +158,12 @@ class Reader:
     def send_glance(self, glance: Glance) -> None:
         """Send a glance behind the current block, or at once while there is none."""
         self._glances.append(glance)
+        self._wake()
+
+    def change_classes(self, change: ClassChange) -> None:
+        """Likewise send a change of the classes, which a checkpoint follows."""
+        self._changes.append(change)
+        self.cut()
         self._wake()
 
     def cut(self) -> None:
@@ -191,7 +201,10 @@ class Reader:
 
     async def open(self) -> Schema | None:
         """Open the source; None if reading was stopped meanwhile."""
-        return await self.run_unless_stopped(partial(self.source.open, self._end))
+        schema = await self.run_unless_stopped(partial(self.source.open, self._end))
+        if schema is not None:
+            self._schema = schema
+        return schema
 
     async def run_unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T | None:
         """Run work before the first sample; `stop` cancels it, and the result is None."""
@@ -209,15 +222,27 @@ class Reader:
                 "records": self.records,
                 "number": self._splitter.number,
                 "source": self.source.export_state(self._end),
+                **self._export_changes(),
             },
             last=last,
         )
+
+    def _export_changes(self) -> dict[str, Any]:
+        """Changes of the classes, to be sent and sent, as far as there are any."""
+        waiting = [list(change) for change in self._changes]
+        sent = [[number, *change] for number, change in self._changed]
+        return {
+            name: values for name, values in (("changes", waiting), ("changed", sent)) if values
+        }
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume behind the barrier whose ``reading`` this is; call it before `open`."""
         self._end = None if state["position"] is None else Position(*state["position"])
         self.records = self._cut = state["records"]
         self._splitter.number = state["number"]
+        self._changes = deque(ClassChange(*values) for values in state.get("changes", ()))
+        changed = state.get("changed", ())
+        self._changed = [(number, ClassChange(*values)) for number, *values in changed]
         self.source.restore_state(state["source"])
 
     async def read(self, send: Send) -> None:
@@ -239,6 +264,11 @@ class Reader:
             if self._glances:
                 await put(send, self._glances.popleft())
                 continue
+            if self._changes:
+                block = make_empty_block(self._schema, self._end or Position())
+                change = self._changes.popleft()
+                self._changed.append((self._splitter.number, change))
+                return replace(block, change=change)
             left = inf if self._cadence is None else self._cadence.seconds_left(self.records)
             with CancelScope(deadline=current_time() + max(left, 0.0)) as self._waiting:
                 return await self.source.receive()
@@ -252,12 +282,13 @@ class Reader:
             await put(send, self.barrier())
 
     async def _send(self, send: Send, block: Block) -> None:
-        self._unsent = count_records(block)
+        self._unsent, self._schema = count_records(block), block.schema
         for arrival in self._splitter.cut(block):
             await put(send, arrival)
             self._unsent -= count_records(arrival.block)
             self.records += count_records(arrival.block)
-            self._end = arrival.block.end
+            if self._end is not None or not arrival.block.change:
+                self._end = arrival.block.end
             await self._cut_if_due(send)
             if self.stopped:
                 break

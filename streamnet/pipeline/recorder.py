@@ -82,6 +82,8 @@ class Record(Stage[Served]):
         _note_rejected(ledger, block.rejected[:leading])
         if n:
             ledger.add_samples(first, block.source, block.marks[:-1], serials)
+        if block.change is not None:
+            ledger.add_event("classes", first, block.change.label, block.change.into)
         for slot, member in served.predicted.joined:
             ledger.add_event("joined", first, slot, member.serial)
         if served.emitted is not None:

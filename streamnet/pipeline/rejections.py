@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from streamnet.durability.files import DISK, FileSystem, OutputPath, check_output_paths
 from streamnet.durability.safe_file import AppendedFile
 from streamnet.errors import ConfigurationError, DataError, StateError, TooManyRejectedError
-from streamnet.features.columns.target import CLASS_REASONS
+from streamnet.features.columns.label import CLASS_REASONS
 from streamnet.learning.serving import Served
 from streamnet.pipeline.control_messages import list_part_trees
 from streamnet.pipeline.maintenance import read_state_status

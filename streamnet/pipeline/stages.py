@@ -16,7 +16,8 @@ from anyio import CancelScope, create_memory_object_stream, create_task_group, t
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from streamnet.errors import DataError, TooManyRejectedError
-from streamnet.features.encoder import Encoded, EncoderSnapshot
+from streamnet.features.encoder import Encoded
+from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.keyed import KeyedEncoder
 from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.label_delay import DelayedEncoder
@@ -238,7 +239,7 @@ class Encode(Stage[SplitBlock]):
         encoded = self._encoder.encode(block)
         ends_round = arrival.ends_round and block is arrival.block
         result = EncodedBlock(encoded, self._encoder.snapshot() if ends_round else None)
-        if block.arrivals is not None:  # some of which may be rejected as well
+        if block.arrivals is not None or block.change is not None:  # which may be rejected as well
             return result, self._limit.count(encoded.block)
         return result, self._limit.count(encoded.block, places)
 

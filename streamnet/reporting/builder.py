@@ -30,6 +30,7 @@ from streamnet.reporting.report import (
     MAIN_METRICS,
     CandidateReport,
     ChampionReport,
+    ClassChangeReport,
     Confusion,
     Drift,
     Environment,
@@ -118,6 +119,7 @@ def build_report(
         curve=_build_curve(learner),
         outcomes=build_outcomes(learner),
         classes=_build_classes(learner),
+        class_changes=_build_class_changes(learner),
         encoder=learner.encoder.statistics()._asdict(),
         settings=settings,
         seed=learner.seed,
@@ -163,6 +165,7 @@ def build_status(learner: Learner) -> LearningStatus:
         learned=learner.trainer.number,
         scored=scored,
         requested=serving.requested,
+        unlabeled=serving.unlabeled,
         metric=MAIN_METRICS[learner.task],
         served=served,
         baselines=dict(zip(_baseline_names(learner), baselines, strict=True)),
@@ -202,15 +205,16 @@ def build_candidates(learner: Learner, rows: int | None = None) -> list[LeaderBo
 
 
 def build_history(learner: Learner) -> History:
-    """The main metric over time, with the last changes of champion and drifts."""
+    """The main metric over time, with changes of champion, drifts, and changes of the classes."""
     marks = [
         Mark.of_champion(change.number, change.after.serial, change.after.settings.describe())
         for change in list(learner.serving.changes)
     ]
-    drifts = [Mark.of_drift(Drift(*event)) for event in list(learner.serving.drift.events)]
+    marks += [Mark.of_drift(Drift(*event)) for event in list(learner.serving.drift.events)]
+    marks += map(Mark.of_class_change, _build_class_changes(learner))
     intervals = learner.serving.intervals
     curve = None if intervals is None else IntervalCurve(*intervals.scores.curve())
-    return _build_curve(learner).history(learner.task, [*marks, *drifts], curve)
+    return _build_curve(learner).history(learner.task, marks, curve)
 
 
 def build_outcomes(learner: Learner) -> Confusion | Residuals:
@@ -235,6 +239,22 @@ def _build_classes(learner: Learner) -> dict[str, Scores]:
     labels = learner.encoder.labels[: len(counts)]
     found = compute_per_class(labels, counts, histograms.per_class())
     return {label: nan_to_none(values) for label, values in found.items()}
+
+
+def count_classes(learner: Learner) -> dict[str, int]:
+    """Scored samples of each class, by label; of numbers none."""
+    serving = learner.serving
+    evaluator = serving.contenders.scores
+    if not isinstance(evaluator, ClassificationEvaluator):
+        return {}
+    counts = dict(enumerate(evaluator.confusion(serving.served_track).sum(axis=1).tolist()))
+    labels = list(learner.encoder.labels)
+    return {label: round(counts.get(number, 0.0)) for number, label in enumerate(labels)}
+
+
+def _build_class_changes(learner: Learner) -> list[ClassChangeReport]:
+    changes = list(learner.serving.class_changes)
+    return [ClassChangeReport(number, *change) for number, change in changes]
 
 
 def _build_interval_report(intervals: ServedIntervals | None) -> IntervalReport | UnsetType:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.samples import Task
+from streamnet.samples import ClassChange, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.horizon import describe_target
 
@@ -92,6 +92,7 @@ class LearningStatus(Struct, frozen=True, kw_only=True, rename={"metric": "measu
     learned: int  # samples
     scored: int  # samples; lags behind `learned` by a moment
     requested: int = 0  # of them, those scored by the answer that a caller got
+    unlabeled: int = 0  # learned without a label, only for scales and the auto-encoder
     metric: str  # see `MAIN_METRICS`
     served: float | None  # that metric of what was served; None before the first scored sample
     baselines: Scores  # that metric of the baselines
@@ -124,10 +125,10 @@ class LeaderBoard(Struct, frozen=True):
 
 
 class Mark(Struct, frozen=True):
-    """A change of champion or a drift, at a point of the curve."""
+    """A change of champion, a drift, or a change of the classes, at a point of the curve."""
 
     number: int
-    kind: Literal["champion", "drift"]
+    kind: Literal["champion", "drift", "classes"]
     text: str
 
     @classmethod
@@ -140,6 +141,11 @@ class Mark(Struct, frozen=True):
         """The mark of a drift."""
         text = f"loss rose from {drift.before:.3g} to {drift.after:.3g}"
         return cls(drift.number, "drift", text)
+
+    @classmethod
+    def of_class_change(cls, change: ClassChangeReport) -> Mark:
+        """The mark of a class that was merged or retired."""
+        return cls(change.sample, "classes", change.describe())
 
 
 class History(Struct, frozen=True, rename={"metric": "measure"}):
@@ -228,6 +234,18 @@ class Drift(Struct, frozen=True):
     since: int  # estimated number of the first sample with the higher loss
     before: float  # mean loss, from 0 to 1, before that sample
     after: float  # and since then
+
+
+class ClassChangeReport(Struct, frozen=True):
+    """A class that an operator merged into another, or retired."""
+
+    sample: int  # number of the first one after the change
+    label: str
+    into: str | None  # None: it was retired
+
+    def describe(self) -> str:
+        """What happened, in words."""
+        return ClassChange(self.label, self.into).describe()
 
 
 class CandidateReport(Struct, frozen=True, kw_only=True):
@@ -330,6 +348,7 @@ class Report(Struct, frozen=True, kw_only=True):
     curve: ErrorCurve
     outcomes: Confusion | Residuals
     classes: dict[str, Scores] = {}  # all metrics of each class; of numbers none
+    class_changes: list[ClassChangeReport] = []
     encoder: dict[str, Any]
     settings: dict[str, Any]
     seed: int
@@ -373,6 +392,7 @@ class Report(Struct, frozen=True, kw_only=True):
             task=self.task,
             learned=self.learned,
             scored=self.scored,
+            unlabeled=self.unlabeled,
             metric=metric,
             served=self.served[metric],
             baselines={name: scores[metric] for name, scores in self.baselines.items()},
@@ -398,6 +418,7 @@ class Report(Struct, frozen=True, kw_only=True):
         ]
         intervals = None if self.intervals is UNSET else self.intervals.curve
         marks += map(Mark.of_drift, self.last_drifts)
+        marks += map(Mark.of_class_change, self.class_changes)
         return self.curve.history(self.task, marks, intervals)
 
     @property

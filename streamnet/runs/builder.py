@@ -243,8 +243,7 @@ def build_state(settings: RunSettings, *, resume: bool, place: Place | None = No
 def build_columns(settings: RunSettings | ModelSettings, start: Model | None = None) -> Columns:
     """The columns of a run: target, task, kinds and the handling of changes.
 
-    A ``start`` model continues with its task, and its columns as it learned them. In the daemon,
-    whoever sends a sample without a label is told so at once.
+    A ``start`` model continues with its task, and its columns as it learned them.
     """
     section, task, known = settings.source, settings.source.task, dict[str, Kind]()
     if start is not None:
@@ -261,7 +260,6 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
         kinds={name: kind for name, kind in kinds.items() if kind != known.get(name)},
         known=known,
         thousands=section.thousands,
-        labels_required=isinstance(settings, ModelSettings),
     )
     given: dict[str, Any] = {"most_fields": section.most_fields, "weight": section.weight}
     if section.missing is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from reprlib import repr as shortened
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, Unpack, final
 
 import numpy as np
 from anyio.from_thread import start_blocking_portal
+from msgspec.structs import replace
 
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.files import explain_write_errors, write_durably
@@ -25,7 +27,8 @@ from streamnet.errors import (
     StreamnetError,
 )
 from streamnet.learning.learner import Learner
-from streamnet.modelfiles.model import Model, check_columns
+from streamnet.modelfiles.columns import check_columns
+from streamnet.modelfiles.model import Model
 from streamnet.page import build_view, render_single_file
 from streamnet.pipeline.control_messages import list_part_trees
 from streamnet.pipeline.outputs import Predictions, Sink
@@ -43,7 +46,7 @@ from streamnet.runs.builder import (
     pipeline_arguments,
 )
 from streamnet.runs.storage import RunStorage
-from streamnet.samples import Block, Schema
+from streamnet.samples import Block, ClassChange, Position, Schema
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import check_names, with_settings
@@ -59,6 +62,7 @@ from streamnet.settings.run import (
     load,
 )
 from streamnet.sources import Source
+from streamnet.sources.base import make_empty_block
 from streamnet.sources.wrappers import SourceWrapper
 
 INLINE_SECONDS_ALONE = 0.005  # seconds for which the event loop may block: nothing else runs in it
@@ -337,7 +341,8 @@ async def _relearn(kept: StateDict) -> StateDict:
     settings = RunSettings.model_validate(kept["settings"], strict=False)
     networks, reading = network_arguments(settings), kept["reading"]
     source = build_source(settings, networks.get("start"))
-    source = _SourcePrefix(source, reading["number"], reading["records"])
+    changes = [(number, ClassChange(*values)) for number, *values in reading.get("changed", ())]
+    source = _SourcePrefix(source, reading["number"], reading["records"], changes)
     with TemporaryDirectory() as folder:
         state = State(folder, every_seconds=None)
         pipeline = Pipeline(
@@ -361,24 +366,47 @@ async def _relearn(kept: StateDict) -> StateDict:
 
 @final
 class _SourcePrefix(SourceWrapper):
-    """The first samples of a source, with what was rejected before and between them."""
+    """The first samples of a source, with what was rejected and changed before and between them.
 
-    def __init__(self, source: Source, samples: int, records: int) -> None:
+    Each change of the classes comes with the number of samples before it.
+    """
+
+    def __init__(
+        self, source: Source, samples: int, records: int, changes: Sequence[tuple[int, ClassChange]]
+    ) -> None:
         super().__init__(source)
+        self._number = 0
         self._samples = samples
         self._records = records
+        self._changes = deque(changes)
+        self._rest: Block | None = None  # of a block that was cut at a change
+        self._last: Block | None = None
 
     async def receive(self) -> Block | None:
         if self._records <= 0:
             return None
-        block = await self._source.receive()
+        if self._changes and self._changes[0][0] == self._number:
+            self._records -= 1
+            return self._change(self._changes.popleft()[1])
+        block, self._rest = self._rest, None
+        block = block or await self._source.receive()
         if block is None:
             return None
-        if len(block) > self._samples:
-            block = block.part(0, self._samples)
-        self._samples -= len(block)
+        stop = self._samples if not self._changes else self._changes[0][0]
+        if len(block) > stop - self._number:
+            stop -= self._number
+            if self._changes:
+                self._rest = block.part(stop, len(block))
+            block = block.part(0, stop)
+        self._last = block
+        self._number += len(block)
         self._records -= len(block) + len(block.rejected)
         return block
+
+    def _change(self, change: ClassChange) -> Block:
+        if self._last is None:
+            return replace(make_empty_block(Schema(()), Position()), change=change)
+        return replace(make_empty_block(self._last.schema, self._last.end), change=change)
 
 
 def _find_differences(before: Any, now: Any, name: str) -> Iterator[str]:

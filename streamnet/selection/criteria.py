@@ -231,6 +231,17 @@ class SampleLoss:
         """Restore an exported state."""
         self._counts = np.array(state["counts"], np.int64)
 
+    def move_class(self, number: int, into: int) -> None:
+        """Count earlier samples of a class as those of another, or no more at -1."""
+        if number >= len(self._counts):
+            return
+        if into >= len(self._counts):
+            added = np.zeros(into + 1 - len(self._counts), np.int64)
+            self._counts = np.append(self._counts, added)
+        if into >= 0:
+            self._counts[into] += self._counts[number]
+        self._counts[number] = 0
+
     def _score_classes(
         self, predicted: NDArray[np.int64], truth: NDArray[np.int32]
     ) -> NDArray[np.float64]:

@@ -49,6 +49,7 @@ def test_help_of_a_command_mentions_every_option(cli: Cli, command: str) -> None
         ("rollback", "DIR GENERATION"),
         ("verify", "DIR GENERATION"),
         ("dead-letters", "DIR NUMBER"),
+        ("classes", "DIR LABEL INTO"),
         ("client upload", "NAME FILE SETTINGS"),
     ],
 )

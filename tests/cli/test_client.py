@@ -50,7 +50,8 @@ def test_a_model_is_created_trained_queried_and_deleted(
     assert told(cli, "create", "beer", "beer.toml")["name"] == "beer"  # type: ignore[index]
     assert [line["name"] for line in told(cli, "models")] == ["beer", "wine"]  # type: ignore[attr-defined]
     receipt = told(cli, "learn", "beer", "samples.jsonl", "--key", "k", "--queued")
-    assert receipt == {"accepted": 2, "rejected": 0, "duplicate": False, "first": 0, "last": 1}
+    counts = {"accepted": 2, "rejected": 0, "unlabeled": 0}
+    assert receipt == {**counts, "duplicate": False, "first": 0, "last": 1}
     again = SimpleNamespace(buffer=io.BytesIO(SAMPLES.encode()))
     monkeypatch.setattr(sys, "stdin", again)
     assert told(cli, "learn", "beer", "-", "--key", "k")["duplicate"]  # type: ignore[index]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from streamnet.cli.options import (
     DataOptions,
@@ -99,6 +99,24 @@ def test_samples_without_a_label_are_predicted_and_counted(cli: Cli, task: str) 
         assert report["served"]["mae"] == pytest.approx(sum(errors) / len(errors), rel=1e-9)
     outcome = cli("replay", "gaps.csv", "--target", "label", "--candidates", 2)
     assert f"600 samples ({len(gaps)} without a label) in " in outcome.out
+
+
+def test_each_class_is_shown_with_the_metrics_of_its_predictions(cli: Cli) -> None:
+    write("good.csv", csv_text(rows(600)))
+    outcome = cli("replay", "good.csv", "--target", "label", "--predictions", "answers.csv")
+    lines = outcome.out.splitlines()
+    start = next(i for i, line in enumerate(lines) if "PR AUC" in line)
+    head, *shown = (line.split() for line in lines[start : start + 3])
+    assert head[:5] == ["class", "support", "precision", "recall", "F1"]
+    answers = predictions()
+    truths, found = ([row[name] for row in answers] for name in ("truth", "answer"))
+    labels = [row[0] for row in shown]
+    assert sorted(labels) == sorted({*truths})
+    measures = precision_recall_fscore_support(truths, found, labels=labels, zero_division=0.0)
+    for place, (_, support, *cells, roc, precision) in enumerate(shown):
+        assert int(support) == measures[3][place]
+        assert cells == [f"{measure[place]:.4f}" for measure in measures[:3]]
+        assert 0.5 < float(roc) <= 1.0 >= float(precision) > 0.5
 
 
 def test_a_file_without_any_label_is_an_error_that_names_the_target(cli: Cli) -> None:

@@ -19,7 +19,7 @@ from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import ConfigurationError
 from streamnet.runs.replay import Replay
 from streamnet.settings.run import load
-from tests.cli.invocation import Cli
+from tests.cli.invocation import Cli, read_csv
 from tests.conftest import REPOSITORY
 from tests.durability.killed_runs import CONFIG, left, write_stream
 
@@ -244,6 +244,46 @@ def test_verify_compares_every_bit(ran: Cli, run_file: Path) -> None:
     assert outcome.code == 1
     assert re.search(r" samples, differs in \d+ values: learner\.", outcome.complaint)
     assert "versions" not in outcome.complaint
+
+
+def test_a_class_is_merged_in_a_stopped_run_and_verify_repeats_it(ran: Cli, run_file: Path) -> None:
+    generation = StateDirectory(Path("state")).generations.newest()
+    assert generation is not None
+    outcome = ran("classes", "merge", "state", "down", "up")
+    number = generation.number + 1
+    assert outcome.out == (
+        f"'down' merged into 'up' in generation {number}, from which the next run resumes\n"
+    )
+    outcome = ran("classes", "retire", "state", "up")
+    assert outcome.complaint == "label is 'up', but that is the last class, which must stay"
+    assert ran("verify", "state").out.endswith("bit-identical\n")
+    with Path("stream.csv").open("a") as stream:
+        stream.writelines(f"0.5,{i % 7 - 3},g,{'up' if i % 2 else 'down'}\n" for i in range(400))
+    assert ran("run", run_file).out.count("'down' merged into 'up' at sample") == 1
+    report = json.loads(Path("report.json").read_text())
+    (change,) = report["class_changes"]
+    assert (change["label"], change["into"]) == ("down", "up")
+    answers = read_csv(Path("predictions.csv").read_text())[-400:]
+    assert {(row["truth"], row["answer"]) for row in answers} == {("up", "up")}
+    assert ran("verify", "state").out.endswith("bit-identical\n")
+    outcome = ran("inspect", "model.json")
+    assert re.search(r"changed classes +'down' merged into 'up'", outcome.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("merge", "state", "down"), "INTO is missing, but merge needs another class"),
+        (("retire", "state", "down", "up"), "INTO is 'up', but retire has no other class"),
+        (("retire", "state", "Up"), "Did you mean 'up'?"),
+    ],
+)
+def test_impossible_changes_of_classes_are_refused(
+    ran: Cli, arguments: tuple[str, ...], problem: str
+) -> None:
+    before = StateDirectory(Path("state")).generations.numbers()
+    assert problem in ran("classes", *arguments).complaint
+    assert StateDirectory(Path("state")).generations.numbers() == before
 
 
 def test_verify_names_versions_that_differ(ran: Cli) -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import anyio
 from streamnet.daemon.predictions import predict_nothing
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.state_directory import StateDirectory
-from streamnet.errors import ConflictError, NotReadyError
+from streamnet.errors import ConfigurationError, ConflictError, NotReadyError
 from streamnet.learning.warmup import warm_up
 from streamnet.samples import Task
 from tests.daemon.hosted_models import hosting, rows, settings_of, until
@@ -55,6 +55,8 @@ async def push(folder: Path, to: int, batch: int) -> None:
         for number in range(batch, 1_000_000):
             receipt = await hosted.learn(rows(BATCH, BATCH * number), key=str(number))
             say(to, batch=number, first=receipt.first, duplicate=receipt.duplicate)
+            with suppress(ConfigurationError, NotReadyError):  # before the class was learned
+                await hosted.change_classes("c", "b")
             try:
                 predictions = hosted.predict(rows(1, number))
             except NotReadyError:
@@ -79,11 +81,14 @@ async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
     async with hosting(folder, SETTINGS) as hosted:
         for number in range(batches):
             await hosted.learn(rows(BATCH, BATCH * number), key=str(number), durable=False)
+        await until(lambda: not hosted.queued)
+        await hosted.change_classes("c", "b")
         outcomes = await hosted.label([(str(number), "a") for number in kept])
         await until(lambda: hosted.status().learned == hosted.status().accepted)
         await until(lambda: hosted.status().scored == hosted.status().learned)
-        status = hosted.status()
+        status, classes = hosted.status(), hosted.classes() or []
     return {
+        "merged": [one.label for one in classes if one.merged_into],
         "accepted": status.accepted,
         "joined": status.outcomes["joined"],
         "requested": status.requested,

@@ -16,6 +16,8 @@ from msgspec.structs import replace
 
 from streamnet.client.schemas import (
     Champion,
+    ClassChangeReply,
+    ClassLine,
     ModelState,
     Outcome,
     Receipt,
@@ -25,8 +27,9 @@ from streamnet.client.schemas import (
 )
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import describe_champion
+from streamnet.daemon.journal.frames import parse_label
 from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
-from streamnet.errors import ConflictError
+from streamnet.errors import ConfigurationError, ConflictError
 from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier, OnlineRegressor
 from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Mark, Residuals
@@ -154,6 +157,15 @@ class StandIn:
 
     def champion(self) -> Champion:
         return describe_champion(learned_model(), 7)
+
+    def classes(self) -> list[ClassLine]:
+        return [ClassLine("off", 6), ClassLine("on", 3, "off")]
+
+    async def change_classes(self, label: Any, into: Any = None) -> ClassChangeReply:
+        if label == "none":
+            raise ConfigurationError("label is 'none', but must be a class of the model")
+        other = None if into is None else parse_label("into", into)
+        return ClassChangeReply(parse_label("label", label), other, 40)
 
     def leaders(self) -> list[LeaderBoardRow]:
         return [LeaderBoardRow(1, "tanh 20", 0.1, "competing", True, 0, {"accuracy": 0.9})]

@@ -37,6 +37,9 @@ def test_the_page_shows_how_well_a_model_learns(visit: Opener, daemon: StandIn) 
         "Queue": "62",
         "Checkpoint": "6.2 s",
     }
+    score, learned = (tile.locator(".hint").inner_text() for tile in tiles.all()[:2])
+    assert score == "no change: 72.0 %; 1,200 as callers got it, 59,800 test-then-train"
+    assert learned.startswith("41 waiting for labels, 440 without a label, up ")
     expect(page.locator("#leaders tbody tr")).to_have_count(12)
     expect(page.locator("#leaders tr.champion")).to_contain_text("#40")
     expect(page.locator("#curve canvas")).to_be_visible()

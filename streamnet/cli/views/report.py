@@ -15,6 +15,7 @@ from rich.table import Table
 from streamnet.cli.terminal import Terminal, escape_text
 from streamnet.cli.views.tables import (
     class_tables,
+    classes_table,
     confusion_table,
     format_count,
     format_learned,
@@ -30,7 +31,7 @@ from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
 from streamnet.modelfiles import Model
 from streamnet.reporting.report import KeysReport, Report, Scores
 from streamnet.runs.inference import EvaluationResult
-from streamnet.samples import Task
+from streamnet.samples import ClassChange, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.horizon import describe_target
 
@@ -93,7 +94,7 @@ def show_file(path: Path) -> None:
         terminal.print(*_render_model(Model.load(path)), sep="\n")
         return
     try:
-        parts = _render_report(msgspec.convert(values, kind), plain=terminal.plain)
+        parts = _render_report(msgspec.convert(values, kind), terminal)
     except (msgspec.ValidationError, ConfigurationError) as error:
         raise ModelFileError(f"{path} is a damaged report: {error}") from error
     terminal.print(*parts, sep="\n")
@@ -143,7 +144,11 @@ def _render_model(model: Model) -> list[RenderableType]:
     if needed := model.needs_last_targets:
         rows.append(("last targets", f"needs the last {needed} (streamnet predict --last-targets)"))
     if model.labels:
-        rows.append(("labels", _abbreviate(list(model.labels))))
+        changed = model.changed_classes
+        rows.append(("labels", _abbreviate([one for one in model.labels if one not in changed])))
+        if changed:
+            words = [ClassChange(*change).describe() for change in changed.items()]
+            rows.append(("changed classes", escape_text("; ".join(words))))
     rows += [(f"{kind} columns", _abbreviate(names)) for kind, names in kinds.items()]
     measures = {
         heading: about[name]
@@ -155,7 +160,7 @@ def _render_model(model: Model) -> list[RenderableType]:
 
 
 def _render_report(
-    report: _TrainingReport | _EvaluationReport | Report, *, plain: bool
+    report: _TrainingReport | _EvaluationReport | Report, terminal: Terminal
 ) -> list[RenderableType]:
     if isinstance(report, _TrainingReport):
         return _render_training_report(report)
@@ -164,7 +169,9 @@ def _render_report(
         return [f"report of evaluate, {samples}", "", measures_table(report.measures)]
     measures = {"served": report.served, **report.baselines}
     parts: list[RenderableType] = [_grid(_summarize(report)), "", measures_table(measures), ""]
-    parts += [_candidates_table(report), *_render_curve(report, plain=plain)]
+    if len(report.classes) > 1:
+        parts += [classes_table(report.classes, terminal.width), ""]
+    parts += [_candidates_table(report), *_render_curve(report, plain=terminal.plain)]
     return parts if report.keys is UNSET else [*parts, "", _keys_table(report.keys)]
 
 
@@ -198,6 +205,9 @@ def _summarize(report: Report) -> list[tuple[str, str]]:
         switches = format_count(report.switches, "switch")
         since = f"since sample {champion.since:,}, after {switches}"
         rows.append(("champion", f"#{champion.candidate} {words}, {since}"))
+    if report.class_changes:
+        changes = (f"{c.describe()} at sample {c.sample:,}" for c in report.class_changes)
+        rows.append(("classes", escape_text("; ".join(changes))))
     if report.intervals is not UNSET:
         rows.append(("intervals", report.intervals.describe()))
     if report.keys is not UNSET:

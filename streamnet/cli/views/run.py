@@ -13,6 +13,7 @@ from rich.text import Text
 
 from streamnet.cli.terminal import escape_text
 from streamnet.cli.views.tables import (
+    classes_table,
     estimate_remaining,
     format_count,
     format_duration,
@@ -244,6 +245,9 @@ def _summary_metrics(task: Task) -> list[str]:
     return [name for name, metric in METRICS[task].items() if metric.summary]
 
 
+_NAMES_WIDTH = 13  # columns of the names beside a wide summary, and the space after them
+
+
 def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
     """Render the summary of a run for a terminal of ``width`` columns."""
     if len(result.parts) > 1:
@@ -253,9 +257,12 @@ def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
     (part,) = run.pipeline.parts.values()
     rest = list(_summarize_rest(run, part, report, result.model))
     if width < WIDE:
-        narrow = Group(new_grid(learned), "", _narrow_metrics_table(report), "", new_grid(*rest))
-        return Padding(narrow, (1, 0, 0, 0))
-    grid = new_grid(learned, ("", ""), ("", _metrics_table(report)), ("", ""), *rest)
+        tables = [_narrow_metrics_table(report), *_class_tables(report, width)]
+        parts = [part for table in tables for part in ("", table)]
+        return Padding(Group(new_grid(learned), *parts, "", new_grid(*rest)), (1, 0, 0, 0))
+    tables = [_metrics_table(report), *_class_tables(report, width - _NAMES_WIDTH)]
+    rows = [row for table in tables for row in (("", ""), ("", table))]
+    grid = new_grid(learned, *rows, ("", ""), *rest)
     return Padding(grid, (1, 0, 0, 0), expand=False)
 
 
@@ -285,6 +292,9 @@ def _summarize_rest(
     if len(model.labels) == 1:
         only = escape_text(model.labels[0])
         yield "note", f"the target has a single value, {only!r}: there is nothing to learn"
+    if report.class_changes:
+        changes = (f"{c.describe()} at sample {c.sample:,}" for c in report.class_changes)
+        yield "classes", Text(escape_text("; ".join(changes)))
     if report.pending:
         yield "pending", f"{format_count(report.pending, 'prediction')} without a label yet"
     if report.intervals is not UNSET:
@@ -316,6 +326,10 @@ def _metrics_table(report: Report) -> Table:
         cells = [format_number(scores[name]) for name in names]
         table.add_row(track.replace("_", "-"), *cells, style=style)
     return table
+
+
+def _class_tables(report: Report, width: int) -> list[Table]:
+    return [classes_table(report.classes, width)] if len(report.classes) > 1 else []
 
 
 def _narrow_metrics_table(report: Report) -> Table:

@@ -6,6 +6,7 @@ Classes are always in the order of their numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from math import isfinite
 
 import numpy as np
@@ -16,7 +17,7 @@ from rich.table import Table
 from streamnet.cli.terminal import escape_text
 from streamnet.metrics import METRICS, RegressionEvaluation
 from streamnet.metrics.per_class import compute_per_class
-from streamnet.reporting.report import Report
+from streamnet.reporting.report import Report, Scores
 
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-~=*^#"
@@ -105,6 +106,16 @@ _NO_PREDICTION = "(none)"
 _NAME_WIDTH = 27  # columns of the longest metric name and the space after it
 _COUNT_SUFFIXES = ("positives", "negatives")  # of metrics that are counts
 _CELL_WIDTH = 9  # columns of most numbers and the space after them
+_MAX_ROWS = 12  # classes
+_SUPPORT = "positives"  # samples of a class
+METRICS_OF_CLASSES = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+}
+"""Metrics of each class that are shown of a stream, and their titles."""
 
 
 def measures_table(measures: Mapping[str, Mapping[str, float | None]]) -> Table:
@@ -140,6 +151,27 @@ def class_tables(
             show = _format_total if name.endswith(_COUNT_SUFFIXES) else format_number
             table.add_row(name.replace("_", " "), *(show(metrics[label][name]) for label in some))
         yield table
+
+
+def classes_table(classes: Mapping[str, Scores], width: int) -> Table:
+    """Build a table of the classes of a stream: a row for each of the 12 most frequent ones.
+
+    Metrics that don't fit into the width are left out.
+    """
+    support = {label: values[_SUPPORT] or 0.0 for label, values in classes.items()}
+    most = set(sorted(support, key=support.__getitem__, reverse=True)[:_MAX_ROWS])
+    widest = max(len(escape_text(label)) for label in ("class", *most)) + 2
+    together = max(0, (width - widest) // _CELL_WIDTH - 1)
+    shown = dict(islice(METRICS_OF_CLASSES.items(), together))
+    table = new_table("class", "support", *shown.values())
+    table.columns[0].overflow = "fold"
+    for label, values in classes.items():
+        if label in most:
+            cells = (format_number(values.get(name)) for name in shown)
+            table.add_row(escape_text(label), _format_total(support[label]), *cells)
+    if len(classes) > len(most):
+        table.add_row(f"and {len(classes) - len(most):,} more")
+    return table
 
 
 def confusion_table(labels: Sequence[str], confusion: NDArray[np.float64]) -> Table:

@@ -165,7 +165,7 @@ class Monitor:
         self._was_waiting = False  # whether samples waited at the last check
         self._clock = clock
         self._reasons: Counter[str] = Counter()
-        self._switches = self._drifts = self._quarantines = 0
+        self._switches = self._drifts = self._quarantines = self._class_changes = 0
         self._records: dict[int, int] = {}  # of the journal, by checkpoint
         self._needed = 0  # records before the oldest kept checkpoint
         self._requested: set[int] = set()  # newest checkpoints when another one was requested
@@ -193,6 +193,7 @@ class Monitor:
         self._switches = learner.serving.selector.switched
         self._drifts = learner.serving.drift.detections
         self._quarantines = learner.serving.quarantines
+        self._class_changes = len(learner.serving.class_changes)
 
     def _measure(self, learned: int) -> None:
         self.learning.update(learned)
@@ -219,6 +220,9 @@ class Monitor:
         self._quarantines += new
         if new:
             events.add("quarantine", count=new, number=learner.trainer.number)
+        for number, made in serving.class_changes[self._class_changes :]:
+            self._class_changes += 1
+            events.add("classes", number=number, **made._asdict())
         reasons = self._pipeline.rejections.reasons.copy()
         if reasons != self._reasons:
             events.add("rejected", reasons=dict(reasons - self._reasons))

@@ -11,6 +11,8 @@ from msgspec.structs import asdict
 
 from streamnet.client.schemas import (
     Champion,
+    ClassChangeReply,
+    ClassLine,
     Feed,
     FieldLine,
     Outcome,
@@ -22,10 +24,10 @@ from streamnet.client.schemas import (
 from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.daemon.hosting.supervisor import Supervisor
 from streamnet.daemon.journal.delayed_labels import now
-from streamnet.daemon.journal.frames import count_lines, encode_sample, encode_samples
+from streamnet.daemon.journal.frames import count_lines, encode_sample, encode_samples, parse_label
 from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
 from streamnet.durability.files import DISK, FileSystem
-from streamnet.errors import BusyError, ConfigurationError
+from streamnet.errors import BusyError, ConfigurationError, NotReadyError
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
@@ -36,13 +38,16 @@ from streamnet.reporting.builder import (
     build_history,
     build_outcomes,
     build_status,
+    count_classes,
 )
 from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Residuals
-from streamnet.samples import Block, Sample
+from streamnet.samples import Block, ClassChange, Sample
 from streamnet.settings.daemon import ModelSettings
 from streamnet.sources.unknown_columns import ColumnCheck
 
-LEARNED_COUNTS = frozenset({"learned", "scored", "requested", "switches", "drifts", "quarantined"})
+LEARNED_COUNTS = frozenset(
+    {"learned", "scored", "requested", "unlabeled", "switches", "drifts", "quarantined"}
+)
 """Fields of `Status` that are unknown until a run's state is restored."""
 RUN_COUNTS = LEARNED_COUNTS | {"accepted", "in_flight", "pending", "early"}
 """Fields of `Status` that are unknown without a run."""
@@ -86,7 +91,7 @@ def describe_champion(model: Model, generation: int) -> Champion:
         networks=len(model.networks),
         task=model.task,
         target=model.about.get("target"),
-        labels=list(model.labels),
+        labels=[label for label in model.labels if label not in model.changed_classes],
         fields=[FieldLine(name, str(kind)) for name, kind in model.fields],
         since=model.about.get("samples"),
     )
@@ -187,10 +192,10 @@ class HostedModel(Supervisor):
     ) -> Receipt:
         """Accept samples with their target: dicts, or JSON lines as they arrived.
 
-        Samples without a target, and lines that are not samples, are rejected when they are read;
-        the receipt counts those among dicts. A repeated request with the same key is accepted once.
-        If ``durable``, it waits until they are on the disk, not only until they would survive the
-        process.
+        Samples without a target are used without supervision, for scales and the auto-encoder.
+        Lines that are not samples are rejected when they are read. A repeated request with the same
+        key is accepted once. If ``durable``, it waits until they are on the disk, not only until
+        they would survive the process.
 
         Raises:
             NotReadyError: If the model is starting, has failed or stopped.
@@ -209,7 +214,9 @@ class HostedModel(Supervisor):
             self._check_backpressure(run)
         if key is None and not lines.samples:
             return Receipt(0)
-        receipt, frame = run.committer.intake.take(*lines[:2], rejected=lines.rejected, key=key)
+        receipt, frame = run.committer.intake.take(
+            lines.data, lines.samples, unlabeled=lines.unlabeled, rejected=lines.rejected, key=key
+        )
         self.duplicates += receipt.duplicate
         await run.committer.commit(frame, durable=durable)
         return receipt
@@ -305,6 +312,30 @@ class HostedModel(Supervisor):
             await committer.commit(frame, durable=durable and batch.stop >= len(labels))
         return outcomes
 
+    async def change_classes(self, label: Any, into: Any = None) -> ClassChangeReply:
+        """Merge a class into another, or retire it; durable once it returns.
+
+        It takes effect between the samples that were accepted before and after it. A repeated call
+        changes nothing more.
+
+        Raises:
+            NotReadyError: If nothing was learned yet, or the model has failed or stopped.
+            ConfigurationError: If the change is impossible.
+            OutputError: If the disk fails.
+        """
+        run = self._writable_run()
+        if run.learner is None:
+            raise NotReadyError("there are no classes yet: nothing was learned")
+        other = None if into is None else parse_label("into", into)
+        change = ClassChange(parse_label("label", label), other)
+        labels = run.learner.encoder.label_numbers
+        if labels.is_done(change):
+            return ClassChangeReply(*change, None)
+        run.learner.check_change(change)
+        record, frame = run.committer.intake.change_classes(change)
+        await run.committer.commit(frame, durable=True)
+        return ClassChangeReply(*change, record)
+
     @property
     def queued(self) -> int:
         """Samples accepted and not yet learned."""
@@ -375,6 +406,16 @@ class HostedModel(Supervisor):
     def outcomes(self) -> Confusion | Residuals | None:
         """The confusion matrix or the recent residuals; None before the first sample."""
         return None if self._learner is None else build_outcomes(self._learner)
+
+    def classes(self) -> list[ClassLine] | None:
+        """All classes, and how many scored samples each had; None before the first sample."""
+        if self._learner is None:
+            return None
+        changes = self._learner.encoder.label_numbers.changes
+        return [
+            ClassLine(label, count, changes.get(label), label in changes and not changes[label])
+            for label, count in count_classes(self._learner).items()
+        ]
 
     def interval(self, generation: int) -> tuple[float, float] | None:
         """Offsets of the bounds from 90 % of the recent residuals; None with too few.

@@ -176,7 +176,12 @@ class Publisher:
         intervals = None if model.interval is None else model.intervals(outputs)
         if model.task is Task.REGRESSION:
             return Predictions(values, None, (), published.generation, intervals)
-        return Predictions(values, outputs, model.labels, published.generation, intervals)
+        labels, probabilities = model.labels, outputs
+        if changed := model.changed_classes:
+            kept = [place for place, label in enumerate(labels) if label not in changed]
+            labels, probabilities = tuple(labels[place] for place in kept), outputs[:, kept]
+            intervals = None if intervals is None else intervals[:, kept]
+        return Predictions(values, probabilities, labels, published.generation, intervals)
 
     def newest(self) -> PublishedModel:
         """Return the published model."""
@@ -191,7 +196,8 @@ class Publisher:
         await pipeline.ready.wait()
         while True:
             assert pipeline.learner is not None
-            rows = pipeline.learner.trainer.rows
+            trainer = pipeline.learner.trainer
+            rows = trainer.rows + trainer.labels
             if self.published is None or rows != self._rows:
                 await self._publish(pipeline.learner, pipeline, committer)
                 self._rows = rows
@@ -199,7 +205,7 @@ class Publisher:
             await sleep(_POLL_SECONDS if self.published is None else self._publish_seconds)
 
     async def _publish(self, learner: Learner, pipeline: Pipeline, committer: Committer) -> None:
-        if not learner.trainer.learned:  # predicted samples teach nothing yet
+        if not learner.serving.has_ranking:  # samples without a label teach networks nothing
             if self._start is not None and self.published is None:
                 await self._commit(committer, self._start, 0)
             return
@@ -338,7 +344,7 @@ class ModelRun:
         """Whether there is no model, nor one that is being restored or about to be published."""
         if self.publisher.published is not None or not self.publisher.restored.is_set():
             return False
-        return self.learner is None or not self.learner.trainer.learned
+        return self.learner is None or not self.learner.serving.has_ranking
 
     @property
     def learned(self) -> int:

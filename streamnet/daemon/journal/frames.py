@@ -13,9 +13,17 @@ import msgspec
 
 from streamnet.errors import ConfigurationError, DataError, SampleError, StateError
 from streamnet.pipeline.rejections import export_dead_letter
-from streamnet.samples import Block, DeadLetter, Position, Schema, schema_from_dict, schema_to_dict
+from streamnet.samples import (
+    Block,
+    ClassChange,
+    DeadLetter,
+    Position,
+    Schema,
+    schema_from_dict,
+    schema_to_dict,
+)
 from streamnet.sources.base import Reason, Rejection
-from streamnet.sources.columns import ParseOptions
+from streamnet.sources.columns import ParseOptions, parse_word
 from streamnet.sources.inference import MISSING
 from streamnet.sources.text.records import RecordRules, find_records
 
@@ -33,6 +41,7 @@ class FrameKind(IntEnum):
     TIME = 5  # the time, so that old predictions expire; the body has label lines
     MODEL = 6  # a model was published
     FILE = 7  # samples of a file to learn, and the position after them; see `FileFrameHead`
+    CLASSES = 8  # a change of the classes, as the only line of the body
 
 
 _KINDS = tuple(map(int, FrameKind))
@@ -49,7 +58,7 @@ class Frame(NamedTuple):
     kind: FrameKind
     head: bytes = b""
     body: bytes = b""
-    samples: int = 0  # lines in the body: samples to learn, and labels of earlier ones
+    samples: int = 0  # lines in the body: samples to learn, labels of earlier ones, changes
 
     @property
     def size(self) -> int:
@@ -112,7 +121,8 @@ class SampleLines(NamedTuple):
 
     data: bytes  # lines with their ends
     samples: int
-    rejected: int  # samples known to have no target
+    unlabeled: int = 0  # samples known to have no target
+    rejected: int = 0  # and to be none
 
 
 def count_lines(data: bytes) -> SampleLines:
@@ -122,7 +132,7 @@ def count_lines(data: bytes) -> SampleLines:
         ConfigurationError: If a line is too long.
 
     >>> count_lines(b'{"x": 1}\n\n{"x": 2}')
-    SampleLines(data=b'{"x": 1}\n\n{"x": 2}\n', samples=2, rejected=0)
+    SampleLines(data=b'{"x": 1}\n\n{"x": 2}\n', samples=2, unlabeled=0, rejected=0)
     """
     if not data.endswith(b"\n"):
         data += b"\n"
@@ -131,28 +141,26 @@ def count_lines(data: bytes) -> SampleLines:
         raise ConfigurationError(
             f"line {records.lines + 1} is longer than {MAX_LINE_BYTES:,} bytes"
         )
-    return SampleLines(data, len(records.begin), 0)
+    return SampleLines(data, len(records.begin))
 
 
 def encode_samples(samples: Sequence[Any], target: str) -> SampleLines:
-    r"""Encode samples with their target as JSON lines.
+    r"""Encode samples as JSON lines, and count those without a target.
 
-    Samples without a target are included and counted: the reader rejects them like any other line,
-    so that they are stored and reported.
+    What is no sample is included and counted: the reader rejects it like any other line, so that it
+    is stored and reported.
 
     Raises:
         SampleError: If a sample can't be encoded as JSON, or is too long.
 
     >>> encode_samples([{"x": 1, "y": "a"}, {"x": 1}], "y")
-    SampleLines(data=b'{"x":1,"y":"a"}\n{"x":1}\n', samples=2, rejected=1)
+    SampleLines(data=b'{"x":1,"y":"a"}\n{"x":1}\n', samples=2, unlabeled=1, rejected=0)
     """
-    good = sum(
-        isinstance(sample, Mapping) and not _OPTIONS.is_missing(sample.get(target))
-        for sample in samples
-    )
+    given = [sample for sample in samples if isinstance(sample, Mapping)]
+    unlabeled = sum(_OPTIONS.is_missing(sample.get(target)) for sample in given)
     data = b"".join(_encode_json(number, sample) + b"\n" for number, sample in enumerate(samples))
-    lines = count_lines(data) if data else SampleLines(b"", 0, 0)
-    return lines._replace(rejected=len(samples) - good)
+    lines = count_lines(data) if data else SampleLines(b"", 0)
+    return lines._replace(unlabeled=unlabeled, rejected=len(samples) - len(given))
 
 
 def encode_sample(number: int, sample: Any, target: str) -> str:
@@ -217,6 +225,33 @@ def encode_labels(lines: Sequence[LabelLine]) -> bytes:
 
 
 decode_label: Callable[[bytes], LabelLine] = msgspec.json.Decoder(LabelLine).decode
+
+
+def parse_label(name: str, value: Any) -> str:
+    """Parse the label of a class as the encoder knows it.
+
+    Raises:
+        ConfigurationError: If it is none.
+
+    >>> parse_label("label", 7.0), parse_label("label", "on")
+    ('7', 'on')
+    """
+    label = parse_word(value, _OPTIONS)
+    if label is None or isinstance(label, Reason):
+        raise ConfigurationError(f"{name} is {value!r}, but must be a label")
+    return label
+
+
+def build_change_frame(change: ClassChange) -> Frame:
+    """Build a frame of a change of the classes.
+
+    >>> decode_change(build_change_frame(ClassChange("SIDEWAYS", "FLAT")).body)
+    ClassChange(label='SIDEWAYS', into='FLAT')
+    """
+    return Frame(FrameKind.CLASSES, b"", _ENCODER.encode(change) + b"\n", 1)
+
+
+decode_change: Callable[[bytes], ClassChange] = msgspec.json.Decoder(ClassChange).decode
 
 
 class _PredictionsHead(msgspec.Struct):

@@ -19,13 +19,14 @@ from streamnet.daemon.journal.frames import (
     Frame,
     FrameKind,
     LabelLine,
+    build_change_frame,
     encode_labels,
 )
 from streamnet.daemon.predictions import Prediction
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
 from streamnet.errors import ConfigurationError, ConflictError
-from streamnet.samples import Task
+from streamnet.samples import ClassChange, Task
 from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.base import Reason
 from streamnet.sources.columns import ParseOptions, parse_number, parse_word
@@ -93,9 +94,15 @@ class Intake:
     # -------------------------------------------------------------- samples
 
     def take(
-        self, lines: bytes, samples: int, *, rejected: int = 0, key: str | None = None
+        self,
+        lines: bytes,
+        samples: int,
+        *,
+        unlabeled: int = 0,
+        rejected: int = 0,
+        key: str | None = None,
     ) -> tuple[Receipt, Frame | None]:
-        """Accept samples as JSON lines, ``rejected`` of which have no target.
+        """Accept lines: samples, some of which have no target, and some that are ``rejected``.
 
         Returns:
             The receipt, and a frame unless the key shows that they were accepted before.
@@ -103,8 +110,9 @@ class Intake:
         Raises:
             ConflictError: If the key was used for other samples.
         """
+        counts = {"unlabeled": unlabeled, "rejected": rejected}
         if key is None:
-            about: dict[str, Any] | None = {"rejected": rejected} if rejected else None
+            about: dict[str, Any] | None = counts if any(counts.values()) else None
             frame = Frame(FrameKind.SAMPLES, json.encode(about) if about else b"", lines, samples)
             return self._accept(frame, about), frame
         digest = sha256(lines).hexdigest()[:32]
@@ -113,7 +121,7 @@ class Intake:
             if known[0] != digest:
                 raise ConflictError(f"key {frames.strip_part(key)!r} was used for other samples")
             return msgspec.structs.replace(known[1], duplicate=True), None
-        about = {"key": key, "digest": digest, "rejected": rejected}
+        about = {"key": key, "digest": digest, **counts}
         frame = Frame(FrameKind.SAMPLES, json.encode(about), lines, samples)
         return self._accept(frame, about), frame
 
@@ -125,9 +133,10 @@ class Intake:
         first, count = self.samples, frame.samples
         self.samples += count
         self.records += count
-        rejected = about["rejected"] if about else 0
-        span = (first, first + count - 1) if count else (None, None)
-        receipt = Receipt(count - rejected, rejected, False, *span)
+        unlabeled, rejected = (about["unlabeled"], about["rejected"]) if about else (0, 0)
+        receipt = Receipt(count - rejected, rejected, unlabeled=unlabeled)
+        if count:
+            receipt.first, receipt.last = first, first + count - 1
         if about and "key" in about:
             self._keys[about["key"]] = about["digest"], receipt
             if len(self._keys) > self.bounds.max_keys:
@@ -263,6 +272,12 @@ class Intake:
         self.samples += len(joined)
         return outcomes, _forget(forgotten) + joined
 
+    def change_classes(self, change: ClassChange) -> tuple[int, Frame]:
+        """Take a change of the classes; return the number of its line, and a frame."""
+        frame = build_change_frame(change)
+        self.records += frame.samples
+        return self.records - 1, frame
+
     # ------------------------------------------------------ time, publication
 
     def tick(self, now: float) -> Frame | None:
@@ -300,6 +315,9 @@ class Intake:
             return
         if frame.kind is FrameKind.FILE:
             self.feed(frame)
+            return
+        if frame.kind is FrameKind.CLASSES:
+            self.records += frame.samples
             return
         about: Any = json.decode(frame.head) if frame.head else None
         if frame.kind is FrameKind.SAMPLES:

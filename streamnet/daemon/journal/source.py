@@ -19,6 +19,7 @@ from streamnet.daemon.journal.frames import (
     Frame,
     FrameKind,
     LabelLine,
+    decode_change,
     decode_dead_letter,
     decode_label,
     find_label_lines,
@@ -57,7 +58,8 @@ class JournalSource(Source):
     configured, the first target determines it: a float means regression, anything else a label. So
     what is learned depends on the samples alone, never on when they arrived.
 
-    Samples that were predicted have no target; their labels arrive between later samples.
+    Samples that were predicted have no target; their labels arrive between later samples. Of
+    samples that were sent to be learned, those without a target never get one.
     """
 
     def __init__(
@@ -68,9 +70,6 @@ class JournalSource(Source):
         self._wait_beyond = wait_beyond
         self._columns = columns
         self._format = JsonLinesFormat(TextOptions(columns))
-        self._predicted_format = JsonLinesFormat(
-            TextOptions(dataclasses.replace(columns, labels_required=False))
-        )
         self._parse_label = _LabelParser(columns)
         self._schema = Schema((), columns.target, columns.task)
         self._window = _EMPTY_WINDOW
@@ -96,8 +95,7 @@ class JournalSource(Source):
 
     def _set_schema(self, schema: Schema) -> None:
         self._schema = schema
-        for form in (self._format, self._predicted_format):
-            form.restore_state({}, schema)
+        self._format.restore_state({}, schema)
 
     def _go_to(self, after: Position) -> None:
         """Go to the position after a sample, which may be within a frame."""
@@ -180,23 +178,26 @@ class JournalSource(Source):
             return None
         block, used = self._format.read(chunk)
         self._use(chunk, used, block.schema)
-        return block if self._window.scored else replace(block, scored=False)
+        return replace(block, awaits_labels=False, scored=self._window.scored)
 
     def _read_lines(self) -> Block | None:
-        """Read the next samples, all with their target or all predicted, and the labels between."""
+        """Read the next samples, all to be learned or all predicted, and the labels between."""
         chunk, kinds = self._window.lines(self._format, self._rows, self.consumed)
         if not len(chunk):
             self._window = self._window.after(chunk.records.behind)
             return None
+        if kinds[0] == FrameKind.CLASSES:
+            block = make_empty_block(self._schema, _get_end(chunk))
+            self._use(chunk, 1, self._schema)
+            return replace(block, change=decode_change(chunk.raw(0)))
         samples = np.flatnonzero(kinds != FrameKind.LABELS)
         predicted = len(samples) > 0 and kinds[samples[0]] == FrameKind.PREDICTIONS
         if self._schema.task is None and (predicted or not len(samples)):
             return self._skip_unlabeled(chunk, kinds)
-        form = self._predicted_format if predicted else self._format
         if len(samples) == len(chunk):
-            block, used = form.read(chunk)
+            block, used = self._format.read(chunk)
         elif len(samples):
-            block, used = form.read(_select(chunk, samples))
+            block, used = self._format.read(_select(chunk, samples))
         else:
             block, used = make_empty_block(self._schema, _get_end(chunk)), 0
         lines = len(chunk) if used == len(samples) else int(samples[used])
@@ -204,7 +205,7 @@ class JournalSource(Source):
         if len(labels):
             block = replace(block, arrivals=self._read_labels(chunk, labels, block))
         self._use(chunk, lines, block.schema)
-        return block
+        return block if predicted else replace(block, awaits_labels=False)
 
     def _use(self, chunk: Chunk, lines: int, schema: Schema) -> None:
         """Note that so many lines of a chunk are used."""
@@ -369,10 +370,14 @@ class _Window:
     def lines(
         self, form: JsonLinesFormat, rows: int, record: int
     ) -> tuple[Chunk, NDArray[np.int64]]:
-        """The next lines, in which either all samples have a target or none, and their kinds."""
+        """The next lines, with samples that are all to be learned or all predicted; their kinds."""
         records = find_records(self._data, self._at, True, form.rules, rows)
         at = np.searchsorted(self._parts[:, 0], records.begin, side="right") - 1
         kinds = self._parts[at, 1]
+        changes = np.flatnonzero(kinds == FrameKind.CLASSES)
+        if len(changes):  # such a line comes alone
+            stop = max(int(changes[0]), 1)
+            records, kinds = records.first(stop), kinds[:stop]
         samples = np.flatnonzero(kinds != FrameKind.LABELS)
         other = samples[kinds[samples] != kinds[samples[0]]] if len(samples) else samples
         if len(other):

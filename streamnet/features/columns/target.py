@@ -1,19 +1,16 @@
-"""Targets: numbered class labels, online standardized numbers, and lagged targets as inputs."""
+"""Targets: online standardized numbers, and lagged targets as inputs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from msgspec import Struct
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.errors import ConfigurationError, ModelFileError
+from streamnet.errors import ModelFileError
 from streamnet.features.base import FIELD_BITS, LAG_BASE, NO_LAGS, LagEntries
-from streamnet.features.columns.category import NumberedNames, escape_surrogates
 from streamnet.features.statistics import (
     COUNT,
     FINITE,
@@ -27,8 +24,6 @@ from streamnet.features.statistics import (
     update_moments,
 )
 from streamnet.jit import exact_kernel, jit
-from streamnet.samples import Block, DeadLetter, constant_column
-from streamnet.sources.columns import format_names, suggest_column
 
 PLAIN, LOG = range(2)  # rows of the moments
 AGE_SCALE = 8.0  # of logarithms to the base 2: an age of 255 samples is 1
@@ -221,163 +216,6 @@ def _clip_raw(y: NDArray[np.float64]) -> NDArray[np.float64]:
     return goal
 
 
-# Reasons of rejected records, of which only the label is kept.
-TOO_MANY_CLASSES, UNKNOWN_CLASS = CLASS_REASONS = "too-many-classes", "unknown-class"
-RAW_LENGTH = 4096
-
-
-@final
-class EncodedLabels(Struct, frozen=True, eq=False, gc=False):
-    """Class numbers of consecutive samples."""
-
-    label: NDArray[np.int32]  # shape=(n,), -1 without a target; not to be changed
-    known: NDArray[np.int32]  # shape=(n,), classes known before the sample; not to be changed
-    refused: tuple[int, ...]  # samples whose label exceeds the limit
-
-
-@final
-class LabelEncoder(NumberedNames):
-    """Numbers the classes of a stream in order of appearance; beyond the limit it rejects them.
-
-    Classes that are ``declared`` are known from the start, and all others are rejected.
-
-    >>> labels = LabelEncoder(max_classes=1000)
-    >>> numbered = labels.number(np.array(["ham", "spam", "ham", None], object))
-    >>> numbered.label.tolist(), numbered.known.tolist(), labels.names
-    ([0, 1, 0, -1], [0, 1, 2, 2], ['ham', 'spam'])
-    """
-
-    def __init__(self, *, max_classes: int, declared: Sequence[str] = ()) -> None:
-        limit = len(declared) or max_classes
-        if limit > max_classes:
-            raise ConfigurationError(
-                f"classes has {limit} labels, but must have at most max_classes, {max_classes}"
-            )
-        super().__init__(first=0, missing=-1, limit=limit, what="class labels of the model")
-        self._is_declared = bool(declared)
-        for label in declared:
-            self.add(escape_surrogates(label))
-
-    def number(self, target: NDArray[Any]) -> EncodedLabels:
-        """Number the labels of a block in order, learning new ones."""
-        n = len(target)
-        try:
-            if n == 1:  # fast path for single samples
-                label = constant_column(1, self[target.item()], np.int32)
-            else:
-                label = np.fromiter(map(self.__getitem__, target.tolist()), np.int32, n)
-        except KeyError:
-            return self._number_new(target)
-        return EncodedLabels(label, constant_column(n, len(self.names), np.int32), ())
-
-    def look_up(self, target: NDArray[Any]) -> NDArray[np.int32]:
-        """Numbers of labels without learning: -1 for new ones, as without a target."""
-        return np.array([self._known(label) for label in target.tolist()], np.int32)
-
-    def refused(self, target: NDArray[Any]) -> list[int]:
-        """Samples that `number` would reject; nothing is learned."""
-        free = self.free
-        if len(target) <= free:
-            return []
-        labels = target.tolist()
-        if len(set(labels) - self.keys()) <= free:
-            return []
-        new: set[str] = set()
-        refused = []
-        for i, label in enumerate(labels):
-            if label in self or (name := escape_surrogates(label)) in self or name in new:
-                continue
-            if len(new) < free:
-                new.add(name)
-            else:
-                refused.append(i)
-        return refused
-
-    def drop_refused(self, numbered: EncodedLabels, block: Block) -> tuple[EncodedLabels, Block]:
-        """Move the rejected samples of a numbered block to its rejected records."""
-        kept = np.delete(np.arange(len(block)), numbered.refused)
-        rest = EncodedLabels(numbered.label[kept], numbered.known[kept], ())
-        return rest, self.reject(block, numbered.refused)
-
-    def reject(self, block: Block, refused: Sequence[int]) -> Block:
-        """Move samples of a block to its rejected records."""
-        kept = np.delete(np.arange(len(block)), refused)
-        records = (*block.rejected, *(self.refusal(block, i) for i in refused))
-        rejected = sorted(records, key=lambda record: record.offset)
-        return replace(block.take(kept), rejected=tuple(rejected))
-
-    def refusal(self, block: Block, i: int) -> DeadLetter:
-        """Build the rejected record of a sample whose label is beyond the limit or not declared."""
-        assert block.target is not None
-        return self.refuse_label(block.target[i], block.source, block.marks[i])
-
-    def refuse_label(self, label: str, source: str, mark: NDArray[np.int64]) -> DeadLetter:
-        """Build the rejected record of a label that exceeds the limit, see `Block.marks`."""
-        offset, _, line = mark.tolist()
-        reason, rule = (
-            TOO_MANY_CLASSES,
-            f"is new, but all {self._limit} classes (max_classes) are taken",
-        )
-        if self._is_declared:
-            rule = f"is none of the declared classes {format_names(self.names)}."
-            reason, rule = UNKNOWN_CLASS, f"{rule}{suggest_column(label, self.names)}".rstrip(".")
-        return DeadLetter(
-            source=source,
-            offset=offset,
-            line=line or None,
-            reason=reason,
-            detail=f"label {label[:80]!r} {rule}",
-            raw=label[:RAW_LENGTH],
-        )
-
-    def order_probabilities(self, given: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
-        """Probabilities by label as rows, shape=(n, labels); of unknown labels they are lost."""
-        rows = np.zeros((len(given), len(self.names)))
-        for row, probabilities in zip(rows, given, strict=True):
-            for label, probability in probabilities.items():
-                if (number := self._known(label)) >= 0:
-                    row[number] = probability
-        return rows
-
-    def order_sets(self, given: Sequence[Iterable[str] | None]) -> NDArray[np.float64]:
-        """Sets of labels as rows, shape=(n, labels): 1 in the set, 0 not, NaN without a set."""
-        rows = np.zeros((len(given), len(self.names)))
-        for row, labels in zip(rows, given, strict=True):
-            if labels is None:
-                row[:] = np.nan
-                continue
-            for label in labels:
-                if (number := self._known(label)) >= 0:
-                    row[number] = 1.0
-        return rows
-
-    def _number_new(self, target: NDArray[Any]) -> EncodedLabels:
-        label = np.empty(len(target), np.int32)
-        known = np.empty(len(target), np.int32)
-        refused = []
-        for i, name in enumerate(target.tolist()):
-            known[i] = len(self.names)
-            number = self.get(name)
-            if number is None:
-                number = self._learn(name)
-                if number < 0:
-                    refused.append(i)
-            label[i] = number
-        return EncodedLabels(label, known, tuple(refused))
-
-    def _known(self, label: str | None) -> int:
-        found = self.get(label)
-        if found is None:
-            found = self.find(escape_surrogates(label or ""))
-        return -1 if found is None else found
-
-    def _learn(self, label: str) -> int:
-        name = escape_surrogates(label)
-        if name in self:
-            return self[name]
-        return self.add(name) if self.free else -1
-
-
 @jit
 def _shift_classes(
     label: NDArray[np.int32],
@@ -507,6 +345,10 @@ class TargetLags:
             scaled = np.clip((last - center) / spread, -self._clip, self._clip)
             lagged.values[:, :lags][known] = scaled[known]
         return lagged
+
+    def merge_classes(self, number: int, into: int) -> None:
+        """Take earlier targets of a class for those of another."""
+        self.last[self.last == number] = into
 
     def restore_state(self, last: Iterable[Any], age: float = math.nan) -> None:
         """Restore the exported last targets, and their age."""

@@ -335,6 +335,12 @@ class TargetHistory:
         self._counters[NEXT_INDEX] += n
         return TargetRows(np.arange(first, first + n))
 
+    def merge_classes(self, number: int, into: int) -> None:
+        """Take earlier targets of a class for those of another."""
+        own = self._past[PLAIN] == number
+        self._past[PLAIN, own] = into
+        self._past[LOG, own] = math.log1p(into)
+
     def expect(self, index: int) -> None:
         """Set the number of the target that the next sample predicts."""
         self._counters[NEXT_INDEX] = index

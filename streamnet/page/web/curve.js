@@ -209,7 +209,10 @@ class CurveChart {
     }
   }
 
-  /** A drift is a dashed line with a diamond, a new champion a ring on the served curve. */
+  /**
+   * A drift is a dashed line with a diamond, a change of the classes a line with a square, a new
+   * champion a ring on the served curve.
+   */
   mark(plot, mark, x) {
     const { ctx, bbox } = plot;
     const size = 5 * devicePixelRatio;
@@ -232,6 +235,13 @@ class CurveChart {
       ctx.lineTo(x - size, bbox.top);
       ctx.closePath();
       ctx.fill();
+    } else if (mark.kind === "classes") {
+      ctx.strokeStyle = ctx.fillStyle = this.colours.ink;
+      ctx.lineWidth = devicePixelRatio;
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.fillRect(x - size / 2, bbox.top - size / 2, size, size);
     } else {
       ctx.strokeStyle = this.colours.champion;
       ctx.fillStyle = this.colours.card;
@@ -268,6 +278,7 @@ class CurveChart {
     const marks = [
       ["champion", "new champion"],
       ["drift", "drift"],
+      ["classes", "change of classes"],
     ]
       .filter(([kind]) => kinds.has(kind))
       .map(([kind, name]) =>

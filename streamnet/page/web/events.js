@@ -38,13 +38,14 @@ class Events {
       ),
     );
     while (this.host.childElementCount > MOST_EVENTS) this.host.lastElementChild.remove();
-    if (kind === "champion" || kind === "drift" || kind === "state")
+    if (["champion", "classes", "drift", "state"].includes(kind))
       this.announcement.textContent = `${words(kind)} ${text}`;
   }
 }
 
 const KINDS = new Set([
   "champion",
+  "classes",
   "drift",
   "checkpoint",
   "rejected",
@@ -57,11 +58,18 @@ function kindClass(kind) {
   return KINDS.has(kind) ? kind : "other";
 }
 
+/** A class that was merged or retired, in words. */
+function classChange({ label, into, number }) {
+  const what = into === null ? "retired" : `merged into ${into}`;
+  return `${label} ${what} from sample ${whole(number)} on`;
+}
+
 /** An event in words; for an unknown kind, as a later daemon may send, its values. */
 function eventText(kind, data) {
   if (typeof data.text === "string") return data.text;
   if (kind === "champion") return `${data.after} from sample ${whole(data.number)} on`;
   if (kind === "drift") return `loss rose from ${digits(data.before)} to ${digits(data.after)}`;
+  if (kind === "classes") return classChange(data);
   if (kind === "checkpoint") return `after ${whole(data.samples)} samples`;
   if (kind === "rejected") return counted(data.reasons ?? {});
   if (kind === "state") return data.failure ? `${data.state}: ${data.failure}` : data.state;

@@ -58,7 +58,7 @@ class Tiles {
     this.set(
       measureName(measure ?? "score"),
       scored(measure, served),
-      [against(measure, served, baselines), requestedNote(status)].filter(Boolean).join("; "),
+      [against(measure, served, baselines), scoredNote(status, live)].filter(Boolean).join("; "),
       "main",
     );
     if (status.intervals) this.set("Coverage", ...coverageOf(status.intervals));
@@ -115,11 +115,12 @@ function against(measure, served, baselines) {
 }
 
 /** How many samples count as a caller got the prediction; the others came with their label. */
-function requestedNote({ requested, scored: count }) {
-  if (!requested) return "";
-  return requested === count
-    ? "as callers got it"
-    : `${whole(requested)} of ${whole(count)} as callers got it`;
+function scoredNote({ requested = 0, scored: count }, live) {
+  if (!live || !count) return "";
+  const notes = [];
+  if (requested) notes.push(`${whole(requested)} as callers got it`);
+  if (requested < count) notes.push(`${whole(count - requested)} test-then-train`);
+  return notes.join(", ");
 }
 
 /** Coverage of prediction intervals or sets, and how it compares with their level. */
@@ -133,6 +134,8 @@ function learnedNote(status, live) {
   const notes = [];
   if (isNumber(status.pending) && status.pending)
     notes.push(`${whole(status.pending)} waiting for labels`);
+  if (isNumber(status.unlabeled) && status.unlabeled)
+    notes.push(`${whole(status.unlabeled)} without a label`);
   if (isNumber(status.uptime)) notes.push(`${live ? "up" : "in"} ${duration(status.uptime)}`);
   return notes.join(", ") || "samples";
 }

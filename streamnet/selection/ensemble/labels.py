@@ -31,6 +31,7 @@ from streamnet.selection.ensemble.base import (
     update_faded_loss,
     weigh_by_loss,
 )
+from streamnet.selection.ensemble.label_counts import move_counts
 from streamnet.selection.ensemble.mixers import (
     CHUNK_SIZE,
     LOG_FLOOR,
@@ -351,6 +352,12 @@ class LabelPool:
         if self.last[0] == room:
             self.last = np.array([classes], np.int64)  # a new array, since copies share the old one
 
+    def move_class(self, number: int, into: int) -> None:
+        """Count earlier labels of a class as those of another, or no more at -1."""
+        self.make_room(max(number, into) + 1)
+        counted = self.transitions, self.frequencies, self.last, self.counts
+        move_counts(number, into, *counted)
+
     def serve(
         self,
         ensembles: int,
@@ -484,6 +491,13 @@ class LabelEnsemble(BaseEnsemble):
         served = self._pool.serve(self._place + 1, *samples, learns=True, weight=weight)
         own: NDArray[np.float64] = served.answers[-1]
         return own
+
+    def move_class(self, number: int, into: int) -> None:
+        """Count earlier labels of a class as those of another, or no more at -1.
+
+        Likewise for the ensemble that shares the pool.
+        """
+        self._pool.move_class(number, into)
 
     def serve_pair(
         self,

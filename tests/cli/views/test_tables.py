@@ -15,7 +15,9 @@ from streamnet.cli.terminal import Terminal
 from streamnet.cli.views.tables import (
     _ASCII_BARS,
     _BARS,
+    METRICS_OF_CLASSES,
     class_tables,
+    classes_table,
     confusion_table,
     estimate_remaining,
     format_count,
@@ -26,6 +28,7 @@ from streamnet.cli.views.tables import (
     sparkline,
 )
 from streamnet.metrics import Evaluation, RegressionEvaluation
+from streamnet.reporting.report import Scores
 
 CONFUSION = np.array([[23.0, 8.0, 0.0], [0.0, 30.0, 0.0]])
 
@@ -205,3 +208,16 @@ def test_nouns_are_singular_or_plural() -> None:
     assert format_count(0, "record") == "0 records"
     assert format_count(1, "record") == "1 record"
     assert format_count(2, "switch") == "2 switches"
+
+
+def test_classes_of_a_stream_are_shown_by_number_the_most_frequent_ones() -> None:
+    names = ("positives", *METRICS_OF_CLASSES)
+    values: dict[str, Scores] = {
+        f"c{i}": dict(zip(names, (i, *5 * [i / 20]), strict=True)) for i in range(15)
+    }
+    head, *rows = rows_of(classes_table({"rare": {**values["c1"], "pr_auc": None}, **values}, 80))
+    assert head == ["class", "support", "precision", "recall", "F1", "ROC AUC", "PR AUC"]
+    assert [row[0] for row in rows[:-1]] == [f"c{i}" for i in range(3, 15)]
+    assert rows[0] == ["c3", "3", *5 * ["0.1500"]]
+    assert rows[-1] == ["and 4 more"]
+    assert rows_of(classes_table(values, 36))[0] == ["class", "support", "precision", "recall"]

@@ -9,7 +9,7 @@ from typing import Any, final
 import anyio
 import pytest
 
-from streamnet.client.schemas import Feed
+from streamnet.client.schemas import Feed, Status
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.durability.files import FileSystem
 from streamnet.errors import BusyError, ConfigurationError
@@ -47,11 +47,12 @@ class FullForAWhile(Faulty):
 def line(i: int) -> str:
     day = f"2026-03-{1 + i % 28:02d}T{i % 24:02d}:30:00Z"
     number = "" if i % 11 == 5 else f"{i % 7 / 7}"
-    return f"{number},{day},{'uv'[i % 2]},{i % 3},{'abc'[i * i % 7 % 3]}\n"
+    label = "" if i % 13 == 7 else "abc"[i * i % 7 % 3]
+    return f"{number},{day},{'uv'[i % 2]},{i % 3},{label}\n"
 
 
 def text(count: int, *, bad: bool = True) -> str:
-    """Lines of a file, of which some are none."""
+    """Lines of a file, of which some are none, and some have no label."""
     return HEADER + "".join(
         "nonsense,1\n" if bad and i % 97 == 13 else line(i) for i in range(count)
     )
@@ -81,6 +82,10 @@ async def ended(hosted: HostedModel) -> None:
     await until(lambda: feed_of(hosted).state != "reading" and not hosted.queued)
 
 
+def _scored_all(status: Status) -> bool:
+    return status.scored + status.unlabeled == status.learned
+
+
 def test_a_file_is_learned_to_its_end_as_by_a_replay(run: Runner, tmp_path: Path) -> None:
     """Against a pipeline that reads the file itself: all scores and all rejected records agree."""
 
@@ -90,7 +95,7 @@ def test_a_file_is_learned_to_its_end_as_by_a_replay(run: Runner, tmp_path: Path
         async with hosting(tmp_path / "model", settings) as hosted:
             await ended(hosted)
             await hosted.published()
-            await until(lambda: hosted.status().scored == hosted.status().learned)
+            await until(lambda: _scored_all(hosted.status()))
             status, feed, rejected = hosted.status(), feed_of(hosted), hosted.rejected()
             history = hosted.history()
             fields = hosted.published_model().fields
@@ -110,6 +115,7 @@ def test_a_file_is_learned_to_its_end_as_by_a_replay(run: Runner, tmp_path: Path
         report = (await pipeline.run()).report
         assert status.learned == report["learned"] == 1500 - len(letters)
         assert status.served == report["served"]["accuracy"]
+        assert status.unlabeled == report["unlabeled"] > 100
         assert status.rejected == dict(pipeline.rejections.reasons)
         assert [row.line for row in rejected.last] == [letter.line for letter in letters]
         assert rejected.last[0].source == str(tmp_path / "a.csv")

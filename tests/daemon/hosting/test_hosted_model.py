@@ -16,6 +16,7 @@ from streamnet.daemon.hosting.hosted_model import HostedModel, check_backpressur
 from streamnet.daemon.predictions import predict_nothing
 from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
 from streamnet.modelfiles import Model
+from streamnet.online.estimators import OnlineClassifier
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.reporting.report import Confusion, Residuals
@@ -232,21 +233,68 @@ def test_a_prediction_without_a_label_expires(run: Runner, tmp_path: Path) -> No
     run(main)
 
 
+def test_samples_without_a_label_are_learned_as_by_an_estimator(
+    run: Runner, tmp_path: Path
+) -> None:
+    """They are neither rejected nor scored, but change scales: predictions agree to the bit."""
+    given = [
+        row if i % 3 else {name: value for name, value in row.items() if name != "y"}
+        for i, row in enumerate(rows(600))
+    ]
+    single = OnlineClassifier(
+        [table.build() for table in settings_of().population.candidate or ()],
+        seed=3,
+        evolution={"every": 0},
+    )
+    for row in given:
+        single.learn_one({name: row.get(name) for name in ("x", "w")}, row.get("y"))
+
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            receipt = await hosted.learn(given[:100])
+            assert (receipt.accepted, receipt.unlabeled, receipt.rejected) == (100, 34, 0)
+            for start in range(100, 600, 50):
+                await hosted.learn(given[start : start + 50])
+            await learned(hosted, 600)
+            await until(lambda: hosted.status().scored == 400)
+            status = hosted.status()
+            assert (status.accepted, status.unlabeled, status.requested) == (600, 200, 0)
+            assert (status.rejected, status.pending) == ({}, 0)
+            assert hosted.measures() == single.served
+
+    run(main)
+
+
+def test_before_the_first_label_nothing_is_learned_to_predict_with(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        settings = settings_of(source={"target": "y", "task": "classification"})
+        async with hosting(tmp_path, settings) as hosted:
+            await hosted.learn([{"x": 1.0}] * 10)
+            await learned(hosted, 10)
+            assert hosted.has_learned_nothing
+            await hosted.learn(rows(10))
+            await hosted.published()
+            assert not hosted.has_learned_nothing
+
+    run(main)
+
+
 def test_rejected_samples_are_counted_and_kept(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting(tmp_path) as hosted:
             strange: list[Any] = [{"x": 1}, *rows(5), 7, {"x": 1, "y": None}]
             receipt = await hosted.learn(strange)
-            assert receipt == Receipt(5, 3, False, 0, 7)
+            assert receipt == Receipt(7, 1, False, 0, 7, unlabeled=2)
             await until(lambda: not hosted.queued)
-            last = hosted.rejected().last
-            assert sorted(letter.raw for letter in last) == ["7", '{"x":1,"y":null}', '{"x":1}']
+            assert [letter.raw for letter in hosted.rejected().last] == ["7"]
             text = b'{"x": 1\n\n[1]\n{"x": 1}\n{"x": "text", "y": "a"}'
             assert (await hosted.learn(text)).accepted == 4
             await until(lambda: not hosted.queued)
             rejected = hosted.rejected()
-            assert rejected.total == 7
-            assert rejected.by_reason == {"json": 3, "number": 1, "target-missing": 3}
+            assert rejected.total == 4
+            assert rejected.by_reason == {"json": 3, "number": 1}
             assert '{"x": 1' in [letter.raw for letter in rejected.last]
             assert (await hosted.learn(b" \n")).first is None
             assert (await hosted.learn([])).accepted == 0

@@ -93,6 +93,7 @@ def test_the_intervals_that_callers_got_are_what_is_scored(
                 assert len(held) > 100 * (life + 1)
                 scores = scores_of(hosted)
                 await until(lambda: scores.scored == len(held))  # noqa: B023 - called here
+                assert hosted.status().unlabeled == 0
                 measures = scores.measures()
                 assert measures["coverage"] == pytest.approx(np.mean(held))
                 size = "mean_width" if task is Task.REGRESSION else "mean_set_size"

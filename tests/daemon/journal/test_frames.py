@@ -60,11 +60,11 @@ def test_an_invalid_sample_cannot_be_remembered(sample: Any, message: str) -> No
         encode_sample(3, sample, "y")
 
 
-def test_samples_without_a_target_are_kept_and_counted_separately() -> None:
+def test_samples_without_a_target_and_what_is_no_sample_are_kept_and_counted() -> None:
     lines = encode_samples([{"y": 1}, {"y": None}, {"y": " "}, {}, [], {"y": False}], "y")
     assert lines.data == b'{"y":1}\n{"y":null}\n{"y":" "}\n{}\n[]\n{"y":false}\n'
-    assert lines[1:] == (6, 4)
-    assert encode_samples([], "y") == (b"", 0, 0)
+    assert lines[1:] == (6, 3, 1)
+    assert encode_samples([], "y") == (b"", 0, 0, 0)
 
 
 COLUMNS = Columns(target="y")

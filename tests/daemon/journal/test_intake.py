@@ -366,16 +366,14 @@ def test_bounds_have_rules(bound: dict[str, Any], message: str) -> None:
         parse_model({"source": {"target": "y"}, "intake": bound})
 
 
-def test_samples_without_a_target_are_in_the_receipt_and_counted_when_rejected() -> None:
+def test_the_receipt_counts_what_is_no_sample_and_samples_without_a_target() -> None:
     intake = make()
-    receipt, frame = intake.take(b"{}\n" * 3, 3, rejected=2, key="k")
-    assert receipt == Receipt(1, 2, False, 0, 2)
+    receipt, frame = intake.take(b"{}\n" * 3, 3, unlabeled=1, rejected=2, key="k")
+    assert receipt == Receipt(1, 2, False, 0, 2, 1)
     assert frame is not None
     for known in (intake, again([frame])):
         assert known.samples == 3
-        assert known.take(b"{}\n" * 3, 3, rejected=2, key="k")[0] == replace(
-            receipt, duplicate=True
-        )
+        assert known.take(b"{}\n" * 3, 3, key="k")[0] == replace(receipt, duplicate=True)
 
 
 def test_a_part_of_a_stream_is_not_confused_with_a_sender_s_similar_key() -> None:

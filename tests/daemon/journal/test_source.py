@@ -17,7 +17,7 @@ from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
 from streamnet.daemon.predictions import Prediction
 from streamnet.errors import StateError
-from streamnet.samples import Block, Position, Task
+from streamnet.samples import Block, ClassChange, Position, Task
 from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader
@@ -58,7 +58,7 @@ async def never(offset: int) -> None:
 
 
 def source_of(journal: Journal, **columns: Any) -> JournalSource:
-    return JournalSource(journal, never, Columns(target="y", labels_required=True, **columns))
+    return JournalSource(journal, never, Columns(target="y", **columns))
 
 
 async def blocks_of(source: JournalSource, journal: Journal) -> list[Block]:
@@ -85,7 +85,7 @@ def plain(blocks: list[Block]) -> list[Any]:
     return found
 
 
-READ = plain(list(RowReader(Columns(target="y", labels_required=True), typed=True).blocks(ROWS)))
+READ = plain(list(RowReader(Columns(target="y"), typed=True).blocks(ROWS)))
 # What is no object is called by another name among lines.
 WANTED = ["json" if one == "type" else one for one in READ]
 
@@ -103,7 +103,7 @@ def test_samples_do_not_depend_on_how_they_arrived(pieces: list[int], between: b
 
     blocks = anyio.run(main)
     assert sorted(plain(blocks), key=str) == sorted(WANTED, key=str)
-    assert [mark for block in blocks for mark in block.marks[:-1, 1]] == [0, 1, 3, 6, 7]
+    assert [mark for block in blocks for mark in block.marks[:-1, 1]] == [0, 1, 2, 3, 6, 7]
 
 
 @given(st.lists(st.integers(1, 5), min_size=8, max_size=8), st.integers(0, 4))
@@ -145,7 +145,7 @@ def test_the_first_target_determines_the_task_however_late_it_comes(run: Runner)
             while journal.end <= offset:
                 await signal.wait()
 
-        source = JournalSource(journal, grown, Columns(target="y", labels_required=True))
+        source = JournalSource(journal, grown, Columns(target="y"))
         found: list[Any] = []
 
         async def opened() -> None:
@@ -162,7 +162,9 @@ def test_the_first_target_determines_the_task_however_late_it_comes(run: Runner)
             signal.set()
         schema, *blocks = found
         assert schema.task is Task.REGRESSION
-        assert plain(blocks) == ["target-missing", "target-missing", ({"x": 3.0}, 1.5)]
+        targets = [float(target) for block in blocks for target in there(block)]
+        assert str(targets) == "[nan, nan, 1.5]"
+        assert not any(block.awaits_labels for block in blocks)
 
     run(main)
 
@@ -286,6 +288,51 @@ def _singles(block: Block) -> list[Block]:
     parts = [block.part(i, i + 1) for i in range(len(block))] or [block]
     last, rest = parts[-1].split_off_last_arrivals()
     return [*parts[:-1], last, *([] if rest is None else [rest])]
+
+
+@given(st.lists(st.sampled_from(["sample", "change"]), min_size=1, max_size=12), st.data())
+@settings(max_examples=25, deadline=None)
+def test_changes_of_the_classes_come_alone_at_their_place(
+    steps: list[str], data: st.DataObject
+) -> None:
+    intake, journal = Intake("y"), Journal(FOLDER, files=Memory())
+    journal.open(intake.snapshot())
+    for number, step in enumerate(steps):
+        if step == "sample":
+            frame = intake.take(b'{"x": %d, "y": "a"}\n' % number, 1)[1]
+        else:
+            record, frame = intake.change_classes(ClassChange(str(number), "a"))
+            assert record == number
+        assert frame is not None
+        journal.append([frame])
+
+    def there_of(block: Block) -> list[Any]:
+        if block.change is not None:
+            assert len(block) == 0
+            return [block.change.label]
+        found: list[Any] = block.numbers[:, 0].tolist()
+        return found
+
+    async def main() -> None:
+        source = source_of(journal, task=Task.CLASSIFICATION)
+        await source.open()
+        blocks = await blocks_of(source, journal)
+        wanted = [
+            float(number) if step == "sample" else str(number) for number, step in enumerate(steps)
+        ]
+        assert [one for block in blocks for one in there_of(block)] == wanted
+        stop = data.draw(st.integers(1, len(blocks)))
+        again = source_of(journal, task=Task.CLASSIFICATION)
+        again.restore_state({"schema": source.export_state(None)["schema"]})
+        await again.open(blocks[stop - 1].end)
+        rest = [one for block in await blocks_of(again, journal) for one in there_of(block)]
+        assert [one for block in blocks[:stop] for one in there_of(block)] + rest == wanted
+
+    anyio.run(main)
+    replayed = Intake("y")
+    for frame in journal.read_since_snapshot():
+        replayed.apply(frame)
+    assert replayed.records == intake.records == len(steps)
 
 
 @pytest.mark.parametrize(("label", "task"), [(2, "classification"), (2.5, "regression")])

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features import Encoder
 from streamnet.features.base import FIELD_BITS, LAG_BASE, SPARSE_BASE, LagEntries
-from streamnet.features.columns.target import LabelEncoder, TargetLags, TargetScaler, TargetUnits
+from streamnet.features.columns.label import LabelEncoder
+from streamnet.features.columns.target import TargetLags, TargetScaler, TargetUnits
 from streamnet.features.layout import RowTable
 from streamnet.samples import Block, Kind, Task
 from tests.features.blocks import active, block_of, cut, flat

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from streamnet.client.operations import FORMATS, NDJSON
-from streamnet.client.schemas import CreateRequest, ModelLine
+from streamnet.client.schemas import CreateRequest, MergeRequest, ModelLine, RetireRequest
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import build_settings, decode_model
 from streamnet.daemon.http.bodies import decode_body, read_body
@@ -26,6 +26,8 @@ _CHUNK_BYTES = 1 << 18
 _MAX_DEPTH = 8  # of tables within tables
 _TABLES_DECODER = msgspec.json.Decoder(dict[str, Any])
 _CREATE_DECODER = msgspec.json.Decoder(CreateRequest)
+_MERGE_DECODER = msgspec.json.Decoder(MergeRequest)
+_RETIRE_DECODER = msgspec.json.Decoder(RetireRequest)
 
 
 async def _models(_: Request, service: Service) -> Response:
@@ -100,6 +102,18 @@ async def _delete(request: Request, service: Service) -> Response:
     return Response(status_code=204)
 
 
+async def _merge_class(request: Request, service: Service) -> Response:
+    hosted = service.model(request)
+    body = decode_body(await read_body(request, service.limits), _MERGE_DECODER)
+    return json_response(await hosted.change_classes(body.label, body.into))
+
+
+async def _retire_class(request: Request, service: Service) -> Response:
+    hosted = service.model(request)
+    body = decode_body(await read_body(request, service.limits), _RETIRE_DECODER)
+    return json_response(await hosted.change_classes(body.label))
+
+
 def _build_action(act: Callable[[HostedModel], Awaitable[None]]) -> Endpoint:
     """Build an endpoint that changes a model and returns its status."""
 
@@ -167,6 +181,9 @@ ENDPOINTS: dict[str, Endpoint] = {
     "resume": _build_action(lambda hosted: hosted.resume()),
     "reset": _build_action(lambda hosted: hosted.reset()),
     "champion": _build_view(lambda hosted: hosted.champion()),
+    "classes": _build_view(lambda hosted: hosted.classes()),
+    "merge_class": _merge_class,
+    "retire_class": _retire_class,
     "leaders": _build_view(lambda hosted: hosted.leaders()),
     "history": _build_view(lambda hosted: hosted.history()),
     "confusion": _build_view(lambda hosted: hosted.outcomes()),

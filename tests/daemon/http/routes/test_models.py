@@ -50,9 +50,28 @@ def test_deeply_nested_settings_are_refused(http: TestClient) -> None:
         assert is_problem(http.post("/v1/models", content=body, headers=headers), 422, "nested")
 
 
-@pytest.mark.parametrize("part", ["", "/champion", "/leaders", "/confusion", "/rejected"])
+@pytest.mark.parametrize(
+    "part", ["", "/champion", "/classes", "/leaders", "/confusion", "/rejected"]
+)
 def test_views_of_a_model_match_their_schemas(http: TestClient, part: str) -> None:
     assert http.get(f"/v1/models/wine{part}").status_code == 200
+
+
+def test_classes_are_merged_and_retired(http: TestClient) -> None:
+    merged = http.post("/v1/models/wine/classes/merge", json={"label": "on", "into": "off"})
+    assert merged.json() == {"label": "on", "into": "off", "record": 40}
+    retired = http.post("/v1/models/wine/classes/retire", json={"label": "on"})
+    assert retired.json() == {"label": "on", "into": None, "record": 40}
+    lines = http.get("/v1/models/wine/classes").json()
+    assert [(line["label"], line["merged_into"]) for line in lines] == [
+        ("off", None),
+        ("on", "off"),
+    ]
+    assert is_problem(
+        http.post("/v1/models/wine/classes/retire", json={"label": "none"}), 422, "none"
+    )
+    for action, body in (("merge", {"label": "on"}), ("retire", {"label": "on", "into": "off"})):
+        assert is_problem(http.post(f"/v1/models/wine/classes/{action}", json=body), 422, "into")
 
 
 def test_views_that_are_not_ready_return_503(http: TestClient) -> None:

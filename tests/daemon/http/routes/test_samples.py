@@ -30,6 +30,7 @@ def test_one_sample_and_many_are_learned(http: TestClient, wine: StandIn) -> Non
         "duplicate": False,
         "first": 0,
         "last": 0,
+        "unlabeled": 0,
     }
     receipt = http.post("/v1/models/wine/samples", json={"samples": SAMPLES})
     assert receipt.json()["last"] == 30

@@ -1,0 +1,47 @@
+"""A snapshot of an encoder, cheap to take at any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from streamnet.features.layout import ROWS
+from streamnet.samples import Field
+
+
+@final
+@dataclass(frozen=True)
+class EncoderSnapshot:
+    """What an encoder had learned at one moment, while it goes on learning.
+
+    Small arrays and the weights of an auto-encoder are copies. Whatever is only ever appended to is
+    shared, and copied as far as it went when materialized.
+    """
+
+    settings: dict[str, Any]
+    fields: tuple[Field, ...]
+    classes: int
+    parts: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """Number of assigned rows."""
+        return int(self.parts["counters"][ROWS])
+
+    def materialize(self) -> dict[str, Any]:
+        """Return the state that `Encoder.export_state` would have returned at that moment."""
+        state: dict[str, Any] = {
+            "settings": dict(self.settings),
+            "fields": [[field.name, str(field.kind)] for field in self.fields],
+        }
+        return state | {name: _materialize(part) for name, part in self.parts.items()}
+
+
+def _materialize(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_materialize(one) for one in part]
+    if callable(part):
+        part = part()
+    return part.copy() if isinstance(part, np.ndarray) else part
