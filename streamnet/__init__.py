@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamnet.samples import Kind, Task
     from streamnet.sources import IterableSource, open_files
     from streamnet.sources.brokers.kafka import KafkaSource
+    from streamnet.sources.brokers.mqtt import MqttSource
     from streamnet.sources.brokers.nats import NatsSource
     from streamnet.sources.brokers.redis import RedisSource
 
@@ -48,6 +49,7 @@ __all__ = (
     "KeyedRegressor",
     "Kind",
     "Model",
+    "MqttSource",
     "NatsSource",
     "NeuralNetwork",
     "OnlineClassifier",
@@ -80,6 +82,7 @@ _HOMES = {
     "KeyedRegressor": "streamnet.online",
     "Kind": "streamnet.samples",
     "Model": "streamnet.modelfiles",
+    "MqttSource": "streamnet.sources.brokers.mqtt",
     "NatsSource": "streamnet.sources.brokers.nats",
     "NeuralNetwork": "streamnet.networks",
     "OnlineClassifier": "streamnet.online",

@@ -280,6 +280,11 @@ def check_source(settings: RunSettings | ModelSettings) -> None:
     source = settings.source
     if source.broker is not None:
         _check_broker(source, source.broker)
+        if source.mqtt is not None and settings.state.dir is None:
+            raise ConfigurationError(
+                "state.dir is not given, but source.mqtt needs it: messages leave the spool when "
+                "they are part of a checkpoint"
+            )
     elif not source.files:
         raise ConfigurationError("no file is given, but there must be one to learn from")
     _check_query(source)

@@ -15,6 +15,7 @@ from annotated_types import MaxLen, MinLen
 
 from streamnet.errors import ConfigurationError
 from streamnet.settings.fields import (
+    Count,
     Declaration,
     Setting,
     Settings,
@@ -297,16 +298,62 @@ class NatsSettings(MessageSettings, LoginSettings):
         self._check_one_of("credentials_file", "nkey_file")
 
 
+@declare
+class MqttSettings(MessageSettings, LoginSettings):
+    """Topics of an MQTT broker; the key of a message is its topic.
+
+    Args:
+        server: Address of the broker as HOST:PORT.
+        topic: Topic filter of the messages, which may have wildcards.
+        client_id: Name of the session in which the broker keeps messages while nobody reads; no two
+            clients may have the same.
+        spool: Folder for messages between their acknowledgement and the checkpoint that holds what
+            was learned from them.
+        spool_bytes: Size of the spool above which messages are left at the broker.
+        distinct: Whether no two messages are equal, as where each has an id or a time; then one
+            that the broker sends again is recognized and dropped.
+    """
+
+    server: Address = None
+    topic: Text | None = None
+    client_id: Text = "streamnet"
+    spool: Address = None
+    spool_bytes: Annotated[Count, _CHANGEABLE] = 1 << 30
+    distinct: bool = False
+
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """Server and topic of a URL."""
+        return {"server": hosts, "topic": path}
+
+    def check_rules(self) -> None:
+        """Check what is required and what contradicts itself."""
+        MessageSettings.check_rules(self)
+        LoginSettings.check_rules(self)
+        if self.server is None:
+            raise ConfigurationError("server is not given, but must name the broker as HOST:PORT")
+        _check_address("server", self.server)
+        if self.topic is None:
+            raise ConfigurationError("topic is not given, but must name the topic to read")
+        if self.spool is None:
+            raise ConfigurationError(
+                "spool is not given, but must name a folder: MQTT can't send messages twice"
+            )
+
+
 BROKERS: dict[str, type[MessageSettings]] = {
     "kafka": KafkaSettings,
     "redis": RedisSettings,
     "nats": NatsSettings,
+    "mqtt": MqttSettings,
 }
 """Settings of each broker by the name of its table under ``[source]``."""
 
 _SCHEMES: dict[str, tuple[str, dict[str, Any]]] = {
     "kafka": ("kafka", {}),
     "kafkas": ("kafka", {"tls": True}),
+    "mqtt": ("mqtt", {}),
+    "mqtts": ("mqtt", {"tls": True}),
     "nats": ("nats", {}),
     "natss": ("nats", {"tls": True}),
     "redis": ("redis", {}),

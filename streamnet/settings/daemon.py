@@ -168,6 +168,11 @@ class ModelSettings(LearningTables, frozen=True):
         for name in FILE_KEYS[1:]:
             if name in source.model_fields_set and getattr(source, name) and not source.files:
                 raise ConfigurationError(f"source.{name} is given, but there are no source.files")
+        if source.broker is not None:
+            raise ConfigurationError(
+                f"source.{source.broker} is given, but a daemon learns files and what comes over "
+                "HTTP: streamnet run reads streams of messages"
+            )
         if self.state.dir is not None:
             raise ConfigurationError("state.dir is given, but state is kept in serve.dir")
 

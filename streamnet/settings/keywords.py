@@ -181,6 +181,17 @@ class NatsKeywords(MessageKeywords, LoginKeywords, total=False):
     token_env: str | None
 
 
+class MqttKeywords(MessageKeywords, LoginKeywords, total=False):
+    """Keyword arguments of `MqttSettings`."""
+
+    server: str | None
+    topic: str | None
+    client_id: str
+    spool: str | None
+    spool_bytes: int
+    distinct: bool
+
+
 class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=False):
     """Keyword arguments of `streamnet.replay`: the keys of a run file."""
 
@@ -205,6 +216,7 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     kafka: KafkaKeywords | None
     redis: RedisKeywords | None
     nats: NatsKeywords | None
+    mqtt: MqttKeywords | None
     most_fields: int
     max_rejected: float
     rejected_window: int

@@ -15,6 +15,7 @@ from streamnet.samples import Kind, Task
 from streamnet.settings.brokers import (
     BROKERS,
     KafkaSettings,
+    MqttSettings,
     NatsSettings,
     RedisSettings,
     is_broker_url,
@@ -144,6 +145,7 @@ class SourceSettings(Settings):
         kafka: A partition of a Kafka topic, in place of files.
         redis: A Redis or Valkey stream, in place of files.
         nats: A NATS JetStream stream, in place of files.
+        mqtt: Topics of an MQTT broker, in place of files.
         max_rejected: Largest fraction of rejected records among the last 1,000, from the 1,000th
             on. Above it the run ends. `rejected_window` sets another number than 1,000.
         rejected_window: Records that `max_rejected` looks at.
@@ -174,6 +176,7 @@ class SourceSettings(Settings):
     kafka: KafkaSettings | None = None
     redis: RedisSettings | None = None
     nats: NatsSettings | None = None
+    mqtt: MqttSettings | None = None
     max_rejected: Annotated[Probability, Setting(reloadable=True, changeable=True)] = 0.1
     rejected_window: Annotated[Count, Setting(changeable=True)] = 1000
 
@@ -308,6 +311,11 @@ class NatsSection(Section, NatsSettings, frozen=True):
 
 
 @final
+class MqttSection(Section, MqttSettings, frozen=True):
+    """``[source.mqtt]``."""
+
+
+@final
 class SourceSection(Section, SourceSettings, frozen=True):
     """``[source]``.
 
@@ -321,6 +329,7 @@ class SourceSection(Section, SourceSettings, frozen=True):
     kafka: KafkaSection | None = None
     redis: RedisSection | None = None
     nats: NatsSection | None = None
+    mqtt: MqttSection | None = None
 
     @model_validator(mode="before")
     @classmethod

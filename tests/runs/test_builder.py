@@ -130,6 +130,12 @@ def test_how_a_broker_is_reached_may_change_when_a_run_resumes(tmp_path: Path) -
     assert one != identity("servers = 'b1', topic = 'events', partition = 1, key = 'device'")
 
 
+def test_mqtt_needs_a_state_directory() -> None:
+    text = "source.mqtt = { server = 'b1', topic = 't', spool = 's' }\nsource.follow = true"
+    with pytest.raises(ConfigurationError, match=r"state.dir is not given, but source.mqtt needs"):
+        check_source(parse(text))
+
+
 def test_a_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SOURCES, "kafka", SOURCES["kafka"]._replace(client="no_such_client"))
     with pytest.raises(ConfigurationError, match=r"pip install 'streamnet-learn\[kafka\]'"):

@@ -49,6 +49,7 @@ def test_settings_and_registry_have_the_same_formats(settings: type) -> None:
 def test_a_url_names_a_stream(url: str, expected: dict[str, Any]) -> None:
     assert is_broker_url(url)
     broker, values = parse_broker_url(url)
+    assert broker in BROKERS
     assert values == expected
     BROKERS[broker](**values)
 

@@ -138,3 +138,9 @@ def test_hosts_and_origins_may_have_ports_and_be_numbers() -> None:
     origins = ["http://localhost:5173", "https://[fd00::7]", "app-extension://abc"]
     given = parse(f"[serve]\nhosts = {hosts}\norigins = {origins}\n").serve.to_kwargs()
     assert (list(given["hosts"]), list(given["origins"])) == (hosts, origins)
+
+
+def test_a_daemon_does_not_read_streams_of_messages() -> None:
+    text = "[model.a.source]\ntarget = 'y'\nkafka = { servers = 'b1', topic = 'events' }"
+    with pytest.raises(ConfigurationError, match=r"source.kafka is given, but a daemon learns"):
+        parse(text)

@@ -26,6 +26,7 @@ from streamnet.settings.brokers import (
     KafkaSettings,
     LoginSettings,
     MessageSettings,
+    MqttSettings,
     NatsSettings,
     RedisSettings,
 )
@@ -137,6 +138,7 @@ PATHS = {"model", "predictions", "report", "dead_letters", "start"}
         (keywords.KafkaKeywords, (KafkaSettings,), set()),
         (keywords.RedisKeywords, (RedisSettings,), set()),
         (keywords.NatsKeywords, (NatsSettings,), set()),
+        (keywords.MqttKeywords, (MqttSettings,), set()),
         (keywords.ReplayKeywords, RUN_FILE, {"files", "dir", "target"}),
     ],
 )

@@ -33,7 +33,6 @@ logger: logging.Logger = logging.getLogger("streamnet.sources")
 ANSWER_SECONDS = 10.0  # for an answer of the server
 RECONNECT_SECONDS = 0.5
 MAX_WAITING = 16_384  # messages that arrived and were not polled
-WAITING_BYTES = 64 << 20  # of those that the client holds in front of them
 _DELETIONS = ("DEL", "PURGE")  # operations of a key-value bucket that leave a tombstone
 
 T = TypeVar("T")
@@ -221,15 +220,18 @@ class NatsSubscription(Subscription):
             stream=self._stream,
             cb=self._receive,
             ordered_consumer=True,
-            pending_msgs_limit=MAX_WAITING,
-            pending_bytes_limit=WAITING_BYTES,
             config=ConsumerConfig(
                 deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=last + 1
             ),
         )
 
     async def _receive(self, message: Any) -> None:
-        """Take a message in the thread of the client; wait while there are too many."""
+        """Take a message in the thread of the client; wait while there are too many.
+
+        While it waits, the client does not answer the flow control of the server, which then stops
+        sending: at most 32 MB are on their way, less than the client's own limit, above which it
+        would drop messages.
+        """
         with self._changed:
             self._arrived.append(message)
             self._changed.notify()

@@ -44,6 +44,7 @@ SOURCES: dict[str, Broker] = {
     "kafka": Broker("streamnet.sources.brokers.kafka", "KafkaSource", "confluent_kafka"),
     "redis": Broker("streamnet.sources.brokers.redis", "RedisSource", "redis"),
     "nats": Broker("streamnet.sources.brokers.nats", "NatsSource", "nats"),
+    "mqtt": Broker("streamnet.sources.brokers.mqtt", "MqttSource", "paho.mqtt"),
 }
 """Sources by the name of the broker, which is also that of its settings and its extra."""
 

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sources.brokers.servers import Kafka, Server, mock_kafka, nats_server, noida, valkey
+from tests.sources.brokers.servers import (
+    Kafka,
+    Server,
+    mock_kafka,
+    mosquitto,
+    nats_server,
+    noida,
+    valkey,
+)
 
 
 @pytest.fixture(scope="session")
@@ -66,4 +74,18 @@ def jetstream() -> Iterator[Server]:
 def own_jetstream() -> Iterator[Server]:
     """A server of a test's own, which it may kill."""
     with nats_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mqtt() -> Iterator[Server]:
+    """An MQTT broker for all tests."""
+    with mosquitto() as server:
+        yield server
+
+
+@pytest.fixture
+def own_mqtt() -> Iterator[Server]:
+    """A broker of a test's own, which it may kill."""
+    with mosquitto() as server:
         yield server

@@ -159,6 +159,39 @@ def nats_server(*options: str) -> Iterator[Server]:
             yield server
 
 
+MOSQUITTO = """
+listener {port} 127.0.0.1
+allow_anonymous {anonymous}
+persistence true
+persistence_location {folder}/
+autosave_interval 1
+max_queued_messages 0
+{more}
+"""
+
+
+@contextmanager
+def mosquitto(password: str | None = None) -> Iterator[Server]:
+    """An MQTT broker, which knows the user me if there is a password."""
+    require_module("paho.mqtt")
+    program, port = require_program("mosquitto"), free_port()
+    with open_folder() as folder:
+        more = ""
+        if password is not None:
+            more = f"password_file {folder}/users"
+            (folder / "users").write_text(f"me:{password}\n")
+            subprocess.run(
+                [require_program("mosquitto_passwd"), "-U", folder / "users"], check=True
+            )
+            (folder / "users").chmod(0o644)
+        anonymous = "true" if password is None else "false"
+        text = MOSQUITTO.format(port=port, folder=folder, more=more, anonymous=anonymous)
+        (folder / "mosquitto.conf").write_text(text)
+        command = [program, "-c", str(folder / "mosquitto.conf")]
+        with running(Server(command, folder, port)) as server:
+            yield server
+
+
 class Kafka:
     """A broker that speaks Kafka's protocol."""
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.brokers.runs import assert_kills_change_nothing
+from tests.sources.brokers.runs import Run, assert_kills_change_nothing, write_samples
 from tests.sources.brokers.servers import Kafka, Server
+from tests.sources.brokers.test_mqtt import publish as publish_to_topic
+from tests.sources.brokers.test_mqtt import start_session
 from tests.sources.brokers.test_nats import create, publish
 from tests.sources.brokers.test_redis import add
 
@@ -58,3 +60,39 @@ def test_killed_runs_over_nats_leave_what_an_undisturbed_one_leaves(
         kills=kills,
         count=50_000 if kills > 3 else 8_000,
     )
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_killed_runs_over_mqtt_learn_each_message(
+    own_mqtt: Server, tmp_path: Path, kills: int
+) -> None:
+    """The order of arrival is fixed by the spool, so there is no undisturbed run to compare with;
+    each message has an id, and its prediction is written once.
+    """
+    count = 20_000 if kills > 3 else 5_000
+    start_session(own_mqtt, "events", tmp_path / "first", distinct=True)
+    settings = (
+        f"server = '{own_mqtt.address}'\ntopic = 'events/#'\nclient_id = 'events'\n"
+        "spool = 'spool'\ndistinct = true"
+    )
+    run = Run(tmp_path / "killed", "mqtt", settings)
+    messages = write_samples(count)
+    publish_to_topic(own_mqtt, "events/a", messages[:1500])
+    for number in range(kills):
+        before = run.records()
+        run.start()
+        run.wait_for(before + 1)
+        start = 1500 + number * (count - 2000) // kills
+        publish_to_topic(
+            own_mqtt, "events/a", messages[start : 1500 + (number + 1) * (count - 2000) // kills]
+        )
+        run.kill()
+    run.start()
+    publish_to_topic(own_mqtt, "events/a", messages[count - 500 :])
+    run.wait_for(count)
+    run.stop()
+    left = run.left()
+    poison = len(left["letters"].splitlines())
+    assert poison == sum(message == b"poison" for message in messages)
+    assert len(left["predictions"].splitlines()) == count - poison
+    assert run.records() == count
