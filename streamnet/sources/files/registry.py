@@ -7,7 +7,7 @@ To add a format, write a module beside this one whose ``FORMATS`` are `TextFileF
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +24,7 @@ from streamnet.sources.files.detection import (
     TextOptions,
 )
 from streamnet.sources.files.folder import FolderSource
+from streamnet.sources.files.partitions import PartitionedSource, collect_partitions, find_root
 from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.storage.compression import COMPRESSIONS
 from streamnet.sources.storage.folders import open_folder
@@ -58,6 +59,7 @@ def open_files(
     chunk_bytes: int = 1 << 20,
     follow: bool = False,
     on_gap: OnGap = "stop",
+    partitions: str | None = None,
 ) -> Source:
     """Make the source that reads these files one after the other.
 
@@ -81,6 +83,8 @@ def open_files(
             their names, each once it has not changed for a second.
         on_gap: Whether reading stops with an error where a followed file was cut or a file of a
             folder came too late, so that data is lost, or goes on with a rejected record for it.
+        partitions: Folder below which names of folders, such as ``year=2026``, are columns; None
+            takes that of the only path, if it is a folder or a pattern.
 
     Raises:
         DataError: If a file can't be read, or nothing matches.
@@ -103,6 +107,7 @@ def open_files(
             format=format,
             encoding=encoding,
             chunk_bytes=chunk_bytes,
+            partitions=folder.path,
             **options._asdict(),
         )
         return _guard(FolderSource(folder, open_file, on_gap=on_gap), columns)
@@ -113,11 +118,6 @@ def open_files(
     known = _find_common_format(names, locations) if format is None else FORMATS[format]
     if known is not None and not _is_plain_text(known):
         _check_whole_files(known, names, follow=follow)
-    if isinstance(known, ColumnarFileFormat):
-        return _guard(known.open(names, columns, locations), columns)
-    open_raw = None
-    if known is not None and known.convert is not None:
-        open_raw, encoding = partial(_convert, known, locations), UTF8
     if follow and encoding not in (None, UTF8):
         raise ConfigurationError(
             f"encoding is {encoding!r}, but a file that is followed must be UTF-8: follow a pipe, "
@@ -125,18 +125,40 @@ def open_files(
         )
     if known in (None, CSV, TSV):
         CSV.make(options)  # to refuse an invalid setting now rather than when the file is opened
-    text = TextSource(
-        names,
-        partial(_make_text_format, known, options),
-        head=columns.head,
-        chunk_bytes=chunk_bytes,
-        follow=follow,
-        on_gap=on_gap,
-        encoding=encoding,
-        locations=locations,
-        open_raw=open_raw,
-    )
-    return _guard(text, columns)
+
+    def make(columns: Columns) -> Source:
+        if isinstance(known, ColumnarFileFormat):
+            return known.open(names, columns, locations)
+        converts = known is not None and known.convert is not None
+        return TextSource(
+            names,
+            partial(_make_text_format, known, options._replace(columns=columns)),
+            head=columns.head,
+            chunk_bytes=chunk_bytes,
+            follow=follow,
+            on_gap=on_gap,
+            encoding=UTF8 if converts else encoding,
+            locations=locations,
+            open_raw=partial(_convert, known, locations) if converts else None,
+        )
+
+    return _guard(_add_partitions(make, columns, names, paths, partitions), columns)
+
+
+def _add_partitions(
+    make: Callable[[Columns], Source],
+    columns: Columns,
+    names: Sequence[str],
+    paths: Sequence[str | os.PathLike[str]],
+    root: str | None,
+) -> Source:
+    """The source of files with the columns in their paths, if there are any."""
+    if root is None and len(paths) == 1:
+        root = find_root(os.fspath(paths[0]))
+    values = {} if root is None else collect_partitions(names, root)
+    if root is None or not values:
+        return make(columns)
+    return PartitionedSource(make, columns, values, root)
 
 
 def _is_plain_text(kind: FileFormat) -> bool:
@@ -152,8 +174,9 @@ def _check_whole_files(kind: FileFormat, names: Sequence[str], *, follow: bool) 
         raise ConfigurationError(f"format is {kind.name}, but that can't be standard input")
 
 
-def _convert(kind: TextFileFormat, locations: Locations, path: str) -> RawFile:
+def _convert(kind: TextFileFormat | None, locations: Locations, path: str) -> RawFile:
     """Open a file that is converted to text."""
+    assert kind is not None
     assert kind.convert is not None
     whole, part = locations.split_document(path)
     return kind.convert(path, locations.local(whole), part)

@@ -15,6 +15,7 @@ import pytest
 
 from streamnet import objects
 from streamnet.errors import ConfigurationError, DataError, ReadError
+from streamnet.samples import Field, Kind
 from streamnet.sources import Columns, RetryingSource, Source, open_files
 from streamnet.sources.storage.folders import ObjectFolder
 from streamnet.sources.storage.raw import DamagedFileError
@@ -28,6 +29,7 @@ from tests.sources.harness import (
     is_quiet,
     left,
     letters,
+    numbers,
     places,
     read,
     rows,
@@ -146,8 +148,8 @@ def test_an_object_that_was_replaced_between_two_runs_is_noticed(bucket: str) ->
 def test_a_folder_of_a_bucket_is_followed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ObjectFolder, "pause_seconds", 0.05)
 
-    def put(name: str, *numbers: int) -> None:
-        objects.write(f"{bucket}/in/{name}.csv", ("x,y\n" + rows(*numbers)).encode())
+    def put(name: str, *given: int) -> None:
+        objects.write(f"{bucket}/in/{name}.csv", ("x,y\n" + rows(*given)).encode())
 
     async def main() -> tuple[list[float], list[str]]:
         put("day=1/a", 1, 2)
@@ -166,7 +168,11 @@ def test_a_folder_of_a_bucket_is_followed(bucket: str, monkeypatch: pytest.Monke
         )
         blocks += await take(reading, 2)
         await reading.aclose()
-        return firsts(blocks), [letter.detail for letter in letters(blocks)]
+        assert {tuple(block.schema.fields) for block in blocks} == {
+            (Field("day", Kind.NUMBER), Field("x", Kind.NUMBER))
+        }
+        assert firsts(blocks) == [1, 1, 2, 3]  # the days
+        return numbers(blocks, 1), [letter.detail for letter in letters(blocks)]
 
     found, gaps = anyio.run(main)
     assert found == [1, 2, 3, 4]
