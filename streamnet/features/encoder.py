@@ -114,8 +114,9 @@ class Encoder:
     Use `encode` to learn a stream sample by sample. Use `fit` to learn a data set as a whole, and
     then `apply` or `transform` to encode any samples. The last targets before a sample, at most 16
     ``lags``, are inputs of networks that use them; if targets arrive late (``delayed``), so is the
-    age of the last known one. With a ``season``, so are targets a season ago, and forecasts from
-    the known targets alone; 0 finds the season, see `TargetHistory`.
+    age of the last known one. With a ``season`` there are forecasts from the known
+    targets alone; 0 finds the season, see `TargetHistory`. Unless without ``seasonal_lags``, they
+    and targets a season ago are inputs as well.
 
     >>> from streamnet.samples import Block, Field, Kind, Schema, Task
     >>> schema = Schema((Field("x", Kind.NUMBER),), "y", Task.CLASSIFICATION)
@@ -134,6 +135,7 @@ class Encoder:
         lags: int = 0,
         delayed: bool = False,
         season: int | None = None,
+        seasonal_lags: bool = True,
         **settings: Unpack[EncoderKeywords],
     ) -> None:
         self.task: Task = Task(task)
@@ -147,6 +149,8 @@ class Encoder:
         if season is not None:
             self._settings["season"] = check_season(check_integer("season", season))
             self._history = TargetHistory(season=season, numeric=self.task is Task.REGRESSION)
+            if not seasonal_lags:
+                self._settings["seasonal_lags"] = False
         # Of the other settings, a state names those that are numbers or differ from their default.
         declared = list_settings(EncoderSettings)
         for name, value in chosen.as_dict().items():
@@ -162,7 +166,7 @@ class Encoder:
             raise ConfigurationError("classes is given, but the task is regression")
         self._labels = LabelEncoder(max_classes=chosen.max_classes, declared=chosen.classes)
         self._scaler = TargetScaler(clip=float(chosen.clip), raw=self._raw)
-        more = self._history.lags if self._history else 0
+        more = self._history.lags if self._history and seasonal_lags else 0
         self._lags = TargetLags(lags=int(lags), clip=float(chosen.clip), aged=delayed, more=more)
         self._regression = self.task is Task.REGRESSION
 

@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from streamnet.features.forecasts.history import forget_targets
 from streamnet.features.layout import ROWS
 from streamnet.samples import Field
 
@@ -37,6 +38,13 @@ class EncoderSnapshot:
             "fields": [[field.name, str(field.kind)] for field in self.fields],
         }
         return state | {name: _materialize(part) for name, part in self.parts.items()}
+
+    def materialize_for_model(self) -> dict[str, Any]:
+        """The state as models have it: they know no targets of the stream."""
+        state = self.materialize()
+        if "history" in state:
+            state["history"] = forget_targets(state["history"])
+        return state
 
 
 def _materialize(part: Any) -> Any:

@@ -65,6 +65,10 @@ class Learner:
     weights and dtype, and its encoder and ensemble are kept. Optimizers and metrics start from
     zero.
 
+    With ``forecasts``, numbers are forecast from the known targets alone as well, even if no season
+    is given and no label is late: for streams whose samples are all predicted in their order.
+    Networks then see no more than the last targets, which is what models can be asked with.
+
     With ``late_labels``, a sample without target waits for its label, which arrives with a later
     block, see `Block.arrivals`.
 
@@ -88,6 +92,7 @@ class Learner:
         evolution: SearchKeywords | None = None,
         start: Model | None = None,
         late_labels: bool = False,
+        forecasts: bool = False,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Learner).parameters, "Learner")
@@ -111,14 +116,21 @@ class Learner:
         seed = check_seed(seed)
         self.seed: int = seed
         lags = LAGS[self.task] if any(one.lags for one in settings) else 0
-        season = _find_season(chosen, delayed=delay is not None)
+        seasonal_lags = chosen.season is not None or delay is not None
+        followed = forecasts and self._regression and not late_labels
+        season = _find_season(chosen, found=delay is not None or followed)
         _check_keyed(chosen, late_labels, start)
         if start is None:
             options = EncoderKeywords(**(encoder or {}))
             if (coding := options.get("autoencoder")) is not None:
                 options["autoencoder"] = {"seed": seed, **coding}
             self.encoder: Encoder = Encoder(
-                task=self.task, lags=lags, delayed=delay is not None, season=season, **options
+                task=self.task,
+                lags=lags,
+                delayed=delay is not None,
+                season=season,
+                seasonal_lags=seasonal_lags,
+                **options,
             )
         else:
             self.encoder = start.encoder()
@@ -429,11 +441,14 @@ def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:
             raise ConfigurationError(f"{name} is given, but start has its own")
 
 
-def _find_season(settings: LearningSettings, *, delayed: bool) -> int | None:
-    """Samples of a season of the stream; None without forecasts. With a key, it is the key's."""
+def _find_season(settings: LearningSettings, *, found: bool) -> int | None:
+    """Samples of a season of the stream; 0 if one is to be ``found``, None without forecasts.
+
+    With a key, it is the key's.
+    """
     if settings.key:
         return None
-    return 0 if settings.season is None and delayed else settings.season
+    return 0 if settings.season is None and found else settings.season
 
 
 def _build_keyed_encoder(settings: LearningSettings, encoder: Encoder) -> KeyedEncoder | None:

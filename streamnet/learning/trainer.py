@@ -45,7 +45,7 @@ class Snapshot(NamedTuple):
         """Everything that a model is built from, except its metadata."""
         networks = self.networks()
         return {
-            "encoder": self.encoder.materialize(),
+            "encoder": self.encoder.materialize_for_model(),
             "networks": networks,
             "ensemble": self.ensemble,
             "dtype": networks[0][1]["first"].dtype.name,

@@ -551,7 +551,7 @@ def build_part_runs(
             PartRun(
                 part,
                 TargetView(part.target, targets if len(targets) > 1 else ()),
-                partial(Learner, **own),
+                partial(Learner, forecasts=True, **own),
                 rejections=rejections if number == 0 else rejections.derive(part.place),
                 sinks=sinks if number == 0 else [],
                 prepare=prepare,

@@ -255,8 +255,8 @@ class EvaluationSettings(Settings):
             Scored when that target comes. Several horizons, such as 1,24,168, have a model each.
         season: Samples of a season, such as 24 for hourly samples with a daily one. Networks with
             lags then also see targets a season ago, and the ensemble forecasts from the known
-            targets alone. By default only where labels arrive late, with a season that is found
-            from the autocorrelation of the known targets.
+            targets alone. By default it is found from the autocorrelation of the known targets,
+            where labels arrive late; otherwise numbers of a stream have the forecasts alone.
     """
 
     window: Count = 1000

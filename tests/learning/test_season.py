@@ -54,11 +54,15 @@ def test_the_result_does_not_depend_on_how_blocks_are_cut(task: Task, data: st.D
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("delay", [0, 20])
-def test_a_restored_learner_goes_on_with_the_same_bits(task: Task, delay: int) -> None:
+@pytest.mark.parametrize("season", [5, None])
+def test_a_restored_learner_goes_on_with_the_same_bits(
+    task: Task, delay: int, season: int | None
+) -> None:
     block = stream(task, 400)
 
     def make() -> Learner:
-        return learner_of(task, LAGGED, season=5, label_delay=delay, evolution={"every": 2})
+        options = {"season": season, "label_delay": delay, "evolution": {"every": 2}}
+        return learner_of(task, LAGGED, forecasts=True, **options)
 
     whole, begun, resumed = make(), make(), make()
     list(feed(whole, block))
@@ -143,3 +147,34 @@ def test_learning_continues_from_a_model_with_a_season(task: Task) -> None:
 def test_a_season_out_of_range_is_refused(season: int) -> None:
     with pytest.raises(ConfigurationError, match=f"season is {season}, but must be from 2 to 2048"):
         Learner(task=Task.REGRESSION, season=season)
+
+
+def test_numbers_of_a_stream_have_forecasts_and_networks_only_the_last_targets() -> None:
+    block = seasonal(Task.REGRESSION, 600)
+    plain, given = (
+        learner_of(Task.REGRESSION, LAGGED, forecasts=True),
+        learner_of(Task.REGRESSION, LAGGED, season=7),
+    )
+    for learner in (plain, given):
+        list(feed(learner, block))
+    history = plain.encoder.history
+    assert history is not None
+    assert history.season == 7
+    assert plain.encoder.lags < given.encoder.lags
+    assert SEASONAL_NO_CHANGE in plain.serving.contenders.names
+    contenders = plain.serving.contenders
+    no_change = contenders.scores.measures(contenders.names.index("no_change"))
+    assert plain.serving.measures()["mae"] < 0.2 * no_change["mae"]
+    labels = learner_of(Task.CLASSIFICATION, LAGGED, forecasts=True)
+    assert labels.encoder.history is None
+    assert learner_of(Task.REGRESSION, LAGGED).encoder.history is None
+
+
+def test_a_model_knows_no_targets_of_its_stream() -> None:
+    learner = learner_of(Task.REGRESSION, LAGGED, forecasts=True)
+    list(feed(learner, seasonal(Task.REGRESSION, 600)))
+    state, kept = learner.export_state(), learner.model().document()
+    assert np.shape(state["encoder"]["history"]["past"])[1] == 600
+    assert np.shape(kept["encoder"]["history"]["past"])[1] == 0
+    answer = learner.model().predict(seasonal(Task.REGRESSION, 600).part(0, 5))
+    assert np.isfinite(answer).all()

@@ -143,7 +143,7 @@ def test_the_pipeline_gives_the_bits_of_a_learner_in_one_thread(
     first_folder: Path, task: Task
 ) -> None:
     found = expected(task, first_folder)
-    learner = learner_of(task, CANDIDATES, encoder=FEW_CLASSES)
+    learner = learner_of(task, CANDIDATES, encoder=FEW_CLASSES, forecasts=True)
     cutter = BlockSplitter(block_size=999, round_size=ROUND)
     emitted = [
         (served.emitted.number, served.emitted.member.serial)

@@ -281,6 +281,13 @@ def forecast_class(
         lags[i, 2] = look_up(past[PLAIN], index - distance(index - latest, long), latest)
 
 
+def forget_targets(state: Mapping[str, Any]) -> dict[str, Any]:
+    """An exported state without the targets: another stream has its own, see `inherit`."""
+    counters = np.array(state["counters"])
+    counters[LATEST], counters[NEXT_INDEX] = -1, 0
+    return {**state, "past": np.empty((2, 0)), "counters": counters}
+
+
 @final
 class TargetHistory:
     """Keeps the last known targets by number, and forecasts the next ones from them.
@@ -406,9 +413,7 @@ class TargetHistory:
 
     def inherit(self) -> None:
         """Prepare for another stream: what was learned stays, but no target is known."""
-        self._past[:] = np.nan
-        self._counters[LATEST] = -1
-        self._counters[NEXT_INDEX] = 0
+        self.restore_state(forget_targets(self.export_state()))
 
     def export_state(self) -> dict[str, NDArray[Any]]:
         """Export copies of all arrays."""

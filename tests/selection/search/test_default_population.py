@@ -55,5 +55,6 @@ def test_a_start_population_out_of_range_is_refused(candidates: int) -> None:
 def test_where_labels_arrive_late_candidates_that_average_over_more_samples_follow() -> None:
     late = default_population(delayed=True)
     assert late[:23] == default_population()
-    assert len(late) == 27
-    assert all(one.batch_size > 1 or one.optimizer in ("sgd", "adagrad") for one in late[23:])
+    assert len(late) == 35
+    assert all(one.batch_size > 1 or one.optimizer in ("sgd", "adagrad") for one in late[23:27])
+    assert all(one.rehearsal >= 8 and one.memory == 20_000 for one in late[27:])
