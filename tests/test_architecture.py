@@ -225,6 +225,6 @@ def test_the_lock_holds_every_package_that_pyproject_names() -> None:
         one for extra in settings["project"]["optional-dependencies"].values() for one in extra
     ]
     lock = (REPOSITORY / "requirements.lock").read_text()
-    locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+    locked = set(re.findall(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==", lock, re.MULTILINE))
     names = {re.split(r"[<>=!~;\[ ]", entry)[0].lower().replace(".", "-") for entry in wanted}
     assert names - locked == set()

@@ -51,7 +51,8 @@ from streamnet.settings.learning import (
 )
 from streamnet.settings.toml import format_errors, parse_toml, read_text
 
-Format = Literal["csv", "tsv", "jsonl", "libsvm", "parquet", "ipc", "excel", "avro", "orc"]
+TextFormat = Literal["csv", "tsv", "jsonl", "libsvm"]
+Format = Literal[TextFormat, "parquet", "ipc", "excel", "avro", "orc"]
 
 
 @declare
@@ -86,6 +87,8 @@ def list_targets(given: Any) -> tuple[str, ...]:
         raise ConfigurationError(
             f"target is {given!r}, but must be the name of a column, or a list of names"
         )
+    if any("\ud800" <= character <= "\udfff" for name in names for character in name):
+        raise ConfigurationError(f"target is {given!r}, but must be text in UTF-8")
     if not names or len(set(names)) < len(names):
         raise ConfigurationError(f"target is {given!r}, but must name each column once")
     return tuple(names)

@@ -25,7 +25,6 @@ from streamnet.sources import (
     Source,
     open_files,
 )
-from streamnet.sources.files import folder
 from streamnet.sources.wrappers import RetryingSource
 from tests.sources.harness import content, write
 
@@ -112,7 +111,6 @@ class Cancelling:
 def test_a_cancelled_call_loses_nothing(
     name: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "SETTLED", 0.0)
     count = COUNT if name == "folder" else None
     whole = anyio.run(Cancelling(0).read, SOURCES[name](tmp_path), count, backend=backend)
     cancelled = 0

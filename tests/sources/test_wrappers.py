@@ -30,7 +30,7 @@ from streamnet.sources import (
     open_files,
     wrappers,
 )
-from streamnet.sources.files import byte_stream
+from streamnet.sources.storage import raw
 from tests.sources.harness import (
     append,
     bits,
@@ -311,7 +311,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, when: Calls, *, number: int = errno.E
             found: Any = super().read(-1 if size is None else size)
             return bytes(found or b"")
 
-    monkeypatch.setattr(byte_stream, "FileIO", Flaky)
+    monkeypatch.setattr(raw, "FileIO", Flaky)
     return calls
 
 

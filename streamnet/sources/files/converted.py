@@ -27,8 +27,6 @@ from streamnet.sources.files.jsonl import JSONL
 from streamnet.sources.storage.raw import DamagedFileError, RawFile
 from streamnet.sources.text.records import TextFormat
 
-__all__ = ("FORMATS",)
-
 _PIECE_BYTES = 1 << 16
 _MAX_WHOLE = 1e15  # numbers below it that are whole are written without a decimal point
 _CELL_ERRORS = frozenset(
