@@ -79,7 +79,7 @@ class Address:
 
     def __init__(self, settings: ServeSection) -> None:
         self.settings = settings
-        self.host = settings.host
+        self.host: str = settings.host
 
     @property
     def scheme(self) -> str:

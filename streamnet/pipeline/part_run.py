@@ -143,11 +143,12 @@ class PartRun:
         self.part = part
         self.view = view
         self.rejections = rejections
-        self.sinks = sinks
+        self.sinks: list[Sink] = sinks
         self.learner: Learner | None = None
         self.schema: Schema | None = None
         self.stages: list[Stage[Any]] = []
-        self._make, self.prepare, self._state, self._options = make, prepare, state, options
+        self.prepare: Prepare | None = prepare
+        self._make, self._state, self._options = make, state, options
         self._record: Record | None = None
 
     @property

@@ -228,7 +228,7 @@ class RowConverter:
     def __init__(
         self, columns: Columns, options: ParseOptions, undecided: Iterable[str] = ()
     ) -> None:
-        self.undecided = frozenset(undecided)
+        self.undecided: frozenset[str] = frozenset(undecided)
         self._columns = columns
         self._options = options
         self._parser = ColumnParser(columns, options)

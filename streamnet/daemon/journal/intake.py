@@ -65,7 +65,7 @@ class Intake:
     ) -> None:
         self.target = target
         self.task = task  # if it is configured
-        self.bounds = Bounds(settings.max_pending, settings.max_age, settings.max_keys)
+        self.bounds: Bounds = Bounds(settings.max_pending, settings.max_age, settings.max_keys)
         self.pending: PendingPredictions = PendingPredictions(
             max_pending=settings.max_pending, max_age=settings.max_age
         )

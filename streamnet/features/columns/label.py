@@ -329,7 +329,7 @@ class LabelEncoder(NumberedNames):
 
     def inherit(self) -> None:
         """Accept the labels so far in the spellings of another stream, unless they are retired."""
-        self.inherited = len(self.names)
+        self.inherited: int = len(self.names)
         add_spellings(self, [name for name in self.names if name in self])
 
     def restore_redirects(self, targets: NDArray[np.integer]) -> None:

@@ -436,7 +436,7 @@ class LabelEnsemble(BaseEnsemble):
             array = getattr(self._pool, name)
             by_expert = name in ("weights", "squares")
             setattr(self, name, array[:, self._place].T if by_expert else array[self._place])
-        self.pace = self._pool.pace
+        self.pace: NDArray[np.float64] = self._pool.pace
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -576,7 +576,7 @@ class LabelEnsemble(BaseEnsemble):
             raise ModelFileError(f"ensemble: the number of classes is {classes}")
         self._pool.make_room(classes)
         super()._restore(state)
-        self.weights *= self.members  # excluded experts have weight 0: see `mixers.mix_experts`
+        self.weights[:] *= self.members  # excluded experts have weight 0: see `mixers.mix_experts`
         if not 0 <= self.last[0] <= classes:
             raise ModelFileError(f"ensemble: last is {self.last.tolist()}")
 

@@ -151,7 +151,7 @@ class RedisSubscription(Subscription):
 
     def _go_to(self, last: str | None, place: int) -> None:
         self._last, self._place = last, place
-        self.caught_up = self._is_behind(last)
+        self.caught_up: bool = self._is_behind(last)
 
     def _is_behind(self, last: str | None) -> bool:
         """Whether all entries that were there when it was opened come before or at this one."""

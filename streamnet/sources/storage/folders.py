@@ -64,8 +64,8 @@ class Folder(ABC):
 class LocalFolder(Folder):
     """A folder of this machine, without those in it."""
 
-    settled_seconds = 1.0
-    pause_seconds = 0.2
+    settled_seconds: float = 1.0
+    pause_seconds: float = 0.2
 
     def join(self, name: str) -> str:
         """The path of a file."""
@@ -110,8 +110,8 @@ class LocalFolder(Folder):
 class ObjectFolder(Folder):
     """All objects below a URL; each is complete as soon as it is there."""
 
-    settled_seconds = 0.0
-    pause_seconds = 2.0
+    settled_seconds: float = 0.0
+    pause_seconds: float = 2.0
 
     def __init__(self, path: str) -> None:
         super().__init__(path.rstrip("/") + "/")
