@@ -226,4 +226,7 @@ def test_what_the_api_shows_is_what_a_client_counted(run_file: Path) -> None:
     assert sum(map(sum, confusion.matrix)) == sum(answered)
     assert sum(confusion.matrix[k][k] for k in range(2)) == sum(hits[:scored])
     assert history.series["served"]
-    assert np.mean(hits[1000:]) >= 0.78
+    # What is answered depends on when models are published: this stream gets from .74 to .82. What
+    # ignores x gets .55. How well such streams are learned is tested without a daemon, in
+    # tests/pipeline/test_late_labels.py.
+    assert np.mean(hits[1000:]) >= 0.68
