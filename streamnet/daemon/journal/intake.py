@@ -57,7 +57,7 @@ class Intake:
     >>> intake = Intake("y")
     >>> receipt, frame = intake.take(b'{"x": 1, "y": "a"}', 1, key="monday")
     >>> receipt, intake.take(b'{"x": 1, "y": "a"}', 1, key="monday")[0].duplicate
-    (Receipt(accepted=1, rejected=0, duplicate=False, first=0, last=0), True)
+    (Receipt(accepted=1, rejected=0, duplicate=False, first=0, last=0, unlabeled=0), True)
     """
 
     def __init__(

@@ -86,6 +86,7 @@ def test_a_retired_class_is_rejected_also_after_a_restart(run: Runner, tmp_path:
             await hosted.learn([*rows(10), {"x": 0.5, "w": "u", "y": "c"}])
             await settled(hosted)
             wanted = 1 + sum(row["y"] == "c" for row in rows(10))
+            await until(lambda: len(hosted.rejected().last) == wanted)
             assert hosted.rejected().by_reason == {"retired-class": wanted}
             assert (
                 hosted.rejected().last[-1].detail == "label 'c' is that of a class that is retired"

@@ -82,6 +82,7 @@ def test_samples_with_their_label_count_by_their_weights_too(run: Runner, tmp_pa
             await hosted.learn(rows)
             await learned(hosted, 300)
             await until(lambda: hosted.status().scored == 200)  # without those of weight 0
+            await until(lambda: sum(hosted.rejected().by_reason.values()) == 100)
             reasons = hosted.rejected().by_reason
             assert reasons == {"weight": 100}  # a label is there, but no weight
 
