@@ -54,7 +54,7 @@ def write_samples(count: int, seed: int = 1) -> list[bytes]:
             "c": chance.choice("rgb"),
             "y": "ab"[up],
         }
-        found.append(b"poison" if i % 97 == 5 else json.dumps(row).encode())
+        found.append(f"poison {i}".encode() if i % 97 == 5 else json.dumps(row).encode())
     return found
 
 
