@@ -249,8 +249,9 @@ class Contenders:
         no model of a ``key``, which otherwise sees the ``dense`` inputs.
         """
         ensemble = self.model if without_lags else self.ensemble
-        repeated = np.repeat(forecasts, answers.shape[1], axis=0)
-        answers, alive = self._add_forecasts(answers, alive, repeated)
+        if self._more:
+            repeated = np.repeat(forecasts, answers.shape[1], axis=0)
+            answers, alive = self._add_forecasts(answers, alive, repeated)
         shared: NDArray[Any]
         if isinstance(ensemble, LabelEnsemble):
             shared = ensemble.answer(answers, alive, known)

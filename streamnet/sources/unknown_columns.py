@@ -75,7 +75,8 @@ class ColumnCheck:
         The columns of a matrix have no names of their own, so there is nothing to check.
         """
         if type(given) is dict:
-            self.rows(rows)
+            if not given or not given.keys() <= self._known:  # unusual
+                self.rows(rows)
         elif is_frame(given):
             self.table(rows[0] if rows else (), "X")
         elif not is_matrix(given):
@@ -92,7 +93,7 @@ class ColumnCheck:
         there: set[Any] = set()
         for number, given in enumerate(samples if known else ()):
             if type(given) is dict and given and given.keys() <= known:
-                continue  # the usual case
+                continue
             sample = to_mapping(given)
             if not isinstance(sample, Mapping):
                 continue  # rejected when it is read
