@@ -73,11 +73,6 @@ class MessageSettings(Settings):
     registry_password_file: Address = None
     registry_password_env: Address = None
 
-    @classmethod
-    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
-        """The settings that hosts and path of a URL stand for."""
-        raise NotImplementedError
-
     def check_rules(self) -> None:
         """Check that columns have different names, and the URL of the registry."""
         names = [name for name in (self.key, self.timestamp) if name is not None]
@@ -135,26 +130,46 @@ class LoginSettings(Settings):
         self._check_needed("certificate", "private_key")
         self._check_one_of("password_file", "password_env")
 
-    def _check_needed(self, name: str, other: str) -> None:
-        """A setting that makes no sense without another one."""
-        if getattr(self, name) and not getattr(self, other):
-            raise ConfigurationError(
-                f"{name} is {getattr(self, name)!r}, but then {other} must be given, too"
-            )
+    def _check_needed(self, name: str, *others: str) -> None:
+        """Check a setting that makes no sense without one of some others."""
+        if getattr(self, name) and not any(getattr(self, other) for other in others):
+            rule = f"then {' or '.join(others)} must be given, too"
+            raise ConfigurationError(f"{name} is {getattr(self, name)!r}, but {rule}")
 
     def _check_one_of(self, name: str, other: str) -> None:
-        """Two settings of which at most one may be given."""
+        """Check two settings of which at most one may be given."""
         if getattr(self, name) and getattr(self, other):
             raise ConfigurationError(
                 f"{name} is {getattr(self, name)!r}, but {other} is given, too; one is enough"
             )
 
 
+@declare
+class BrokerSettings(MessageSettings, LoginSettings):
+    """A stream of messages at a broker."""
+
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """The settings that hosts and path of a URL stand for."""
+        raise NotImplementedError
+
+    def check_rules(self) -> None:
+        """Check messages and login."""
+        MessageSettings.check_rules(self)
+        LoginSettings.check_rules(self)
+
+    def _check_given(self, **required: str) -> None:
+        """Check that settings are given; each with what it must name."""
+        for name, what in required.items():
+            if not getattr(self, name):
+                raise ConfigurationError(f"{name} is not given, but must name {what}")
+
+
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 
 @declare
-class KafkaSettings(MessageSettings, LoginSettings):
+class KafkaSettings(BrokerSettings):
     """A partition of a Kafka topic.
 
     Args:
@@ -182,35 +197,24 @@ class KafkaSettings(MessageSettings, LoginSettings):
         return {"servers": hosts.split(","), "topic": path}
 
     def check_rules(self) -> None:
-        """Check what is required and what contradicts itself."""
-        MessageSettings.check_rules(self)
-        LoginSettings.check_rules(self)
-        if not self.servers:
-            raise ConfigurationError("servers is not given, but must name a broker as HOST:PORT")
-        if self.topic is None:
-            raise ConfigurationError("topic is not given, but must name the topic to read")
+        """Check what is required, and that settings do not contradict each other."""
+        super().check_rules()
+        self._check_given(servers="a broker as HOST:PORT", topic="the topic to read")
         self._check_one_of("token_file", "token_env")
-        bearer, token = self.mechanism == "OAUTHBEARER", self.token_file or self.token_env
-        if bearer and not token:
-            rule = "then token_file or token_env must be given, too"
-            raise ConfigurationError(f"mechanism is {self.mechanism!r}, but {rule}")
-        if token and not bearer:
+        if self.mechanism == "OAUTHBEARER":
+            self._check_needed("mechanism", "token_file", "token_env")
+        elif token := self.token_file or self.token_env:
             name = "token_file" if self.token_file else "token_env"
             raise ConfigurationError(
                 f"{name} is {token!r}, but then mechanism must be 'OAUTHBEARER'"
             )
-        if self.mechanism is not None and not bearer and self.user is None:
-            raise ConfigurationError(
-                f"mechanism is {self.mechanism!r}, but then user must be given, too"
-            )
-        if self.user is not None and not (self.password_file or self.password_env):
-            raise ConfigurationError(
-                f"user is {self.user!r}, but then password_file or password_env must be given, too"
-            )
+        else:
+            self._check_needed("mechanism", "user")
+        self._check_needed("user", "password_file", "password_env")
 
 
 @declare
-class RedisSettings(MessageSettings, LoginSettings):
+class RedisSettings(BrokerSettings):
     """A Redis or Valkey stream.
 
     Args:
@@ -237,28 +241,15 @@ class RedisSettings(MessageSettings, LoginSettings):
         return {"server": hosts, "stream": path}
 
     def check_rules(self) -> None:
-        """Check what is required and what contradicts itself."""
-        MessageSettings.check_rules(self)
-        LoginSettings.check_rules(self)
-        if self.server is None:
-            raise ConfigurationError("server is not given, but must name the server as HOST:PORT")
+        """Check what is required, and that settings do not contradict each other."""
+        super().check_rules()
+        self._check_given(server="the server as HOST:PORT", stream="the stream to read")
         _check_address("server", self.server)
-        if self.stream is None:
-            raise ConfigurationError("stream is not given, but must name the stream to read")
-        if self.key_field is not None and self.value_field is None:
-            raise ConfigurationError(
-                f"key_field is {self.key_field!r}, but then value_field must be given, too"
-            )
-
-
-def _check_address(name: str, text: str) -> None:
-    host, colon, port = text.rpartition(":")
-    if colon and not (host and port.isdigit() and 0 < int(port) < 65536):
-        raise ConfigurationError(f"{name} is {text!r}, but must be HOST:PORT")
+        self._check_needed("key_field", "value_field")
 
 
 @declare
-class NatsSettings(MessageSettings, LoginSettings):
+class NatsSettings(BrokerSettings):
     """A stream of NATS JetStream; the key of a message is its subject.
 
     Args:
@@ -285,21 +276,17 @@ class NatsSettings(MessageSettings, LoginSettings):
         return {"servers": hosts.split(","), "stream": path}
 
     def check_rules(self) -> None:
-        """Check what is required and what contradicts itself."""
-        MessageSettings.check_rules(self)
-        LoginSettings.check_rules(self)
-        if not self.servers:
-            raise ConfigurationError("servers is not given, but must name a server as HOST:PORT")
+        """Check what is required, and that settings do not contradict each other."""
+        super().check_rules()
+        self._check_given(servers="a server as HOST:PORT", stream="the stream to read")
         for server in self.servers:
             _check_address("servers", server)
-        if self.stream is None:
-            raise ConfigurationError("stream is not given, but must name the stream to read")
         self._check_one_of("token_file", "token_env")
         self._check_one_of("credentials_file", "nkey_file")
 
 
 @declare
-class MqttSettings(MessageSettings, LoginSettings):
+class MqttSettings(BrokerSettings):
     """Topics of an MQTT broker; the key of a message is its topic.
 
     Args:
@@ -327,21 +314,33 @@ class MqttSettings(MessageSettings, LoginSettings):
         return {"server": hosts, "topic": path}
 
     def check_rules(self) -> None:
-        """Check what is required and what contradicts itself."""
-        MessageSettings.check_rules(self)
-        LoginSettings.check_rules(self)
-        if self.server is None:
-            raise ConfigurationError("server is not given, but must name the broker as HOST:PORT")
+        """Check what is required, and that settings do not contradict each other."""
+        super().check_rules()
+        self._check_given(
+            server="the broker as HOST:PORT",
+            topic="the topic to read",
+            spool="a folder: MQTT can't send messages twice",
+        )
         _check_address("server", self.server)
-        if self.topic is None:
-            raise ConfigurationError("topic is not given, but must name the topic to read")
-        if self.spool is None:
-            raise ConfigurationError(
-                "spool is not given, but must name a folder: MQTT can't send messages twice"
-            )
 
 
-BROKERS: dict[str, type[MessageSettings]] = {
+def _check_address(name: str, text: str | None) -> None:
+    host, colon, port = str(text).rpartition(":")
+    if colon and not (host and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigurationError(f"{name} is {text!r}, but must be HOST:PORT")
+
+
+def split_address(text: str | None, default_port: int) -> tuple[str, int]:
+    """Host and port of an address that was checked.
+
+    >>> split_address("[::1]:6380", 6379), split_address("localhost", 6379)
+    (('::1', 6380), ('localhost', 6379))
+    """
+    host, _, port = str(text).rpartition(":")
+    return (host.strip("[]"), int(port)) if host else (port.strip("[]"), default_port)
+
+
+BROKERS: dict[str, type[BrokerSettings]] = {
     "kafka": KafkaSettings,
     "redis": RedisSettings,
     "nats": NatsSettings,

@@ -350,9 +350,8 @@ class BrokerSource(Source):
         assert self._gap is not None
         assert self._schema is not None
         name = self._subscription.name
-        place = self._used[-1].place + 1 if self._used else 0
-        if not self._used and self._before is not None:
-            place = self._before.place + 1
+        last = self._used[-1] if self._used else self._before
+        place = 0 if last is None else last.place + 1
         mark = np.array((place, self._record, 0), np.int64)
         letter = replace(self._gap.letter(name, mark, ""), message=self._subscription.describe())
         self._record += 1

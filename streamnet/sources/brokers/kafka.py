@@ -195,7 +195,7 @@ class KafkaSubscription(Subscription):
     def _seek(self, offset: int) -> None:
         assert self._consumer is not None
         self._next = offset
-        self.caught_up: bool = offset >= self._end
+        self.caught_up = offset >= self._end
         self._failure = None
         self._consumer.assign([TopicPartition(self._settings.topic, self._partition, offset)])
 

@@ -8,10 +8,11 @@ least once: a message whose acknowledgement is lost comes again, marked as a dup
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Sequence
 from threading import Condition, Thread
 from time import monotonic, time
-from typing import Any, NamedTuple, Unpack, final
+from typing import Any, Unpack, final
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
@@ -19,7 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from streamnet.errors import ConfigurationError, ReadError
-from streamnet.settings.brokers import MqttSettings
+from streamnet.settings.brokers import MqttSettings, split_address
 from streamnet.settings.fields import build_settings, with_settings
 from streamnet.settings.keywords import MqttKeywords
 from streamnet.sources.base import OnGap
@@ -66,13 +67,6 @@ def connect(settings: MqttSettings) -> Client:
     return client
 
 
-class _Arrival(NamedTuple):
-    """A message that was not acknowledged yet."""
-
-    client: Client
-    given: MQTTMessage
-
-
 @final
 class MqttSubscription(Subscription):
     """The messages of a topic filter, in the order in which they came, from a spool."""
@@ -85,7 +79,7 @@ class MqttSubscription(Subscription):
         self._spool: Spool | None = None
         self._client: Client | None = None
         self._writer: Thread | None = None
-        self._arrived: deque[_Arrival] = deque()
+        self._arrived: list[MQTTMessage] = []  # which were not acknowledged yet
         self._changed = Condition()
         self._closed = False
         self._refused: str | None = None  # why the broker refused the last connection
@@ -114,20 +108,14 @@ class MqttSubscription(Subscription):
         client.on_disconnect = self._on_disconnect
         self._writer = Thread(target=self._write, name="spool", daemon=True)
         self._writer.start()
-        host, _, port = str(self._settings.server).rpartition(":")
-        if not host:
-            host, port = port, str(TLS_PORT if self._settings.tls else PORT)
+        host, port = split_address(self._settings.server, TLS_PORT if self._settings.tls else PORT)
         session = Properties(PacketTypes.CONNECT)
         session.SessionExpiryInterval = _FOREVER
         session.ReceiveMaximum = MAX_WAITING
         client.connect_timeout = ANSWER_SECONDS
         try:
             client.connect(
-                host.strip("[]"),
-                int(port),
-                keepalive=KEEP_ALIVE_SECONDS,
-                clean_start=False,
-                properties=session,
+                host, port, keepalive=KEEP_ALIVE_SECONDS, clean_start=False, properties=session
             )
         except OSError as error:
             raise ReadError(f"{self._where} can't be read: {error.strerror or error}") from error
@@ -186,9 +174,9 @@ class MqttSubscription(Subscription):
             logger.warning("mqtt: disconnected (%s); trying again", reason)
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
-        del data
+        del client, data
         with self._changed:
-            self._arrived.append(_Arrival(client, message))
+            self._arrived.append(message)
             self._changed.notify_all()
 
     # --------------------------------------------------------------- in the writer's thread
@@ -201,8 +189,7 @@ class MqttSubscription(Subscription):
                     self._changed.wait()
                 if self._closed:
                     return
-                arrived = list(self._arrived)
-                self._arrived.clear()
+                arrived, self._arrived = self._arrived, []
             try:
                 self._keep(arrived)
             except OSError as error:
@@ -211,17 +198,18 @@ class MqttSubscription(Subscription):
                     self._changed.notify_all()
                 return
 
-    def _keep(self, arrived: list[_Arrival]) -> None:
-        spool = self._spool
+    def _keep(self, arrived: Sequence[MQTTMessage]) -> None:
+        spool, client = self._spool, self._client
         assert spool is not None
+        assert client is not None
         while spool.bytes() >= self._settings.spool_bytes and not self._closed:
             with self._changed:
                 self._changed.wait(FULL_SECONDS)
-        messages = [m for one in arrived if (m := self._convert(one.given)) is not None]
+        messages = [m for one in arrived if (m := self._convert(one)) is not None]
         if messages:
             spool.append(messages)
-        for client, given in arrived:
-            client.ack(given.mid, given.qos)
+        for one in arrived:
+            client.ack(one.mid, one.qos)
         with self._changed:
             self._changed.notify_all()
 

@@ -211,7 +211,7 @@ class NatsSubscription(Subscription):
         with self._changed:
             self._arrived.clear()
         self._last = last
-        self.caught_up: bool = last >= self._end
+        self.caught_up = last >= self._end
         self._consumer = self._call(self._consume, last)
 
     async def _consume(self, last: int) -> Any:

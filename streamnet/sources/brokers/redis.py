@@ -12,7 +12,7 @@ from msgspec import json
 from redis import exceptions
 
 from streamnet.errors import ConfigurationError, ReadError
-from streamnet.settings.brokers import RedisSettings
+from streamnet.settings.brokers import RedisSettings, split_address
 from streamnet.settings.fields import build_settings, with_settings
 from streamnet.settings.keywords import RedisKeywords
 from streamnet.sources.base import OnGap
@@ -36,9 +36,7 @@ def connect(settings: RedisSettings) -> redis.Redis:
     Raises:
         ConfigurationError: If a password can't be read.
     """
-    host, _, port = str(settings.server).rpartition(":")
-    if not host:
-        host, port = port, str(DEFAULT_PORT)
+    host, port = split_address(settings.server, DEFAULT_PORT)
     secure = {
         "ssl": True,
         "ssl_ca_certs": settings.ca,
@@ -46,8 +44,8 @@ def connect(settings: RedisSettings) -> redis.Redis:
         "ssl_keyfile": settings.private_key,
     }
     return redis.Redis(
-        host=host.strip("[]"),
-        port=int(port),
+        host=host,
+        port=port,
         db=settings.database,
         username=settings.user,
         password=read_secret("password", settings.password_file, settings.password_env),
@@ -151,7 +149,7 @@ class RedisSubscription(Subscription):
 
     def _go_to(self, last: str | None, place: int) -> None:
         self._last, self._place = last, place
-        self.caught_up: bool = self._is_behind(last)
+        self.caught_up = self._is_behind(last)
 
     def _is_behind(self, last: str | None) -> bool:
         """Whether all entries that were there when it was opened come before or at this one."""
@@ -191,7 +189,7 @@ class RedisSubscription(Subscription):
         if messages:
             self._last, self._place = str(messages[-1].id), messages[-1].place
             self.caught_up = self.caught_up or self._is_behind(self._last)
-        elif not self.caught_up:
+        else:
             self.caught_up = True  # those that were there have been deleted
         return messages
 

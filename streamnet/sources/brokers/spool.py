@@ -53,6 +53,7 @@ class Spool:
         self._out: BinaryIO | None = None
         self._in: BinaryIO | None = None  # the segment that is read
         self._reading: Path | None = None
+        self._wanted = 0  # number of the first message that is wanted
 
     @property
     def next_place(self) -> int:

@@ -11,6 +11,7 @@ from streamnet.errors import ConfigurationError, DataError
 from streamnet.settings.brokers import MessageSettings
 from streamnet.sources.base import Rejection
 from streamnet.sources.brokers.formats.base import (
+    FRAME_BYTES,
     Decoder,
     Format,
     check_frame,
@@ -30,7 +31,7 @@ def make(settings: MessageSettings) -> Decoder:
             "schema_file is not given, but must name a schema, or registry one"
         )
     schema = _read_schema(library, settings.schema_file)
-    header = 5 if settings.framed else 0
+    header = FRAME_BYTES if settings.framed else 0
 
     def decode(value: bytes) -> dict[str, Any] | Rejection:
         if header and (problem := check_frame(value)) is not None:
@@ -82,13 +83,13 @@ class _RegistryDecoder:
     def decode(self, value: bytes) -> dict[str, Any] | Rejection:
         if (problem := check_frame(value)) is not None:
             return reject(problem)
-        number = int.from_bytes(value[1:5], "big")
+        number = int.from_bytes(value[1:FRAME_BYTES], "big")
         if number not in self._schemas:
             self._schemas[number] = self._find(number)
         schema = self._schemas[number]
         if schema is None:
             return reject(f"the message has schema {number}, which the registry does not know")
-        return _decode(self._library, value, 5, schema)
+        return _decode(self._library, value, FRAME_BYTES, schema)
 
     def _find(self, number: int) -> Any:
         """The schema of this id, with those that it refers to; None if there is none."""

@@ -13,7 +13,8 @@ from streamnet.sources.base import Reason, Rejection
 Decoder = Callable[[bytes], "dict[str, Any] | Rejection"]
 """Decodes a message to a new dict, or says why it can't."""
 
-MAGIC = 0  # the first byte of a frame, which four bytes follow, the id of the schema
+MAGIC = 0  # the first byte of a frame, followed by the id of the schema in four bytes
+FRAME_BYTES = 5
 
 
 class Format(NamedTuple):
@@ -32,7 +33,7 @@ def reject(detail: str) -> Rejection:
 
 def check_frame(value: bytes) -> str | None:
     """Why a message has no frame with the id of a schema; None if it has one."""
-    if len(value) < 5:
+    if len(value) < FRAME_BYTES:
         return f"the message has {len(value)} bytes, but must begin with the id of its schema"
     if value[0] != MAGIC:
         return f"the message begins with byte {value[0]}, but must with 0 and the id of its schema"

@@ -11,6 +11,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.settings.brokers import MessageSettings
 from streamnet.sources.base import Rejection
 from streamnet.sources.brokers.formats.base import (
+    FRAME_BYTES,
     Decoder,
     Format,
     check_frame,
@@ -27,7 +28,7 @@ _WRAPPERS = frozenset(
 
 def make(settings: MessageSettings) -> Decoder:
     """Make the decoder of a type of messages."""
-    library = import_library("google.protobuf", "protobuf")
+    import_library("google.protobuf", "protobuf")
     if settings.schema_file is None:
         raise ConfigurationError(
             "schema_file is not given, but must name a descriptor set: "
@@ -35,14 +36,14 @@ def make(settings: MessageSettings) -> Decoder:
         )
     if settings.message is None:
         raise ConfigurationError("message is not given, but must name the type of the messages")
-    kind, failure = _find_type(library, settings.schema_file, settings.message)
+    kind, failure = _find_type(settings.schema_file, settings.message)
     readers = [(field.name, _make_reader(field)) for field in kind.DESCRIPTOR.fields]
     framed = settings.framed
 
     def decode(value: bytes) -> dict[str, Any] | Rejection:
         if framed:
             problem = check_frame(value)
-            start = None if problem is not None else _skip_indexes(value, 5)
+            start = None if problem is not None else _skip_indexes(value, FRAME_BYTES)
             if start is None:
                 return reject(problem or "the message ends within its frame")
             value = value[start:]
@@ -55,9 +56,8 @@ def make(settings: MessageSettings) -> Decoder:
     return decode
 
 
-def _find_type(library: Any, path: str, name: str) -> tuple[Any, type[Exception]]:
+def _find_type(path: str, name: str) -> tuple[Any, type[Exception]]:
     """The class of a type of messages, and the error of what can't be decoded."""
-    del library
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
     from google.protobuf.descriptor_pool import DescriptorPool
     from google.protobuf.message import DecodeError

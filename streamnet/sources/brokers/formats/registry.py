@@ -10,10 +10,9 @@ from importlib import import_module
 
 from streamnet.settings.brokers import MessageSettings
 from streamnet.sources.base import Rejection
-from streamnet.sources.brokers.formats.base import Decoder, Format, check_frame, reject
+from streamnet.sources.brokers.formats.base import FRAME_BYTES, Decoder, Format, check_frame, reject
 
 _MODULES = ("json_text", "csv_line", "messagepack", "avro", "protobuf")
-_HEADER_BYTES = 5  # of a message with the id of its schema
 
 FORMATS: dict[str, Format] = {
     form.name: form
@@ -38,6 +37,6 @@ def make_decoder(settings: MessageSettings) -> Decoder:
         """Decode what follows the id of a schema."""
         if (problem := check_frame(value)) is not None:
             return reject(problem)
-        return decode(value[_HEADER_BYTES:])
+        return decode(value[FRAME_BYTES:])
 
     return skip_frame
