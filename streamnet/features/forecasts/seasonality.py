@@ -15,6 +15,7 @@ SIGNIFICANT = 3.0  # standard errors of a correlation
 LEAST_PROMINENCE = 0.15  # of a peak above the lowest correlation before it
 NEARLY_BEST = 0.8  # fraction of the highest peak from which on a shorter season is preferred
 MULTIPLES = 16  # of the season among which the long season is searched
+STEPS = 4  # of a series that are correlated at once
 NEARLY_AS_GOOD = 0.9  # fraction of the season's correlation that the long season must have
 
 
@@ -45,12 +46,23 @@ def autocorrelation(series: NDArray[np.float64], lags: int) -> NDArray[np.float6
     """Autocorrelation of a series of mean 0 for lags 0 to ``lags``."""
     n = series.size
     sums = np.zeros(lags + 1)
-    for i in range(n):
-        x = series[i]
-        if x == 0.0:
-            continue
-        for lag in range(min(lags, i) + 1):
-            sums[lag] += x * series[i - lag]
+    # Backwards, and zeros before the first one: so products of consecutive lags are vectorized.
+    earlier = np.zeros(n + lags)
+    earlier[:n] = series[::-1]
+    whole = n // STEPS * STEPS
+    for i in range(0, whole, STEPS):
+        a, b, c, d = series[i], series[i + 1], series[i + 2], series[i + 3]
+        at = n - 1 - i
+        before_a, before_b = earlier[at:], earlier[at - 1 :]
+        before_c, before_d = earlier[at - 2 :], earlier[at - 3 :]
+        for lag in range(lags + 1):
+            total = sums[lag] + a * before_a[lag]
+            total += b * before_b[lag]
+            total += c * before_c[lag]
+            sums[lag] = total + d * before_d[lag]
+    for i in range(whole, n):
+        for lag in range(lags + 1):
+            sums[lag] += series[i] * earlier[n - 1 - i + lag]
     total = sums[0]
     for lag in range(lags + 1):
         sums[lag] = sums[lag] / total * n / (n - lag) if total > 0.0 else 0.0
