@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from itertools import islice, takewhile
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 
 import numpy as np
 from anyio import current_time, to_thread
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError, DataError, StreamnetError
 from streamnet.samples import Block, Position, Schema, schema_from_dict, schema_to_dict
 from streamnet.settings.brokers import MessageSettings
+from streamnet.settings.fields import Declaration, build_settings, parse_arguments, with_settings
 from streamnet.sources.base import (
     MAX_BLOCK_ROWS,
     OnGap,
@@ -42,13 +44,17 @@ HEAD_GROWTH = 4  # of the head if the target has no value in it
 MAX_HEAD_MESSAGES = 100_000  # from which columns are inferred at most
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S", bound=MessageSettings)
+
+
 class Bookmark(NamedTuple):
     """The message that was used last, behind which reading resumes."""
 
     place: int
     id: MessageId
     digest: str
-    stream: str  # what tells the stream from a later one of the same name; "" if nothing does
+    stream: str  # what distinguishes it from a later one of the same name; "" if nothing does
 
 
 class GapError(StreamnetError):
@@ -63,7 +69,7 @@ class Subscription(ABC):
             it is opened.
     """
 
-    caught_up: bool = False  # all messages that were there when it was opened were returned
+    caught_up: bool = False  # every message that was there when it was opened has been returned
 
     def __init__(self, *, follow: bool) -> None:
         self.follow = follow
@@ -87,7 +93,7 @@ class Subscription(ABC):
         """
 
     def identify(self) -> str:
-        """What tells the stream from a later one of the same name; "" if nothing does."""
+        """What distinguishes the stream from a later one of the same name; "" if nothing does."""
         return ""
 
     @abstractmethod
@@ -114,7 +120,7 @@ class Subscription(ABC):
         """
 
     def acknowledge(self, through: Bookmark) -> None:
-        """Tell the broker that all up to a message is kept. Any thread may call it."""
+        """Tell the broker that a checkpoint holds all up to a message. Any thread may call it."""
         del through
 
     @abstractmethod
@@ -130,7 +136,15 @@ class BrokerSource(Source):
 
     Messages are polled only when samples are needed, so that what can't be learned yet stays at the
     broker. To resume, the position and the state hold the id and a fingerprint of the last message.
-    ``typed`` says whether a text is never a number, in place of the format.
+
+    Args:
+        subscription: The stream.
+        settings: What its messages hold.
+        columns: Which columns are used, and as what.
+        target: Name of the target, if ``columns`` are not given.
+        on_gap: Whether reading stops where messages were lost, or goes on.
+        max_record_bytes: Largest message in bytes; longer ones are rejected.
+        typed: Whether a text is never a number; by default the format says so.
     """
 
     def __init__(
@@ -140,8 +154,8 @@ class BrokerSource(Source):
         *,
         columns: Columns | None = None,
         target: str | None = None,
-        max_record_bytes: int = 1 << 20,
         on_gap: OnGap = "stop",
+        max_record_bytes: int = 1 << 20,
         typed: bool | None = None,
     ) -> None:
         if columns is not None and target is not None:
@@ -203,7 +217,7 @@ class BrokerSource(Source):
             self._objects.restore_state(state, self._schema)
 
     def commit(self, state: Mapping[str, Any]) -> None:
-        """Tell the broker that all before the position of a state is kept."""
+        """Tell the broker that a checkpoint holds all before the position of a state."""
         if state.get("last") is not None:
             self._subscription.acknowledge(Bookmark(*state["last"]))
 
@@ -358,6 +372,42 @@ class BrokerSource(Source):
         block = make_rejection_block(self._schema, Position(name, place, self._record), letter)
         self._gap, self._before, self._used = None, None, ()
         return block
+
+
+class StreamKeywords(TypedDict, total=False):
+    """Keyword arguments of `BrokerSource` that the sources of all brokers take."""
+
+    columns: Columns | None
+    target: str | None
+    on_gap: OnGap
+    max_record_bytes: int
+
+
+def with_stream_settings(settings: type[MessageSettings]) -> Callable[[F], F]:
+    """Decorator of the source of a broker, which takes `StreamKeywords` and declared settings.
+
+    Each stands by itself in its signature and its docstring.
+    """
+    parameters = signature(BrokerSource).parameters
+    docs = parse_arguments(Subscription) | parse_arguments(BrokerSource)
+    follow = Declaration("follow", "bool", False, docs["follow"])
+    shared = [
+        Declaration(name, parameters[name].annotation, parameters[name].default, docs[name])
+        for name in StreamKeywords.__annotations__
+    ]
+
+    def decorate(owner: F) -> F:
+        return with_settings(settings)(with_settings(more=[follow, *shared])(owner))
+
+    return decorate
+
+
+def split_keywords(cls: type[S], given: Mapping[str, Any], owner: str) -> tuple[S, StreamKeywords]:
+    """The settings among the keyword arguments of a source, and the others."""
+    names = StreamKeywords.__annotations__
+    shared = {name: value for name, value in given.items() if name in names}
+    rest = {name: value for name, value in given.items() if name not in names}
+    return build_settings(cls, rest, owner), cast(StreamKeywords, shared)
 
 
 class _Head:

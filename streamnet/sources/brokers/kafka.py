@@ -13,19 +13,19 @@ from confluent_kafka import Message as KafkaMessage
 
 from streamnet.errors import ConfigurationError, ReadError
 from streamnet.settings.brokers import KafkaSettings
-from streamnet.settings.fields import build_settings, with_settings
 from streamnet.settings.keywords import KafkaKeywords
-from streamnet.sources.base import OnGap
 from streamnet.sources.brokers.base import (
     POLL_SECONDS,
     Bookmark,
     BrokerSource,
     GapError,
+    StreamKeywords,
     Subscription,
+    split_keywords,
+    with_stream_settings,
 )
 from streamnet.sources.brokers.messages import Message
 from streamnet.sources.brokers.secrets import read_secret
-from streamnet.sources.columns import Columns
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
 
@@ -78,7 +78,7 @@ def build_client_options(settings: KafkaSettings) -> dict[str, Any]:
 
 @final
 class KafkaSubscription(Subscription):
-    """A partition, read from offsets of our own; the group is only told how far learning is."""
+    """A partition, read from offsets of our own; the group only shows how far learning is."""
 
     def __init__(self, settings: KafkaSettings, *, follow: bool) -> None:
         super().__init__(follow=follow)
@@ -260,7 +260,7 @@ class KafkaSubscription(Subscription):
             try:
                 self._consumer.commit(offsets=[place], asynchronous=True)
             except KafkaException as error:
-                logger.warning("%s: the group was not told: %s", self.name, error.args[0].str())
+                logger.warning("%s: the group can't be updated: %s", self.name, error.args[0].str())
 
     def close(self) -> None:
         """Disconnect."""
@@ -291,8 +291,12 @@ class _ErrorLog:
             logger.warning("kafka: %s", error.str())
 
 
+class _Keywords(StreamKeywords, KafkaKeywords, total=False):
+    """Keyword arguments of `KafkaSource`."""
+
+
 @final
-@with_settings(KafkaSettings)
+@with_stream_settings(KafkaSettings)
 class KafkaSource(BrokerSource):
     """Samples of a partition of a Kafka topic, in its order.
 
@@ -300,34 +304,11 @@ class KafkaSource(BrokerSource):
     is learned exactly once. `DataError` is raised, or with ``on_gap="go_on"`` a rejected record is
     returned, where messages were deleted before they were read, or the topic was created again.
 
-    Args:
-        columns: Which columns are used, and as what.
-        target: Name of the target, if ``columns`` are not given.
-        follow: Whether it never ends; otherwise it ends with the message that is the last one when
-            it is opened.
-        on_gap: Whether reading stops where messages were lost, or goes on.
-        max_record_bytes: Largest value of a message in bytes; longer ones are rejected.
-
     Raises:
         ConfigurationError: If a setting is invalid.
     """
 
-    def __init__(
-        self,
-        *,
-        columns: Columns | None = None,
-        target: str | None = None,
-        follow: bool = False,
-        on_gap: OnGap = "stop",
-        max_record_bytes: int = 1 << 20,
-        **settings: Unpack[KafkaKeywords],
-    ) -> None:
-        declared = build_settings(KafkaSettings, settings, "KafkaSource")
-        super().__init__(
-            KafkaSubscription(declared, follow=follow),
-            declared,
-            columns=columns,
-            target=target,
-            max_record_bytes=max_record_bytes,
-            on_gap=on_gap,
-        )
+    def __init__(self, *, follow: bool = False, **given: Unpack[_Keywords]) -> None:
+        declared, shared = split_keywords(KafkaSettings, given, "KafkaSource")
+        subscription = KafkaSubscription(declared, follow=follow)
+        super().__init__(subscription, declared, **shared)

@@ -21,14 +21,19 @@ from paho.mqtt.properties import Properties
 
 from streamnet.errors import ConfigurationError, ReadError
 from streamnet.settings.brokers import MqttSettings, split_address
-from streamnet.settings.fields import build_settings, with_settings
 from streamnet.settings.keywords import MqttKeywords
-from streamnet.sources.base import OnGap
-from streamnet.sources.brokers.base import Bookmark, BrokerSource, GapError, Subscription
+from streamnet.sources.brokers.base import (
+    Bookmark,
+    BrokerSource,
+    GapError,
+    StreamKeywords,
+    Subscription,
+    split_keywords,
+    with_stream_settings,
+)
 from streamnet.sources.brokers.messages import Message
 from streamnet.sources.brokers.secrets import read_secret
 from streamnet.sources.brokers.spool import Spool
-from streamnet.sources.columns import Columns
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
 
@@ -43,7 +48,7 @@ _FOREVER = 0xFFFFFFFF  # seconds after which the broker forgets a session
 
 
 def connect(settings: MqttSettings) -> Client:
-    """A client that is to be connected, and reconnects by itself.
+    """A client that is not connected yet, and reconnects by itself.
 
     Raises:
         ConfigurationError: If a password or a certificate can't be read.
@@ -274,8 +279,12 @@ class MqttSubscription(Subscription):
             self._spool.close()
 
 
+class _Keywords(StreamKeywords, MqttKeywords, total=False):
+    """Keyword arguments of `MqttSource`."""
+
+
 @final
-@with_settings(MqttSettings)
+@with_stream_settings(MqttSettings)
 class MqttSource(BrokerSource):
     """Samples of an MQTT topic, in the order in which they come; the key of each is its topic.
 
@@ -284,32 +293,13 @@ class MqttSource(BrokerSource):
     is on its way from the broker may come twice, unless ``distinct`` says that no two are equal.
 
     Args:
-        columns: Which columns are used, and as what.
-        target: Name of the target, if ``columns`` are not given.
         follow: Must be True, as topics have no end.
-        on_gap: Whether reading stops where the spool was lost, or goes on.
-        max_record_bytes: Largest message in bytes; longer ones are rejected.
 
     Raises:
         ConfigurationError: If a setting is invalid.
     """
 
-    def __init__(
-        self,
-        *,
-        columns: Columns | None = None,
-        target: str | None = None,
-        follow: bool = True,
-        on_gap: OnGap = "stop",
-        max_record_bytes: int = 1 << 20,
-        **settings: Unpack[MqttKeywords],
-    ) -> None:
-        declared = build_settings(MqttSettings, settings, "MqttSource")
-        super().__init__(
-            MqttSubscription(declared, follow=follow),
-            declared,
-            columns=columns,
-            target=target,
-            max_record_bytes=max_record_bytes,
-            on_gap=on_gap,
-        )
+    def __init__(self, *, follow: bool = True, **given: Unpack[_Keywords]) -> None:
+        declared, shared = split_keywords(MqttSettings, given, "MqttSource")
+        subscription = MqttSubscription(declared, follow=follow)
+        super().__init__(subscription, declared, **shared)

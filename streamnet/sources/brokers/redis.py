@@ -13,13 +13,18 @@ from redis import exceptions
 
 from streamnet.errors import ConfigurationError, ReadError
 from streamnet.settings.brokers import RedisSettings, split_address
-from streamnet.settings.fields import build_settings, with_settings
 from streamnet.settings.keywords import RedisKeywords
-from streamnet.sources.base import OnGap
-from streamnet.sources.brokers.base import Bookmark, BrokerSource, GapError, Subscription
+from streamnet.sources.brokers.base import (
+    Bookmark,
+    BrokerSource,
+    GapError,
+    StreamKeywords,
+    Subscription,
+    split_keywords,
+    with_stream_settings,
+)
 from streamnet.sources.brokers.messages import Message
 from streamnet.sources.brokers.secrets import read_secret
-from streamnet.sources.columns import Columns
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
 
@@ -237,7 +242,7 @@ class RedisSubscription(Subscription):
                     raise
                 client.xgroup_create(self._stream, group, str(through.id))
         except exceptions.RedisError as error:
-            logger.warning("%s: the group was not told: %s", self._stream, error)
+            logger.warning("%s: the group can't be updated: %s", self._stream, error)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -267,8 +272,12 @@ def _encode_fields(fields: dict[bytes, bytes]) -> bytes:
         return b" ".join(part for pair in fields.items() for part in pair)
 
 
+class _Keywords(StreamKeywords, RedisKeywords, total=False):
+    """Keyword arguments of `RedisSource`."""
+
+
 @final
-@with_settings(RedisSettings)
+@with_stream_settings(RedisSettings)
 class RedisSource(BrokerSource):
     """Samples of a Redis or Valkey stream, in its order.
 
@@ -277,35 +286,12 @@ class RedisSource(BrokerSource):
     learned exactly once. `DataError` is raised, or with ``on_gap="go_on"`` a rejected record is
     returned, where entries were trimmed before they were read, or the stream was created again.
 
-    Args:
-        columns: Which columns are used, and as what.
-        target: Name of the target, if ``columns`` are not given.
-        follow: Whether it never ends; otherwise it ends with the entry that is the last one when it
-            is opened.
-        on_gap: Whether reading stops where entries were lost, or goes on.
-        max_record_bytes: Largest message in bytes; longer ones are rejected.
-
     Raises:
         ConfigurationError: If a setting is invalid.
     """
 
-    def __init__(
-        self,
-        *,
-        columns: Columns | None = None,
-        target: str | None = None,
-        follow: bool = False,
-        on_gap: OnGap = "stop",
-        max_record_bytes: int = 1 << 20,
-        **settings: Unpack[RedisKeywords],
-    ) -> None:
-        declared = build_settings(RedisSettings, settings, "RedisSource")
-        super().__init__(
-            RedisSubscription(declared, follow=follow),
-            declared,
-            columns=columns,
-            target=target,
-            max_record_bytes=max_record_bytes,
-            on_gap=on_gap,
-            typed=None if declared.value_field else False,
-        )
+    def __init__(self, *, follow: bool = False, **given: Unpack[_Keywords]) -> None:
+        declared, shared = split_keywords(RedisSettings, given, "RedisSource")
+        subscription = RedisSubscription(declared, follow=follow)
+        typed = None if declared.value_field else False
+        super().__init__(subscription, declared, typed=typed, **shared)

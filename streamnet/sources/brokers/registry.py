@@ -7,12 +7,11 @@ one with its source, and enter it in `SOURCES`.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from streamnet.errors import ConfigurationError
-from streamnet.sources.base import OnGap, Source
-from streamnet.sources.brokers.base import BrokerSource
-from streamnet.sources.columns import Columns
+from streamnet.sources.base import Source
+from streamnet.sources.brokers.base import BrokerSource, StreamKeywords
 from streamnet.sources.wrappers import GuardedSource
 
 
@@ -50,13 +49,7 @@ SOURCES: dict[str, Broker] = {
 
 
 def open_broker(
-    name: str,
-    settings: dict[str, Any],
-    *,
-    columns: Columns | None = None,
-    follow: bool = False,
-    on_gap: OnGap = "stop",
-    max_record_bytes: int = 1 << 20,
+    name: str, settings: dict[str, Any], *, follow: bool = False, **shared: Unpack[StreamKeywords]
 ) -> Source:
     """Make the source of a broker from its settings by name.
 
@@ -64,8 +57,7 @@ def open_broker(
         ConfigurationError: If a setting is invalid, or the client is not installed.
     """
     make: Any = SOURCES[name].load(name)
-    source: Source = make(
-        columns=columns, follow=follow, on_gap=on_gap, max_record_bytes=max_record_bytes, **settings
-    )
+    source: Source = make(follow=follow, **shared, **settings)
+    columns = shared.get("columns")
     stops = () if columns is None else columns.drift.stops
     return GuardedSource(source, stops) if stops else source

@@ -22,7 +22,7 @@ class Format(NamedTuple):
 
     name: str
     make: Callable[[MessageSettings], Decoder]
-    typed: bool = True  # it tells numbers from texts, so that a text is never a number
+    typed: bool = True  # it distinguishes numbers from texts, so that a text is never a number
     own_frame: bool = False  # its decoder reads the frame of a message itself
 
 
