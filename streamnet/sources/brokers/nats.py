@@ -20,13 +20,18 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from streamnet.errors import ConfigurationError, ReadError
 from streamnet.settings.brokers import NatsSettings
-from streamnet.settings.fields import build_settings, with_settings
 from streamnet.settings.keywords import NatsKeywords
-from streamnet.sources.base import OnGap
-from streamnet.sources.brokers.base import Bookmark, BrokerSource, GapError, Subscription
+from streamnet.sources.brokers.base import (
+    Bookmark,
+    BrokerSource,
+    GapError,
+    StreamKeywords,
+    Subscription,
+    split_keywords,
+    with_stream_settings,
+)
 from streamnet.sources.brokers.messages import Message
 from streamnet.sources.brokers.secrets import read_secret
-from streamnet.sources.columns import Columns
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
 
@@ -39,18 +44,45 @@ T = TypeVar("T")
 
 
 async def connect(settings: NatsSettings) -> Any:
-    """A client that reconnects for as long as it is open.
+    """Connect a client, which reconnects for as long as it is open.
 
     Raises:
-        ConfigurationError: If a password can't be read, or the server refuses it.
+        ConfigurationError: If a password can't be read.
+        nats.errors.Error: If a server refuses the login.
+        TimeoutError: If no server answers.
     """
+    client, connected = nats.NATS(), False
+
+    async def report(error: Exception) -> None:
+        """Log what the client handles by itself, such as a server that is away."""
+        if not connected and _is_refusal(str(error)):
+            raise error
+        if str(error):
+            logger.warning("nats: %s", error)
+
+    try:
+        with fail_after(ANSWER_SECONDS):
+            await client.connect(error_cb=report, **_build_options(settings))
+        connected = True
+    except TimeoutError:
+        raise TimeoutError(str(client.last_error or "")) from None
+    finally:
+        if not connected:
+            await client.close()
+    return client
+
+
+def _is_refusal(why: str) -> bool:
+    return "authorization" in why.lower() or "permissions" in why.lower()
+
+
+def _build_options(settings: NatsSettings) -> dict[str, Any]:
     given: dict[str, Any] = {
         "servers": [f"{'tls' if settings.tls else 'nats'}://{one}" for one in settings.servers],
         "name": "streamnet",
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": RECONNECT_SECONDS,
         "connect_timeout": ANSWER_SECONDS,
-        "error_cb": _log_error,
         "user": settings.user,
         "password": read_secret("password", settings.password_file, settings.password_env),
         "token": read_secret("token", settings.token_file, settings.token_env),
@@ -59,7 +91,7 @@ async def connect(settings: NatsSettings) -> Any:
     }
     if settings.tls:
         given["tls"] = _make_context(settings)
-    return await nats.connect(**{name: value for name, value in given.items() if value is not None})
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _make_context(settings: NatsSettings) -> ssl.SSLContext:
@@ -70,12 +102,6 @@ def _make_context(settings: NatsSettings) -> ssl.SSLContext:
     except OSError as error:
         raise ConfigurationError(f"ca, certificate or private_key can't be read: {error}") from None
     return context
-
-
-async def _log_error(error: Exception) -> None:
-    """Log what the client handles by itself, such as a server that is away."""
-    if str(error):
-        logger.warning("nats: %s", error)
 
 
 @final
@@ -130,7 +156,7 @@ class NatsSubscription(Subscription):
             raise ConfigurationError(f"{where} can't be read: {error}") from None
         except (nats.errors.Error, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
-            if "authorization" in why.lower() or "permissions" in why.lower():
+            if _is_refusal(why):
                 raise ConfigurationError(f"{where} can't be read: {why}") from None
             raise ReadError(f"{where} can't be read: {why}") from error
 
@@ -138,17 +164,12 @@ class NatsSubscription(Subscription):
         """Connect, and find the last message."""
         self._host = start_blocking_portal("asyncio")
         self._portal = self._host.__enter__()
-        self._client = self._call(self._connect)
+        self._client = self._call(connect, self._settings)
         info = self._call(self._find_info)
         self._created = str(info.created)
         self._end = info.state.last_seq
         if self._settings.subject is not None and self._end:
             self._end = self._call(self._find_last_of_subject)
-
-    async def _connect(self) -> Any:
-        """Connect; a server that refuses the login is told by the first error."""
-        with fail_after(ANSWER_SECONDS):
-            return await connect(self._settings)
 
     async def _find_info(self) -> Any:
         return await self._client.jsm().stream_info(self._stream)
@@ -320,8 +341,12 @@ def _convert(message: Any) -> Message:
     return Message(sequence, sequence, value, _encode(message.subject), pairs, time)
 
 
+class _Keywords(StreamKeywords, NatsKeywords, total=False):
+    """Keyword arguments of `NatsSource`."""
+
+
 @final
-@with_settings(NatsSettings)
+@with_stream_settings(NatsSettings)
 class NatsSource(BrokerSource):
     """Samples of a NATS JetStream stream, in its order. The key of a message is its subject.
 
@@ -329,34 +354,11 @@ class NatsSource(BrokerSource):
     is raised, or with ``on_gap="go_on"`` a rejected record is returned, where messages were deleted
     before they were read, or the stream was created again.
 
-    Args:
-        columns: Which columns are used, and as what.
-        target: Name of the target, if ``columns`` are not given.
-        follow: Whether it never ends; otherwise it ends with the message that is the last one when
-            it is opened.
-        on_gap: Whether reading stops where messages were lost, or goes on.
-        max_record_bytes: Largest message in bytes; longer ones are rejected.
-
     Raises:
         ConfigurationError: If a setting is invalid.
     """
 
-    def __init__(
-        self,
-        *,
-        columns: Columns | None = None,
-        target: str | None = None,
-        follow: bool = False,
-        on_gap: OnGap = "stop",
-        max_record_bytes: int = 1 << 20,
-        **settings: Unpack[NatsKeywords],
-    ) -> None:
-        declared = build_settings(NatsSettings, settings, "NatsSource")
-        super().__init__(
-            NatsSubscription(declared, follow=follow),
-            declared,
-            columns=columns,
-            target=target,
-            max_record_bytes=max_record_bytes,
-            on_gap=on_gap,
-        )
+    def __init__(self, *, follow: bool = False, **given: Unpack[_Keywords]) -> None:
+        declared, shared = split_keywords(NatsSettings, given, "NatsSource")
+        subscription = NatsSubscription(declared, follow=follow)
+        super().__init__(subscription, declared, **shared)
