@@ -215,13 +215,7 @@ class Learner:
 
     def check_change(self, change: ClassChange) -> None:
         """Check that a change of the classes is possible; raises ConfigurationError if not."""
-        if self._regression:
-            raise ConfigurationError("there are no classes: the task is regression")
-        if self.keyed is not None:
-            raise ConfigurationError(
-                "classes can't be merged or retired where each key has a model of its own"
-            )
-        self.encoder.label_numbers.check_change(change)
+        check_class_change(self.encoder, change, keyed=self.keyed is not None)
 
     def change_classes(self, change: ClassChange) -> None:
         """Merge a class into another or retire it, before the next sample.
@@ -413,6 +407,20 @@ class Learner:
             self.delayed.restore_state(state["pending"], self.encoder)
         if self.keyed is not None:
             self.keyed.restore_state(state["keyed"], self.encoder)
+
+
+def check_class_change(encoder: Encoder, change: ClassChange, *, keyed: bool) -> None:
+    """Check that a change of the classes of a learner is possible; see `Learner.check_change`.
+
+    ``keyed`` tells whether keys have models of their own.
+    """
+    if encoder.task is Task.REGRESSION:
+        raise ConfigurationError("there are no classes: the task is regression")
+    if keyed:
+        raise ConfigurationError(
+            "classes can't be merged or retired where each key has a model of its own"
+        )
+    encoder.label_numbers.check_change(change)
 
 
 def _choose_interval(interval: float | None, start: Model | None) -> float | None:

@@ -467,10 +467,7 @@ class ClassificationBaselines:
         truth = as_kernel_array(truth, np.int32)
         # For single samples, numpy's maximum would take most of the time.
         classes = 1 + (int(truth[0]) if truth.size == 1 else int(truth.max(initial=-1)))
-        if classes > len(self._counts):
-            counts = np.zeros(_capacity(classes), np.int64)
-            counts[: len(self._counts)] = self._counts
-            self._counts = counts
+        self._make_room(classes)
         if width is None:
             width = max(len(self._counts), _capacity(int(np.max(known, initial=0))))
         answers = np.zeros((2, truth.size, width), np.float32)
@@ -479,16 +476,17 @@ class ClassificationBaselines:
 
     def move_class(self, number: int, into: int) -> None:
         """Predict a class no more: count its samples as those of another, or forget them at -1."""
-        if max(number, into) >= len(self._counts):
-            counts = np.zeros(_capacity(max(number, into) + 1), np.int64)
-            counts[: len(self._counts)] = self._counts
-            self._counts = counts
-        if into >= 0:
-            self._counts[into] += self._counts[number]
-        self._counts[number] = 0
+        self._make_room(max(number, into) + 1)
+        move_counts(self._counts, number, into)
         if self._memory[LAST_CLASS] == number:
             self._memory[LAST_CLASS] = into
         self._memory[MAJORITY] = self._counts.argmax() if self._counts.any() else -1
+
+    def _make_room(self, classes: int) -> None:
+        if classes > len(self._counts):
+            counts = np.zeros(_capacity(classes), np.int64)
+            counts[: len(self._counts)] = self._counts
+            self._counts = counts
 
     def export_state(self) -> dict[str, Any]:
         """Export copies of all arrays, from which `restore_state` resumes exactly."""
@@ -503,6 +501,19 @@ class ClassificationBaselines:
         if self._memory.shape != (2,) or not (self._memory < len(self._counts)).all():
             raise ModelFileError(f"baselines: memory is {self._memory.tolist()}")
         return self
+
+
+def move_counts(counts: NDArray[Any], number: int, into: int) -> None:
+    """Count the samples of a class as those of another, or no more at -1.
+
+    >>> counts = np.array([3, 2, 1])
+    >>> move_counts(counts, 2, 0)
+    >>> counts.tolist()
+    [4, 2, 0]
+    """
+    if into >= 0:
+        counts[into] += counts[number]
+    counts[number] = 0
 
 
 def _capacity(classes: int) -> int:

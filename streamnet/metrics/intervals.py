@@ -136,8 +136,7 @@ class IntervalEvaluator:
             Numbers of scored samples, and by the name of each metric its mean over the samples from
             one of these to the next.
         """
-        sums = self._curve.values()  # before the samples: another thread may add a point
-        samples = self._curve.samples()[: len(sums)]
+        samples, sums = self._curve.points()
         steps = np.diff(sums.reshape(-1, CURVE_COLUMNS), axis=0, prepend=0.0)
         means = steps[:, :2] / steps[:, 2:]
         return samples.tolist(), dict(zip(self._names, means.T.tolist(), strict=False))

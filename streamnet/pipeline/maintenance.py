@@ -6,6 +6,8 @@ Inspection is read-only and safe while a run is writing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +22,15 @@ from streamnet.durability.state_directory import (
     WriterLock,
     read_pointer,
 )
-from streamnet.errors import ConfigurationError, DamagedStateError, StateError
+from streamnet.errors import DamagedStateError, StateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.evaluator import MAX_EVENTS
+from streamnet.learning.learner import check_class_change
 from streamnet.learning.serving import MAX_CHANGES, MAX_RETIRED
 from streamnet.modelfiles import safetensors_format
 from streamnet.pipeline.control_messages import list_part_trees
-from streamnet.samples import ClassChange, Task
+from streamnet.pipeline.parts import check_only_part
+from streamnet.samples import ClassChange
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import MAX_FIELDS
 
@@ -72,26 +76,6 @@ class StateStatus(NamedTuple):
     tree: StateDict  # of the newest intact one
     writer: str  # the process that writes there, empty if none does
     parts: dict[str, PartStatus]  # by name, which is empty for the only one
-
-    @property
-    def first(self) -> PartStatus:
-        """The first part, or the only one."""
-        return next(iter(self.parts.values()))
-
-    @property
-    def current(self) -> PublishedModel | None:
-        """The newest model, of the first part."""
-        return self.first.current
-
-    @property
-    def caps(self) -> tuple[TableUsage, ...]:
-        """How full the tables of the first part are."""
-        return self.first.caps
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Records of the first part; see `PartStatus.counts`."""
-        return self.first.counts
 
 
 def read_state_status(path: Path) -> StateStatus:
@@ -177,6 +161,23 @@ def _history_usage(tree: StateDict) -> list[TableUsage]:
     ]
 
 
+@contextmanager
+def _open_to_change(path: Path, files: FileSystem) -> Iterator[StateDirectory]:
+    """Open a state directory to add a generation to it, from outside of a run."""
+    there = len(files.names(path / "checkpoints"))
+    if not there:
+        raise StateError(f"{path} is not a state directory")
+    # Keeps enough generations that none is removed.
+    folder = StateDirectory(path, generations=max(MIN_GENERATIONS, there + 1), files=files)
+    folder.open()
+    try:
+        yield folder
+    except OSError as error:
+        raise StateError(f"state {path}: {error.strerror}") from error
+    finally:
+        folder.close()
+
+
 def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
     """Make the next run resume from an earlier generation, under a new lineage.
 
@@ -185,13 +186,7 @@ def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
     their earlier lengths. ``current.json`` names the model that was the newest at that time, if it
     still exists.
     """
-    there = len(files.names(path / "checkpoints"))
-    if not there:
-        raise StateError(f"{path} is not a state directory")
-    # Keeps enough generations that none is removed.
-    folder = StateDirectory(path, generations=max(MIN_GENERATIONS, there + 1), files=files)
-    folder.open()
-    try:
+    with _open_to_change(path, files) as folder:
         tree = folder.generations.load(generation)
         number = folder.generations.numbers()[-1] + 1
         split_folder(folder, tree)
@@ -204,10 +199,6 @@ def roll_back(path: Path, generation: int, *, files: FileSystem = DISK) -> int:
         for name, model in before.items():
             folder.publishers[name].point(model)
         return folder.generations.save(tree)
-    except OSError as error:
-        raise StateError(f"state {path}: {error.strerror}") from error
-    finally:
-        folder.close()
 
 
 def change_classes(path: Path, change: ClassChange, *, files: FileSystem = DISK) -> int:
@@ -219,36 +210,19 @@ def change_classes(path: Path, change: ClassChange, *, files: FileSystem = DISK)
         ConfigurationError: If the change is impossible.
         StateError: If there is no state, or another process uses it.
     """
-    there = len(files.names(path / "checkpoints"))
-    if not there:
-        raise StateError(f"{path} is not a state directory")
-    folder = StateDirectory(path, generations=max(MIN_GENERATIONS, there + 1), files=files)
-    folder.open()
-    try:
+    with _open_to_change(path, files) as folder:
         newest = folder.generations.newest()
         if newest is None:
             raise DamagedStateError(f"no generation in {path} can be used")
-        if "parts" in newest.tree:
-            raise ConfigurationError(
-                "classes can't be merged or retired in a run of several targets or horizons"
-            )
-        encoder = Encoder.restore_state(newest.tree["learner"]["encoder"])
-        if encoder.task is Task.REGRESSION:
-            raise ConfigurationError("there are no classes: the task is regression")
-        if newest.tree["learner"]["keyed"] is not None:
-            raise ConfigurationError(
-                "classes can't be merged or retired where each key has a model of its own"
-            )
-        waiting = newest.tree["reading"].setdefault("changes", [])
+        tree = newest.tree
+        check_only_part(list_part_trees(tree))
+        encoder = Encoder.restore_state(tree["learner"]["encoder"])
+        waiting = tree["reading"].setdefault("changes", [])
         for earlier in waiting:
             encoder.label_numbers.change(ClassChange(*earlier))
-        encoder.label_numbers.check_change(change)
+        check_class_change(encoder, change, keyed=tree["learner"]["keyed"] is not None)
         waiting.append(list(change))
-        return folder.generations.save(newest.tree)
-    except OSError as error:
-        raise StateError(f"state {path}: {error.strerror}") from error
-    finally:
-        folder.close()
+        return folder.generations.save(tree)
 
 
 def _find_published(

@@ -14,7 +14,7 @@ from streamnet.errors import ConfigurationError, NoCandidateError
 from streamnet.learning.learner import Learner
 from streamnet.learning.trainer import Snapshot
 from streamnet.modelfiles.model import Model
-from streamnet.pipeline.control_messages import Barrier
+from streamnet.pipeline.control_messages import LEARNER_PARTS, Barrier
 from streamnet.pipeline.model_queue import EmittedModel
 from streamnet.pipeline.outputs import Champion, ResumableSink, Sink
 from streamnet.pipeline.parts import Part, TargetView
@@ -200,13 +200,10 @@ class PartRun:
         assert learner is not None
         assert record is not None
         barrier.encoder = learner.encoder.snapshot()
+        state = learner.export_state()
         barrier.parts = {
+            **{name: state[name] for name in LEARNER_PARTS},
             "limit": self.rejections.limit.export_state(),
-            "trainer": learner.trainer.export_state(),
-            "evaluator": learner.evaluator.export_state(),
-            "serving": learner.serving.export_state(),
-            "pending": learner.delayed and learner.delayed.export_state(),
-            "keyed": learner.keyed and learner.keyed.export_state(),
             "emitted": 0,
         }
         record.complete(barrier)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, final
 
@@ -80,6 +80,14 @@ def list_parts(targets: Sequence[str] | None = None, horizon: object = None) -> 
             slug = f"{slug}-{len(found) + 1}"
         found.append(Part(name, target, ahead, slug))
     return found
+
+
+def check_only_part(parts: Sized) -> None:
+    """Check that a run whose classes are to be changed has no other part."""
+    if len(parts) > 1:
+        raise ConfigurationError(
+            "classes can't be merged or retired in a run of several targets or horizons"
+        )
 
 
 @final

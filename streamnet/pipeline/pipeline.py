@@ -30,7 +30,15 @@ from streamnet.pipeline.part_run import (
     check_sinks,
     open_outputs,
 )
-from streamnet.pipeline.parts import Part, PartFeed, TargetView, fork, list_parts, open_branch
+from streamnet.pipeline.parts import (
+    Part,
+    PartFeed,
+    TargetView,
+    check_only_part,
+    fork,
+    list_parts,
+    open_branch,
+)
 from streamnet.pipeline.reader import BlockSplitter, Reader, check_source
 from streamnet.pipeline.recorder import discard, keep
 from streamnet.pipeline.rejections import Rejections
@@ -291,8 +299,8 @@ class Pipeline:
         """Iterate over the emitted champions, the last one at the end of the stream.
 
         `Champion.part` tells of which part, if there are several. Each call returns an independent
-        iterator. A slow one gets the latest 16; an early one waits
-        until the run starts, by ``async with`` or `run` in another task.
+        iterator. A slow one gets the latest 16; an early one waits until the run starts, by ``async
+        with`` or `run` in another task.
         """
         return self._champions.follow()
 
@@ -346,10 +354,7 @@ class Pipeline:
         self._change_classes(ClassChange(label))
 
     def _change_classes(self, change: ClassChange) -> None:
-        if len(self._runs) > 1:
-            raise ConfigurationError(
-                "classes can't be merged or retired in a run of several targets or horizons"
-            )
+        check_only_part(self._runs)
         if self.learner is None or not self.ready.is_set():
             raise NoCandidateError("nothing was learned yet")
         self.learner.check_change(change)

@@ -58,6 +58,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.metrics import METRICS
+from streamnet.metrics.classification import move_counts
 from streamnet.metrics.formulas import ConfusionCounts, ratio
 from streamnet.samples import Task
 from streamnet.settings.learning import check_criterion
@@ -238,9 +239,7 @@ class SampleLoss:
         if into >= len(self._counts):
             added = np.zeros(into + 1 - len(self._counts), np.int64)
             self._counts = np.append(self._counts, added)
-        if into >= 0:
-            self._counts[into] += self._counts[number]
-        self._counts[number] = 0
+        move_counts(self._counts, number, into)
 
     def _score_classes(
         self, predicted: NDArray[np.int64], truth: NDArray[np.int32]

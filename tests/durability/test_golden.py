@@ -34,7 +34,7 @@ def test_a_run_resumes_from_a_golden_state(
     shutil.copy(golden / "state.checkpoint", "state/checkpoints/000000000000.checkpoint")
     shutil.copy(golden / "dead-letters.jsonl", "state")
     before = read_state_status(Path("state"))
-    assert before.counts == {"read": SAMPLES + 13, "learned": SAMPLES, "rejected": 13}
+    assert before.parts[""].counts == {"read": SAMPLES + 13, "learned": SAMPLES, "rejected": 13}
     result = anyio.run(Replay(settings_of(100_000), resume=True).run)
     assert result.report["learned"] == 1470
     assert result.report["rejected"] == 30

@@ -171,7 +171,7 @@ def test_a_rolled_back_run_resumes_under_a_new_lineage(tmp_path: Path) -> None:
     before = generations.load(middle)
     number = roll_back(tmp_path / "state", middle)
     assert number == numbers[-1] + 1
-    pointed = read_state_status(tmp_path / "state").current
+    pointed = read_state_status(tmp_path / "state").parts[""].current
     assert pointed is None or pointed.generation == before["emitted"]
     again = made(tmp_path, TASK, samples=2600, state=state, fading=0.9)
     go(again)
@@ -180,7 +180,7 @@ def test_a_rolled_back_run_resumes_under_a_new_lineage(tmp_path: Path) -> None:
     assert again.state.lineage != first.state.lineage
     # The same bits in all but the models' lineage; and what came later was published again.
     assert found._replace(models={}) == expected._replace(models={})
-    current = read_state_status(tmp_path / "state").current
+    current = read_state_status(tmp_path / "state").parts[""].current
     assert current is not None
     assert (current.lineage, current.generation) == (again.state.lineage, first.state.emitted)
 

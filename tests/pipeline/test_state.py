@@ -230,7 +230,7 @@ def test_a_run_whose_directory_was_replaced_ends_and_leaves_the_other_one_alone(
     with pytest.raises(StateError, match=r"state/lock was replaced: another process may write"):
         go(pipeline)
     assert (other.generations.numbers(), other.publisher.names()) == ([], [])
-    assert 0 < read_state_status(aside).counts["learned"] < 1000
+    assert 0 < read_state_status(aside).parts[""].counts["learned"] < 1000
     other.close()
 
 
@@ -438,7 +438,7 @@ def test_a_state_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
 def test_the_status_accounts_for_every_record_and_shows_the_limits(tmp_path: Path) -> None:
     pipeline = made(tmp_path, TASK)
     go(pipeline)
-    standing = read_state_status(tmp_path / "state")
+    standing = read_state_status(tmp_path / "state").parts[""]
     assert standing.counts["read"] == standing.counts["learned"] + standing.counts["rejected"]
     report = pipeline.report()
     assert standing.counts == {

@@ -81,26 +81,44 @@ def update_faded_loss(
 
 
 @exact_inlined
+def write_mean_losses(
+    losses: NDArray[np.float64],  # shape=(2, experts)
+    available: NDArray[np.uint8],
+    means: NDArray[np.float64],  # shape=(at least experts,), written: inf where there is none
+) -> float:
+    """Write the faded mean loss of each expert; returns the lowest."""
+    lowest = np.inf
+    for k in range(available.size):
+        means[k] = np.inf
+        if available[k] != 0 and losses[COUNT, k] > 0.0:
+            means[k] = losses[TOTAL, k] / losses[COUNT, k]
+            lowest = min(lowest, means[k])
+    return lowest
+
+
+@exact_inlined
+def divide_by_sum(weights: NDArray[np.float64], experts: int) -> None:
+    """Let the weights of the experts add up to 1, unless all are 0."""
+    total = 0.0
+    for k in range(experts):
+        total += weights[k]
+    for k in range(experts):
+        weights[k] = weights[k] / total if total > 0.0 else 0.0
+
+
+@exact_inlined
 def weigh_by_loss(
     losses: NDArray[np.float64],  # shape=(2, experts)
     available: NDArray[np.uint8],
     rate: float,
-    weights: NDArray[np.float64],  # shape=(experts,), written
+    weights: NDArray[np.float64],  # shape=(at least experts,), written
 ) -> None:
     """Weights that fall exponentially with the faded loss (Freund and Schapire 1997)."""
-    lowest = np.inf
+    lowest = write_mean_losses(losses, available, weights)
     for k in range(available.size):
-        if available[k] != 0 and losses[COUNT, k] > 0.0:
-            lowest = min(lowest, losses[TOTAL, k] / losses[COUNT, k])
-    total = 0.0
-    for k in range(available.size):
-        weights[k] = 0.0
-        if available[k] != 0 and losses[COUNT, k] > 0.0:
-            mean = losses[TOTAL, k] / losses[COUNT, k]
-            weights[k] = math.exp(-rate * (mean - lowest) * losses[COUNT, k])
-        total += weights[k]
-    for k in range(available.size):
-        weights[k] = weights[k] / total if total > 0.0 else 0.0
+        above = weights[k] - lowest
+        weights[k] = math.exp(-rate * above * losses[COUNT, k]) if weights[k] < np.inf else 0.0
+    divide_by_sum(weights, available.size)
 
 
 class LateLabels(NamedTuple):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.metrics.classification import move_counts
+
 NEVER_CHOSEN = 1e300  # label count of a merged or retired class: its odds are 0
 
 
-def move_counts(
+def move_label_counts(
     number: int,
     into: int,
     transitions: NDArray[np.float64],
@@ -21,7 +23,7 @@ def move_counts(
     The arrays are those of `LabelPool`, which have room for both classes.
 
     >>> frequencies, last = np.array([3.0, 2.0, 1.0]), np.array([2])
-    >>> move_counts(2, 0, np.zeros((0, 3)), frequencies, last, np.zeros(0))
+    >>> move_label_counts(2, 0, np.zeros((0, 3)), frequencies, last, np.zeros(0))
     >>> frequencies.tolist(), last.tolist()
     ([4.0, 2.0, 0.0], [0])
     """
@@ -29,9 +31,7 @@ def move_counts(
         counts[number] = 0.0
     for array in (frequencies, transitions, transitions.T, counts):
         if array.size:
-            if into >= 0:
-                array[into] += array[number]
-            array[number] = 0.0
+            move_counts(array, number, into)
     if len(counts):
         counts[number] = NEVER_CHOSEN
     if last[0] == number:

@@ -31,7 +31,7 @@ from streamnet.selection.ensemble.base import (
     update_faded_loss,
     weigh_by_loss,
 )
-from streamnet.selection.ensemble.label_counts import move_counts
+from streamnet.selection.ensemble.label_counts import move_label_counts
 from streamnet.selection.ensemble.mixers import (
     CHUNK_SIZE,
     LOG_FLOOR,
@@ -356,7 +356,7 @@ class LabelPool:
         """Count earlier labels of a class as those of another, or no more at -1."""
         self.make_room(max(number, into) + 1)
         counted = self.transitions, self.frequencies, self.last, self.counts
-        move_counts(number, into, *counted)
+        move_label_counts(number, into, *counted)
 
     def serve(
         self,

@@ -21,9 +21,11 @@ from streamnet.selection.ensemble.base import (
     BaseEnsemble,
     LateLabels,
     compute_paces,
+    divide_by_sum,
     find_best_expert,
     update_faded_loss,
     weigh_by_loss,
+    write_mean_losses,
 )
 
 MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which numbers are clipped
@@ -48,20 +50,13 @@ def _weigh_by_inverse_loss(
     Nothing is learned by steps, which late labels make unstable, and all good experts have a say,
     so that independent errors cancel.
     """
-    lowest = np.inf
+    lowest = write_mean_losses(losses, available, weights)
     for k in range(available.size):
-        if available[k] != 0 and losses[COUNT, k] > 0.0:
-            lowest = min(lowest, losses[TOTAL, k] / losses[COUNT, k])
-    total = 0.0
-    for k in range(available.size):
-        weights[k] = 0.0
-        if available[k] != 0 and losses[COUNT, k] > 0.0:
-            mean = losses[TOTAL, k] / losses[COUNT, k]
-            square = (lowest / mean) ** 2 if mean > 0.0 else 1.0
-            weights[k] = (square * square) * (square * square)
-        total += weights[k]
-    for k in range(available.size):
-        weights[k] = weights[k] / total if total > 0.0 else 0.0
+        square = 0.0
+        if weights[k] < np.inf:
+            square = (lowest / weights[k]) ** 2 if weights[k] > 0.0 else 1.0
+        weights[k] = (square * square) * (square * square)
+    divide_by_sum(weights, available.size)
 
 
 @exact_inlined
