@@ -457,6 +457,9 @@ def concatenate_blocks(blocks: Sequence[Block], schema: Schema) -> Block:
     )
 
 
+NO_WEIGHTS = np.empty(0)  # of samples that all have a weight of 1
+
+
 def concatenate_weights(
     parts: Sequence[tuple[NDArray[np.float64] | None, int]],
 ) -> NDArray[np.float64] | None:

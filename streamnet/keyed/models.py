@@ -24,14 +24,13 @@ from streamnet.keyed.layout import (
     new_scratch,
 )
 from streamnet.keyed.rows import KeyedRows, Rows
-from streamnet.samples import Task
+from streamnet.samples import NO_WEIGHTS, Task
 
 EXPERT_NAMES = {
     Task.REGRESSION: ("shared", "last", "level", "slow", "fast", "network"),
     Task.CLASSIFICATION: ("shared", "frequent", "last", "slow", "fast", "network"),
 }
 LEAST_SAMPLES = 10  # of a key that is ranked
-_NO_WEIGHTS = np.empty(0)
 
 
 class KeyScores(NamedTuple):
@@ -179,7 +178,7 @@ class KeyedModels:
         dense = np.ascontiguousarray(dense[:, : self._layout.places.inputs], np.float32)
         shared = np.ascontiguousarray(shared)
         served = np.empty_like(shared)
-        weight = _NO_WEIGHTS if weight is None else weight
+        weight = NO_WEIGHTS if weight is None else weight
         labels = self.task is Task.CLASSIFICATION
         serve: Callable[..., None] = serve_labels if labels else serve_numbers
         for start in range(0, len(keys), self._resident):

@@ -25,8 +25,8 @@ from streamnet.learning.pending import PendingTable
 from streamnet.metrics import ClassificationBaselines, ClassificationEvaluator, RegressionBaselines
 from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.networks.population import Member
-from streamnet.samples import Task
-from streamnet.selection.ensemble.base import MOST_PROBABLE, NO_WEIGHTS, TrackPredictions
+from streamnet.samples import NO_WEIGHTS, Task
+from streamnet.selection.ensemble.base import MOST_PROBABLE, TrackPredictions
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 from streamnet.selection.ensemble.registry import Ensemble, restore_ensemble, select_members

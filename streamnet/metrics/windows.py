@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.jit import exact_inlined
 from streamnet.metrics.formulas import Values, compute_metrics
-from streamnet.samples import Task, cache_small
+from streamnet.samples import NO_WEIGHTS, Task, cache_small
 from streamnet.validation import as_kernel_array, check_integer, check_number
 
 MAX_WINDOW_SAMPLES = 1 << 25  # scored samples of all tracks, a gigabyte
@@ -66,9 +66,6 @@ def growing_weights(fading: float) -> NDArray[np.float64]:
 def all_ones(samples: int, tracks: int) -> NDArray[np.uint8]:
     """Flags (tracks, samples) that are all 1, not to be modified."""
     return np.ones((tracks, samples), np.uint8)
-
-
-NO_WEIGHTS = np.empty(0)
 
 
 @exact_inlined

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
+from streamnet.samples import NO_WEIGHTS
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.validation import check_number
 
@@ -69,7 +70,6 @@ def restore_decisions(state: Iterable[Any]) -> list[Decision]:
 
 
 MAX_LOSS = 1e150  # larger losses are clipped, so that no sum overflows
-_NO_WEIGHTS = np.empty(0)
 
 # Rows of the evidence against the champion, by challenger.
 WEALTH, GAIN, SPREAD = range(3)
@@ -360,7 +360,7 @@ class Selector:
             self._rules,
             self.eligible,
             available,
-            _NO_WEIGHTS if weight is None else weight,
+            NO_WEIGHTS if weight is None else weight,
             chosen,
             record,
         )

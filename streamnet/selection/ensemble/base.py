@@ -33,7 +33,6 @@ TOTAL, COUNT = range(2)  # of faded losses
 MIN_TRIAL_SAMPLES = 100.0  # faded samples before a newcomer can be the best expert
 FINAL_LEARNING_RATE = 0.02
 MAX_STEP_WEIGHT = 16.0  # of a sample in the steps of mixers, so that none explodes
-NO_WEIGHTS = np.empty(0)  # all are 1
 DRIFT_RETENTION = 0.1  # fraction of earlier losses kept at a drift
 _SIGNED = ("weights", "final", "chosen", "last")  # arrays that may have negative values
 

@@ -15,13 +15,12 @@ from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
-from streamnet.samples import Timeline, constant_column
+from streamnet.samples import NO_WEIGHTS, Timeline, constant_column
 from streamnet.selection.ensemble import mixers
 from streamnet.selection.ensemble.base import (
     ABSENT,
     MAX_STEP_WEIGHT,
     MOST_PROBABLE,
-    NO_WEIGHTS,
     PRIORS,
     BaseEnsemble,
     LateLabels,

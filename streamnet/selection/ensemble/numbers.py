@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel, flush_subnormal
-from streamnet.samples import Timeline
+from streamnet.samples import NO_WEIGHTS, Timeline
 from streamnet.selection.ensemble.base import (
     ABSENT,
     COUNT,
     FINAL_LEARNING_RATE,
     MAX_STEP_WEIGHT,
-    NO_WEIGHTS,
     TOTAL,
     BaseEnsemble,
     LateLabels,
