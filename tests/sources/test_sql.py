@@ -22,6 +22,7 @@ from streamnet.errors import ConfigurationError, DataError, ReadError
 from streamnet.samples import Kind
 from streamnet.sources import Columns, Source, SqlSource, sql
 from tests.object_servers import find_free_port
+from tests.sources.brokers.servers import open_folder
 from tests.sources.harness import (
     assert_resumes_everywhere,
     content,
@@ -212,32 +213,34 @@ def test_the_library_that_is_missing_is_named(
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server on loopback, whose password is ${PGWORD}."""
     pytest.importorskip("psycopg")
     programs = [shutil.which(name) for name in ("initdb", "postgres")]
     if not all(programs):
         pytest.skip("no PostgreSQL server")
-    folder = tmp_path_factory.mktemp("postgres")
+    with open_folder() as folder:
+        yield from run_postgres(folder, *map(str, programs))
+
+
+def run_postgres(folder: Path, initdb: str, program: str) -> Iterator[str]:
     user: dict[str, Any] = {}
     if os.getuid() == 0:  # the server refuses to run as root
-        user = {"user": "nobody", "group": "nogroup"}
-        for path in (folder, *folder.parents[:2]):
-            path.chmod(0o755)
+        user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
         shutil.chown(folder, "nobody", "nogroup")
     secret = folder / "secret"
     secret.write_text("pass@word")
     secret.chmod(0o644)
     data, port = folder / "data", find_free_port()
-    command = [programs[0], "-D", data, "-U", "me", "-A", "scram-sha-256", "--pwfile", secret, "-N"]
+    command = [initdb, "-D", data, "-U", "me", "-A", "scram-sha-256", "--pwfile", secret, "-N"]
     made = subprocess.run(
         [*map(str, command)], cwd=folder, capture_output=True, text=True, check=False, **user
     )
     if made.returncode:
-        pytest.skip(f"initdb fails: {made.stderr[-200:]}")
+        pytest.fail(f"initdb fails: {made.stderr[-200:]}")
     options = ["-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
     server = subprocess.Popen(
-        [*map(str, (programs[1], *options))],
+        [*map(str, (program, *options))],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
