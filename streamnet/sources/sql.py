@@ -27,13 +27,11 @@ from streamnet.sources.base import (
 )
 from streamnet.sources.columns import Columns, UnknownTaskError, format_names, suggest_column
 from streamnet.sources.files.byte_stream import digest
-from streamnet.sources.files.converted import encode_record
 from streamnet.sources.files.detection import TextOptions
-from streamnet.sources.files.jsonl import JsonLinesFormat
+from streamnet.sources.files.jsonl import JsonLinesFormat, encode_record
+from streamnet.sources.files.text_source import FIRST_ROWS, HEAD_GROWTH
 from streamnet.sources.text.records import Chunk, Head, find_records
 
-FIRST_ROWS = 1024  # fetched at first, so that learning starts early
-HEAD_GROWTH = 4  # of the head if the target has no value in it
 POLL_SECONDS = 1.0  # between two looks for new rows
 _LONGEST = 1 << 30  # bytes of a row
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -92,9 +90,8 @@ class SqlSource(Source):
         self._schema = Schema(())
         self._next = 0  # number of the next row
         self._last: _Row | None = None  # fetched last
-        self._before: tuple[Any, str] | None = (
-            None  # key and digest of the row before the kept ones
-        )
+        # Key and digest of the row before the kept ones.
+        self._before: tuple[Any, str] | None = None
         self._kept: deque[_Row] = deque()  # rows of the last block
         self._kept_from = 0  # number of the first of them
         self._waiting: list[_Row] = []  # rows that are no part of a block yet
@@ -196,9 +193,7 @@ class SqlSource(Source):
         select = sql.select(sql.text("*")).order_by(column)
         if key is not None:
             select = select.where(column > key)
-        names, rows = self._explained(lambda: self._fetch(select, most + 1))
-        at = names.index(self._order_by)
-        found = [_Row(row[at], encode_record(dict(zip(names, row, strict=True)))) for row in rows]
+        found = self._fetch_rows(select, most + 1)
         for row, follower in pairwise(found):
             if row.key == follower.key:
                 raise DataError(
@@ -206,6 +201,12 @@ class SqlSource(Source):
                     "rows, but must differ in all of them"
                 )
         return found[:most]
+
+    def _fetch_rows(self, select: Any, most: int) -> list[_Row]:
+        """The rows of a selection of all columns."""
+        names, rows = self._explained(lambda: self._fetch(select, most))
+        at = names.index(self._order_by)
+        return [_Row(row[at], encode_record(dict(zip(names, row, strict=True)))) for row in rows]
 
     def _infer_schema(self, head: int) -> None:
         rows = self._select(None, head + 1)
@@ -234,8 +235,7 @@ class SqlSource(Source):
         self._last = _Row(key, b"")
         column: Any = sql.column(self._order_by)
         select = sql.select(sql.text("*")).where(column == key)
-        names, rows = self._explained(lambda: self._fetch(select, 1))
-        lines = [encode_record(dict(zip(names, row, strict=True))) for row in rows]
+        lines = [row.line for row in self._fetch_rows(select, 1)]
         if [digest(line) for line in lines] != [mark]:
             what = "has changed" if lines else "is gone"
             gap = (
@@ -293,7 +293,7 @@ class SqlSource(Source):
 
 
 def is_database_url(text: str) -> bool:
-    """Whether a text is the URL of a database, if it is not one of objects or of a broker.
+    """Whether a text is the URL of a database, given that it is not one of objects or of a broker.
 
     >>> is_database_url("sqlite:///shop.db"), is_database_url("shop.csv")
     (True, False)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
 import numpy as np
 from anyio import to_thread
-from msgspec import json
 from numpy.typing import NDArray
 
 from streamnet.errors import DataError, SchemaError
@@ -38,6 +37,7 @@ from streamnet.sources.files.byte_stream import (
     fingerprint_names,
 )
 from streamnet.sources.files.detection import ARROW_STREAM, ColumnarFileFormat
+from streamnet.sources.files.jsonl import encode_record
 from streamnet.sources.files.text_source import check_distinct, find_path
 from streamnet.sources.inference import WHITESPACE, are_ids, infer_kind
 from streamnet.sources.number_styles import infer_target
@@ -390,12 +390,7 @@ def _fingerprint(path: str) -> list[Any]:
 
 
 def _encode_row(frame: DataFrame, row: int) -> str:
-    """Encode a row as JSON; infinity, which JSON lacks, becomes a text and so is not missing."""
-    values = {
-        name: str(value) if isinstance(value, float) and math.isinf(value) else value
-        for name, value in frame.row(row, named=True).items()
-    }
-    return json.encode(values, enc_hook=str).decode()
+    return encode_record(frame.row(row, named=True)).decode()
 
 
 PARQUET = ColumnarFileFormat(

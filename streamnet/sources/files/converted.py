@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time, timedelta
-from decimal import Decimal
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, BinaryIO, final
-
-import msgspec
 
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.sources.columns import format_names, suggest_column
 from streamnet.sources.files.csv import CsvFormat
 from streamnet.sources.files.detection import TextFileFormat, TextOptions
-from streamnet.sources.files.jsonl import JSONL
+from streamnet.sources.files.jsonl import JSONL, encode_record
+from streamnet.sources.storage.locations import DOCUMENT_SUFFIXES
 from streamnet.sources.storage.raw import DamagedFileError, RawFile
 from streamnet.sources.text.records import TextFormat
 
@@ -42,21 +39,21 @@ class ConvertedFile(RawFile):
 
     Args:
         pieces: The text.
-        size: Bytes of the file, by which it is recognized and progress is estimated.
+        size: Bytes of the file, which identify it and from which progress is estimated.
         file: The file, which is closed with this.
     """
 
     def __init__(self, pieces: Iterator[bytes], size: int, file: BinaryIO | None = None) -> None:
         self._pieces = pieces
         self._file = file
-        self._rest = b""
+        self._rest = memoryview(b"")
         self.size: int | None = size
 
     def read(self, most: int) -> bytes:
         """Read up to so many bytes."""
         if not self._rest:
-            self._rest = next(self._pieces, b"")
-        found, self._rest = self._rest[:most], self._rest[most:]
+            self._rest = memoryview(next(self._pieces, b""))
+        found, self._rest = bytes(self._rest[:most]), self._rest[most:]
         return found
 
     def close(self) -> None:
@@ -196,27 +193,10 @@ def _encode_records(records: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
                 yield bytes(lines)
                 lines.clear()
     except DamagedFileError:
-        yield bytes(lines)
+        if lines:  # no bytes would mean the end
+            yield bytes(lines)
         raise
     yield bytes(lines)
-
-
-def encode_record(record: Mapping[str, Any]) -> bytes:
-    """A record as a line of JSON without its end."""
-    return _encode({name: _replace_infinite(value) for name, value in record.items()})
-
-
-def _replace_infinite(value: Any) -> Any:
-    """Infinity as a text, which is rejected as a number; JSON would make it missing."""
-    infinite = isinstance(value, float | Decimal) and math.isinf(value)
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).decode("utf-8", "replace")
-    return str(value) if infinite else value
-
-
-_encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
 
 
 @contextmanager
@@ -235,12 +215,7 @@ def _shorten(error: Exception) -> str:
 
 
 FORMATS = (
-    TextFileFormat(
-        "excel",
-        (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"),
-        _make_sheet_format,
-        convert=_open_workbook,
-    ),
+    TextFileFormat("excel", DOCUMENT_SUFFIXES, _make_sheet_format, convert=_open_workbook),
     TextFileFormat("avro", (".avro",), JSONL.make, signature=b"Obj\x01", convert=_open_avro),
     TextFileFormat("orc", (".orc",), JSONL.make, signature=b"ORC", convert=_open_orc),
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any, final
 
 from msgspec import DecodeError, ValidationError
-from msgspec.json import Decoder
+from msgspec.json import Decoder, Encoder
 
 from streamnet.errors import DataError
 from streamnet.samples import Block, Schema
@@ -19,6 +22,7 @@ MAX_RECORDS = 1 << 20  # more than a chunk has
 MIN_RECORDS = 16
 NOT_AN_OBJECT = Rejection(Reason.JSON, "the line is JSON, but not an object")
 _decode = Decoder().decode
+_encode = Encoder(enc_hook=str, decimal_format="number").encode
 
 
 @final
@@ -111,6 +115,28 @@ def decode_object(line: bytes) -> dict[str, Any] | Rejection:
     except UnicodeDecodeError:
         return Rejection(Reason.JSON, "a text in the JSON is not Unicode")
     return found if isinstance(found, dict) else NOT_AN_OBJECT
+
+
+def encode_record(record: Mapping[str, Any]) -> bytes:
+    """A record of typed values as a line of JSON without its end.
+
+    >>> encode_record({"x": math.inf, "n": Decimal("1.50"), "t": timedelta(minutes=1)})
+    b'{"x":"inf","n":1.50,"t":60.0}'
+    """
+    return _encode({name: _to_json_value(value) for name, value in record.items()})
+
+
+def _to_json_value(value: Any) -> Any:
+    """Durations in seconds, and infinity as a text, which is rejected where a number is needed.
+
+    JSON itself would make infinity a missing value.
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).decode("utf-8", "replace")
+    is_infinite = isinstance(value, float | Decimal) and math.isinf(value)
+    return str(value) if is_infinite else value
 
 
 def _matches(line: bytes) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.samples import Kind
 from streamnet.sources import Columns, Source, open_files
+from streamnet.sources.files import converted
 from tests.sources.harness import (
     assert_cuts_agree,
     assert_resumes_everywhere,
@@ -197,7 +198,11 @@ def test_a_file_that_is_none_of_its_format_says_so(tmp_path: Path, form: str) ->
         source(path, follow=True)
 
 
-def test_records_before_damage_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("piece_bytes", [1, 1 << 16])
+def test_records_before_damage_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    monkeypatch.setattr(converted, "_PIECE_BYTES", piece_bytes)
     path = tmp_path / "a.avro"
     write_avro(path, codec="null")
     data = path.read_bytes()
