@@ -117,7 +117,7 @@ class HeadColumns:
         return self._styles
 
     def warn(self, schema: Schema) -> None:
-        """Tell what may be misread, and what has two readings elsewhere."""
+        """Warn of what may be misread, and of what has two readings elsewhere."""
         for name, kind in schema.fields:
             if kind in TIMES:
                 self._values(name)

@@ -35,8 +35,8 @@ class TextFileFormat(NamedTuple):
     suffixes: tuple[str, ...]  # of file names, in lower case
     make: Callable[[TextOptions], TextFormat]
     matches: Callable[[bytes], object] | None = None  # whether a first line is of this format
-    # For files that are no text: their first bytes if they tell, and how they are converted, given
-    # their name, that of a local file with their content, and the part of it that is named.
+    # For files that are no text: their first bytes if all have the same ones, and how they are
+    # converted, given their name, that of a local copy, and the part of it that is named.
     signature: bytes | None = None
     convert: Callable[[str, str, str | None], RawFile] | None = None
 

@@ -33,9 +33,8 @@ class FolderSource(Source):
     A file is read once its size and time have not changed for a second, and no file with an earlier
     name is still being written; an object in a bucket is read at once. To be safe, write files
     elsewhere, or under a hidden name or one that ends in .tmp or .part, and rename them; such files
-    and folders are ignored. A file whose
-    name precedes one that was read already is a gap: it is skipped. Only the last 4,096 names are
-    kept to detect that.
+    and folders are ignored. A file whose name precedes one that was read already is a gap: it is
+    skipped. Only the last 4,096 names are kept to detect that.
 
     A truncated compressed file, such as one that was read while it was still being written, ends
     reading with an error after its last sample; once it is complete, reading resumes in it without

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from glob import has_magic
 from typing import Any, final
 from urllib.parse import unquote
 
@@ -31,17 +29,6 @@ from streamnet.sources.inference import infer_kind, is_number, number_to_seconds
 from streamnet.sources.wrappers import SourceWrapper
 
 _MISSING = "__HIVE_DEFAULT_PARTITION__"  # written where a column has no value
-
-
-def find_root(given: str) -> str:
-    """The folder below which names of folders are columns, for a folder or a pattern.
-
-    >>> find_root("s3://bucket/sales/"), find_root("sales/year=*/*.csv"), find_root("a.csv")
-    ('s3://bucket/sales/', 'sales/', 'a.csv')
-    """
-    if not has_magic(given):
-        return given
-    return re.split(r"[*?\[]", given, maxsplit=1)[0].rpartition("/")[0] + "/"
 
 
 def parse_partitions(path: str, root: str) -> dict[str, str]:

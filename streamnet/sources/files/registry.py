@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import get_args
 
 from streamnet.errors import ConfigurationError, DataError
@@ -24,12 +23,12 @@ from streamnet.sources.files.detection import (
     TextOptions,
 )
 from streamnet.sources.files.folder import FolderSource
-from streamnet.sources.files.partitions import PartitionedSource, collect_partitions, find_root
+from streamnet.sources.files.partitions import PartitionedSource, collect_partitions
 from streamnet.sources.files.text_source import TextSource
-from streamnet.sources.storage.compression import COMPRESSIONS
+from streamnet.sources.storage.compression import find_suffix
 from streamnet.sources.storage.folders import open_folder
 from streamnet.sources.storage.locations import Locations
-from streamnet.sources.storage.raw import STANDARD_INPUT, RawFile
+from streamnet.sources.storage.raw import STANDARD_INPUT, RawFile, find_root
 from streamnet.sources.text.encodings import UTF8, normalize_encoding
 from streamnet.sources.text.records import MAX_RECORD_BYTES, TextFormat
 from streamnet.sources.wrappers import GuardedSource
@@ -82,7 +81,7 @@ def open_files(
             it must be plain text. If the only path is a folder, its files are read in the order of
             their names, each once it has not changed for a second.
         on_gap: Whether reading stops with an error where a followed file was cut or a file of a
-            folder came too late, so that data is lost, or goes on with a rejected record for it.
+            folder came too late, so that data is lost, or continues with a rejected record for it.
         partitions: Folder below which names of folders, such as ``year=2026``, are columns; None
             takes that of the only path, if it is a folder or a pattern.
 
@@ -220,10 +219,7 @@ def _describe(kind: FileFormat | None) -> str:
 
 def _find_format(name: str, locations: Locations) -> FileFormat | None:
     """The format of a file by its suffix or its first bytes; None if it has to be text."""
-    path = Path(locations.split_document(name)[0])
-    if path.suffix.lower() in {compression.suffix for compression in COMPRESSIONS}:
-        path = path.with_suffix("")
-    suffix = path.suffix.lower()
+    suffix = find_suffix(locations.split_document(name)[0])
     for kind in FORMATS.values():
         if suffix in kind.suffixes:
             return kind

@@ -1,1 +1,1 @@
-"""Where files are: on this machine, and inside of archives."""
+"""Where files are: on this machine, in buckets, on web servers, and in archives."""

@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import NamedTuple, Protocol
 
 if sys.version_info >= (3, 14):
@@ -137,6 +138,7 @@ COMPRESSIONS = (
     Compression("xz", ".xz", (b"\xfd7zXZ\x00",), lzma.LZMADecompressor),
     Compression("bzip2", ".bz2", _BZIP2_SIGNATURES, _Bzip2Decompressor),
 )
+_SUFFIXES = frozenset(compression.suffix for compression in COMPRESSIONS)
 COMPRESSION_SIGNATURES = tuple(s for c in COMPRESSIONS for s in c.signatures)
 LONGEST_SIGNATURE = max(map(len, COMPRESSION_SIGNATURES))
 
@@ -151,6 +153,18 @@ def find_compression(head: bytes) -> Compression | None:
     True
     """
     return next((c for c in COMPRESSIONS if head.startswith(c.signatures)), None)
+
+
+def find_suffix(path: str) -> str:
+    """The suffix of a file name in lower case, without that of a compression.
+
+    >>> find_suffix("data/A.CSV.gz"), find_suffix("a.tar"), find_suffix("a.zst")
+    ('.csv', '.tar', '')
+    """
+    name = PurePosixPath(path)
+    if name.suffix.lower() in _SUFFIXES:
+        name = name.with_suffix("")
+    return name.suffix.lower()
 
 
 def may_be_compressed(start: bytes) -> bool:

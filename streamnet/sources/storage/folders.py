@@ -142,7 +142,7 @@ class ObjectFolder(Folder):
         return found
 
     def version(self) -> object:
-        """Always the same: the next listing tells."""
+        """Always the same: only listing the objects shows what has changed."""
         return None
 
     def look(self, name: str) -> FolderEntry | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from glob import glob, has_magic
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, final
 
@@ -31,6 +31,7 @@ from streamnet.sources.storage.compression import (
     COMPRESSIONS,
     DECOMPRESSION_ERRORS,
     find_compression,
+    find_suffix,
 )
 from streamnet.sources.storage.raw import (
     STANDARD_INPUT,
@@ -49,7 +50,6 @@ DOCUMENT_SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 """Suffixes of documents that consist of parts."""
 _COPY_BYTES = 1 << 20
 _ARCHIVE_ENDS = (*ARCHIVE_SUFFIXES, *(f".tar{compression.suffix}" for compression in COMPRESSIONS))
-_COMPRESSED_SUFFIXES = frozenset(compression.suffix for compression in COMPRESSIONS)
 
 
 @final
@@ -139,7 +139,7 @@ class Locations:
         try:
             return _read_fully(raw, most)
         except (OSError, DamagedFileError):
-            return b""  # what is wrong is told when the file is read
+            return b""  # the error is reported when the file is read
         finally:
             raw.close()
 
@@ -158,7 +158,7 @@ class Locations:
     def local(self, path: str) -> str:
         """The path of a file of this machine with the content of a file.
 
-        What is no file of this machine is copied to a temporary one, which nothing leaves behind.
+        What is no file of this machine is copied to a temporary one, which is never left behind.
         """
         if self.is_local(path):
             return path
@@ -269,10 +269,7 @@ class Locations:
 
     def _find_kind(self, path: str) -> Callable[[], Archive] | None:
         """What opens an archive: by its content, if its name does not say what it is."""
-        name = PurePosixPath(path)
-        if name.suffix.lower() in _COMPRESSED_SUFFIXES:
-            name = name.with_suffix("")
-        suffix = name.suffix.lower()
+        suffix = find_suffix(path)
         if suffix in self._suffixes:
             return None
         raw = self._open_raw(path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from abc import ABC, abstractmethod
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
+from glob import has_magic
 from io import FileIO
 from pathlib import Path
 from typing import final
@@ -87,6 +89,18 @@ class LocalFile(RawFile):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def find_root(given: str) -> str:
+    """The folder below which all matches of a pattern are; what is no pattern is its own root.
+
+    >>> find_root("s3://bucket/sales/"), find_root("sales/year=*/*.csv"), find_root("year=*/*.csv")
+    ('s3://bucket/sales/', 'sales/', '')
+    """
+    if not has_magic(given):
+        return given
+    start = re.split(r"[*?\[]", given, maxsplit=1)[0]
+    return start[: start.rfind("/") + 1]
 
 
 def display_name(path: str) -> str:

@@ -13,7 +13,7 @@ from streamnet import objects
 from streamnet.errors import DataError, ReadError
 from streamnet.objects import ObjectInfo, VersionError
 from streamnet.sources.storage.archives import is_hidden
-from streamnet.sources.storage.raw import DamagedFileError, RawFile
+from streamnet.sources.storage.raw import DamagedFileError, RawFile, find_root
 
 
 @final
@@ -23,7 +23,7 @@ class RemoteFile(RawFile):
     def __init__(self, info: ObjectInfo) -> None:
         self._info = info
         self._pieces: Iterator[bytes] | None = None  # opened with the first byte that is read
-        self._rest = b""
+        self._rest = memoryview(b"")
         self._at = 0
         self.size: int | None = info.size
 
@@ -35,13 +35,13 @@ class RemoteFile(RawFile):
             if self._pieces is None:
                 self._pieces = objects.stream(self._info.url, self._at, self._info.version)
             if not self._rest:
-                self._rest = next(self._pieces, b"")
+                self._rest = memoryview(next(self._pieces, b""))
         except VersionError as error:
             raise DamagedFileError(str(error.strerror)) from None
         except OSError:
             self._pieces = None
             raise
-        found, self._rest = self._rest[:most], self._rest[most:]
+        found, self._rest = bytes(self._rest[:most]), self._rest[most:]
         if not found:
             raise OSError(None, "the connection was closed early")
         self._at += len(found)
@@ -51,7 +51,7 @@ class RemoteFile(RawFile):
         """Continue at ``offset`` with a new request."""
         if offset > self._info.size:
             return False
-        self._pieces, self._rest, self._at = None, b"", offset
+        self._pieces, self._rest, self._at = None, memoryview(b""), offset
         return True
 
     def close(self) -> None:
@@ -87,9 +87,8 @@ def list_objects(url: str) -> list[ObjectInfo]:
 
 def match_objects(pattern: str) -> list[ObjectInfo]:
     """The objects that match a pattern, in which ``**`` stands for any folders."""
-    plain = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
     rule = _compile(pattern)
-    return [info for info in list_objects(plain) if rule.fullmatch(info.url)]
+    return [info for info in list_objects(find_root(pattern)) if rule.fullmatch(info.url)]
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -91,6 +91,15 @@ def test_only_folders_below_what_is_given_count(tmp_path: Path) -> None:
         assert [field.name for field in schema.fields] == [*names, "x", "w"]
 
 
+def test_a_pattern_in_the_working_directory_has_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path, ".csv")
+    monkeypatch.chdir(tmp_path)
+    schema, _ = read(source("year=*/*/*.csv"))
+    assert [field.name for field in schema.fields] == ["year", "region", "x", "w"]
+
+
 def test_a_column_of_the_files_is_taken_from_there(tmp_path: Path) -> None:
     root = tmp_path / "sales"
     (root / "x=9").mkdir(parents=True)
