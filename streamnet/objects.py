@@ -80,9 +80,9 @@ def join_url(url: str, *names: str) -> str:
 def head(url: str) -> ObjectInfo:
     """Size and version of an object."""
     store, key = _open(url)
-    from obstore import head as get_head
+    import obstore
 
-    return _describe(url, _explained(url, lambda: get_head(store, key)))
+    return _describe(url, _explained(url, lambda: obstore.head(store, key)))
 
 
 def read(url: str, begin: int = 0, end: int | None = None) -> bytes:
@@ -92,7 +92,7 @@ def read(url: str, begin: int = 0, end: int | None = None) -> bytes:
 
     if end is not None:
         return bytes(_explained(url, lambda: obstore.get_range(store, key, start=begin, end=end)))
-    options: Any = {"range": {"offset": begin}} if begin else None
+    options = _skip_to(begin)
     return bytes(_explained(url, lambda: obstore.get(store, key, options=options).bytes()))
 
 
@@ -101,13 +101,18 @@ def stream(url: str, begin: int, version: str) -> Iterator[bytes]:
     store, key = _open(url)
     import obstore
 
-    options: Any = {"range": {"offset": begin}} if begin else {}
+    options = _skip_to(begin)
     found = _explained(url, lambda: obstore.get(store, key, options=options))
     if _describe(url, found.meta).version != version:
         raise VersionError(ESTALE, "was replaced while it was read")
     pieces = iter(found.stream(min_chunk_size=_STREAM_BYTES))
     while (piece := _explained(url, lambda: next(pieces, None))) is not None:
         yield bytes(piece)
+
+
+def _skip_to(begin: int) -> Any:
+    """Options of a request for an object from a byte on."""
+    return {"range": {"offset": begin}} if begin else None
 
 
 def list_below(url: str) -> list[ObjectInfo]:
@@ -189,8 +194,8 @@ def _open(url: str) -> tuple[ObjectStore, str]:
             "an interruption: download it first (curl -o FILE URL)"
         )
     key = parts["key"] or ""
-    web = parts["scheme"] in _WEB
-    return _open_store(parts["scheme"], parts["bucket"]), unquote(key) if web else key
+    store = _open_store(parts["scheme"], parts["bucket"])
+    return store, unquote(key) if parts["scheme"] in _WEB else key
 
 
 def _hide_secrets(url: str) -> str:
