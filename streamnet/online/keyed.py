@@ -116,10 +116,11 @@ class KeyedRegressor(_KeyedEstimator, OnlineRegressor):
 
     The shared model is an `OnlineRegressor` that also sees the last three targets of a sample's
     key and their mean. The model of a key sees its prediction and says by how much it is wrong for
-    this key: by the key's last targets and errors, two recursive least squares (one forgets fast)
+    this key, from the key's last targets and errors, two recursive least squares (one forgets fast)
     and a small network over the first 24 numeric inputs, scaled by the key's own moments. Its parts
     are weighted by their recent losses, at first by those of other keys of the same age. So a new
-    key starts with what is best for new keys, and one that differs leaves the shared model.
+    key starts with what is best for new keys, and one that behaves differently departs from the
+    shared model.
 
     ``predict`` and ``predict_one`` predict each sample as the next one of its key. A sample without
     a key is predicted by the shared model alone, and so is a key that was never learned. `model`
@@ -144,14 +145,9 @@ class KeyedClassifier(_KeyedEstimator, OnlineClassifier):
 
     The shared model is an `OnlineClassifier` that also sees the last two labels of a sample's key.
     The model of a key sees its probabilities and corrects those of the first 32 labels: by the
-    labels' frequencies for this key, its last label, two recursive least squares (one forgets fast)
-    and a small network over the first 24 numeric inputs, scaled by the key's own moments. Its parts
-    are weighted by their recent losses, at first by those of other keys of the same age. So a new
-    key starts with what is best for new keys, and one that differs leaves the shared model.
-
-    ``predict`` and ``predict_one`` predict each sample as the next one of its key. A sample without
-    a key is predicted by the shared model alone, and so is a key that was never learned. `model`
-    exports the shared model.
+    labels' frequencies for this key, its last label, and the same least squares and network as in
+    a `KeyedRegressor`, whose docstring describes how these parts are weighted, how new keys start,
+    and which model predicts.
 
     >>> from random import Random
     >>> draw, classifier = Random(1), KeyedClassifier(key="user", seed=1)

@@ -128,7 +128,7 @@ class LoginSettings(Settings):
         """Check that what belongs together is given together."""
         self._check_needed("private_key", "certificate")
         self._check_needed("certificate", "private_key")
-        self._check_one_of("password_file", "password_env")
+        self._check_exclusive("password_file", "password_env")
 
     def _check_needed(self, name: str, *others: str) -> None:
         """Check a setting that makes no sense without one of some others."""
@@ -136,7 +136,7 @@ class LoginSettings(Settings):
             rule = f"then {' or '.join(others)} must be given, too"
             raise ConfigurationError(f"{name} is {getattr(self, name)!r}, but {rule}")
 
-    def _check_one_of(self, name: str, other: str) -> None:
+    def _check_exclusive(self, name: str, other: str) -> None:
         """Check two settings of which at most one may be given."""
         if getattr(self, name) and getattr(self, other):
             raise ConfigurationError(
@@ -200,7 +200,7 @@ class KafkaSettings(BrokerSettings):
         """Check what is required, and that settings do not contradict each other."""
         super().check_rules()
         self._check_given(servers="a broker as HOST:PORT", topic="the topic to read")
-        self._check_one_of("token_file", "token_env")
+        self._check_exclusive("token_file", "token_env")
         if self.mechanism == "OAUTHBEARER":
             self._check_needed("mechanism", "token_file", "token_env")
         elif token := self.token_file or self.token_env:
@@ -281,8 +281,8 @@ class NatsSettings(BrokerSettings):
         self._check_given(servers="a server as HOST:PORT", stream="the stream to read")
         for server in self.servers:
             _check_address("servers", server)
-        self._check_one_of("token_file", "token_env")
-        self._check_one_of("credentials_file", "nkey_file")
+        self._check_exclusive("token_file", "token_env")
+        self._check_exclusive("credentials_file", "nkey_file")
 
 
 @declare

@@ -63,7 +63,7 @@ class Spool:
     @property
     def first_place(self) -> int:
         """The number of the oldest message that is kept."""
-        return _first_of(self._segments[0]) if self._segments else self._next
+        return _parse_first(self._segments[0]) if self._segments else self._next
 
     def bytes(self) -> int:
         """Bytes of all files."""
@@ -87,7 +87,7 @@ class Spool:
         """Read the messages from a number on."""
         with self._lock:
             self._close_input()
-            before = [path for path in self._segments if _first_of(path) <= place]
+            before = [path for path in self._segments if _parse_first(path) <= place]
             self._reading = before[-1] if before else None
             self._wanted = place
 
@@ -111,7 +111,7 @@ class Spool:
     def forget(self, through: int) -> None:
         """Remove the files whose messages all have at most this number."""
         with self._lock:
-            while len(self._segments) > 1 and _first_of(self._segments[1]) <= through + 1:
+            while len(self._segments) > 1 and _parse_first(self._segments[1]) <= through + 1:
                 gone = self._segments.pop(0)
                 if gone == self._reading:
                     self._close_input()
@@ -132,7 +132,7 @@ class Spool:
         if not self._segments:
             return 0
         path = self._segments[-1]
-        place, end = _first_of(path), 0
+        place, end = _parse_first(path), 0
         data = path.read_bytes()
         while (size := _check_record(data, end)) is not None:
             place, end = place + 1, end + size
@@ -179,7 +179,7 @@ class Spool:
         return _decode(body)
 
 
-def _first_of(path: Path) -> int:
+def _parse_first(path: Path) -> int:
     """The number of the first message of a file, which is its name."""
     return int(path.name.removesuffix(SUFFIX))
 

@@ -1,1 +1,1 @@
-"""Parsing of text: records, fields, dialects and what their first records tell."""
+"""Parsing of text: records, fields, dialects and what is inferred from first records."""

@@ -17,7 +17,7 @@ from streamnet.errors import ConfigurationError
 UTF8 = "utf-8"
 SAMPLE_BYTES = 1 << 16  # from the first byte on that is not ASCII, by which the encoding is found
 _LONGEST_MARK = 4
-_ZERO_SAMPLE_BYTES = 64  # at the start, whose zeros tell UTF-16 without a byte-order mark
+_ZERO_SAMPLE_BYTES = 64  # at the start, whose zeros reveal UTF-16 without a byte-order mark
 _MIN_ZERO_FRACTION = 0.4  # of the bytes at odd or at even places,
 _MAX_ODD_FRACTION = 0.05  # and of the others
 _MIN_PLAUSIBLE = 0.75  # fraction of the different words
@@ -87,11 +87,11 @@ codecs.register_error(_INVALID, _mark_invalid)
 class TextDecoder:
     r"""Converts the bytes of a file to UTF-8.
 
-    A byte-order mark, or the zeros in text of UTF-16, tell the encoding. Otherwise a text is ASCII
-    up to its first byte that is not: that byte and the 64 KiB after it decide between UTF-8 and
-    other encodings, so that the result does not depend on how much is read at once. Of a ``live``
-    stream, the lines that are there decide. Bytes that are invalid in the encoding are so in the
-    result, too.
+    A byte-order mark, or the zeros in text of UTF-16, determine the encoding. Otherwise a text is
+    ASCII up to its first byte that is not: that byte and the 64 KiB after it decide between UTF-8
+    and other encodings, so that the result does not depend on how much is read at once. For a
+    ``live`` stream, the lines that have arrived decide. Bytes that are invalid in the encoding stay
+    invalid in the result.
 
     Args:
         name: Name of the file in messages.
@@ -165,7 +165,7 @@ class TextDecoder:
 
 
 def _find_at_start(data: bytes) -> str | None:
-    """The encoding that the first bytes of a file tell; None if they do not."""
+    """The encoding by the first bytes of a file; None if they do not determine it."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return encoding

@@ -46,8 +46,8 @@ class RecordParser:
 
     Times and labels are parsed as words first, and the target of a regression as another number.
     Columns that are ``undecided`` had no value yet; only their first value is looked for. Columns
-    whose numbers have marks have a style.
-    A column of words that becomes one of numbers is told about.
+    whose numbers have marks have a style. A column of words that becomes one of numbers causes a
+    warning.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ MIN_NUMBERS_NOW = 0.95  # of later ones, if the column has changed
 
 @final
 class NumberWatch:
-    """Tells, once, that a column of words has become one of numbers.
+    """Warns, once, that a column of words has become one of numbers.
 
     Some values of each block are looked at; what is read does not depend on them.
     """

@@ -328,7 +328,7 @@ def warn_of_thousands_separators(
 def warn_of_marked_numbers(
     file: str, styles: Mapping[str, NumberStyle], values: Mapping[str, Sequence[str]]
 ) -> None:
-    """Tell, once per file, how numbers with marks are read."""
+    """Say, once per file, how numbers with marks are read."""
     for name, style in styles.items():
         for text in values[name]:
             number = style.normalize(text)
