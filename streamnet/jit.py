@@ -30,7 +30,7 @@ logger: logging.Logger = logging.getLogger("streamnet.jit")
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Folders below the package of which every file counts, also those that only hold constants.
-KERNEL_FOLDERS = ("networks", "features/autoencoder")
+KERNEL_FOLDERS = ("networks", "features/autoencoder", "keyed")
 
 NOWHERE = f"{os.devnull}/"  # where nothing can be written
 

@@ -39,7 +39,7 @@ def read_keys(block: Block, columns: Sequence[str]) -> Keys:
 
 
 def join_key(parts: str | Sequence[str | None]) -> str:
-    r"""The key of the texts of its columns; a text by itself is a key.
+    r"""The key of the texts of its columns; a single text is a key itself.
 
     >>> join_key(["a|b", "3"]), join_key(["a|b"]), join_key("a|b")
     ('a\\|b|3', 'a|b', 'a|b')

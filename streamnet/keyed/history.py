@@ -92,7 +92,7 @@ def _recall_labels(
 
 @final
 class TargetsByKey:
-    """The last targets of each key, their mean, and with a ``season`` the one of so long ago.
+    """The last targets of each key, their mean, and with a ``season`` the target a season ago.
 
     >>> history = TargetsByKey(Task.REGRESSION, resident=10)
     >>> target = np.array([1.0, 5.0, 2.0, 6.0])
@@ -169,4 +169,4 @@ class TargetsByKey:
         self._labels = list(state["labels"])
         self._numbers = {None: -1, **{label: i for i, label in enumerate(self._labels)}}
         if len(self._numbers) != len(self._labels) + 1:
-            raise StateError("a label of the keys' last targets is there twice")
+            raise StateError("the last targets of keys have a label twice")

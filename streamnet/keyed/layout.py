@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamnet.keyed.rows import RowShape
 from streamnet.networks.initialization import fill_section
 from streamnet.networks.parameters import aligned_zeros, plan_candidate
-from streamnet.networks.topology import Capacity
+from streamnet.networks.topology import Capacity, Section
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
 
@@ -113,6 +113,7 @@ class RowLayout(NamedTuple):
     places: Places
     plan: NDArray[np.int64]
     factors: NDArray[np.float64]
+    sections: tuple[Section, ...]  # of the network's weights, and so of its states
     scratch: int  # working memory of the network
     shape: RowShape
 
@@ -136,7 +137,8 @@ def build_row_layout(task: Task, inputs: int, outputs: int) -> RowLayout:
             fan_in=max(8, capacity.dense),
         )
     shape = RowShape(f"{inputs},{outputs}", (_initial_numbers(places), weights, states))
-    return RowLayout(task, places, draft.plan, draft.factors, draft.scratch, shape)
+    sections = tuple(draft.sections)
+    return RowLayout(task, places, draft.plan, draft.factors, sections, draft.scratch, shape)
 
 
 def count_network_inputs(places: Places, task: Task) -> int:
@@ -163,16 +165,7 @@ def convert_row(layout: RowLayout, label: str, row: Sequence[NDArray[Any]]) -> l
     feature = np.arange(count_network_inputs(old.places, old.task) + 1)
     # The log-odds of labels come last: they move behind the new inputs.
     feature[old.places.features :] += layout.places.features - old.places.features
-    settings = NETWORK.for_task(layout.task)
-    drafts = [
-        plan_candidate(
-            settings,
-            one.task,
-            Capacity(count_network_inputs(one.places, one.task), 0, one.places.outputs),
-        )
-        for one in (old, layout)
-    ]
-    for before, after in zip(drafts[0].sections, drafts[1].sections, strict=True):
+    for before, after in zip(old.sections, layout.sections, strict=True):
         for given, made in zip(row[1:], new[1:], strict=True):
             source = given[before.offset :][: before.rows * before.width]
             target = made[after.offset :][: after.rows * after.width]

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
-from streamnet.keyed.kernels.experts import AGES, FLEET_COLUMNS, NetworkArrays, weigh_experts
+from streamnet.keyed.kernels.experts import (
+    AGES,
+    FLEET_COLUMNS,
+    KeySamples,
+    ModelArrays,
+    NetworkArrays,
+    weigh_experts,
+)
 from streamnet.keyed.kernels.labels import serve_labels
 from streamnet.keyed.kernels.numbers import serve_numbers
 from streamnet.keyed.layout import (
@@ -24,7 +31,7 @@ from streamnet.keyed.layout import (
     new_scratch,
 )
 from streamnet.keyed.rows import KeyedRows, Rows
-from streamnet.samples import NO_WEIGHTS, Task
+from streamnet.samples import Task
 
 EXPERT_NAMES = {
     Task.REGRESSION: ("shared", "last", "level", "slow", "fast", "network"),
@@ -90,7 +97,7 @@ class KeyedModels:
         self._layout = layout
         places = layout.places
         width = max(places.features + places.outputs, EXPERTS)
-        self._work = np.zeros((5, width))
+        self._work = np.zeros((4, width))
         self._said = np.zeros((EXPERTS, places.outputs))
         self._network = NetworkArrays(
             layout.plan,
@@ -178,21 +185,35 @@ class KeyedModels:
         dense = np.ascontiguousarray(dense[:, : self._layout.places.inputs], np.float32)
         shared = np.ascontiguousarray(shared)
         served = np.empty_like(shared)
-        weight = NO_WEIGHTS if weight is None else weight
+        weight = np.empty(0) if weight is None else weight
+        known = np.empty(0, np.int32) if known is None else known
         labels = self.task is Task.CLASSIFICATION
         serve: Callable[..., None] = serve_labels if labels else serve_numbers
+        initial, initial_weights, _ = self._layout.shape.initial
+        x, gains, shares, errors = self._work
         for start in range(0, len(keys), self._resident):
             part = slice(start, start + self._resident)
             slots = self._rows.take(keys[part], create=learns)
-            samples: Any = slots, shared[part], dense[part], truth[part]
-            if known is not None and self.task is Task.CLASSIFICATION:
-                samples = *samples, known[part]
-            initial = self._layout.shape.initial[:2]
-            state = self._layout.places, *self._rows.arrays, *initial, self._fleet, self._network
-            given: Any = *samples, weight[part], learns, *state, self._work
-            if self.task is Task.CLASSIFICATION:
-                given = *given, self._said
-            serve(*given, served[part])
+            samples = KeySamples(
+                slots, shared[part], dense[part], truth[part], known[part], weight[part]
+            )
+            rows, weights, states = self._rows.arrays
+            models = ModelArrays(
+                self._layout.places,
+                rows,
+                weights,
+                states,
+                initial,
+                initial_weights,
+                self._fleet,
+                self._network,
+                x,
+                gains,
+                shares,
+                errors,
+                self._said,
+            )
+            serve(samples, learns, models, served[part])
         return served
 
     def describe(self, key: str) -> KeyScores | None:

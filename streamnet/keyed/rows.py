@@ -16,7 +16,7 @@ NO_SLOT = -1
 _EVICTED_AT_ONCE = 64  # a 64th of all slots, so that room is seldom made
 
 Rows = tuple[NDArray[Any], ...]
-"""Arrays of shape=(slots, width), a row of each for a key."""
+"""Arrays of shape=(slots, width), in which each key has a row."""
 
 
 class RowShape(NamedTuple):
@@ -67,12 +67,15 @@ class KeyedRows:
         self._stored = 0  # keys that are in the store only
         self._clear(shape)
 
-    def _clear(self, shape: RowShape) -> None:
+    def _allocate(self, shape: RowShape) -> None:
         self.shape: RowShape = shape
         # Memory that was never written to takes no room, so there is nothing to be grown.
         self.arrays: Rows = tuple(
             np.zeros((self._limit, len(row)), row.dtype) for row in shape.initial
         )
+
+    def _clear(self, shape: RowShape) -> None:
+        self._allocate(shape)
         self._slots: dict[str, int] = {}
         self._keys: list[str] = []  # by slot
         self._free: list[int] = []  # slots of forgotten keys
@@ -81,9 +84,6 @@ class KeyedRows:
 
     def __len__(self) -> int:
         return len(self._slots) + self._stored
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._slots or (self._store is not None and bool(self._store.get([key])))
 
     @property
     def resident(self) -> int:
@@ -118,12 +118,6 @@ class KeyedRows:
         (slot,) = self.take([key], create=False)
         return None if slot < 0 else tuple(array[slot].copy() for array in self.arrays)
 
-    def put(self, key: str, row: Sequence[NDArray[Any]]) -> None:
-        """Replace the row of a key."""
-        (slot,) = self.take([key])
-        for array, numbers in zip(self.arrays, row, strict=True):
-            array[slot] = numbers
-
     def forget(self, key: str) -> bool:
         """Delete a key; return whether it was known."""
         slot = self._slots.pop(key, NO_SLOT)
@@ -135,13 +129,10 @@ class KeyedRows:
         return slot >= 0 or removed > 0
 
     def reshape(self, shape: RowShape) -> None:
-        """Go over to another shape; rows in the store follow when they come back."""
-        before, slots, keys = self.arrays, self._slots, self._keys
-        name, used, free, clock = self.shape.name, self._used, self._free, self._clock
-        self._clear(shape)
-        self._slots, self._keys, self._used = slots, keys, used
-        self._free, self._clock = free, clock
-        for slot in slots.values():
+        """Convert all rows to another shape; those in the store once they come back."""
+        before, name = self.arrays, self.shape.name
+        self._allocate(shape)
+        for slot in self._slots.values():
             self._write(slot, self._converted(name, [array[slot] for array in before]))
 
     def _load(self, keys: list[str], *, create: bool) -> None:

@@ -30,7 +30,7 @@ class StoredRow(NamedTuple):
     """The numbers of one key, and the score by which keys are ranked."""
 
     key: str
-    shape: str  # of what the numbers belong to, see `RowLayout`
+    shape: str  # its name, see `RowShape`
     numbers: bytes
     samples: float
     loss: float
@@ -117,7 +117,7 @@ class RowStore:
             raise self._failure(error) from error
 
     def _failure(self, error: sqlite3.Error) -> StateError:
-        return StateError(f"{self._folder}: the rows of keys can't be kept there: {error}")
+        return StateError(f"{self._folder}: the models of keys can't be stored there: {error}")
 
 
 def _delete(database: sqlite3.Connection, folder: Path) -> None:

@@ -55,6 +55,49 @@ class NetworkArrays(NamedTuple):
     importance: Any  # shape=(1, 2): rarity and weight
 
 
+class KeySamples(NamedTuple):
+    """Samples in order."""
+
+    slots: Any  # shape=(n,): row of each sample's key, -1 for none
+    shared: Any  # predictions of the shared model: numbers (n,), or probabilities (n, labels)
+    dense: Any  # shape=(n, inputs)
+    truth: Any  # shape=(n,): numbers, NaN for none; or labels, -1 for none
+    known: Any  # shape=(n,): labels known before each sample; empty for numbers
+    importance: Any  # shape=(n,), weight of each sample; empty: all are 1
+
+
+class ModelArrays(NamedTuple):
+    """The models of all keys, what a new one starts with, and working memory."""
+
+    places: Any
+    rows: Any  # shape=(keys, width)
+    weights: Any  # of the networks
+    states: Any
+    initial: Any
+    initial_weights: Any
+    fleet: Any  # shape=(AGES + 1, FLEET_COLUMNS)
+    network: NetworkArrays
+    x: Any  # this and the next: working memory for features, experts or outputs
+    gains: Any
+    shares: Any
+    errors: Any
+    said: Any  # shape=(EXPERTS, outputs), what the experts predict
+
+
+@exact_inlined
+def read_weight(samples: Any, i: Any) -> float:
+    """The weight of sample ``i``."""
+    return float(samples.importance[i]) if samples.importance.size > 0 else 1.0
+
+
+@exact_inlined
+def prefetch_model(models: Any, slots: Any, i: Any) -> None:
+    """Prefetch all that belongs to the key of sample ``i``."""
+    prefetch_row(models.rows, slots, i)
+    prefetch_row(models.weights, slots, i)
+    prefetch_row(models.states, slots, i)
+
+
 @exact_inlined
 def prefetch_row(rows: Any, slots: Any, i: Any) -> None:
     """Prefetch the row of sample ``i``: keys come in any order, so it is rarely in a cache."""
@@ -198,10 +241,17 @@ def read_output(network: Any, output: int) -> float:
 
 
 @exact_inlined
-def learn_network(
-    network: Any, weights: Any, state: Any, row: Any, weight: float, active: int
-) -> None:
-    """A step of the network on the target in ``network``, after `run_network`."""
+def learn_network(models: Any, k: int, weight: float, active: int, sound: bool) -> None:
+    """A step of a key's network on the target in working memory, after `run_network`.
+
+    If its outputs were not finite, it starts again as a new one.
+    """
+    weights, state, row = models.weights[k], models.states[k], models.rows[k]
+    if not sound:
+        copy_row(models.initial_weights, weights)
+        state[:] = 0
+        return
+    network = models.network
     plan, factor, scratch = network.plan, network.factor, network.scratch
     network.importance[0, 1] = weight
     output_gradient(plan, factor, scratch, network, 0, active)

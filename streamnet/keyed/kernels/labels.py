@@ -9,26 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_inlined, exact_kernel, flush_subnormal
-from streamnet.keyed.kernels.experts import (
-    SCALE_FADING,
-    NetworkArrays,
-    copy_row,
-    find_trust,
-    learn_inputs,
-    learn_losses,
-    learn_network,
-    learn_squares,
-    learn_trust,
-    prefetch_row,
-    read_output,
-    run_network,
-    scale_inputs,
-    score,
-    solve,
-    watch_drift,
-    weigh_experts,
-)
-from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD, Places
+from streamnet.keyed.kernels import experts
+from streamnet.keyed.kernels.experts import SCALE_FADING, KeySamples, ModelArrays
+from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD
 
 SHARED, FREQUENT, LAST, SQUARES, NETWORK = 0, 1, 2, 3, 5  # experts; of SQUARES there are two
 FREQUENCY_FADING = 0.995
@@ -76,7 +59,7 @@ def _fill_solved(row: Any, places: Any, x: Any, active: int, said: Any) -> None:
     for number in range(FORGETTING.size):
         total = 0.0
         for c in range(active):
-            p = said[SHARED, c] + solve(row, places, number, c, x)
+            p = said[SHARED, c] + experts.solve(row, places, number, c, x)
             said[SQUARES + number, c] = max(p, LEAST)
             total += said[SQUARES + number, c]
         for c in range(active):
@@ -105,60 +88,54 @@ def _find_largest(probabilities: Any, known: int) -> int:
 
 @exact_kernel
 def serve_labels(
-    slots: NDArray[np.int64],  # shape=(n,): row of each sample's key, -1 for none
-    shared: NDArray[np.floating],  # shape=(n, labels): probabilities of the shared model
-    dense: NDArray[np.float32],  # shape=(n, inputs)
-    truth: NDArray[np.int32],  # shape=(n,), -1 for none
-    known: NDArray[np.int32],  # shape=(n,): labels known before each sample
-    importance: NDArray[np.float64],  # shape=(n,), weight of each sample; empty: all are 1
+    samples: KeySamples,
     learns: bool,
-    places: Places,
-    rows: NDArray[np.float64],
-    weights: NDArray[np.float32],
-    states: NDArray[np.float32],
-    initial: NDArray[np.float64],
-    initial_weights: NDArray[np.float32],
-    fleet: NDArray[np.float64],  # shape=(AGES + 1, FLEET_COLUMNS)
-    network: NetworkArrays,
-    work: NDArray[np.float64],  # shape=(4, width), see `KeyedModels`
-    said: NDArray[np.float64],  # shape=(EXPERTS, outputs), working memory
+    models: ModelArrays,
     served: NDArray[np.floating],  # shape=(n, labels), written
 ) -> None:
     """Predict each sample for its key, then learn it."""
+    slots, shared, dense, truth, known = samples[:5]
+    places, rows, fleet, network = models.places, models.rows, models.fleet, models.network
     features, outputs = places.features, places.outputs
-    x, gains, shares, errors = work[0], work[1], work[2], work[3]
-    prefetch_row(rows, slots, 0)
+    x, gains, shares, errors, said = (
+        models.x,
+        models.gains,
+        models.shares,
+        models.errors,
+        models.said,
+    )
+    experts.prefetch_row(rows, slots, 0)
     for i in range(slots.size):
-        prefetch_row(rows, slots, i + 1)
-        prefetch_row(weights, slots, i + 1)
-        prefetch_row(states, slots, i + 1)
+        experts.prefetch_model(models, slots, i + 1)
         k, active = slots[i], min(known[i], outputs)
-        copy_row(shared[i], served[i])
-        weight = importance[i] if importance.size > 0 else 1.0
+        experts.copy_row(shared[i], served[i])
+        weight = experts.read_weight(samples, i)
         learning = learns and truth[i] >= 0 and weight > 0.0
         if k < 0:
             continue
         row = rows[k]
         if active == 0:  # nothing can be predicted yet
             if learning:
-                learn_inputs(row, places, dense[i])
+                experts.learn_inputs(row, places, dense[i])
                 _count_label(row, places, truth[i])
             continue
         mass = _share_shared(shared[i], active, said)
         if not math.isfinite(mass):
             continue
         x[0] = 1.0
-        scale_inputs(row, places, dense[i], x, 1)
+        experts.scale_inputs(row, places, dense[i], x, 1)
         _fill_log_odds(active, said, x, features, outputs)
         _fill_frequent(row, places, active, said)
         _fill_solved(row, places, x, active, said)
         # A label that is new belongs to the step already, but not to the prediction.
         target = truth[i] if truth[i] < outputs else -1
         reach = max(active, target + 1) if learning else active
-        sound = run_network(network, weights[k], x[1:], features - 1 + outputs, reach)
+        sound = experts.run_network(
+            network, models.weights[k], x[1:], features - 1 + outputs, reach
+        )
         _fill_network(network, active, sound, said)
-        weigh_experts(row, places, fleet, shares)
-        trust = find_trust(row, fleet)
+        experts.weigh_experts(row, places, fleet, shares)
+        trust = experts.find_trust(row, fleet)
         product, power = _combine(active, truth[i], mass, trust, said, shares, served[i])
         if not learning:
             continue
@@ -166,17 +143,15 @@ def serve_labels(
         if 0 <= target < active:
             for e in range(EXPERTS):
                 gains[e] = -math.log(max(said[e, target], SMALLEST))
-            learn_trust(row, fleet, product, power, weight)
-            learn_losses(row, places, fleet, gains, weight)
+            experts.learn_trust(row, fleet, product, power, weight)
+            experts.learn_losses(row, places, fleet, gains, weight)
         if target >= 0:
-            _learn_squares(row, initial, places, x, target, reach, weight, said, errors, gains)
-            if sound:
-                network.label[0] = target
-                learn_network(network, weights[k], states[k], row, weight, reach)
-            else:
-                copy_row(initial_weights, weights[k])
-                states[k, :] = 0
-        learn_inputs(row, places, dense[i])
+            _learn_squares(
+                row, models.initial, places, x, target, reach, weight, said, errors, gains
+            )
+            network.label[0] = target
+            experts.learn_network(models, k, weight, reach, sound)
+        experts.learn_inputs(row, places, dense[i])
         _count_label(row, places, truth[i])
 
 
@@ -196,10 +171,10 @@ def _learn_squares(
     """Both least squares learn by how much they miss 1 for the label, and 0 for all others."""
     for a in range(FORGETTING.size):
         for c in range(places.outputs):
-            p = said[SHARED, c] + solve(row, places, a, c, x)
+            p = said[SHARED, c] + experts.solve(row, places, a, c, x)
             error = (1.0 if c == target else 0.0) - p if c < reach else 0.0
             errors[c] = min(max(error, -MAX_STEP), MAX_STEP)
-        learn_squares(row, initial, places, a, x, errors, weight, gains)
+        experts.learn_squares(row, initial, places, a, x, errors, weight, gains)
 
 
 @exact_inlined
@@ -224,7 +199,7 @@ def _fill_network(network: Any, active: int, sound: bool, said: Any) -> None:
     """The network's probabilities of the labels that are known."""
     total = 0.0
     for c in range(active):
-        said[NETWORK, c] = read_output(network, c) if sound else said[SHARED, c]
+        said[NETWORK, c] = experts.read_output(network, c) if sound else said[SHARED, c]
         total += said[NETWORK, c]
     for c in range(active):
         said[NETWORK, c] = said[NETWORK, c] / total if total > 0.0 else said[SHARED, c]
@@ -242,8 +217,8 @@ def _score(
         shared_right = max(float(shared[truth]), SMALLEST)
         wrong = 0.0 if _find_largest(served, known) == truth else 1.0
         shared_wrong = 0.0 if _find_largest(shared, known) == truth else 1.0
-    score(row, -math.log(right), -math.log(shared_right), wrong, shared_wrong, weight)
-    watch_drift(row, places, wrong)
+    experts.score(row, -math.log(right), -math.log(shared_right), wrong, shared_wrong, weight)
+    experts.watch_drift(row, places, wrong)
 
 
 @exact_inlined

@@ -9,29 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.keyed.kernels import experts
 from streamnet.keyed.kernels.experts import (
     FLEET_FADING,
     MAX_RESIDUAL,
     SCALE,
     SCALE_FADING,
-    NetworkArrays,
-    copy_row,
-    find_trust,
-    learn_inputs,
-    learn_losses,
-    learn_network,
-    learn_squares,
-    learn_trust,
-    prefetch_row,
-    read_output,
-    run_network,
-    scale_inputs,
-    score,
-    solve,
-    watch_drift,
-    weigh_experts,
+    KeySamples,
+    ModelArrays,
 )
-from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD, NUMBER_FEATURES, RIDGE, Places
+from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD, NUMBER_FEATURES, RIDGE
 
 SHARED, LAST, LEVEL, SQUARES, NETWORK = 0, 1, 2, 3, 5  # experts; of SQUARES there are two
 MAX_DEVIATIONS = 8.0  # from the shared prediction, of what an expert predicts
@@ -78,7 +65,7 @@ def _fill_features(row: Any, places: Any, dense: Any, shared: float, own: float,
     x[4] = _bound((row[HEAD.before] - shared) / own) if count > 1.0 else 0.0
     # With a coefficient of 1 for this one, the shared prediction does not matter at all.
     x[5] = _bound((row[HEAD.mean] - shared) / own) if count > 0.0 else 0.0
-    scale_inputs(row, places, dense, x, NUMBER_FEATURES)
+    experts.scale_inputs(row, places, dense, x, NUMBER_FEATURES)
 
 
 @exact_inlined
@@ -112,31 +99,20 @@ def _settle_unit(row: Any, places: Any, fleet: Any) -> None:
 
 @exact_kernel
 def serve_numbers(
-    slots: NDArray[np.int64],  # shape=(n,): row of each sample's key, -1 for none
-    shared: NDArray[np.float64],  # shape=(n,): predictions of the shared model
-    dense: NDArray[np.float32],  # shape=(n, inputs)
-    truth: NDArray[np.float64],  # shape=(n,), NaN for none
-    importance: NDArray[np.float64],  # shape=(n,), weight of each sample; empty: all are 1
+    samples: KeySamples,
     learns: bool,
-    places: Places,
-    rows: NDArray[np.float64],
-    weights: NDArray[np.float32],
-    states: NDArray[np.float32],
-    initial: NDArray[np.float64],
-    initial_weights: NDArray[np.float32],
-    fleet: NDArray[np.float64],  # shape=(AGES + 1, FLEET_COLUMNS)
-    network: NetworkArrays,
-    work: NDArray[np.float64],  # shape=(5, width), see `KeyedModels`
+    models: ModelArrays,
     served: NDArray[np.float64],  # shape=(n,), written
 ) -> None:
     """Predict each sample for its key, then learn it."""
+    slots, shared, dense, truth = samples[:4]
+    places, rows, fleet, network = models.places, models.rows, models.fleet, models.network
     features = places.features
-    x, gains, said, shares, errors = work[0], work[1], work[2], work[3], work[4]
-    prefetch_row(rows, slots, 0)
+    x, gains, shares, errors = models.x, models.gains, models.shares, models.errors
+    said = models.said[:, 0]
+    experts.prefetch_row(rows, slots, 0)
     for i in range(slots.size):
-        prefetch_row(rows, slots, i + 1)
-        prefetch_row(weights, slots, i + 1)
-        prefetch_row(states, slots, i + 1)
+        experts.prefetch_model(models, slots, i + 1)
         k, base = slots[i], shared[i]
         served[i] = base
         if k < 0 or not math.isfinite(base):
@@ -150,15 +126,15 @@ def serve_numbers(
         said[LAST] = _clip((row[HEAD.last] - base) / unit) if known else 0.0
         said[LEVEL] = _clip(row[HEAD.level] / unit)
         for a in range(FORGETTING.size):
-            said[SQUARES + a] = _clip(solve(row, places, a, 0, x) * own / unit)
-        sound = run_network(network, weights[k], x[1:], features - 1, 1)
-        said[NETWORK] = _clip(read_output(network, 0)) if sound else 0.0
-        weigh_experts(row, places, fleet, shares)
+            said[SQUARES + a] = _clip(experts.solve(row, places, a, 0, x) * own / unit)
+        sound = experts.run_network(network, models.weights[k], x[1:], features - 1, 1)
+        said[NETWORK] = _clip(experts.read_output(network, 0)) if sound else 0.0
+        experts.weigh_experts(row, places, fleet, shares)
         mixed = 0.0
         for e in range(EXPERTS):
             mixed += shares[e] * said[e]
-        served[i] = base + unit * find_trust(row, fleet) * mixed
-        weight = importance[i] if importance.size > 0 else 1.0
+        served[i] = base + unit * experts.find_trust(row, fleet) * mixed
+        weight = experts.read_weight(samples, i)
         if not learns or not math.isfinite(truth[i]) or not weight > 0.0:
             continue
         target = min(max(truth[i], -MAX_TARGET), MAX_TARGET)
@@ -167,26 +143,22 @@ def serve_numbers(
         row[HEAD.unit] = own
         limit = MAX_STEP * unit / own
         for a in range(FORGETTING.size):
-            error = residual / own - solve(row, places, a, 0, x)
+            error = residual / own - experts.solve(row, places, a, 0, x)
             errors[0] = min(max(error, -limit), limit)
-            learn_squares(row, initial, places, a, x, errors, weight, gains)
-        if sound:
-            network.goal[0, 0] = _clip(z)
-            learn_network(network, weights[k], states[k], row, weight, 1)
-        else:
-            copy_row(initial_weights, weights[k])
-            states[k, :] = 0
+            experts.learn_squares(row, models.initial, places, a, x, errors, weight, gains)
+        network.goal[0, 0] = _clip(z)
+        experts.learn_network(models, k, weight, 1, sound)
         for e in range(EXPERTS):
             gains[e] = abs(said[e] - z)
         known_residual = min(max(z, -MAX_RESIDUAL), MAX_RESIDUAL)
-        learn_trust(row, fleet, mixed * known_residual, mixed * mixed, weight)
-        learn_losses(row, places, fleet, gains, weight)
+        experts.learn_trust(row, fleet, mixed * known_residual, mixed * mixed, weight)
+        experts.learn_losses(row, places, fleet, gains, weight)
         error = abs(served[i] - target)
-        score(row, error, abs(residual), error * error, residual * residual, weight)
-        learn_inputs(row, places, dense[i])
+        experts.score(row, error, abs(residual), error * error, residual * residual, weight)
+        experts.learn_inputs(row, places, dense[i])
         _learn_target(row, fleet, target, residual)
         _settle_unit(row, places, fleet)
-        watch_drift(row, places, error)
+        experts.watch_drift(row, places, error)
 
 
 @exact_inlined
