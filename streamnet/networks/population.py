@@ -283,10 +283,13 @@ class Population:
         self.classes.move(number, into)
 
     def new_outputs(self, n: int) -> NetworkOutputs:
-        """Undefined outputs of all candidates for ``n`` samples, none of them alive."""
+        """Outputs of all candidates for ``n`` samples: 0, and none of them alive.
+
+        What a candidate out of use leaves is kept with late labels, so it has to be defined.
+        """
         candidates = len(self.members)
         return NetworkOutputs(
-            np.empty((candidates, n, self.capacity.outputs), self.dtype),
+            np.zeros((candidates, n, self.capacity.outputs), self.dtype),
             np.zeros((candidates, n), np.uint8),
             self.logarithmic,
         )

@@ -14,7 +14,7 @@ from streamnet.learning import Learner
 from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Trainer
 from streamnet.pipeline.reader import BlockSplitter
-from streamnet.samples import Task
+from streamnet.samples import ClassChange, Task
 from streamnet.selection.search import replace_exploded
 from tests.learning.streams import (
     ROUND,
@@ -240,3 +240,27 @@ def test_a_replacement_learns_more_slowly_but_never_stops() -> None:
         ((slot, settings, parent),) = replace_exploded({5: settings})
         assert (slot, parent) == (5, None)
     assert settings.learning_rate == 1e-9
+
+
+@pytest.mark.parametrize("delay", [0, 40])
+def test_an_exploded_candidate_leaves_nothing_that_depends_on_what_memory_held(
+    monkeypatch: pytest.MonkeyPatch, delay: int
+) -> None:
+    block, allocate = stream(Task.CLASSIFICATION, 3 * ROUND), np.empty
+
+    def learn(leftovers: float) -> dict[str, Any]:
+        def allocate_used(shape: Any, dtype: Any = np.float64, **options: Any) -> NDArray[Any]:
+            array = allocate(shape, dtype, **options)
+            if array.dtype.kind == "f":
+                array.flat[0::2], array.flat[1::2] = leftovers, -leftovers
+            return array
+
+        monkeypatch.setattr(np, "empty", allocate_used)
+        learner = learner_of(Task.CLASSIFICATION, [*SANE, WILD], label_delay=delay)
+        list(feed(learner, block.part(0, 2 * ROUND)))
+        learner.change_classes(ClassChange("c1", "c0"))
+        list(feed(learner, block.part(2 * ROUND, len(block))))
+        assert not learner.trainer.population.healthy[3]
+        return state_of(learner)
+
+    assert differences(learn(0.25), learn(np.inf)) == []
