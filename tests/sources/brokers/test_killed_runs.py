@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -77,15 +78,13 @@ def test_killed_runs_over_mqtt_learn_each_message(
     )
     run = Run(tmp_path / "killed", "mqtt", settings)
     messages = write_samples(count)
-    publish_to_topic(own_mqtt, "events/a", messages[:1500])
-    for number in range(kills):
-        before = run.records()
+    ends = [1500 + number * (count - 2000) // kills for number in range(kills + 1)]
+    publish_to_topic(own_mqtt, "events/a", messages[: ends[0]])
+    for start, end in pairwise(ends):
+        before = run.records()  # maybe all that were published
         run.start()
-        run.wait_for(before + 1)
-        start = 1500 + number * (count - 2000) // kills
-        publish_to_topic(
-            own_mqtt, "events/a", messages[start : 1500 + (number + 1) * (count - 2000) // kills]
-        )
+        run.wait_for(min(before + 1, start))
+        publish_to_topic(own_mqtt, "events/a", messages[start:end])
         run.kill()
     run.start()
     publish_to_topic(own_mqtt, "events/a", messages[count - 500 :])
