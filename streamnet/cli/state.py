@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from streamnet.cli.options import integer_option
 
-if TYPE_CHECKING:
-    from streamnet.durability.files import FileSystem
-
 Folder = Annotated[str, Parameter(name="DIR", help="State directory, or its URL in a bucket.")]
 _DIFFERENT_EXIT_CODE = 1
 _MAX_NAMES = 5  # of values that differ
-
-
-def _open(folder: str) -> tuple[Path, FileSystem]:
-    """Where a state directory is, or the copy of one in a bucket, and what writes there."""
-    from streamnet.durability.bucket import BucketFiles
-    from streamnet.durability.files import DISK
-    from streamnet.objects import is_url
-
-    if not is_url(folder):
-        return Path(folder), DISK
-    files = BucketFiles(folder)
-    files.pull()
-    return files.copy, files
 
 
 def status(folder: Folder, /) -> int:
@@ -35,7 +19,7 @@ def status(folder: Folder, /) -> int:
     from streamnet.cli.views.state import show_state
     from streamnet.durability.bucket import open_state
 
-    with open_state(folder) as path:
+    with open_state(folder) as (path, _):
         show_state(path, folder)
     return 0
 
@@ -49,10 +33,11 @@ def rollback(
 ) -> int:
     """Make the next run resume from an earlier generation, under a new lineage."""
     from streamnet.cli.terminal import Terminal
+    from streamnet.durability.bucket import open_state
     from streamnet.pipeline.maintenance import roll_back
 
-    path, files = _open(folder)
-    number = roll_back(path, generation, files=files)
+    with open_state(folder) as (path, files):
+        number = roll_back(path, generation, files=files)
     Terminal().say(
         f"generation {generation} was copied to generation {number}; the next run resumes there"
     )
@@ -75,7 +60,7 @@ def verify(
     from streamnet.durability.bucket import open_state
     from streamnet.runs.replay import verify as verify_state
 
-    with open_state(folder) as path:
+    with open_state(folder) as (path, _):
         result = anyio.run(verify_state, path, generation)
     what = f"generation {result.generation}, after {format_count(result.samples, 'sample')}"
     if not result.differences:
@@ -107,6 +92,7 @@ def classes(
 ) -> int:
     """Merge or retire a class of a stopped run, before the first sample of the next one."""
     from streamnet.cli.terminal import Terminal, escape_text
+    from streamnet.durability.bucket import open_state
     from streamnet.errors import ConfigurationError
     from streamnet.pipeline.maintenance import change_classes
     from streamnet.samples import ClassChange
@@ -116,8 +102,8 @@ def classes(
         if into is not None:
             problem = f"{into!r}, but retire has no other class"
         raise ConfigurationError(f"INTO is {problem}")
-    path, files = _open(folder)
-    number = change_classes(path, change := ClassChange(label, into), files=files)
+    with open_state(folder) as (path, files):
+        number = change_classes(path, change := ClassChange(label, into), files=files)
     words = escape_text(change.describe())
     Terminal().say(f"{words} in generation {number}, from which the next run resumes")
     return 0
@@ -145,7 +131,7 @@ def dead_letters(
     from streamnet.cli.views.state import list_dead_letters, show_dead_letter, write_dead_letters
     from streamnet.durability.bucket import open_state
 
-    with open_state(folder) as path:
+    with open_state(folder) as (path, _):
         if action == "list":
             list_dead_letters(path)
         elif action == "show":

@@ -19,7 +19,7 @@ from time import monotonic, sleep
 from typing import Any, final
 
 from streamnet import objects
-from streamnet.durability.files import PARTIAL_SUFFIX, FileSystem
+from streamnet.durability.files import DISK, PARTIAL_SUFFIX, FileSystem
 from streamnet.errors import StateError
 from streamnet.objects import VersionError, join_url
 
@@ -192,15 +192,15 @@ def _is_alive(place: Any) -> bool | None:
 
 
 @contextmanager
-def open_state(folder: str) -> Iterator[Path]:
-    """The folder of a state directory, to be looked at: a copy, if it is in a bucket."""
+def open_state(folder: str) -> Iterator[tuple[Path, FileSystem]]:
+    """Where a state directory is, or the copy of one in a bucket, and what writes there."""
     if not objects.is_url(folder):
-        yield Path(folder)
+        yield Path(folder), DISK
         return
     files = BucketFiles(folder)
     try:
         files.pull()
-        yield files.copy
+        yield files.copy, files
     except OSError as error:
         raise StateError(f"state {folder}: {error.strerror}") from error
     finally:

@@ -24,6 +24,7 @@ from streamnet.learning.evaluator import (
 from streamnet.learning.pending import PendingTable
 from streamnet.metrics import ClassificationBaselines, ClassificationEvaluator, RegressionBaselines
 from streamnet.metrics.classification import NONE_PREDICTED
+from streamnet.metrics.windows import get_weight
 from streamnet.networks.population import Member
 from streamnet.samples import NO_WEIGHTS, Task
 from streamnet.selection.ensemble.base import MOST_PROBABLE, TrackPredictions
@@ -310,11 +311,10 @@ class Contenders:
         """Write the last known target and that of a season ago, as far as there are any."""
         for track, forecast in enumerate((forecasts[:, NO_CHANGE], forecasts[:, SEASONAL])):
             known = np.flatnonzero(np.isfinite(forecast))
+            answers[track] = 0.0
             if self.task is Task.REGRESSION:
-                answers[track] = 0.0
                 answers[track, known] = forecast[known]
             else:
-                answers[track] = 0.0
                 answers[track, known, forecast[known].astype(np.int64)] = 1.0
 
 
@@ -386,7 +386,7 @@ def _accumulate_label_errors(
         losses[i] = np.nan
         if label[i] < 0:
             continue
-        weight = importance[i] if importance.size > 0 else 1.0
+        weight = get_weight(importance, i)
         for t in range(tracks.size):
             best = 0
             for o in range(1, answers.shape[2]):
@@ -422,7 +422,7 @@ def _accumulate_number_errors(
         losses[i] = np.nan
         if not np.isfinite(truth[i]):
             continue
-        weight = importance[i] if importance.size > 0 else 1.0
+        weight = get_weight(importance, i)
         for t in range(tracks.size):
             distance = min(abs(answers[tracks[t], i] - truth[i]), _MAX_ERROR)
             sums[t] += weight * distance

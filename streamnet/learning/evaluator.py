@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.drift import DETECTORS, DriftDetector
@@ -117,25 +117,26 @@ def serve_given(
 
 
 def concatenate_batches(parts: Sequence[ScoringBatch]) -> ScoringBatch:
-    """Join consecutive batches of samples."""
-    columns = zip(*map(astuple, parts), strict=True)
-    firsts, answers, alive, *targets, _, weights, _, _, _, _ = columns
-    # Arrays of the other task are empty in every part.
-    truth, known, center, spread, forecasts = (
-        np.concatenate(arrays) if len(arrays[0]) else arrays[0] for arrays in targets
-    )
-    return ScoringBatch(
-        firsts[0],
+    """Join consecutive batches of samples, of which none waits for its label."""
+
+    def join(name: str, axis: int = 0) -> NDArray[Any]:
+        arrays: list[NDArray[Any]] = [getattr(part, name) for part in parts]
+        # Arrays of the other task are empty in every part.
+        if not len(arrays[0]):
+            return arrays[0]
         # In C order, which numpy does not promise: kernels are compiled for no other.
-        np.ascontiguousarray(np.concatenate(answers, axis=1)),
-        np.ascontiguousarray(np.concatenate(alive, axis=1)),
-        truth,
-        known,
-        center,
-        spread,
-        forecasts,
-        None,
-        concatenate_weights(list(zip(weights, map(len, targets[0]), strict=True))),
+        return np.ascontiguousarray(np.concatenate(arrays, axis=axis))
+
+    return ScoringBatch(
+        parts[0].first,
+        join("answers", 1),
+        join("alive", 1),
+        join("truth"),
+        join("known"),
+        join("center"),
+        join("spread"),
+        join("forecasts"),
+        weight=concatenate_weights([(part.weight, len(part.truth)) for part in parts]),
         redirects=parts[0].redirects,
     )
 

@@ -7,7 +7,6 @@ the way in which a sample waits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from heapq import heappop, heappush
 from typing import Any, final
 
 import numpy as np
@@ -16,8 +15,14 @@ from numpy.typing import NDArray
 
 from streamnet.features.encoder import NO_CLASSES, Encoded, Encoder
 from streamnet.features.snapshot import EncoderSnapshot
-from streamnet.learning.label_delay import INPUTS, interleave, order_rows, recall_forecasts
-from streamnet.learning.pending import PendingTable
+from streamnet.learning.label_delay import (
+    INPUTS,
+    interleave,
+    make_missing_targets,
+    order_rows,
+    recall_forecasts,
+)
+from streamnet.learning.pending import FreeRows, PendingTable
 from streamnet.samples import Arrivals, Block, Given, Inputs, Task, Timeline
 
 
@@ -41,8 +46,7 @@ class JoiningEncoder:
         self._table = PendingTable(**INPUTS, weight=1.0)
         self._forecasts = PendingTable(memory=np.nan)
         self._waiting: dict[int, tuple[int, int]] = {}  # number and row of the table, by record
-        self._free: list[int] = []  # rows of the table that are free again, a heap
-        self._rows = 0  # of the table that were ever used
+        self._rows = FreeRows()
 
     @property
     def pending(self) -> int:
@@ -77,7 +81,7 @@ class JoiningEncoder:
         n, first = len(block), self._number
         numbers = np.arange(first, first + n)
         places = np.full(n, -1, np.int64)
-        places[waits] = self._allocate(int(waits.sum()))
+        places[waits] = self._rows.take(int(waits.sum()))
         records = block.marks[:-1, 1]
         for i in np.flatnonzero(waits).tolist():
             self._waiting[int(records[i])] = int(numbers[i]), int(places[i])
@@ -174,8 +178,7 @@ class JoiningEncoder:
             weight[late] = table.read(arrived, "weight")
             encoded = replace(encoded, weight=weight)
         table.remove(arrived)
-        for place in arrived.tolist():
-            heappush(self._free, place)
+        self._rows.release(arrived)
         return encoded
 
     def _merge_targets(
@@ -183,9 +186,7 @@ class JoiningEncoder:
     ) -> NDArray[Any]:
         """Targets by row of a timeline."""
         numeric = self._encoder.task is Task.REGRESSION
-        target: NDArray[Any] = np.full(
-            len(late), np.nan if numeric else None, float if numeric else object
-        )
+        target = make_missing_targets(len(late), self._encoder.task)
         if block.target is not None:
             target[~late] = block.target
         if len(joined):
@@ -213,12 +214,6 @@ class JoiningEncoder:
         intervals = _read_intervals(arrivals, joined, known.order_sets)
         return Given(rows, known.order_probabilities(probabilities), classes, missing, intervals)
 
-    def _allocate(self, count: int) -> list[int]:
-        """Unused rows of the table."""
-        reused = [heappop(self._free) for _ in range(min(count, len(self._free)))]
-        self._rows += (added := count - len(reused))
-        return reused + list(range(self._rows - added, self._rows))
-
     def export_state(self) -> dict[str, Any]:
         """Everything needed to resume, except the encoder's state."""
         ordered = sorted((number, record) for record, (number, _) in self._waiting.items())
@@ -243,7 +238,7 @@ class JoiningEncoder:
         self._waiting = {
             record: (number, place) for record, (place, number) in zip(records, pairs, strict=True)
         }
-        self._free, self._rows = [], len(records)
+        self._rows = FreeRows(len(records))
 
 
 def _read_intervals(

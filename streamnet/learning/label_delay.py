@@ -8,7 +8,6 @@ prediction is scored. Stages keep what they need of a waiting sample in a `Pendi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from heapq import heappop, heappush
 from typing import Any, NamedTuple, Self, final
 
 import numpy as np
@@ -19,7 +18,7 @@ from streamnet.errors import ConfigurationError, DataError
 from streamnet.features.encoder import NO_PENDING, NO_SCORES, Encoded, Encoder
 from streamnet.features.forecasts.history import TargetRows
 from streamnet.features.snapshot import EncoderSnapshot
-from streamnet.learning.pending import PendingTable, leading
+from streamnet.learning.pending import FreeRows, PendingTable, leading
 from streamnet.samples import Block, Inputs, Schema, Task, Timeline, make_marks
 from streamnet.settings.horizon import Horizon, list_horizons, parse_duration
 
@@ -138,8 +137,7 @@ class DelayedEncoder:
         self._clock = -np.inf  # time of the last sample
         self._table = PendingTable(**INPUTS, target=None, weight=1.0)
         self._forecasts = PendingTable(memory=np.nan)
-        self._free: list[int] = []  # rows of the table that are free again, a heap
-        self._rows = 0  # of the table that were ever used
+        self._rows = FreeRows()
         self._schema = Schema(())  # the last one without the column of label times
         # Of the waiting samples, by arrival: when their label becomes known, number, row, and
         # number of the sample whose target the label is.
@@ -338,7 +336,7 @@ class DelayedEncoder:
         if len(arrived):
             weight[late] = table.read(arrived, "weight")
         table.remove(arrived)
-        self._release(arrived)
+        self._rows.release(arrived)
         return replace(encoded, weight=weight)
 
     def _look_ahead_rows(
@@ -356,10 +354,7 @@ class DelayedEncoder:
 
     def _merge_targets(self, block: Block, timeline: Timeline) -> NDArray[Any]:
         """Targets by row of a timeline: of samples whose label arrives; none of the others."""
-        late, numeric = timeline.late, self._encoder.task is Task.REGRESSION
-        target: NDArray[Any] = np.full(
-            len(late), np.nan if numeric else None, float if numeric else object
-        )
+        late, target = timeline.late, make_missing_targets(len(timeline.late), self._encoder.task)
         if late.any():
             target[late] = self._arrived_targets(block, timeline)
         return target
@@ -378,9 +373,8 @@ class DelayedEncoder:
 
     def _find_ages(self, timeline: Timeline) -> tuple[NDArray[np.float64], float]:
         """How many samples ago the last known target was, by row, and for the next sample."""
-        latest = np.full(
-            len(timeline.late) + 1, -1, np.int64
-        )  # row in which the last label arrived
+        # Row in which the last label arrived.
+        latest = np.full(len(timeline.late) + 1, -1, np.int64)
         latest[1:][timeline.late] = np.flatnonzero(timeline.late)
         latest = np.maximum.accumulate(latest)
         samples = np.append(timeline.sample, self._known)[latest]
@@ -423,14 +417,7 @@ class DelayedEncoder:
         """Unused rows of the table."""
         if self.pending + count > MAX_PENDING:
             raise DataError(f"more than {MAX_PENDING:,} samples wait for their labels")
-        reused = [heappop(self._free) for _ in range(min(count, len(self._free)))]
-        self._rows += (added := count - len(reused))
-        return reused + list(range(self._rows - added, self._rows))
-
-    def _release(self, places: NDArray[np.intp]) -> None:
-        """Let later blocks use rows of the table again."""
-        for place in places.tolist():
-            heappush(self._free, place)
+        return self._rows.take(count)
 
     def _await(self, arrival: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
         """Add samples that wait, keeping all in the order in which labels arrive."""
@@ -489,7 +476,7 @@ class DelayedEncoder:
         self._waiting = np.stack((waiting, np.searchsorted(kept, waiting), target), axis=1)
         self._open = np.stack((opened, np.searchsorted(kept, opened)), axis=1)
         self._due, self._steps = np.array(state["due"], np.float64), state["steps"]
-        self._free, self._rows = [], len(kept)
+        self._rows = FreeRows(len(kept))
 
 
 def _read_times(block: Block, name: str) -> NDArray[np.float64]:
@@ -506,6 +493,11 @@ def _read_times(block: Block, name: str) -> NDArray[np.float64]:
             f"{', '.join(map(repr, schema.numbers)) or 'none'}"
         )
     return block.numbers[:, schema.numbers.index(name)].astype(np.float64)
+
+
+def make_missing_targets(count: int, task: Task) -> NDArray[Any]:
+    """Targets that are all missing, shape=(count,)."""
+    return np.full(count, np.nan) if task is Task.REGRESSION else np.full(count, None, object)
 
 
 def order_rows(

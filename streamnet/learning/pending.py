@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from heapq import heappop, heappush
 from typing import Any, final
 
 import numpy as np
@@ -15,6 +16,34 @@ from streamnet.samples import Timeline
 def leading(rows: NDArray[Any], part: NDArray[Any]) -> tuple[Any, ...]:
     """Index of some rows of a larger array, as far as they have the columns of ``part``."""
     return (rows, *map(slice, part.shape[1:]))
+
+
+@final
+class FreeRows:
+    """Numbers the rows that waiting samples take in the tables of all stages.
+
+    Args:
+        used: Rows that are taken already, the first ones.
+
+    >>> rows = FreeRows()
+    >>> rows.take(3), rows.release(np.array([1, 0])), rows.take(3)
+    ([0, 1, 2], None, [0, 1, 3])
+    """
+
+    def __init__(self, used: int = 0) -> None:
+        self._free: list[int] = []  # a heap, so that tables stay small
+        self._used = used  # rows that were ever taken
+
+    def take(self, count: int) -> list[int]:
+        """Take rows that are free, the lowest ones."""
+        reused = [heappop(self._free) for _ in range(min(count, len(self._free)))]
+        self._used += (added := count - len(reused))
+        return reused + list(range(self._used - added, self._used))
+
+    def release(self, places: NDArray[np.intp]) -> None:
+        """Let later samples take rows again."""
+        for place in places.tolist():
+            heappush(self._free, place)
 
 
 @final

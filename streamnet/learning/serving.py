@@ -157,8 +157,8 @@ class ServingStage:
         for slot, member in enumerate(members):
             selector.eligible[slot] = self._is_eligible(member)
         self._tracks = np.array([self.served_track, *baselines])
-        # The champion is a model to take home as it is.
-        # A model whose champion needs the last targets predicts without them, too.
+        # The champion is a model to take home as it is, unless it needs the last targets: then the
+        # model predicts without them, too.
         lagged = any(member.settings.lags for member in members)
         portable = MODEL if self.serves_ensemble or lagged else CHAMPION
         self._interval_tracks = [self.served_track, portable]
@@ -228,8 +228,11 @@ class ServingStage:
         judged, tracks = self.contenders.score(
             batch, ensemble_predictions, chosen, self.served_track
         )
+        before = self.scored
         self._add_to_curve(judged, tracks)
-        if batch.timeline is not None:  # where a label may come without an answer to score
+        if batch.timeline is None:
+            self.unlabeled += len(batch.truth) - (self.scored - before)
+        else:  # a label may come without an answer to score
             self.unlabeled += batch.count_unlabeled()
         if self.histograms is not None:
             served = tracks.answers[self.served_track]
@@ -335,7 +338,6 @@ class ServingStage:
         for place, errors in enumerate(recorded.tolist(), start=first):
             self.curve.add(place * CURVE_EVERY, *errors)
         if batch.timeline is None:
-            self.unlabeled += len(losses) - (scored - before)
             self.drift.add(batch.first, losses)
         else:
             known = batch.timeline.late | np.isfinite(losses)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.metrics.windows import get_weight
 from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
 from streamnet.samples import NO_WEIGHTS
 from streamnet.settings.candidate import CandidateSettings
@@ -111,7 +112,7 @@ def _choose(
     switched = 0
     for i in range(losses.shape[0]):
         current = champion[0]
-        weight = importance[i] if importance.size > 0 else 1.0
+        weight = get_weight(importance, i)
         scored = _mark_available(losses, alive, i, available)
         for k in range(available.size):
             available[k] &= eligible[k]

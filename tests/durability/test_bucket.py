@@ -253,7 +253,7 @@ def test_generations_and_models_are_those_of_a_state_directory(bucket: str) -> N
     with pytest.raises(StateError, match=rf"{bucket}/state is in use by process \d+ on "):
         StateDirectory((other := BucketFiles(f"{bucket}/state")).copy, files=other).open()
     folder.close()
-    with open_state(f"{bucket}/state") as path:
+    with open_state(f"{bucket}/state") as (path, _):
         copied = StateDirectory(path)
         assert copied.generations.numbers() == [2, 3, 4]
         newest = copied.generations.newest()

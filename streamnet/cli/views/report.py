@@ -17,6 +17,7 @@ from streamnet.cli.views.tables import (
     class_tables,
     classes_table,
     confusion_table,
+    format_class_changes,
     format_count,
     format_learned,
     format_number,
@@ -206,8 +207,7 @@ def _summarize(report: Report) -> list[tuple[str, str]]:
         since = f"since sample {champion.since:,}, after {switches}"
         rows.append(("champion", f"#{champion.candidate} {words}, {since}"))
     if report.class_changes:
-        changes = (f"{c.describe()} at sample {c.sample:,}" for c in report.class_changes)
-        rows.append(("classes", escape_text("; ".join(changes))))
+        rows.append(("classes", format_class_changes(report)))
     if report.intervals is not UNSET:
         rows.append(("intervals", report.intervals.describe()))
     if report.keys is not UNSET:

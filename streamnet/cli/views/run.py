@@ -15,6 +15,7 @@ from streamnet.cli.terminal import escape_text
 from streamnet.cli.views.tables import (
     classes_table,
     estimate_remaining,
+    format_class_changes,
     format_count,
     format_duration,
     format_learned,
@@ -293,8 +294,7 @@ def _summarize_rest(
         only = escape_text(model.labels[0])
         yield "note", f"the target has a single value, {only!r}: there is nothing to learn"
     if report.class_changes:
-        changes = (f"{c.describe()} at sample {c.sample:,}" for c in report.class_changes)
-        yield "classes", Text(escape_text("; ".join(changes)))
+        yield "classes", Text(format_class_changes(report))
     if report.pending:
         yield "pending", f"{format_count(report.pending, 'prediction')} without a label yet"
     if report.intervals is not UNSET:

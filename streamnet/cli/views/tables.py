@@ -153,6 +153,12 @@ def class_tables(
         yield table
 
 
+def format_class_changes(report: Report) -> str:
+    """Classes that were merged or retired, in words."""
+    changes = (f"{c.describe()} at sample {c.sample:,}" for c in report.class_changes)
+    return escape_text("; ".join(changes))
+
+
 def classes_table(classes: Mapping[str, Scores], width: int) -> Table:
     """Build a table of the classes of a stream: a row for each of the 12 most frequent ones.
 

@@ -178,7 +178,8 @@ class HostedModel(Supervisor):
         self._started = monotonic()
         self._worker = Worker()
         source = settings.source
-        others = source.targets[0], source.weight, *(source.drop or ())
+        (self._target,) = source.targets
+        others = self._target, source.weight, *(source.drop or ())
         expected = {name for name in others if name is not None}
         self.expected_columns: tuple[str, ...] = tuple(sorted(expected))  # besides the model's
         self._column_check = ColumnCheck(settings.intake.on_unknown, expected)
@@ -207,8 +208,7 @@ class HostedModel(Supervisor):
         if isinstance(samples, bytes):
             lines = await self._worker.run(len(samples) / _BYTES_PER_SAMPLE, count_lines, samples)
         else:
-            target = self.settings.source.targets[0]
-            lines = await self._worker.run(len(samples), encode_samples, samples, target)
+            lines = await self._worker.run(len(samples), encode_samples, samples, self._target)
         run = self._writable_run()
         if key is None or not run.committer.intake.knows(key):  # duplicates need no space
             self._check_backpressure(run)
@@ -275,8 +275,7 @@ class HostedModel(Supervisor):
             ConfigurationError: If a sample can't be encoded as JSON, or is too long.
             OutputError: If the disk fails.
         """
-        target = self.settings.source.targets[0]
-        lines = [encode_sample(number, sample, target) for number, sample in enumerate(samples)]
+        lines = [encode_sample(k, sample, self._target) for k, sample in enumerate(samples)]
         rows, kept = predictions.rows(), []
         for batch in _slice_batches(len(lines)):
             committer = self.current_run().committer
@@ -291,9 +290,9 @@ class HostedModel(Supervisor):
     ) -> list[Outcome]:
         """Join labels with the predictions of their IDs; the completed samples are learned.
 
-        A label that comes before its prediction waits for it.
-        A call may be repeated. Batches of 1,000 are taken one by one, so that others have their
-        turn; if one fails, those before it stay.
+        A label that comes before its prediction waits for it. A call may be repeated. Batches of
+        1,000 are taken one by one, so that others have their turn; if one fails, those before it
+        stay.
 
         Raises:
             NotReadyError: If the model is starting, has failed or stopped.
@@ -360,7 +359,7 @@ class HostedModel(Supervisor):
             name=self.name,
             state=self.state,
             failure=self.failure,
-            target=self.settings.source.targets[0],
+            target=self._target,
             max_queued=self.max_queued,
             uptime=monotonic() - self._started,
             predicted=self.predicted,

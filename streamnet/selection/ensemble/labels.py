@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.metrics.classification import NONE_PREDICTED
+from streamnet.metrics.windows import get_weight
 from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
 from streamnet.samples import NO_WEIGHTS, Timeline, constant_column
 from streamnet.selection.ensemble import mixers
@@ -275,7 +276,7 @@ def run_pool(
                     memory,
                     importance,
                 )
-            weight = importance[i] if importance.size > 0 else 1.0
+            weight = get_weight(importance, i)
             names, y = min(known[i], labels), truth[i] if learns else -1
         if names > 0:
             arrays = alive, members, weights, losses, chosen

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_inlined
+from streamnet.metrics.windows import get_weight
 from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.functions import exponential, logarithm
 from streamnet.networks.simd.vectors import EIGHT, FOUR, LANES
@@ -85,7 +86,7 @@ def compute_prior_log_probabilities(
             at = i, origin[i], (i - start) * width, names, width
             previous = _remember_priors(*at, previous, priors, memory)
         if learns and truth[i] >= 0:
-            weight = importance[i] if importance.size > 0 else 1.0
+            weight = get_weight(importance, i)
             _count_label(transitions, frequencies, last, previous, truth[i], fading, weight)
     for j in range(0, (stop - start) * width * PRIORS, FOUR):
         simd.store(priors, j, logarithm(simd.load_four(priors, j)))

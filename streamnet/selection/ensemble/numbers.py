@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.jit import exact_inlined, exact_kernel, flush_subnormal
+from streamnet.metrics.windows import get_weight
 from streamnet.samples import NO_WEIGHTS, Timeline
 from streamnet.selection.ensemble.base import (
     ABSENT,
@@ -256,7 +257,7 @@ def _serve(
         _remember(i, origin, before, known, mixed, memory)
         if not learns or not math.isfinite(truth[i]):
             continue
-        weight = importance[i] if importance.size > 0 else 1.0
+        weight = get_weight(importance, i)
         _change_unit(losses, combined, unit, spread[i])
         y = (truth[i] - center[i]) / spread[i]
         for k in range(members.size):
