@@ -102,7 +102,7 @@ def read_state_status(path: Path) -> StateStatus:
 
 
 def split_folder(folder: StateDirectory, tree: StateDict) -> None:
-    """Let a state directory have the folders of the parts of its run."""
+    """Give a state directory the folders of the parts of its run."""
     if "parts" in tree:
         folder.split({name: part["slug"] for name, part in tree["parts"].items()})
 

@@ -228,7 +228,7 @@ class Reader:
         )
 
     def _export_changes(self) -> dict[str, Any]:
-        """Changes of the classes, to be sent and sent, as far as there are any."""
+        """Changes of the classes that wait to be sent, and that were sent, where there are any."""
         waiting = [list(change) for change in self._changes]
         sent = [[number, *change] for number, change in self._changed]
         return {

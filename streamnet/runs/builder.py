@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from streamnet.durability.files import DISK, OutputPath, check_output_paths
+from streamnet.durability.files import OutputPath, check_output_paths
 from streamnet.errors import ConfigurationError
 from streamnet.learning.label_delay import LabelDelay
 from streamnet.modelfiles.formats import SUFFIXES
@@ -211,18 +210,18 @@ def build_source(settings: RunSettings | ModelSettings, start: Model | None = No
     return RepeatedSource(make, section.epochs) if section.epochs > 1 else make()
 
 
-def build_state(settings: RunSettings, *, resume: bool, place: Place | None = None) -> State | None:
-    """The state directory of a run; None without one. ``place`` is where it is, if not there."""
+def build_state(settings: RunSettings, place: Place | None, *, resume: bool) -> State | None:
+    """The state of a run, whose directory is at a place; None without one."""
     given = settings.state.to_kwargs()
     folder = given.pop("dir", None)
-    if folder is None:
+    if place is None:
         if resume:
             raise ConfigurationError("state is not given, but there must be one to resume from")
         if given:
             name = next(iter(given))
             raise ConfigurationError(f"{name} is given, but state is not, so nothing is kept")
         return None
-    path, files = place or Place(Path(folder), DISK)
+    path, files = place
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

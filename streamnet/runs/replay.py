@@ -94,7 +94,7 @@ class Replay:
         check_files(settings)
         self._predictions: list[Predictions] = []
         self._storage = RunStorage(settings, resume=resume)
-        self.state: State | None = build_state(settings, resume=resume, place=self._storage.state)
+        self.state: State | None = build_state(settings, self._storage.state, resume=resume)
         dead_letters, files = self._storage.dead_letters
         self.rejections: Rejections = Rejections(
             dead_letters,

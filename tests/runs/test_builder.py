@@ -11,6 +11,7 @@ import pytest
 from streamnet.errors import ConfigurationError
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.runs.builder import build_candidates, build_source, build_state, check_source
+from streamnet.runs.storage import RunStorage
 from streamnet.selection.search import default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.run import apply_overrides, parse
@@ -115,8 +116,8 @@ def test_what_is_about_files_is_refused_where_messages_are_read(text: str, messa
 
 def test_how_a_broker_is_reached_may_change_when_a_run_resumes(tmp_path: Path) -> None:
     def identity(kafka: str) -> dict[str, Any]:
-        text = f"source.kafka = {{ {kafka} }}\nstate.dir = '{tmp_path / 'state'}'"
-        state = build_state(parse(text), resume=True)
+        settings = parse(f"source.kafka = {{ {kafka} }}\nstate.dir = '{tmp_path / 'state'}'")
+        state = build_state(settings, RunStorage(settings, resume=True).state, resume=True)
         assert state is not None
         found: dict[str, Any] = state.identity["source"]["kafka"]
         return found

@@ -122,7 +122,7 @@ class SampleLines(NamedTuple):
     data: bytes  # lines with their ends
     samples: int
     unlabeled: int = 0  # samples known to have no target
-    rejected: int = 0  # and to be none
+    rejected: int = 0  # what is known to be no sample
 
 
 def count_lines(data: bytes) -> SampleLines:

@@ -68,9 +68,9 @@ async def _predict(request: Request, service: Service) -> Response:
         predictions = await hosted.microbatcher.predict(samples)
     else:
         predictions = await run_sync(hosted.predict, samples, limiter=service.worker)
-    response = _build_response(predictions)
-    intervals = predictions.list_intervals()
-    if ids is not None:
+    if ids is None:
+        response, intervals = _build_response(predictions), predictions.list_intervals()
+    else:
         kept = await hosted.remember(ids, samples, predictions)
         response = _build_remembered(kept, predictions)
         intervals = [one.interval for one in kept]
