@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from streamnet.errors import RefusedError
-from streamnet.reporting.report import IntervalStatus, Scores
+from streamnet.reporting.report import HorizonScores, IntervalStatus, Scores
 from streamnet.samples import Task
 
 # That of `streamnet.settings.daemon.MODEL_NAME`, which would import pydantic.
@@ -25,6 +25,10 @@ Value = Label | None
 Sample = dict[str, Any]
 ModelState = Literal["starting", "learning", "paused", "failed", "stopped"]
 FeedState = Literal["reading", "ended", "failed"]
+HealthStatus = Literal["ok", "starting", "compiling", "refusing", "failed", "stopping"]
+TroubleKind = Literal[
+    "failed", "disk", "queue", "target", "feed", "checkpoint", "rejected", "score"
+]
 Predictor = Literal["model", "nothing"]
 
 
@@ -225,14 +229,20 @@ class ModelLine(_Reply, kw_only=True, rename={"metric": "measure"}):
 class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     """The status of a model.
 
+    ``troubles`` need attention, the oldest first; ``refusing`` says why samples to learn are
+    refused now, if they are; ``last_error`` is the latest trouble, even if it has ended.
     ``served`` and ``baselines`` score the ``scored`` samples so far: ``requested`` ones were
     predicted with an ID, and count as their callers got them; the others came with their label, and
     count as predicted right before they were learned. ``intervals``, with ``evaluation.interval``
-    only, says how many truths intervals or sets held, likewise as callers got them. ``feed`` is for
-    models that read files, too.
+    only, says how many truths intervals or sets held, likewise as callers got them. ``sliding`` and
+    ``fading`` are the scores of recent samples, in a window and with exponential forgetting.
+    ``feed`` is for models that read files, too.
     """
 
     failure: str | None = None
+    refusing: str | None = None
+    troubles: list[Trouble] = msgspec.field(default_factory=list)
+    last_error: Trouble | None = None
     accepted: Annotated[int, _counter("Samples accepted into the journal.")] = 0
     learned: Annotated[int, _counter("Samples learned.")] = 0
     scored: Annotated[int, _counter("Samples scored.")] = 0
@@ -248,6 +258,9 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     duplicates: Annotated[int, _counter("Requests with a known idempotency key.")] = 0
     predicted: Annotated[int, _counter("Samples predicted.")] = 0
     pending: Annotated[int, _gauge("Predictions waiting for their labels.")] = 0
+    label_delay: Annotated[
+        float | None, _gauge("Seconds between predictions and their labels, a fading mean.")
+    ] = None
     early: Annotated[int, _gauge("Labels waiting for their predictions.")] = 0
     outcomes: Annotated[dict[str, int], _counter("Labels received, by outcome.", "outcome")] = (
         msgspec.field(default_factory=dict)
@@ -259,6 +272,10 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
         float | None, _gauge("Samples predicted per second, recently.")
     ] = None
     checkpoint_age: Annotated[float | None, _gauge("Seconds since the last checkpoint.")] = None
+    checkpoint_failures: Annotated[
+        int, _gauge("Attempts to write a checkpoint that failed since the last one.")
+    ] = 0
+    unsaved: Annotated[int, _gauge("Samples learned since the last checkpoint.")] = 0
     uptime: float | None = None
     generation: Annotated[int | None, _gauge("Generation of the published model.")] = None
     champion: str | None = None
@@ -269,7 +286,24 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
         msgspec.field(default_factory=dict)
     )
     intervals: IntervalStatus | None = None
+    sliding: HorizonScores | None = None
+    fading: HorizonScores | None = None
     feed: Feed | None = None
+
+
+class Trouble(_Reply):
+    """What needs attention, since when (seconds since 1970), and whether samples are refused.
+
+    ``failed``: the model, until it is resumed or reset. ``disk``: the journal can't be written.
+    ``queue``: it is full. ``target``: no sample has the target. ``feed``: a file can't be read.
+    ``checkpoint``: none can be written. ``rejected``: more records are rejected than learned.
+    ``score``: a baseline is better over the sliding window.
+    """
+
+    kind: TroubleKind
+    message: str
+    since: float
+    refuses: bool = False
 
 
 class Feed(_Reply):
@@ -333,13 +367,17 @@ class ClassChangeReply(_Reply):
 
 
 class RejectedLine(_Reply):
-    """A record that was not learned; ``raw`` is its text, cut to a bounded length."""
+    """A record that was not learned; ``raw`` is its text, cut to a bounded length.
+
+    ``time`` is when it was rejected, in seconds since 1970.
+    """
 
     source: str
     line: int | None
     reason: str
     detail: str
     raw: str
+    time: float | None = None
 
 
 class Rejected(_Reply):
@@ -354,15 +392,22 @@ class Event(_Reply):
     """An event; IDs increase, and a client resumes after the last one it has seen."""
 
     id: int
-    kind: str  # champion, checkpoint, classes, drift, feed, gap, quarantine, rejected or state
+    kind: (
+        str  # champion, checkpoint, classes, drift, feed, gap, quarantine, rejected, state, trouble
+    )
     time: float  # seconds since 1970
     data: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Health(_Reply):
-    """Health of the daemon; while ``refusing`` it accepts no samples until a disk recovers."""
+    """Health of the daemon.
 
-    status: Literal["ok", "starting", "refusing", "stopping"]
+    While ``refusing`` it accepts no samples until a disk recovers. ``starting``: a model is being
+    restored; ``compiling``: its first predictions and samples would wait for kernels. ``failed``:
+    every model has.
+    """
+
+    status: HealthStatus
 
 
 class SampleProblem(_Reply):

@@ -16,11 +16,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from streamnet.client.schemas import ModelState, Status
+from streamnet.client.schemas import ModelState, Outcome, Status, TroubleKind
 from streamnet.daemon.hosting.hosted_model import HostedModel
-from streamnet.metrics import METRICS
+from streamnet.metrics import METRICS, Horizon
 from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
+from streamnet.reporting.report import HorizonScores
 from streamnet.samples import Task
+from streamnet.sources.base import Reason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
@@ -120,14 +122,17 @@ class _ModelCollector(Collector):
             for name, (status, unknown) in statuses.items():
                 value = getattr(status, key)
                 if label is not None:
+                    if key not in unknown:  # from 0 on, so that the first one is an increase
+                        value = dict.fromkeys(_PARTS.get(key, ()), 0) | value
                     values |= {(name, part): number for part, number in value.items()}
                 elif key not in unknown:
                     values[name,] = value
                 elif kind == "gauge":
                     # A counter's return after a 0 would look like growth.
                     values[name,] = None
-            title = label if label is not None and kind == "gauge" else key
-            yield _build_family(kind, title, description, values, label)
+            if key in _BY_HORIZON:
+                continue
+            yield _build_family(kind, key, description, values, label)
         states = {
             (name, state): float(status.state == state)
             for name, (status, _) in statuses.items()
@@ -135,13 +140,59 @@ class _ModelCollector(Collector):
         }
         description = "1 for the state of the model, 0 for the others."
         yield _build_family("gauge", "state", description, states, "state")
+        troubles = {
+            (name, kind): float(any(one.kind == kind for one in status.troubles))
+            for name, (status, _) in statuses.items()
+            for kind in get_args(TroubleKind)
+        }
+        description = "1 while something needs attention, by kind; see the status for its message."
+        yield _build_family("gauge", "trouble", description, troubles, "trouble")
+        refusing = {
+            (name,): float(status.refusing is not None) for name, (status, _) in statuses.items()
+        }
+        description = "1 while samples to learn are refused; see the status for the reason."
+        yield _build_family("gauge", "refusing", description, refusing)
+        yield from _collect_scores({name: status for name, (status, _) in statuses.items()})
         yield from _collect_intervals({name: status for name, (status, _) in statuses.items()})
-        served = {name: hosted.measures() for name, hosted in models}
+        served = {
+            (name, horizon): hosted.measures(horizon)
+            for name, hosted in models
+            for horizon in Horizon
+        }
         for key, metric in {**METRICS[Task.CLASSIFICATION], **METRICS[Task.REGRESSION]}.items():
             if metric.scope != "batch":
-                values = {(name,): found[key] for name, found in served.items() if key in found}
-                description = f"Prequential {metric.title} of what was served."
-                yield _build_family("gauge", f"served_{key}", description, values)
+                values = {names: found[key] for names, found in served.items() if key in found}
+                description = f"Prequential {metric.title} of what was served, by horizon."
+                yield _build_family("gauge", f"served_{key}", description, values, "horizon")
+
+
+_BY_HORIZON = ("served", "baselines")
+# Values of the label of a counter that are known in advance.
+_PARTS: dict[str, list[str]] = {
+    "rejected": [str(reason) for reason in Reason],
+    "outcomes": [*map(str, Outcome), "given_up"],
+}
+
+
+def _collect_scores(statuses: Mapping[str, Status]) -> Iterator[Metric]:
+    """Yield the main metric, of what was served and of the baselines, over each horizon."""
+    served: dict[Any, float | None] = {}
+    baselines: dict[Any, float | None] = {}
+    for name, status in statuses.items():
+        known = HorizonScores(status.scored, status.served, status.baselines)
+        for horizon, scores in (
+            (Horizon.OVERALL, known),
+            (Horizon.SLIDING, status.sliding),
+            (Horizon.FADING, status.fading),
+        ):
+            if scores is not None:
+                served[name, horizon] = scores.served
+                for baseline, value in scores.baselines.items():
+                    baselines[name, baseline, horizon] = value
+    description = "Prequential score by horizon: accuracy, or mean absolute error."
+    yield _build_family("gauge", "served", description, served, "horizon")
+    description = "The same score of the baselines."
+    yield _build_family("gauge", "baseline", description, baselines, "baseline", "horizon")
 
 
 def _collect_intervals(statuses: Mapping[str, Status]) -> Iterator[Metric]:
@@ -162,14 +213,10 @@ def _collect_intervals(statuses: Mapping[str, Status]) -> Iterator[Metric]:
 
 
 def _build_family(
-    kind: str,
-    key: str,
-    description: str,
-    values: Mapping[Any, float | None],
-    label: str | None = None,
+    kind: str, key: str, description: str, values: Mapping[Any, float | None], *labels: str | None
 ) -> Metric:
-    labels = ("model",) if label is None else ("model", label)
-    family = _FAMILIES[kind](f"streamnet_{key}", description, labels=labels)
-    for names, value in values.items():
-        family.add_metric(names, nan if value is None else float(value))
+    names = ["model", *filter(None, labels)]
+    family = _FAMILIES[kind](f"streamnet_{key}", description, labels=names)
+    for parts, value in values.items():
+        family.add_metric(parts, nan if value is None else float(value))
     return family

@@ -66,6 +66,11 @@ _LOG = logging.getLogger("streamnet.daemon")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _POLL_SECONDS = 0.05  # between checks of states that have no event
 _SAVE_SECONDS = 30.0  # that models have to save their state once requests have ended
+_STARTING = ("starting", "compiling")  # states of health that end by themselves
+_UNREADY = {
+    "refusing": "no samples are accepted until the disk recovers",
+    "failed": "every model has failed",
+}
 _STANDARD_PORTS = {"http": 80, "https": 443}
 
 
@@ -310,16 +315,20 @@ class _Daemon:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         url = f"{self.address.scheme}://{_format_host(self.address.host)}:{self.port}"
         self.say(f"listening on {url}")
-        while not self._is_ready():  # noqa: ASYNC110 - states have no event
+        while (health := self.registry.health()) in _STARTING:  # noqa: ASYNC110 - no event
             await anyio.sleep(_POLL_SECONDS)
         if self.stopping.is_set():  # before all models were ready
             return
         gc.freeze()  # objects of the start-up would make each full collection take 50 ms
-        _LOG.info("ready", extra={"port": self.port, "models": len(self.registry.models)})
-        notify("READY=1")
-
-    def _is_ready(self) -> bool:
-        return all(hosted.state != "starting" for hosted in self.registry.models.values())
+        extra = {"port": self.port, "models": len(self.registry.models)}
+        notify("READY=1")  # also if it is not: a restart would not help
+        if health != "ok":
+            reason = _UNREADY[health]
+            _LOG.warning("started, but not ready: %s", reason, extra=extra | {"health": health})
+            while self.registry.health() != "ok":  # noqa: ASYNC110 - as above
+                await anyio.sleep(_POLL_SECONDS)
+        if not self.stopping.is_set():
+            _LOG.info("ready", extra=extra)
 
     async def _watchdog(self) -> None:
         seconds = watchdog_seconds()

@@ -95,6 +95,7 @@ def end_with_parent() -> None:
 
 
 _LOCK = Lock()  # if a daemon's models start at once, the first compiles for all of them
+_WARMED: set[str] = set()  # arguments for which everything is compiled in this process
 
 
 def warm_up(
@@ -110,9 +111,13 @@ def warm_up(
     Takes seconds with a cold cache, then a fraction of a second. The training kernel takes longer
     to compile than all others together: with a cold cache and a second processor, a child process
     compiles it in parallel, ``background`` if the caller has started one. ``kinds`` are those of
-    columns besides numbers and categories. Returns True.
+    columns besides numbers and categories. Once done for some arguments, nothing is left to do for
+    them. Returns True.
     """
+    arguments = repr((task, dtype, encoder, sorted(set(kinds))))
     with _LOCK:
+        if arguments in _WARMED:
+            return True
         process = start_compiling(dtype) if background is None else background
         if process is not None:
             try:
@@ -122,6 +127,7 @@ def warm_up(
                 if background is None:
                     process.end()
         _run_stages(task, dtype, encoder, kinds, trains=True)
+        _WARMED.add(arguments)
     return True
 
 

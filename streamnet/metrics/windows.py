@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.jit import exact_inlined
-from streamnet.metrics.formulas import Values, compute_metrics
+from streamnet.metrics.formulas import METRICS, Values, compute_metrics
 from streamnet.samples import NO_WEIGHTS, Task, cache_small
 from streamnet.validation import as_kernel_array, check_integer, check_number
 
@@ -149,9 +149,21 @@ class StreamEvaluator(abc.ABC):
         return compute_metrics(self.task, "stream", **self._inputs(slice(None), Horizon(horizon)))
 
     @final
-    def scored(self, track: int) -> int:
-        """Samples scored for a track since it was created or reset."""
-        return int(self._places[range(self._tracks)[track], SEEN])
+    def values(self, name: str, horizon: Horizon | str = Horizon.OVERALL) -> Values:
+        """Compute one metric of all tracks, float64 (K,); KeyError if there is none of that name.
+
+        It must be a metric of the counts, sums or errors that the evaluator keeps.
+        """
+        metric = METRICS[self.task][name]
+        inputs = self._inputs(slice(None), Horizon(horizon))[metric.inputs]
+        found: Values = metric.function(inputs)
+        return found
+
+    @final
+    def scored(self, track: int, horizon: Horizon | str = Horizon.OVERALL) -> int:
+        """Samples scored for a track since it was created or reset, as far as they are in reach."""
+        seen = int(self._places[range(self._tracks)[track], SEEN])
+        return min(seen, self._window) if Horizon(horizon) is Horizon.SLIDING else seen
 
     @final
     def reset(self, track: int) -> None:

@@ -369,10 +369,11 @@ class Rejections(ResumableSink):
     """A sink for rejected records, and the limit on their number.
 
     The dead-letter file has JSON lines: source, offset, line, reason, detail, raw, raw_base64 where
-    it is not UTF-8, and message where it is one of a broker, see `DeadLetter`. It is created at the
-    first rejected record; that of a previous run is emptied at the start. Records beyond
-    ``most_bytes`` are only counted, as all are without a path. ``only`` are the reasons for which
-    records are written; None is all. See `RejectionLimit` for ``share`` and ``window``.
+    it is not UTF-8, and message where it is one of a broker, see `DeadLetter`; with a ``clock``
+    also time, when it was rejected in seconds since 1970. It is created at the first rejected
+    record; that of a previous run is emptied at the start. Records beyond ``most_bytes`` are only
+    counted, as all are without a path. ``only`` are the reasons for which records are written; None
+    is all. See `RejectionLimit` for ``share`` and ``window``.
 
     >>> Rejections(share=0.5).statistics()
     {'total': 0, 'reasons': {}, 'not_kept': 0}
@@ -389,6 +390,7 @@ class Rejections(ResumableSink):
         most_bytes: int = MAX_DEAD_LETTER_BYTES,
         only: Container[str] | None = None,
         files: FileSystem = DISK,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if most_bytes < 0:
             raise ConfigurationError(f"most_bytes is {most_bytes}, but must be >= 0")
@@ -400,6 +402,7 @@ class Rejections(ResumableSink):
         self.first: DeadLetter | None = None
         self.not_kept: int = 0  # records beyond the size limit of the file
         self._most_bytes, self._only, self._files = most_bytes, only, files
+        self._clock = clock
         self._bytes = 0  # of the file, including what is not written yet
         self._file: AppendedFile | None = None
         if self.path is not None:
@@ -420,6 +423,7 @@ class Rejections(ResumableSink):
             most_bytes=self._most_bytes,
             only=CLASS_REASONS,
             files=self._files,
+            clock=self._clock,
         )
 
     def begin(self) -> None:
@@ -444,6 +448,8 @@ class Rejections(ResumableSink):
         for name in ("raw_base64", "message"):
             if values[name] is None:
                 del values[name]
+        if self._clock is not None:
+            values["time"] = self._clock()
         line = msgspec.json.encode(values) + b"\n"
         # Once one does not fit, none is kept any more, so that what is kept has no gaps.
         if self.not_kept or self._bytes + len(line) > self._most_bytes:

@@ -36,6 +36,7 @@ from streamnet.reporting.report import (
     Environment,
     ErrorCurve,
     History,
+    HorizonScores,
     IntervalCurve,
     IntervalReport,
     IntervalStatus,
@@ -173,7 +174,20 @@ def build_status(learner: Learner) -> LearningStatus:
         drifts=serving.drift.detections,
         quarantined=serving.quarantines,
         intervals=None if serving.intervals is None else _build_interval_status(serving.intervals),
+        sliding=build_horizon_scores(learner, Horizon.SLIDING),
+        fading=build_horizon_scores(learner, Horizon.FADING),
     )
+
+
+def build_horizon_scores(learner: Learner, horizon: Horizon) -> HorizonScores:
+    """The main metric over a horizon, of what was served and of the baselines."""
+    serving, scores = learner.serving, learner.serving.contenders.scores
+    values = scores.values(MAIN_METRICS[learner.task], horizon).tolist()
+    named = zip(serving.contenders.names, map(_finite_or_none, values), strict=True)
+    tracks = dict(named)
+    served = tracks[SERVABLE[serving.served_track]]
+    baselines = {name: tracks[name] for name in _baseline_names(learner)}
+    return HorizonScores(scores.scored(serving.served_track, horizon), served, baselines)
 
 
 def build_leader_board(learner: Learner, *, rows: int = 8, points: int = 60) -> LeaderBoard:

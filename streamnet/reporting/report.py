@@ -85,6 +85,14 @@ class IntervalReport(IntervalStatus, frozen=True):
         return IntervalStatus(**{name: getattr(self, name) for name in names})
 
 
+class HorizonScores(Struct, frozen=True):
+    """The main metric over recent samples: of what was served, and of the baselines by name."""
+
+    samples: int  # that count: those in the sliding window, or all, where weights fade
+    served: float | None  # None before the first scored sample
+    baselines: Scores
+
+
 class LearningStatus(Struct, frozen=True, kw_only=True, rename={"metric": "measure"}):
     """Counts and scores at one moment."""
 
@@ -100,6 +108,9 @@ class LearningStatus(Struct, frozen=True, kw_only=True, rename={"metric": "measu
     drifts: int
     quarantined: int  # candidates so far
     intervals: IntervalStatus | None = None  # if there is an `interval`
+    # The same over the last samples, and with exponential forgetting; None of a finished report.
+    sliding: HorizonScores | None = None
+    fading: HorizonScores | None = None
 
 
 class LeaderBoardRow(Struct, frozen=True):

@@ -86,7 +86,7 @@ async def hosting_all(folder: Path, **fixed: ModelSettings) -> AsyncIterator[Reg
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until something is so."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         while not condition():  # noqa: ASYNC110 - whatever the condition is of
             await anyio.sleep(0.002)
 

@@ -27,6 +27,7 @@ from streamnet.client.schemas import (
 )
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import describe_champion
+from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.journal.frames import parse_label
 from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
 from streamnet.errors import ConfigurationError, ConflictError
@@ -65,7 +66,7 @@ class StandIn:
         self.name = name
         self.model = learned_model(interval)
         self.state: ModelState = "learning"
-        self.waits_for_disk = False
+        self.waits_for_disk = self.is_compiling = False
         self.events = EventLog(100, clock=lambda: 0.0)
         self.events.add("state", state=self.state)
         self.taken: list[Any] = []
@@ -113,7 +114,7 @@ class StandIn:
     def published_model(self) -> Model:
         return self.model
 
-    def measures(self) -> dict[str, float]:
+    def measures(self, horizon: str = "overall") -> dict[str, float]:
         return {"accuracy": 0.9}
 
     async def remember(
@@ -216,6 +217,8 @@ class StandInRegistry:
         self.settings: dict[str, Any] = {}
         self.starts: dict[str, Any] = {}
         self._stopped = anyio.Event()
+
+    health = Registry.health
 
     def locked(self) -> AbstractContextManager[None]:
         return nullcontext()

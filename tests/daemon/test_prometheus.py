@@ -15,7 +15,7 @@ def scrape(status: Status, *unknown: str) -> str:
     model = SimpleNamespace(
         status=lambda: status,
         unknown_counts=frozenset(unknown),
-        measures=lambda: {"accuracy": 0.75, "log_loss": 0.5},
+        measures=lambda horizon: {"accuracy": 0.75, "log_loss": 0.5},
     )
     return Metrics(lambda: {"wine": model}).text()  # type: ignore[dict-item]
 
@@ -33,7 +33,7 @@ def test_numbers_of_the_status_are_metrics_with_their_descriptions() -> None:
     text = scrape(Status(name="wine", state="learning", learned=7, served=0.5))
     assert "# HELP streamnet_learned_total Samples learned." in text
     assert 'streamnet_learned_total{model="wine"} 7.0' in text
-    assert 'streamnet_served{model="wine"} 0.5' in text
+    assert 'streamnet_served{horizon="overall",model="wine"} 0.5' in text
     assert 'streamnet_state{model="wine",state="learning"} 1.0' in text
 
 
@@ -48,8 +48,8 @@ def test_dictionaries_of_the_status_are_metrics_with_a_label() -> None:
     text = scrape(status)
     assert 'streamnet_rejected_total{model="wine",reason="json"} 2.0' in text
     assert 'streamnet_outcomes_total{model="wine",outcome="joined"} 3.0' in text
-    assert 'streamnet_baseline{baseline="majority",model="wine"} 0.5' in text
-    assert 'streamnet_baseline{baseline="no_change",model="wine"} NaN' in text
+    assert 'streamnet_baseline{baseline="majority",horizon="overall",model="wine"} 0.5' in text
+    assert 'streamnet_baseline{baseline="no_change",horizon="overall",model="wine"} NaN' in text
 
 
 def test_metrics_of_intervals_are_exported_where_there_are_intervals() -> None:
@@ -67,8 +67,8 @@ def test_metrics_of_intervals_are_exported_where_there_are_intervals() -> None:
 
 def test_every_registered_metric_of_streams_is_exported() -> None:
     text = scrape(Status(name="wine", state="learning"))
-    assert 'streamnet_served_accuracy{model="wine"} 0.75' in text
-    assert 'streamnet_served_log_loss{model="wine"} 0.5' in text
+    assert 'streamnet_served_accuracy{horizon="sliding",model="wine"} 0.75' in text
+    assert 'streamnet_served_log_loss{horizon="fading",model="wine"} 0.5' in text
     assert "streamnet_served_mae{" not in text
     exported = set(re.findall("^# TYPE streamnet_served_(.*) gauge$", text, re.MULTILINE))
     everywhere = [metric for metrics in METRICS.values() for metric in metrics.values()]

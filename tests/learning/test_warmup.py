@@ -216,6 +216,7 @@ def test_there_is_no_child_process_at_later_starts_or_with_one_processor(
     monkeypatch.setattr(warmup, "CompileProcess", refused)
     monkeypatch.setattr(warmup, "needs_compiling", lambda: not compiled)
     monkeypatch.setattr(warmup, "count_processors", lambda: on)
+    monkeypatch.setattr(warmup, "_WARMED", set())
     assert warm_up(Task.CLASSIFICATION)
     assert is_cached(learn)
 

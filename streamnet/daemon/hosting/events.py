@@ -154,6 +154,7 @@ class Monitor:
     ) -> None:
         self.learning: Rate = Rate(clock=clock)
         self.predicting: Rate = Rate(clock=clock)
+        self.rejecting: Rate = Rate(clock=clock)
         self.pace: Rate = Rate(clock=clock)  # of learning while samples waited; 0 before that
         self.checkpoint: float | None = None  # time of the last one by the clock
         self._pipeline = pipeline
@@ -188,6 +189,7 @@ class Monitor:
         """Ignore what happened before this run."""
         self.learning.restart(learner.trainer.learned)
         self.predicting.restart(self._predicted())
+        self.rejecting.restart(self._pipeline.rejections.total)
         self.pace.restart(learner.trainer.learned)
         self._reasons = self._pipeline.rejections.reasons.copy()
         self._switches = learner.serving.selector.switched
@@ -198,6 +200,7 @@ class Monitor:
     def _measure(self, learned: int) -> None:
         self.learning.update(learned)
         self.predicting.update(self._predicted())
+        self.rejecting.update(self._pipeline.rejections.total)
         was_waiting, self._was_waiting = self._was_waiting, self._queued() > 0
         if was_waiting and self._was_waiting:
             self.pace.update(learned)

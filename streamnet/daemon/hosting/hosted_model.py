@@ -7,6 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, final
 
+from anyio import create_task_group, sleep
 from msgspec.structs import asdict
 
 from streamnet.client.schemas import (
@@ -20,15 +21,25 @@ from streamnet.client.schemas import (
     Rejected,
     RejectedLine,
     Status,
+    Trouble,
+    TroubleKind,
 )
 from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.daemon.hosting.supervisor import Supervisor
+from streamnet.daemon.hosting.troubles import Finding, TroubleLog, find_troubles
 from streamnet.daemon.journal.delayed_labels import now
-from streamnet.daemon.journal.frames import count_lines, encode_sample, encode_samples, parse_label
+from streamnet.daemon.journal.frames import (
+    count_lines,
+    encode_sample,
+    encode_samples,
+    has_target,
+    parse_label,
+)
 from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
 from streamnet.durability.files import DISK, FileSystem
-from streamnet.errors import BusyError, ConfigurationError, NotReadyError
+from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
 from streamnet.learning.learner import Learner
+from streamnet.metrics import Horizon
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import Worker
@@ -46,17 +57,34 @@ from streamnet.settings.daemon import ModelSettings
 from streamnet.sources.unknown_columns import ColumnCheck
 
 LEARNED_COUNTS = frozenset(
-    {"learned", "scored", "requested", "unlabeled", "switches", "drifts", "quarantined"}
+    {
+        "learned",
+        "scored",
+        "requested",
+        "unlabeled",
+        "rejected",
+        "switches",
+        "drifts",
+        "quarantined",
+        "unsaved",
+    }
 )
 """Fields of `Status` that are unknown until a run's state is restored."""
-RUN_COUNTS = LEARNED_COUNTS | {"accepted", "in_flight", "pending", "early"}
+RUN_COUNTS = LEARNED_COUNTS | {
+    "accepted",
+    "in_flight",
+    "outcomes",
+    "pending",
+    "early",
+    "checkpoint_failures",
+}
 """Fields of `Status` that are unknown without a run."""
 
 
 def build_counts(run: ModelRun) -> dict[str, Any]:
     """Build the fields of `Status` that a run knows."""
     intake, published = run.committer.intake, run.publisher.published
-    checkpoint = run.monitor.checkpoint
+    checkpoint, statistics = run.monitor.checkpoint, run.statistics()
     outcomes = dict(intake.outcomes)
     if intake.pending.expired:
         outcomes["given_up"] = intake.pending.expired
@@ -69,17 +97,20 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
         "rejected": _count_rejected(run),
         "pending": len(intake.pending),
         "early": intake.pending.early,
+        "label_delay": intake.pending.delay,
         "outcomes": outcomes,
         "learned_per_second": run.monitor.learning.value,
         "predicted_per_second": run.monitor.predicting.value,
         "checkpoint_age": None if checkpoint is None else monotonic() - checkpoint,
+        "checkpoint_failures": statistics.failures,
         "generation": None if published is None else published.generation,
         "champion": None if published is None else published.model.describe(),
     }
     if run.learner is not None:
         learning = build_status(run.learner)
         learned = run.learner.trainer.learned
-        counts |= asdict(learning) | {"learned": learned, "samples": learned}
+        unsaved = max(0, run.learner.trainer.number - statistics.samples)
+        counts |= asdict(learning) | {"learned": learned, "samples": learned, "unsaved": unsaved}
     return counts
 
 
@@ -120,6 +151,7 @@ def _build_feed(run: ModelRun) -> Feed | None:
 # Seconds until a refused sender should retry.
 _MIN_RETRY_DELAY, _DEFAULT_RETRY_DELAY, _MAX_RETRY_DELAY = 0.1, 1.0, 60.0
 _BYTES_PER_SAMPLE = 128  # of JSON, to estimate the work
+_WATCH_SECONDS = 1.0  # between checks for troubles
 _BATCH_SIZE = 1000  # labels or predictions taken before others have their turn
 
 
@@ -176,6 +208,7 @@ class HostedModel(Supervisor):
         self.duplicates: int = 0  # repeated requests, likewise
         self.microbatcher: MicroBatcher = MicroBatcher(self.predict)
         self._started = monotonic()
+        self._troubles = TroubleLog(name, self.events)
         self._worker = Worker()
         source = settings.source
         (self._target,) = source.targets
@@ -185,6 +218,18 @@ class HostedModel(Supervisor):
         self._column_check = ColumnCheck(settings.intake.on_unknown, expected)
         # The run and generation of the model, and its interval.
         self._interval: tuple[tuple[int, int], tuple[float, float] | None] | None = None
+
+    async def run(self) -> None:
+        """Run the model until `stop`, and watch for troubles; see `Supervisor.run`."""
+        async with create_task_group() as group:
+            group.start_soon(self._watch)
+            await super().run()
+            group.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            self.check_troubles()
+            await sleep(_WATCH_SECONDS)
 
     # --------------------------------------------------------------- senders
 
@@ -201,7 +246,8 @@ class HostedModel(Supervisor):
         Raises:
             NotReadyError: If the model is starting, has failed or stopped.
             BusyError: If the queue is full; it says when to retry.
-            ConflictError: If the key was used for other samples.
+            ConflictError: If the key was used for other samples, or if the queue is full of samples
+                without the target and so are these.
             ConfigurationError: If a sample can't be encoded as JSON, or a line is too long.
             OutputError: If the disk fails; nothing was accepted.
         """
@@ -211,7 +257,7 @@ class HostedModel(Supervisor):
             lines = await self._worker.run(len(samples), encode_samples, samples, self._target)
         run = self._writable_run()
         if key is None or not run.committer.intake.knows(key):  # duplicates need no space
-            self._check_backpressure(run)
+            self._check_backpressure(run, lines.data)
         if key is None and not lines.samples:
             return Receipt(0)
         receipt, frame = run.committer.intake.take(
@@ -346,7 +392,15 @@ class HostedModel(Supervisor):
         run.committer.check()
         return run
 
-    def _check_backpressure(self, run: ModelRun) -> None:
+    def _check_backpressure(self, run: ModelRun, lines: bytes | None = None) -> None:
+        """Refuse samples while the queue is full, unless they, or labels, are what it waits for."""
+        if run.waits_for_target:
+            if self.queued < self.max_queued or lines is None or has_target(lines, self._target):
+                return
+            raise ConflictError(
+                f"model {self.name} has {self.queued:,} samples and none has the target "
+                f"{self._target!r}, nor has one of these: nothing can be learned"
+            )
         pace = run.monitor.pace.value
         check_backpressure(self.name, queued=self.queued, most=self.max_queued, pace=pace)
 
@@ -355,10 +409,14 @@ class HostedModel(Supervisor):
     def status(self) -> Status:
         """The status of the model."""
         counts = {} if self.model_run is None else build_counts(self.model_run)
+        troubles = self.check_troubles()
         return Status(
             name=self.name,
             state=self.state,
             failure=self.failure,
+            refusing=self._troubles.refusing,
+            troubles=troubles,
+            last_error=self._troubles.last,
             target=self._target,
             max_queued=self.max_queued,
             uptime=monotonic() - self._started,
@@ -366,6 +424,18 @@ class HostedModel(Supervisor):
             duplicates=self.duplicates,
             **counts,
         )
+
+    def check_troubles(self) -> list[Trouble]:
+        """Find what needs attention now, the oldest first."""
+        found: dict[TroubleKind, Finding]
+        if self.state == "failed":
+            found = {"failed": Finding(self.failure or "it failed", refuses=True)}
+        elif self.model_run is None:
+            return self._troubles.current
+        else:
+            found = find_troubles(self.model_run, self.settings, max_queued=self.max_queued)
+        self._troubles.update(found)
+        return self._troubles.current
 
     @property
     def unknown_counts(self) -> frozenset[str]:
@@ -379,9 +449,9 @@ class HostedModel(Supervisor):
         """The published model; raises NotReadyError if there is none yet."""
         return self.current_run().publisher.newest().model
 
-    def measures(self) -> dict[str, float]:
+    def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """All prequential metrics of what was served, by name; empty before the first sample."""
-        return {} if self._learner is None else self._learner.serving.measures()
+        return {} if self._learner is None else self._learner.serving.measures(horizon)
 
     @property
     def _learner(self) -> Learner | None:
@@ -435,8 +505,8 @@ class HostedModel(Supervisor):
             return Rejected(0, {}, [])
         reasons = _count_rejected(run)
         letters = [
-            RejectedLine(letter.source, letter.line, letter.reason, letter.detail, letter.raw)
-            for letter in list(run.journal_output.dead_letters)
+            RejectedLine(letter.source, letter.line, letter.reason, letter.detail, letter.raw, when)
+            for letter, when in list(run.journal_output.dead_letters)
         ]
         return Rejected(sum(reasons.values()), reasons, letters)
 

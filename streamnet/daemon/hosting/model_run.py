@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from time import monotonic, time
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -30,7 +32,7 @@ from streamnet.errors import (
 )
 from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
-from streamnet.learning.warmup import warm_up
+from streamnet.learning.warmup import needs_compiling, warm_up
 from streamnet.modelfiles.document import verify_document
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.modelfiles.model import CONTRADICTIONS, Model
@@ -43,7 +45,7 @@ from streamnet.pipeline.rejections import (
     Rejections,
     export_dead_letter,
 )
-from streamnet.pipeline.state import State
+from streamnet.pipeline.state import State, StateStatistics
 from streamnet.runs.builder import (
     CHANGEABLE_SOURCE_KEYS,
     build_columns,
@@ -57,6 +59,7 @@ from streamnet.samples import Block, DeadLetter, Sample, Task, are_compatible
 from streamnet.settings.daemon import FILE_KEYS, ModelSettings, parse_model
 from streamnet.settings.run import SourceSection
 
+_LOG = logging.getLogger("streamnet.daemon")
 _SOURCE_NAME = "the file"
 # Tables that the model determines.
 _PROVIDED_BY_MODEL = ("population", "encoder")
@@ -252,6 +255,7 @@ class ModelRun:
         *,
         files: FileSystem = DISK,
     ) -> None:
+        self._name = folder.name
         start = networks.get("start")
         dtype = networks["dtype"] if start is None else start.dtype.name
         settings = apply_start(settings, start)
@@ -261,6 +265,7 @@ class ModelRun:
         self._warm_up = partial(warm_up, dtype=dtype, **encoder_arguments(settings))
         self._tasks = tuple(Task) if source.task is None else (source.task,)
         self.max_queued: int = limits.max_queued
+        self.compiled: Event = Event()  # set once nothing that a request needs is to be compiled
         journal = Journal(folder / "journal", files=files, segment_bytes=limits.segment_bytes)
         build_intake = partial(Intake, source.targets[0], limits, source.task)
         self.committer: Committer = Committer(journal, build_intake)
@@ -296,6 +301,7 @@ class ModelRun:
             self._folder / "state" / STATE_DEAD_LETTERS,
             most_bytes=settings.intake.dead_letters_bytes,
             files=self._files,
+            clock=time,
             share=source.max_rejected if is_limited else 1.0,
             window=source.rejected_window,
         )
@@ -333,6 +339,16 @@ class ModelRun:
         if self.learner is None and self.has_learned_nothing:
             return intake.samples
         return max(0, intake.records - self.learned)
+
+    @property
+    def waits_for_target(self) -> bool:
+        """Whether nothing is learned until a sample has the target: none in the journal does."""
+        source = self.source
+        return source.infers_task and source.consumed >= self.committer.intake.records
+
+    def statistics(self) -> StateStatistics:
+        """The condition of the state on disk."""
+        return self._state.statistics()
 
     @property
     def learner(self) -> Learner | None:
@@ -394,9 +410,11 @@ class ModelRun:
 
     async def _learn(self, restored: Callable[[], None], stop: Event) -> None:
         async with self.pipeline, create_task_group() as group:
-            if self.committer.journal.samples == 0:
+            if self.publisher.restored.is_set():
                 # The first sample of a new model need not wait; other models start with it.
                 group.start_soon(self._warm_up_all)
+            else:
+                self.compiled.set()  # before the model is restored
             group.start_soon(self.publisher.run, self.pipeline, self.committer)
             group.start_soon(self.monitor.run)
             group.start_soon(self._call_when_restored, restored)
@@ -410,8 +428,16 @@ class ModelRun:
         restored()
 
     async def _warm_up_all(self) -> None:
+        started = monotonic()
+        extra = {"model": self._name}
+        if slow := needs_compiling():
+            _LOG.info("model %s: compiling", self._name, extra=extra)
         for task in self._tasks:
             await run_abandonable(partial(self._warm_up, task))
+        if slow:
+            seconds = monotonic() - started
+            _LOG.info("model %s: compiled in %.0f s", self._name, seconds, extra=extra)
+        self.compiled.set()
 
 
 def _identify_source(source: SourceSection) -> dict[str, Any]:
@@ -429,21 +455,26 @@ class _JournalOutput(ResumableSink):
     name = "journal"
 
     def __init__(self, journal: Journal) -> None:
-        self.dead_letters: deque[DeadLetter] = deque(maxlen=_KEPT_DEAD_LETTERS)
+        # With the time of the rejection.
+        self.dead_letters: deque[tuple[DeadLetter, float]] = deque(maxlen=_KEPT_DEAD_LETTERS)
         self._journal = journal
 
     def __call__(self, served: Served) -> None:
-        self.dead_letters.extend(served.predicted.encoded.block.rejected)
+        if rejected := served.predicted.encoded.block.rejected:
+            now = time()
+            self.dead_letters.extend((letter, now) for letter in rejected)
 
     def begin(self) -> None:
         """Nothing to do: the journal exists."""
 
     def export_state(self) -> dict[str, Any]:
         """The dead letters; the journal's offset is part of the source's state."""
-        return {"letters": [export_dead_letter(letter) for letter in self.dead_letters]}
+        return {
+            "letters": [[export_dead_letter(letter), when] for letter, when in self.dead_letters]
+        }
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        self.dead_letters.extend(DeadLetter(*values) for values in state["letters"])
+        self.dead_letters.extend((DeadLetter(*values), when) for values, when in state["letters"])
 
     def sync(self) -> None:
         self._journal.sync()

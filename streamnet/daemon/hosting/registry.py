@@ -14,6 +14,7 @@ from anyio import TASK_STATUS_IGNORED, CancelScope, Event, create_task_group, to
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import DecodeError, json
 
+from streamnet.client.schemas import HealthStatus
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import ModelRun
@@ -172,6 +173,22 @@ class Registry:
             raise ConflictError(f"model {name} already exists")
         if name in self._ended:
             raise ConflictError(f"model {name} is being created or deleted")
+
+    def health(self) -> HealthStatus:
+        """Whether all that requests need is there; "ok", or the first reason why it is not.
+
+        A model that failed for another reason than the disk needs an operator, and does not keep
+        the others out of service until then, unless all have failed.
+        """
+        models = self.models.values()
+        if any(hosted.waits_for_disk for hosted in models):
+            return "refusing"
+        if any(hosted.state == "starting" for hosted in models):
+            return "starting"
+        if any(hosted.is_compiling for hosted in models):
+            return "compiling"
+        is_failed = bool(models) and all(hosted.state == "failed" for hosted in models)
+        return "failed" if is_failed else "ok"
 
     def stop(self) -> None:
         """End `run` once every model has written its last checkpoint."""

@@ -154,6 +154,11 @@ class Supervisor:
         is_refusing = self.model_run is not None and self.model_run.committer.refuses
         return self._disk_failures > 0 or is_refusing
 
+    @property
+    def is_compiling(self) -> bool:
+        """Whether kernels that requests need are still being compiled."""
+        return self.model_run is not None and not self.model_run.compiled.is_set()
+
     async def run(self) -> None:
         """Run the model until `stop`; failures are kept in ``failure`` and not raised."""
         try:

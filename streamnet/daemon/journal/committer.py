@@ -67,7 +67,7 @@ class Committer:
         self._frames: list[Frame] = []  # accepted, not written
         self._taken = self._written = self._synced = 0  # frames so far
         self._size = 0  # bytes of the last write
-        self._sync_fails = False
+        self._sync_failure: OSError | None = None
         self._to_write: deque[_PendingCommit] = deque()
         self._to_sync: deque[_PendingCommit] = deque()
         self._stopping = False
@@ -109,7 +109,13 @@ class Committer:
     @property
     def refuses(self) -> bool:
         """Whether durable commits fail now."""
-        return self.failure is not None or self._sync_fails
+        return self.failure is not None or self._sync_failure is not None
+
+    @property
+    def problem(self) -> str | None:
+        """Why durable commits fail now, in words."""
+        error = self.failure or self._sync_failure
+        return None if error is None else self._describe(error)
 
     async def commit(self, frame: Frame | None, *, durable: bool) -> None:
         """Commit a frame that the intake has just returned, with no await in between.
@@ -227,16 +233,16 @@ class Committer:
             try:
                 await to_thread.run_sync(self.journal.sync)
             except OSError as error:
-                if not self._sync_fails:  # logged once, though retries may take days
+                if self._sync_failure is None:  # logged once, though retries may take days
                     _LOG.warning("%s; retrying", self._describe(error))
-                self._sync_fails = True
+                self._sync_failure = error
                 _fail_all(self._to_sync, error)
                 if self._ended:
                     return
                 await sleep(_RETRY_SECONDS)
                 self._dirty.set()
                 continue
-            self._sync_fails, self._synced = False, written
+            self._sync_failure, self._synced = None, written
             while self._to_sync and self._to_sync[0].number <= written:
                 self._to_sync.popleft().done.set()
 

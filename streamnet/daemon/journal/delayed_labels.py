@@ -20,6 +20,9 @@ class PendingPrediction(NamedTuple):
     record: int  # of the sample in the journal
 
 
+_DELAY_FADING = 0.99  # factor of the weight of earlier labels in the mean delay
+
+
 @final
 class PendingPredictions:
     """Pending predictions and early labels by ID, in order, and the fate of earlier ones.
@@ -43,6 +46,7 @@ class PendingPredictions:
 
     def __init__(self, *, max_pending: int, max_age: float) -> None:
         self.expired: int = 0  # predictions
+        self.delay: float | None = None  # seconds until a label comes, a fading mean
         self.unknown: int = 0  # early labels whose predictions never came
         self._waiting: OrderedDict[str, PendingPrediction] = OrderedDict()
         self._early: OrderedDict[str, tuple[Any, float]] = OrderedDict()  # label, and its time
@@ -130,7 +134,12 @@ class PendingPredictions:
                 self._drop_early()
             return Outcome.EARLY, None
         self.settle(identity, [label])
+        self._add_delay(time - pending.time)
         return Outcome.JOINED, pending
+
+    def _add_delay(self, seconds: float) -> None:
+        before = seconds if self.delay is None else self.delay
+        self.delay = before + (1.0 - _DELAY_FADING) * (seconds - before)
 
     def is_due(self, now: float) -> bool:
         """Whether a prediction or an early label is too old."""
@@ -177,6 +186,7 @@ class PendingPredictions:
             "settled": list(self._settled.items()),
             "expired": self.expired,
             "unknown": self.unknown,
+            "delay": self.delay,
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -188,6 +198,7 @@ class PendingPredictions:
         self._early = OrderedDict((identity, (label, t)) for identity, (label, t) in state["early"])
         self._settled = OrderedDict((identity, outcome) for identity, outcome in state["settled"])
         self.expired, self.unknown = state["expired"], state["unknown"]
+        self.delay = state["delay"]
         self.limit(self._max_pending, self._max_age)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any, NamedTuple, final
 from zlib import crc32
@@ -142,6 +143,22 @@ def count_lines(data: bytes) -> SampleLines:
             f"line {records.lines + 1} is longer than {MAX_LINE_BYTES:,} bytes"
         )
     return SampleLines(data, len(records.begin))
+
+
+def has_target(data: bytes, target: str) -> bool:
+    r"""Whether one of some JSON lines is a sample with the target.
+
+    >>> has_target(b'{"x": 1}\n{"y": 2}\n', "y"), has_target(b'{"y": null}\n-\n', "y")
+    (True, False)
+    """
+    for line in data.split(b"\n"):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if not _OPTIONS.is_missing(_decode_sample(line).get(target)):
+                return True
+    return False
+
+
+_decode_sample: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def encode_samples(samples: Sequence[Any], target: str) -> SampleLines:

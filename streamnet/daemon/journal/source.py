@@ -66,6 +66,7 @@ class JournalSource(Source):
         self, journal: Journal, wait_beyond: Callable[[int], Awaitable[None]], columns: Columns
     ) -> None:
         self.consumed: int = 0  # samples read in this run and by earlier ones
+        self.infers_task: bool = False  # whether it reads ahead for a first target
         self._journal = journal
         self._wait_beyond = wait_beyond
         self._columns = columns
@@ -118,11 +119,18 @@ class JournalSource(Source):
         window, offset, consumed = self._window, self._offset, self.consumed
         schema = self._schema
         self._set_schema(schema)
+        self.infers_task = True
         while (task := self._schema.task) is None:
             await self.receive()
+        self.infers_task = False
         self._window, self._offset, self.consumed = window, offset, consumed
         self._schema = schema
         return task
+
+    @property
+    def seen_columns(self) -> list[str]:
+        """Names of the columns of the samples so far, but for the target."""
+        return [field.name for field in self._schema.fields]
 
     def export_state(self, after: Position | None) -> dict[str, Any]:
         """The schema."""

@@ -214,7 +214,7 @@ def test_readiness_reports_a_full_disk_until_it_recovers(
             await until(lambda: spam.run_count >= 3)
             assert await ready(http) == (503, "refusing")
             files.full = False
-            await until(lambda: spam.state == "learning")
+            await until(lambda: spam.state == "learning" and not spam.is_compiling)
             assert await ready(http) == (200, "ok")
             files.full = True  # later
             body = {"samples": rows(5)}

@@ -34,17 +34,12 @@ async def _healthz(_: Request, service: Service) -> Response:
 
 
 async def _readyz(_: Request, service: Service) -> Response:
-    models = service.registry.models.values()
     if service.stopping.is_set():
         return json_response(Health("stopping"), 503)
-    # Both end by themselves. A model that failed for another reason needs an operator, and must not
-    # keep the other models out of service until then.
-    if any(hosted.waits_for_disk for hosted in models):
-        response = json_response(Health("refusing"), 503)
-    elif any(hosted.state == "starting" for hosted in models):
-        response = json_response(Health("starting"), 503)
-    else:
-        return json_response(Health("ok"))
+    health = service.registry.health()
+    if health == "ok":
+        return json_response(Health(health))
+    response = json_response(Health(health), 503)
     response.headers["retry-after"] = "1"
     return response
 

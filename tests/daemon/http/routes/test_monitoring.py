@@ -21,7 +21,7 @@ def test_health_and_metrics_are_served(http: TestClient, wine: StandIn) -> None:
     assert 'streamnet_accepted_total{model="wine"} 0.0' in text
     assert 'streamnet_state{model="wine",state="starting"} 1.0' in text
     assert 'streamnet_request_seconds_count{operation="readyz"} 2.0' in text
-    assert 'streamnet_baseline{baseline="no_change",model="wine"} NaN' in text
+    assert 'streamnet_baseline{baseline="no_change",horizon="overall",model="wine"} NaN' in text
 
 
 def test_a_daemon_with_a_full_disk_is_alive_and_predicts_but_is_not_ready(
@@ -35,6 +35,19 @@ def test_a_daemon_with_a_full_disk_is_alive_and_predicts_but_is_not_ready(
     assert http.post("/v1/models/wine/predict", json={"sample": {"x": 1}}).status_code == 200
     wine.waits_for_disk = False
     assert http.get("/readyz").status_code == 200
+
+
+def test_a_daemon_is_not_ready_while_kernels_are_compiled_or_once_every_model_has_failed() -> None:
+    registry = StandInRegistry("wine", "beer")
+    http, (wine, beer) = client(registry), registry.models.values()
+    wine.is_compiling = True
+    assert http.get("/readyz").json() == {"status": "compiling"}
+    wine.is_compiling = False
+    wine.state = "failed"  # the other one is in service
+    assert http.get("/readyz").status_code == 200
+    beer.state = "failed"
+    told = http.get("/readyz")
+    assert (told.status_code, told.json()) == (503, {"status": "failed"})
 
 
 def test_readiness_ends_with_the_daemon(registry: StandInRegistry) -> None:
