@@ -215,7 +215,7 @@ class Operations:
         name: str,
         samples: Sequence[Mapping[str, Any]],
         *,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[str | int] | None = None,
         explain: bool = False,
     ) -> SplitContent[schemas.Predictions]:
         """Predict samples; with IDs, predictions are kept until `label` brings their labels.
@@ -274,7 +274,7 @@ class Operations:
     def label(
         self,
         name: str,
-        labels: Mapping[str, Any] | Iterable[tuple[str, Any]],
+        labels: Mapping[Any, Any] | Iterable[tuple[str | int, Any]],
         *,
         durable: bool = True,
     ) -> SplitContent[schemas.LabelsReply]:

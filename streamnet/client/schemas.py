@@ -17,7 +17,8 @@ from streamnet.samples import Task
 # That of `streamnet.settings.daemon.MODEL_NAME`, which would import pydantic.
 NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,63}$"
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
-Identity = Annotated[str, Meta(min_length=1, max_length=200)]
+# A whole number stands for its digits.
+Identity = Annotated[str, Meta(min_length=1, max_length=200)] | int
 Count = Annotated[int, Meta(ge=0)]
 # int besides float: an integer label keeps all its digits.
 Label = Annotated[str, Meta(max_length=100_000)] | int | float | bool
@@ -106,7 +107,8 @@ class PredictRequest(_SamplesRequest):
 
     def identities(self) -> list[str] | None:
         """The IDs as a list, or None."""
-        return [self.id] if self.id is not None else self.ids
+        ids = [self.id] if self.id is not None else self.ids
+        return None if ids is None else [str(identity) for identity in ids]
 
 
 class LabelLine(_Request):
@@ -149,10 +151,10 @@ class Receipt(_Reply, gc=False):
     """What became of samples that were sent.
 
     Of the ``accepted`` samples, ``unlabeled`` ones have no target: they are used without
-    supervision. What is no sample is ``rejected``. In a stream of lines both are counted later, in
-    `Status`. ``first`` and ``last`` are the numbers of the samples in the model's journal, from 0;
-    null if there are none. ``duplicate``: the idempotency key is known, and nothing is learned
-    twice.
+    supervision; in a stream of lines they are counted later, in `Status`. What is no sample, or
+    can't be parsed, is ``rejected``. ``first`` and ``last`` are the numbers of the samples in the
+    model's journal, from 0; null if there are none. ``duplicate``: the idempotency key is known,
+    and nothing is learned twice.
     """
 
     accepted: Count

@@ -14,8 +14,9 @@ from anyio.lowlevel import checkpoint
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.modelfiles.model import Model
 from streamnet.reporting.report import Residuals
-from streamnet.samples import Sample, Task
+from streamnet.samples import Block, Sample, Task
 
 
 class Prediction(NamedTuple):
@@ -113,8 +114,12 @@ def predict_nothing(count: int) -> Predictions:
     return Predictions(np.full(count, np.nan), None, (), 0)
 
 
+_MAX_OCCLUDED_VALUES = 1 << 20  # of columns times rows predicted at a time
+
+
 def explain_by_occlusion(
-    predict: Callable[[Sequence[Sample]], Predictions],
+    model: Model,
+    predict: Callable[[Block], Predictions],
     samples: Sequence[Sample],
     predictions: Predictions,
 ) -> list[dict[str, float]]:
@@ -123,33 +128,43 @@ def explain_by_occlusion(
     What is lost is probability of the predicted label, or the number: above 0, the column speaks
     for the label or makes the number larger. A missing number is replaced by its mean, a missing
     category by none. Columns are occluded one at a time, so information that two columns share
-    counts for neither.
+    counts for neither; 0 of columns that the model does not know.
+
+    Args:
+        model: Reads the samples.
+        predict: Predicts the rows of a block.
+        samples: The samples.
+        predictions: Their predictions.
 
     Returns:
         The loss by column, for each sample.
-
-    >>> import numpy as np
-    >>> def predict(samples):
-    ...     values = np.array([3.0 * (sample.get("x") or 0) for sample in samples])
-    ...     return Predictions(values, None, (), 1)
-    >>> samples = [{"x": 2, "y": 5}]
-    >>> explain_by_occlusion(predict, samples, predict(samples))
-    [{'x': 6.0, 'y': 0.0}]
     """
-    occluded = [{**sample, name: None} for sample in samples for name in sample]
-    if not occluded:
-        return [{} for _ in samples]
-    changed = predict(occluded)
     explanations = []
-    row = 0
     for number, sample in enumerate(samples):
+        row = model.read_sample(sample)
+        effects = dict.fromkeys(sample, 0.0)
+        names = [name for name, _ in row.schema.fields if name in effects]
         before = _read_output(predictions, number, predictions, number)
-        effects = {}
-        for name in sample:
-            effects[name] = before - _read_output(changed, row, predictions, number)
-            row += 1
+        size = max(1, _MAX_OCCLUDED_VALUES // max(1, len(row.schema.fields)))
+        for part in (names[start : start + size] for start in range(0, len(names), size)):
+            changed = predict(_occlude(row, part))
+            for place, name in enumerate(part):
+                effects[name] = before - _read_output(changed, place, predictions, number)
         explanations.append(effects)
     return explanations
+
+
+def _occlude(row: Block, names: Sequence[str]) -> Block:
+    """Copies of a block's only row, each without the value of one column."""
+    block = row.take(np.zeros(len(names), np.intp))
+    numbers = {name: place for place, name in enumerate(row.schema.numbers)}
+    words = dict(zip(row.schema.words, block.words, strict=True))
+    for place, name in enumerate(names):
+        if name in numbers:
+            block.numbers[place, numbers[name]] = nan
+        else:
+            words[name][place] = None
+    return block
 
 
 def _read_output(

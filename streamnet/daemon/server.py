@@ -29,9 +29,10 @@ from streamnet.daemon.http.access import Access, Limits
 from streamnet.daemon.http.app import create_app
 from streamnet.daemon.http.protocol import build_protocol
 from streamnet.daemon.prometheus import Metrics
+from streamnet.daemon.request_context import add_request_fields
 from streamnet.errors import ConfigurationError, StreamnetError
 from streamnet.pipeline.concurrency import first_cause
-from streamnet.settings.daemon import DaemonSettings, ServeSection, load
+from streamnet.settings.daemon import ANY_HOST, DaemonSettings, ServeSection, load, parse_network
 
 
 def notify(state: str) -> bool:
@@ -103,7 +104,8 @@ class Address:
         """Allowed Host headers: names of the interface and those given.
 
         A given name without a port stands for the daemon's port and the standard ports, which a
-        proxy in front may use.
+        proxy in front may use. A network stands for the addresses in it, with any port, and * for
+        all names; see `streamnet.daemon.http.middleware.AllowedHosts`.
         """
         own = set(_LOOPBACK if self.is_loopback else ())
         if self.host not in ("", "0.0.0.0", "::"):  # noqa: S104 - not bound, only compared
@@ -112,6 +114,9 @@ class Address:
         if port == _STANDARD_PORTS[self.scheme]:
             names |= own
         for host in map(str.lower, self.settings.hosts):
+            if host == ANY_HOST or parse_network(host) is not None:
+                names.add(host)
+                continue
             bare, _, named = host.rpartition(":") if _has_port(host) else (host, "", str(port))
             names.add(f"{bare}:{named}")
             # Clients omit a standard port. The name is what prevents DNS rebinding.
@@ -206,6 +211,9 @@ async def serve(
     if access.is_open and not address.is_loopback:
         reason = f"host is {address.host!r}, which others can reach"
         raise ConfigurationError(f"{reason}, but then token_file or token_env must be given")
+    if access.is_open and ANY_HOST in settings.hosts:
+        # A page of a name that is made to resolve to this machine could call the daemon.
+        raise ConfigurationError("hosts has '*', but then token_file or token_env must be given")
     address.check_certificate()
     with registry.locked(), address.listen() as listener:
         daemon = _Daemon(registry, address, access, limits, listener, reload, say)
@@ -408,6 +416,7 @@ def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr if out is None else out)
     handler.setFormatter(JsonFormatter())
     handler.addFilter(_is_relevant)
+    handler.addFilter(add_request_fields)
     for name in ("streamnet", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -473,6 +482,7 @@ class ConfigReloader:
         # From here on nothing can fail.
         self.access.replace_with(access)
         self.limits.replace_with(limits)
+        self.registry.released = set(self.registry.fixed) - set(fresh.model)
         changes = [f"{self.config} and its tokens were reloaded", *self._start_new(fresh)]
         return "; ".join([*changes, *self._describe_unchanged(fresh)])
 
@@ -503,6 +513,8 @@ class ConfigReloader:
                     if getattr(fixed[name], table) != value
                 )
                 yield f"{changed} stays as it was, {restart}"
-        for name in fixed:
-            if name not in fresh.model:
-                yield f"model.{name} keeps running without its table; stopping it needs a restart"
+        for name in self.registry.released:
+            yield (
+                f"model.{name} keeps running without its table until it is deleted, or the daemon "
+                "is restarted"
+            )

@@ -412,6 +412,14 @@ class Model:
         known = np.full(probabilities.shape[-2], len(self.labels))
         return self._redirects.apply(probabilities, known)
 
+    def read_sample(self, sample: Sample) -> Block:
+        """Read a sample as a block with the model's columns, which `outputs` takes.
+
+        Columns that the model does not know are skipped; a SampleError if it can't be read.
+        """
+        (block,) = self._read([sample], "ignore")
+        return block
+
     def _read(self, samples: Any, on_unknown: OnUnknown) -> list[Block]:
         """Read samples as blocks with the model's columns."""
         if isinstance(samples, Block):

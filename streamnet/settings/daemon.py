@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, final
 
@@ -29,10 +31,28 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://" + _HOST_NAME + _PORT, re.IGNORECASE
 _DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443", re.IGNORECASE)  # omitted by browsers
 
 
+ANY_HOST = "*"
+IPNetwork = IPv4Network | IPv6Network
+
+
+def parse_network(host: str) -> IPNetwork | None:
+    """The network of an entry of ``hosts``; None if it is a name or an address.
+
+    >>> parse_network("10.0.0.0/8"), parse_network("10.0.0.1")
+    (IPv4Network('10.0.0.0/8'), None)
+    """
+    with suppress(ValueError):
+        return ip_network(host) if "/" in host else None
+    return None
+
+
 def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     for host in hosts:
-        if not _HOST.fullmatch(host):
-            rule = "must be a name or NAME:PORT, as in models.example.org"
+        if host != ANY_HOST and not _HOST.fullmatch(host) and parse_network(host) is None:
+            rule = (
+                "must be a name or NAME:PORT, as in models.example.org, a network of IP addresses, "
+                "as in 10.0.0.0/8, or *"
+            )
             raise ConfigurationError(f"hosts has {host!r}, but each {rule}")
     return hosts
 
@@ -61,7 +81,8 @@ class ServeSection(Section, frozen=True):
             STREAMNET_TOKEN by default. Without any token the daemon listens to this machine alone.
         tls_certificate: PEM file of the certificate.
         tls_key: PEM file of the private key.
-        hosts: Names by which clients call the daemon.
+        hosts: Names by which clients call the daemon; also networks, as in 10.0.0.0/8, for clients
+            that call it by an IP address, or * for any name, which needs a token.
         origins: Origins of other web pages that have access.
         max_body: Largest body of a request, in bytes.
         max_model: Largest uploaded model, in bytes.

@@ -146,6 +146,8 @@ def test_a_run_file_is_reloaded_while_samples_arrive(tmp_path: Path) -> None:
             assert "model.lamp.run stays as it was" in line
             assert "model.new keeps running" in line
             assert client.learn("new", samples(100, 0)).accepted == 100
+            client.delete("new")
+            assert [one.name for one in client.models()] == ["lamp"]
             metrics = httpx.get(f"{server.url}/metrics").text
             assert 'streamnet_reloads_total{outcome="taken"} 2.0' in metrics
             assert 'streamnet_reloads_total{outcome="refused"} 1.0' in metrics

@@ -301,6 +301,8 @@ def test_names_are_those_of_the_interface_and_configured_ones(
         ("models.example:8443", {"models.example:8443"}),
         ("[fd00::7]", {"[fd00::7]", "[fd00::7]:18412"}),
         ("[fd00::7]:443", {"[fd00::7]", "[fd00::7]:443"}),
+        ("10.0.0.0/8", {"10.0.0.0/8"}),
+        ("*", {"*"}),
     ],
 )
 def test_a_proxy_may_use_a_standard_port(host: str, names: set[str]) -> None:

@@ -124,6 +124,8 @@ def test_a_hosted_model_has_one_target_and_no_horizon() -> None:
         ("hosts", "foo/"),
         ("hosts", "*.example.org"),
         ("hosts", "foo:"),
+        ("hosts", "10.0.0.0/33"),
+        ("hosts", "10.0.0.1/8"),
     ],
 )
 def test_a_host_or_an_origin_that_no_client_can_send_is_rejected(key: str, value: str) -> None:
@@ -134,7 +136,7 @@ def test_a_host_or_an_origin_that_no_client_can_send_is_rejected(key: str, value
 
 
 def test_hosts_and_origins_may_have_ports_and_be_numbers() -> None:
-    hosts = ["a.example:8443", "[fd00::7]:443", "10.0.0.7"]
+    hosts = ["a.example:8443", "[fd00::7]:443", "10.0.0.7", "10.0.0.0/8", "fd00::/8", "*"]
     origins = ["http://localhost:5173", "https://[fd00::7]", "app-extension://abc"]
     given = parse(f"[serve]\nhosts = {hosts}\norigins = {origins}\n").serve.to_kwargs()
     assert (list(given["hosts"]), list(given["origins"])) == (hosts, origins)

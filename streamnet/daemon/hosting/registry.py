@@ -18,6 +18,7 @@ from streamnet.client.schemas import HealthStatus
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import ModelRun
+from streamnet.daemon.request_context import CURRENT_REQUEST
 from streamnet.durability.files import DISK, FileSystem, write_durably
 from streamnet.durability.state_directory import WriterLock
 from streamnet.errors import (
@@ -80,7 +81,7 @@ class Registry:
 
     Each model has a folder of its name. A model created over HTTP has its settings there, too, and
     is started again with the daemon. The ``fixed`` models are those of the run file, which can't be
-    deleted.
+    deleted while they are there.
 
     >>> import anyio, tempfile
     >>> async def main():
@@ -106,6 +107,7 @@ class Registry:
         self.folder = folder
         self.models: dict[str, HostedModel] = {}
         self.fixed: dict[str, ModelSettings] = dict(fixed or {})
+        self.released: set[str] = set()  # fixed models that the run file no longer has
         self._files = files
         self._group: TaskGroup | None = None
         self._ended: dict[str, Event] = {}  # including models that are being created or deleted
@@ -224,6 +226,7 @@ class Registry:
         return hosted
 
     async def _host(self, hosted: HostedModel, ended: Event) -> None:
+        CURRENT_REQUEST.set(None)  # it outlives the one that created it
         try:
             await hosted.run()
         finally:
@@ -294,7 +297,7 @@ class Registry:
             ConflictError: If it is in the run file, or there is no model of that name.
             StateError: If its folder can't be removed, or another process uses it.
         """
-        if name in self.fixed:
+        if name in self.fixed and name not in self.released:
             raise ConflictError(f"model {name} is in the run file, and would be started again")
         hosted = self.models.pop(name, None)
         if hosted is None:
@@ -313,6 +316,8 @@ class Registry:
         finally:
             if name not in self.models:
                 del self._ended[name]
+        self.fixed.pop(name, None)
+        self.released.discard(name)
 
     def _remove(self, name: str) -> None:
         folder = self.folder / name

@@ -206,7 +206,8 @@ class Supervisor:
         if state == "learning":
             self._disk_failures = 0
         if self.state != before:
-            _LOG.info("model %s: %s", self.name, self.state)
+            extra = {"model": self.name, "state": self.state}
+            _LOG.info("model %s: %s", self.name, self.state, extra=extra)
             self.events.add("state", state=self.state, failure=self.failure)
 
     def _open(self, run: ModelRun) -> None:
@@ -236,7 +237,8 @@ class Supervisor:
         elif isinstance(error, MemoryError):
             is_known, message = True, f"out of memory: {error}"
         trace = None if is_known else error
-        _LOG.error("model %s failed: %s", self.name, message, exc_info=trace)
+        extra = {"model": self.name}
+        _LOG.error("model %s failed: %s", self.name, message, exc_info=trace, extra=extra)
         self.failure = message if is_known else f"internal error: {error!r}"
         self._end_run()
         self._enter("failed")
@@ -376,7 +378,8 @@ class Supervisor:
         finally:
             reset.done.set()
         if reset.failure is not None:
-            _LOG.warning("model %s was not reset: %s", self.name, reset.failure)
+            extra = {"model": self.name}
+            _LOG.warning("model %s was not reset: %s", self.name, reset.failure, extra=extra)
 
     def _archive(self, keep: bool) -> None:
         # As in `_write_pause`: the folder may be another process's.

@@ -47,8 +47,9 @@ def create_app(
         access: Tokens; None grants everything to everyone.
         limits: Limits of requests.
         hosts: Allowed Host headers in lower case, as in ``localhost:8000``; without the port if it
-            is the scheme's default. None allows all, for an application that is mounted in one that
-            checks them.
+            is the scheme's default. Networks, as in ``10.0.0.0/8``, stand for the addresses in
+            them. ``*`` or None allows all, for an application that is mounted in one that checks
+            them.
         origins: Allowed Origin headers besides the host's own.
         stopping: Set it to end event streams.
         metrics: Request counters.

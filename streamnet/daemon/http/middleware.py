@@ -9,7 +9,10 @@ References:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from contextlib import suppress
+from ipaddress import ip_address
 from math import ceil
 from typing import final
 
@@ -20,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamnet.daemon.http.access import Limits, RateLimiter
 from streamnet.daemon.http.bodies import must_close_connection
 from streamnet.daemon.http.responses import problem_response
+from streamnet.settings.daemon import ANY_HOST, parse_network
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -63,7 +67,49 @@ class CorsPolicy:
         return Response(status_code=204, headers=_PREFLIGHT_HEADERS)
 
 
-UNLIMITED_PATHS = frozenset({"/healthz", "/readyz"})  # exempt from rate and concurrency limits
+_PORT = re.compile(r":[0-9]{1,5}")
+
+
+@final
+class AllowedHosts:
+    """The Host headers by which the daemon may be called.
+
+    Exact ones in lower case; networks, for IP addresses in them with any port; ``*`` for all. None
+    is all as well.
+
+    >>> hosts = AllowedHosts({"a.example:80", "10.0.0.0/8"})
+    >>> [hosts.allows(host) for host in (b"a.example:80", b"b.example", b"10.1.2.3:8000", None)]
+    [True, False, True, False]
+    """
+
+    def __init__(self, hosts: Collection[str] | None) -> None:
+        self._allows_all = hosts is None or ANY_HOST in hosts
+        found = {host: parse_network(host) for host in hosts or ()}
+        self._networks = [network for network in found.values() if network is not None]
+        self._names = frozenset(name.encode() for name, one in found.items() if one is None)
+
+    def allows(self, host: bytes | None) -> bool:
+        """Whether a Host header, in lower case, is one of them."""
+        if self._allows_all or host in self._names:
+            return True
+        return host is not None and bool(self._networks) and self._is_in_network(host)
+
+    def _is_in_network(self, host: bytes) -> bool:
+        name, closed, port = host.decode("latin-1").rpartition("]")
+        if closed:  # [address] of IPv6
+            name = name.removeprefix("[")
+        else:
+            name, colon, number = port.partition(":")
+            port = colon + number
+        if port and not _PORT.fullmatch(port):
+            return False
+        with suppress(ValueError):
+            return any(ip_address(name) in network for network in self._networks)
+        return False
+
+
+UNLIMITED_PATHS = frozenset({"/healthz", "/readyz"})
+"""Exempt from limits of rate and concurrency, and called by any name, as orchestrators do."""
 _LARGE_BYTES = 1 << 16  # smaller pieces fit into the socket's buffer
 _CONTENT_SECURITY_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -94,7 +140,7 @@ class GuardMiddleware:
         rates: RateLimiter,
     ) -> None:
         self._app = app
-        self._hosts = None if hosts is None else frozenset(host.encode() for host in hosts)
+        self._hosts = AllowedHosts(hosts)
         self._cors = CorsPolicy(origins)
         self._limits = limits
         self._rates = rates
@@ -136,11 +182,12 @@ class GuardMiddleware:
                 host = value.lower()
             elif name == b"origin":
                 origin = value.lower()
-        if self._hosts is not None and host not in self._hosts:
+        is_probe = scope["path"] in UNLIMITED_PATHS
+        if not is_probe and not self._hosts.allows(host):
             return problem_response(421, "the Host header is not one of the daemon's names")
         if origin is not None and not self._is_allowed(origin, host, scope["scheme"]):
             return problem_response(403, "the Origin header is not allowed")
-        if scope["path"] in UNLIMITED_PATHS:
+        if is_probe:
             return None
         if self.active_requests >= self._limits.requests:
             return problem_response(503, "too many concurrent requests", {"retry-after": "1"})

@@ -30,6 +30,7 @@ from streamnet.daemon.http.access import Access, Limits, RateLimiter
 from streamnet.daemon.http.bodies import must_close_connection, require_json
 from streamnet.daemon.http.responses import error_response, http_error, internal_error_response
 from streamnet.daemon.prometheus import Metrics
+from streamnet.daemon.request_context import CURRENT_REQUEST, REQUEST_ID_HEADER, RequestContext
 from streamnet.errors import StreamnetError
 
 _LOG = logging.getLogger("streamnet.daemon")
@@ -138,6 +139,7 @@ class _OperationHandler:
         self, operation: Operation[..., Any, Any], endpoint: Endpoint, service: Service
     ) -> None:
         self._endpoint = endpoint
+        self._name = operation.name
         self._scope = operation.scope
         self._is_json = operation.request is not None and not operation.lines
         self._service = service
@@ -146,10 +148,16 @@ class _OperationHandler:
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         request = Request(scope, receive)
+        context = RequestContext(scope, self._name)
+        CURRENT_REQUEST.set(context)  # of this task, which handles nothing else meanwhile
         try:
             response = await self._respond(request)
         except ClientDisconnect:
             return
+        if self._scope is Scope.ADMIN:
+            _LOG.info("%s: %d", self._name, response.status_code)
+        if response.status_code >= 400 or self._scope is Scope.ADMIN:
+            response.headers[REQUEST_ID_HEADER] = context.request_id
         if response.status_code >= 400 and must_close_connection(scope):
             response.headers["connection"] = "close"
         self._observe(response.status_code, perf_counter() - started)

@@ -145,6 +145,10 @@ class Committer:
     def _describe(self, error: OSError) -> str:
         return f"journal {self.journal.folder}: {error.strerror or error}"
 
+    def _warn(self, error: OSError, consequence: str) -> None:
+        extra = {"model": self.journal.folder.parent.name}
+        _LOG.warning("%s; %s", self._describe(error), consequence, extra=extra)
+
     async def wait_beyond(self, offset: int) -> None:
         """Wait until the journal extends beyond an offset."""
         while self.journal.end <= offset:
@@ -209,7 +213,7 @@ class Committer:
 
     async def _recover(self, error: OSError) -> None:
         """Fail everything that is not written, and rebuild the intake from what is."""
-        _LOG.warning("%s; nothing is accepted until it can be written", self._describe(error))
+        self._warn(error, "nothing is accepted until it can be written")
         self.failure = error
         self._frames.clear()
         self._taken = self._written
@@ -234,7 +238,7 @@ class Committer:
                 await to_thread.run_sync(self.journal.sync)
             except OSError as error:
                 if self._sync_failure is None:  # logged once, though retries may take days
-                    _LOG.warning("%s; retrying", self._describe(error))
+                    self._warn(error, "retrying")
                 self._sync_failure = error
                 _fail_all(self._to_sync, error)
                 if self._ended:

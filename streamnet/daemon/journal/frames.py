@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, final
 from zlib import crc32
 
 import msgspec
+import numpy as np
 
 from streamnet.errors import ConfigurationError, DataError, SampleError, StateError
 from streamnet.pipeline.rejections import export_dead_letter
@@ -26,7 +27,7 @@ from streamnet.samples import (
 from streamnet.sources.base import Reason, Rejection
 from streamnet.sources.columns import ParseOptions, parse_word
 from streamnet.sources.inference import MISSING
-from streamnet.sources.text.records import RecordRules, find_records
+from streamnet.sources.text.records import RecordRules, Records, find_records
 
 _HEADER = struct.Struct("<IIIIB3x")
 HEADER_BYTES = _HEADER.size
@@ -127,14 +128,20 @@ class SampleLines(NamedTuple):
 
 
 def count_lines(data: bytes) -> SampleLines:
-    r"""Count JSON lines; blank lines don't count.
+    r"""Count JSON lines, and those that can't be parsed as objects; blank lines don't count.
 
     Raises:
         ConfigurationError: If a line is too long.
 
-    >>> count_lines(b'{"x": 1}\n\n{"x": 2}')
-    SampleLines(data=b'{"x": 1}\n\n{"x": 2}\n', samples=2, unlabeled=0, rejected=0)
+    >>> count_lines(b'{"x": 1}\n\n{"x": 2}\n[3')
+    SampleLines(data=b'{"x": 1}\n\n{"x": 2}\n[3\n', samples=3, unlabeled=0, rejected=1)
     """
+    data, records = _find_lines(data)
+    return SampleLines(data, len(records.begin), rejected=_count_malformed(data, records))
+
+
+def _find_lines(data: bytes) -> tuple[bytes, Records]:
+    """The data with a line end, and its lines."""
     if not data.endswith(b"\n"):
         data += b"\n"
     records = find_records(data, 0, True, _RULES, data.count(b"\n"))
@@ -142,7 +149,35 @@ def count_lines(data: bytes) -> SampleLines:
         raise ConfigurationError(
             f"line {records.lines + 1} is longer than {MAX_LINE_BYTES:,} bytes"
         )
-    return SampleLines(data, len(records.begin))
+    return data, records
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object: parsed to its end, and nothing of it kept."""
+
+
+_skip_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
+_skip_object = msgspec.json.Decoder(_Object).decode
+_PARSE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _count_malformed(data: bytes, records: Records) -> int:
+    """Count records that the reader will reject, since they are not JSON objects in UTF-8."""
+    with suppress(*_PARSE_ERRORS):
+        data.decode()
+        is_one_each = len(_skip_lines(data)) == len(records.begin)
+        if is_one_each and (np.frombuffer(data, np.uint8)[records.begin] == ord("{")).all():
+            return 0
+    spans = zip(records.begin.tolist(), records.end.tolist(), strict=True)
+    return sum(not _is_object(data[begin:end]) for begin, end in spans)
+
+
+def _is_object(line: bytes) -> bool:
+    with suppress(*_PARSE_ERRORS):
+        line.decode()
+        _skip_object(line)
+        return True
+    return False
 
 
 def has_target(data: bytes, target: str) -> bool:
@@ -152,7 +187,7 @@ def has_target(data: bytes, target: str) -> bool:
     (True, False)
     """
     for line in data.split(b"\n"):
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        with suppress(*_PARSE_ERRORS):
             if not _OPTIONS.is_missing(_decode_sample(line).get(target)):
                 return True
     return False
@@ -176,8 +211,9 @@ def encode_samples(samples: Sequence[Any], target: str) -> SampleLines:
     given = [sample for sample in samples if isinstance(sample, Mapping)]
     unlabeled = sum(_OPTIONS.is_missing(sample.get(target)) for sample in given)
     data = b"".join(_encode_json(number, sample) + b"\n" for number, sample in enumerate(samples))
-    lines = count_lines(data) if data else SampleLines(b"", 0)
-    return lines._replace(unlabeled=unlabeled, rejected=len(samples) - len(given))
+    if data:
+        _find_lines(data)  # none is too long
+    return SampleLines(data, len(samples), unlabeled, len(samples) - len(given))
 
 
 def encode_sample(number: int, sample: Any, target: str) -> str:

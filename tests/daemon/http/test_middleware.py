@@ -77,6 +77,25 @@ def test_foreign_pages_are_refused(
     assert http.get("/v1/models", headers=headers).status_code == status
 
 
+def test_probes_may_call_by_any_name_and_networks_and_a_star_allow_addresses_and_all(
+    registry: StandInRegistry,
+) -> None:
+    def ask(host: str, path: str, *hosts: str) -> int:
+        app = create_app(registry, hosts={"localhost:8000", *hosts})  # type: ignore[arg-type]
+        status: int = TestClient(app).get(path, headers={"host": host}).status_code
+        return status
+
+    for path in ("/healthz", "/readyz"):
+        assert ask("10.244.0.7:8000", path) == 200
+    assert ask("10.244.0.7:8000", "/metrics") == 421
+    networks = ("10.244.0.0/16", "fd00::/8")
+    for host in ("10.244.0.7:8000", "10.244.255.1", "[fd00::7]:8000", "localhost:8000"):
+        assert ask(host, "/metrics", *networks) == 200, host
+    for host in ("10.245.0.7", "10.244.0.7.evil.example", "10.244.0.7:8000x", "evil.example", ""):
+        assert ask(host, "/metrics", *networks) == 421, host
+    assert ask("anything.example", "/metrics", "*") == 200
+
+
 FRIEND = "https://friend.example"
 
 

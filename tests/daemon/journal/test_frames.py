@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from streamnet.daemon.journal.frames import (
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
 from streamnet.errors import ConfigurationError, DataError
-from streamnet.samples import Block
+from streamnet.samples import Block, Task
 from streamnet.sources import Columns, Source, open_files
 from tests.conftest import Runner
 
@@ -195,3 +196,35 @@ def test_a_number_keeps_its_bits(tmp_path: Path, run: Runner) -> None:
         assert_array_equal([row["y"] for row in rows], -numbers)
 
     run(main)
+
+
+def test_lines_that_are_counted_as_rejected_are_those_that_the_reader_rejects(
+    run: Runner, tmp_path: Path
+) -> None:
+    packed = gzip.compress(b"".join(b'{"x": %d, "y": "a"}\n' % (i * i) for i in range(3000)))
+    odd = [
+        b'{"x": 1, "y": "a"}',
+        b' {"x": 1, "y": "a"}',
+        b'{"x": NaN, "y": "a"}',
+        b'{"x": 1, "y": "\xff"}',
+        b'{"x": 1, "y": "a"',
+        b"[1, 2]",
+        b"7",
+        b"null",
+        b"",
+        b"   ",
+        b'{"x": 01, "y": "a"}',
+        b'{"x": 1, "y": "a"} {}',
+    ]
+    path = tmp_path / "lines.jsonl"
+    for lines in (packed, b"\n".join(odd), *odd):
+        found = count_lines(lines)
+        # With a first line that is good, since a file must begin with one.
+        path.write_bytes(b'{"x": 1, "y": "a"}\n' + found.data)
+
+        columns = Columns(target="y", task=Task.CLASSIFICATION)
+        blocks = run(blocks_of, open_files([path], columns=columns), 10**9)
+        good = sum(map(len, blocks))
+        rejected = sum(len(block.rejected) for block in blocks)
+        assert found.samples == good - 1 + rejected, lines[:40]
+        assert found.rejected == rejected, lines[:40]

@@ -81,7 +81,8 @@ async def _predict(request: Request, service: Service) -> Response:
         response.sets = intervals
     if body.explain:
         predict = partial(hosted.predict, counts=False)
-        work = partial(explain_by_occlusion, predict, samples, predictions)
+        model = hosted.published_model()
+        work = partial(explain_by_occlusion, model, predict, samples, predictions)
         response.explanations = await run_sync(work, limiter=service.worker)
     if warning is not None:
         response.warnings = [warning]

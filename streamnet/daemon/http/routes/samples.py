@@ -108,7 +108,7 @@ class _StreamIntake:
 async def _label(request: Request, service: Service) -> Response:
     hosted, durable = service.model(request), _is_durable(request)
     body = decode_body(await read_body(request, service.limits), _LABELS_DECODER)
-    pairs = [(line.id, line.label) for line in body.labels]
+    pairs = [(str(line.id), line.label) for line in body.labels]
     outcomes = await hosted.label(pairs, durable=durable)
     return json_response(LabelsReply(outcomes), 200 if durable else 202)
 

@@ -166,6 +166,38 @@ def test_predictions_are_explained_by_occlusion(http: TestClient) -> None:
     assert max(told, key=told.__getitem__) == "x"
 
 
+def test_every_column_of_many_samples_is_explained_as_if_it_were_absent(http: TestClient) -> None:
+    samples: list[dict[str, Any]] = [
+        SAMPLES[25],
+        {"x": None, "shade": "blue"},
+        {"y": 3, "unheard": "of", "x": 2},
+    ]
+    body = {"samples": samples, "explain": True}
+    told = http.post("/v1/models/wine/predict", json=body).json()
+    model = learned_model()
+    for sample, label, effects in zip(
+        samples, told["predictions"], told["explanations"], strict=True
+    ):
+        place = model.labels.index(label)
+        assert effects.keys() == sample.keys()
+        for name, effect in effects.items():
+            rest = {other: value for other, value in sample.items() if other != name}
+            proba = [model.outputs(one, on_unknown="ignore")[0][place] for one in (sample, rest)]
+            assert effect == pytest.approx(proba[0] - proba[1], abs=1e-9), name
+
+
+def test_whole_numbers_are_ids_as_their_digits(http: TestClient, wine: StandIn) -> None:
+    body = {"samples": [{"x": 1}, {"x": 2}], "ids": [17, "18"]}
+    assert http.post("/v1/models/wine/predict", json=body).status_code == 200
+    assert [*wine.kept] == ["17", "18"]
+    labels = {"labels": [{"id": 17, "label": "on"}, {"id": 18, "label": "off"}]}
+    assert http.post("/v1/models/wine/labels", json=labels).status_code == 200
+    assert wine.labels == {"17": "on", "18": "off"}
+    for wrong in (1.5, True, None, ""):
+        body = {"samples": [{"x": 1}], "ids": [wrong]}
+        assert is_problem(http.post("/v1/models/wine/predict", json=body), 422)
+
+
 def test_too_large_explanations_are_refused_and_nothing_is_remembered(
     http: TestClient, registry: StandInRegistry
 ) -> None:
