@@ -142,6 +142,44 @@ class ClassChange(NamedTuple):
         return f"{self.label!r} {what}"
 
 
+class KeyRemoval(NamedTuple):
+    """The end of a key, whose model and last targets are deleted; if it comes again, it is new."""
+
+    key: str
+
+    def describe(self) -> str:
+        """What happened, in words.
+
+        >>> KeyRemoval("d7").describe()
+        "key 'd7' forgotten"
+        """
+        return f"key {self.key!r} forgotten"
+
+
+Change = ClassChange | KeyRemoval
+"""A change of what is learned that takes effect between two samples."""
+_CHANGES: dict[str, type[ClassChange] | type[KeyRemoval]] = {
+    "classes": ClassChange,
+    "forgotten": KeyRemoval,
+}
+
+
+def change_to_list(change: Change) -> list[str | None]:
+    """A change as plain values.
+
+    >>> change_to_list(KeyRemoval("d7"))
+    ['forgotten', 'd7']
+    """
+    name = next(name for name, kind in _CHANGES.items() if isinstance(change, kind))
+    return [name, *change]
+
+
+def change_from_list(values: Sequence[Any]) -> Change:
+    """The change of `change_to_list`."""
+    name, *fields = values
+    return _CHANGES[name](*fields)
+
+
 @final
 @dataclass(frozen=True)
 class DeadLetter:
@@ -240,7 +278,7 @@ class Block(Struct, frozen=True, eq=False, gc=False):
     arrivals: Arrivals | None = None  # labels of earlier samples that arrive between these
     # Where labels may arrive on their own: whether those of samples without a target will.
     awaits_labels: bool = True
-    change: ClassChange | None = None  # of the classes, from here on; then there are no samples
+    change: Change | None = None  # from here on; then there are no samples
 
     def __len__(self) -> int:
         return len(self.marks) - 1

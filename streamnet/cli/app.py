@@ -66,6 +66,11 @@ COMMANDS = {
         "merge|retire DIR LABEL [INTO]",
         "Merge or retire a class of a stopped run, before the first sample of the next one.",
     ),
+    "keys": Command(
+        "state:keys",
+        "list|show|forget|export DIR [KEY...]",
+        "List, show, forget or export the models of keys in a state directory.",
+    ),
     "dead-letters": Command(
         "state:dead_letters",
         "list|show|replay DIR [NUMBER]",

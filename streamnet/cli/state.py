@@ -109,6 +109,64 @@ def classes(
     return 0
 
 
+def keys(
+    action: Annotated[
+        Literal["list", "show", "forget", "export"],
+        Parameter(
+            help="list: one line for each key. show: everything about one key. forget: delete the "
+            "models of keys before the next sample. export: write the model of one key."
+        ),
+    ],
+    folder: Folder,
+    *key: Annotated[
+        str, Parameter(name="KEY", help="A key; values of several columns are joined by |.")
+    ],
+    to: Annotated[
+        Path | None,
+        Parameter(metavar="FILE", help="File that export writes, .safetensors or .json."),
+    ] = None,
+) -> int:
+    """List, show, forget or export the models of keys in a state directory.
+
+    The newest checkpoint is read, also while the run goes on; keys can be forgotten while it is
+    stopped, and are new if they come again. An exported model predicts each sample as the next one
+    of its key, see streamnet predict.
+    """
+    from streamnet.cli.terminal import Terminal, escape_text
+    from streamnet.cli.views.keys import list_keys, show_key
+    from streamnet.cli.views.tables import format_count
+    from streamnet.durability.bucket import open_state
+    from streamnet.durability.files import OutputPath, check_output_paths
+    from streamnet.errors import ConfigurationError
+    from streamnet.modelfiles.formats import SUFFIXES
+    from streamnet.pipeline.maintenance import forget_keys
+    from streamnet.runs.keys import StoredKeys
+
+    if action == "list" and key:
+        raise ConfigurationError(f"KEY is {key[0]!r}, but list shows all of them")
+    if action != "list" and not key:
+        raise ConfigurationError(f"KEY is missing: which key is there to {action}?")
+    if action in ("show", "export") and len(key) > 1:
+        raise ConfigurationError(f"KEY is given {len(key)} times, but {action} takes one")
+    if (to is None) is (action == "export"):
+        problem = "missing, but export needs it" if to is None else f"given, but {action} has none"
+        raise ConfigurationError(f"--to is {problem}")
+    with open_state(folder) as (path, files):
+        if action == "list":
+            list_keys(StoredKeys(path))
+        elif action == "show":
+            show_key(StoredKeys(path), key[0])
+        elif action == "forget":
+            number = forget_keys(path, key, files=files)
+            what = f"{format_count(len(key), 'key')} forgotten"
+            Terminal().say(f"{what} in generation {number}, from which the next run resumes")
+        elif to is not None:
+            check_output_paths([OutputPath("to", to, tuple(SUFFIXES), replaced=True)], {})
+            StoredKeys(path).build_model(key[0]).save(to)
+            Terminal().say(f"the model of key {escape_text(key[0])!r} was written to {to}")
+    return 0
+
+
 def dead_letters(
     action: Annotated[
         Literal["list", "show", "replay"],

@@ -223,7 +223,7 @@ class Encoder:
         """
         self._inputs.turn_to(block.schema, learn=True)
         moved = None
-        if block.change is not None:
+        if isinstance(block.change, ClassChange):
             block, moved = self._change_classes(block, block.change)
         target = self._targets(block)
         if self._regression:

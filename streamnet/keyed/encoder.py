@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamnet.features.encoder import Encoded, Encoder
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.keyed.history import TargetsByKey
-from streamnet.samples import Block, Inputs, Schema, Task
+from streamnet.samples import Block, Inputs, KeyRemoval, Schema, Task
 
 SEPARATOR = "|"  # between the parts of a key of several columns
 
@@ -90,6 +90,8 @@ class KeyedEncoder:
         """
         if refused := self._encoder.refused(block):
             block = self._encoder.reject(block, refused)
+        if isinstance(block.change, KeyRemoval):
+            self.forget(block.change.key)
         keys = read_keys(block, self.columns)
         target = block.target
         if target is None:
@@ -114,6 +116,10 @@ class KeyedEncoder:
     def refused(self, block: Block) -> list[int]:
         """See `Encoder.refused`."""
         return self._encoder.refused(block)
+
+    def forget(self, key: str) -> bool:
+        """Delete the last targets of a key; return whether there were any."""
+        return self.history.rows.forget(key)
 
     def _widen(self, block: Block, columns: NDArray[Any]) -> Block:
         """Add the columns of the key before all others."""

@@ -102,7 +102,7 @@ class TargetsByKey:
 
     def __init__(self, task: Task, *, resident: int, season: int = 0) -> None:
         self.task = task
-        self._season = season
+        self.season: int = season
         self._lags = LAGS[task]
         self._resident = resident
         self._shape = RowShape("", (np.zeros(FIRST + self._lags + season),))
@@ -143,7 +143,7 @@ class TargetsByKey:
             part = slice(start, start + self._resident)
             slots = self._rows.take(keys[part], create=learns)
             (rows,) = self._rows.arrays
-            recall(slots, numbers[part], self._lags, self._season, learns, rows, columns[part])
+            recall(slots, numbers[part], self._lags, self.season, learns, rows, columns[part])
         return columns if numeric else self._name(columns)
 
     def _number(self, labels: NDArray[Any]) -> NDArray[np.int64]:
@@ -159,9 +159,9 @@ class TargetsByKey:
         named: NDArray[np.object_] = names[columns]
         return named
 
-    def export_state(self) -> dict[str, Any]:
-        """Everything needed to resume, bit for bit."""
-        return {"rows": self._rows.export_state(), "labels": list(self._labels)}
+    def export_state(self, only: str | None = None) -> dict[str, Any]:
+        """Everything needed to resume, bit for bit; of the rows, ``only`` that of one key."""
+        return {"rows": self._rows.export_state(only), "labels": list(self._labels)}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from an exported state."""

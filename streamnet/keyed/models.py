@@ -251,14 +251,14 @@ class KeyedModels:
         found = self._rows.rank(count, least=LEAST_SAMPLES, worst=worst)
         return [scores for key in found if (scores := self.describe(key)) is not None]
 
-    def export_state(self) -> dict[str, Any]:
-        """Everything needed to resume, bit for bit."""
+    def export_state(self, only: str | None = None) -> dict[str, Any]:
+        """Everything needed to resume, bit for bit; of the rows, ``only`` that of one key."""
         places = self._layout.places
         return {
             "inputs": places.inputs,
             "outputs": places.outputs,
             "fleet": self._fleet.copy(),
-            "rows": self._rows.export_state(),
+            "rows": self._rows.export_state(only),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:

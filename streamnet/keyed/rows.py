@@ -224,14 +224,15 @@ class KeyedRows:
             raise StateError(f"a row of shape {name} does not fit {self.shape.name}")
         return self._convert(name.partition(";")[2], row)
 
-    def export_state(self) -> dict[str, Any]:
-        """All rows in the order of their keys, wherever they are."""
-        keys = sorted(self.list_keys())
+    def export_state(self, only: str | None = None) -> dict[str, Any]:
+        """All rows in the order of their keys, wherever they are, or ``only`` that of one key."""
+        keys = sorted(self.list_keys()) if only is None else [only]
         arrays = tuple(np.empty((len(keys), len(r)), r.dtype) for r in self.shape.initial)
         for place, key in enumerate(keys):
             for array, numbers in zip(arrays, self._peek(key), strict=True):
                 array[place] = numbers
-        return {"shape": self.shape.name, "keys": keys, "arrays": list(arrays)}
+        named = {str(number): array for number, array in enumerate(arrays)}
+        return {"shape": self.shape.name, "keys": keys, "arrays": named}
 
     def _peek(self, key: str) -> Sequence[NDArray[Any]]:
         """The row of a known key, which stays where it is."""
@@ -248,7 +249,8 @@ class KeyedRows:
             self._store.close()
         self._store, self._stored = None, 0
         self._clear(shape)
-        keys, arrays = state["keys"], state["arrays"]
+        keys = state["keys"]
+        arrays = [state["arrays"][str(number)] for number in range(len(self.arrays))]
         if state["shape"] != shape.name or any(len(array) != len(keys) for array in arrays):
             raise StateError("the rows of keys do not fit their arrays")
         for start in range(0, len(keys), self._limit):

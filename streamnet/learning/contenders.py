@@ -275,6 +275,10 @@ class Contenders:
         self.ensemble.reset(slot)
         self.model.reset(slot, member=self.is_portable(member))
 
+    def forget_key(self, key: str) -> bool:
+        """Delete the model of a key; return whether there was one."""
+        return self.keyed is not None and self.keyed.rows.forget(key)
+
     def discount_losses(self) -> None:
         """Let earlier losses count less in the ensembles, after a drift."""
         self.ensemble.discount_losses()

@@ -82,9 +82,9 @@ class ServedIntervals:
         """Start from the intervals of a model, which may be of another level."""
         self._tracker.start_from(restore_tracker(self._task, state))
 
-    def portable_state(self) -> dict[str, Any]:
-        """What a model needs to predict intervals."""
-        return self._tracker.restricted(PORTABLE)
+    def model_state(self, track: int = PORTABLE) -> dict[str, Any]:
+        """What a model that predicts what a track does needs to predict intervals."""
+        return self._tracker.restricted(track)
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to resume, bit for bit."""

@@ -17,6 +17,7 @@ from streamnet.durability.provenance import describe_differences
 from streamnet.errors import ConfigurationError, NoCandidateError, StateError
 from streamnet.features.encoder import Encoder
 from streamnet.keyed import KeyedEncoder, KeyedModels
+from streamnet.keyed.key_model import export_key
 from streamnet.learning.evaluator import (
     LARGE_BLOCK,
     DeferredScoring,
@@ -257,6 +258,26 @@ class Learner:
         slot, snapshot = self.best_snapshot()
         return build_model(snapshot, self.model_metadata(slot))
 
+    def forget_key(self, key: str) -> bool:
+        """Delete the model of a key and its last targets; return whether there were any."""
+        forgotten = self.serving.contenders.forget_key(key)
+        return (self.keyed is not None and self.keyed.forget(key)) or forgotten
+
+    def key_model(self, key: str, **about: Any) -> Model:
+        """Build a portable model of one known key, with more metadata ``about`` it.
+
+        Its shared model is that of `model`.
+        """
+        models = self.serving.contenders.keyed
+        assert self.keyed is not None
+        assert models is not None
+        slot, snapshot = self.best_snapshot()
+        contents = snapshot.contents()
+        if (intervals := self.serving.intervals) is not None:
+            contents["intervals"] = intervals.model_state(SERVED)
+        about = {**self.model_metadata(slot), "key": key, **about}
+        return Model(**contents, about=about, key=export_key(self.keyed, models, key))
+
     @property
     def ready(self) -> bool:
         """Whether there are networks to predict with, from learned samples or a start model."""
@@ -442,6 +463,10 @@ def _check_start(start: Any, task: Task, others: Mapping[str, object]) -> None:
     """Refuse a model for another task, and settings that the model itself determines."""
     if not isinstance(start, Model):
         raise ConfigurationError(f"start is {start!r}, but must be a Model")
+    if start.key is not None:
+        raise ConfigurationError(
+            f"start is the model of key {start.key!r}, but must be one of all samples"
+        )
     if start.task is not Task(task):
         raise ConfigurationError(f"start is for {start.task}, but the task is {Task(task)}")
     for name, value in others.items():

@@ -26,7 +26,7 @@ from streamnet.learning.trainer import Predicted, Snapshot
 from streamnet.metrics import Curve, Horizon, ScoreHistograms
 from streamnet.networks.population import Member
 from streamnet.networks.topology import Capacity
-from streamnet.samples import ClassChange, Task
+from streamnet.samples import ClassChange, KeyRemoval, Task
 from streamnet.selection.champion import Decision, ModelComposition, Replacement, Selector
 from streamnet.selection.criteria import SampleLoss
 from streamnet.selection.ensemble.base import TrackPredictions
@@ -190,6 +190,8 @@ class ServingStage:
         predicted, batch, losses = scored
         if (moved := predicted.encoded.moved) is not None:
             self._move_class(predicted, moved)
+        if isinstance(change := predicted.encoded.block.change, KeyRemoval):
+            self.contenders.forget_key(change.key)
         for slot, member in predicted.joined:
             self._replace_member(slot, member, predicted.first)
         if predicted.encoded.block.scored and len(losses):
@@ -206,7 +208,7 @@ class ServingStage:
 
     def _move_class(self, predicted: Predicted, moved: MovedClass) -> None:
         change = predicted.encoded.block.change
-        assert change is not None
+        assert isinstance(change, ClassChange)
         self.class_changes.append((predicted.first, change))
         self.contenders.move_class(moved)
         self.sample_loss.move_class(*moved)
@@ -399,7 +401,7 @@ class ServingStage:
         Its networks are among the slots ``candidates``. With a champion that needs the last
         targets goes the best candidate that predicts without them.
         """
-        intervals = None if self.intervals is None else self.intervals.portable_state()
+        intervals = None if self.intervals is None else self.intervals.model_state()
         if not self.serves_ensemble:
             substitute = self.find_portable(champion, candidates)
             slots = [champion] if substitute == champion else [champion, substitute]

@@ -55,6 +55,7 @@ def build_document(
     dtype: str,
     about: dict[str, Any],
     intervals: dict[str, Any] | None = None,
+    key: dict[str, Any] | None = None,
 ) -> Document:
     """Build the document of a model, with its checksum."""
     document: Document = {
@@ -72,8 +73,9 @@ def build_document(
         "ensemble": ensemble,
         "encoder": encoder,
     }
-    if intervals is not None:
-        document["intervals"] = intervals
+    for name, part in (("intervals", intervals), ("key", key)):
+        if part is not None:
+            document[name] = part
     return add_checksum(document)
 
 

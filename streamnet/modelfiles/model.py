@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError, SampleError, StreamnetError
 from streamnet.features.encoder import Encoder
+from streamnet.keyed.key_model import KeyModel
 from streamnet.modelfiles.columns import align_columns
 from streamnet.modelfiles.document import (
     Document,
@@ -66,6 +67,7 @@ class Model:
         dtype: Type of the weights, float32 or float64.
         about: Metadata, JSON-serializable: target, scores, position, seed.
         intervals: State of its prediction intervals; None if it has none.
+        key: State of the model of one key, see `KeyModel`; None for all samples.
 
     Raises:
         ModelFileError: If parts are inconsistent or a weight is not finite.
@@ -88,6 +90,7 @@ class Model:
         dtype: str = "float32",
         about: Mapping[str, Any] | None = None,
         intervals: Mapping[str, Any] | None = None,
+        key: Mapping[str, Any] | None = None,
     ) -> None:
         self._encoder_state = dict(encoder)
         self._encoder = Encoder.restore_state(encoder)
@@ -108,6 +111,8 @@ class Model:
         self._ensemble = None if ensemble is None else restore_ensemble(self.task, dict(ensemble))
         self.intervals_state: dict[str, Any] | None = None if intervals is None else dict(intervals)
         self._intervals = None if intervals is None else restore_tracker(self.task, intervals)
+        self._key_state = None if key is None else dict(key)
+        self._key = None if key is None else KeyModel(self.task, key)
         needed = 1 if self._ensemble is None else self._ensemble.candidates
         lagged = [settings.lags for settings, _ in networks]
         if self._ensemble is None and lagged == [True, False]:
@@ -185,6 +190,16 @@ class Model:
         They keep their place in `labels`, but get no probability.
         """
         return self._encoder.label_numbers.changes
+
+    @property
+    def key(self) -> str | None:
+        """The key whose samples it predicts; None if it is not the model of a key."""
+        return None if self._key is None else self._key.key
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """Columns of the `key`; empty if there is none."""
+        return () if self._key is None else self._key.columns
 
     @property
     def needs_last_targets(self) -> int:
@@ -297,8 +312,11 @@ class Model:
             last = read_last_targets(self._encoder, last_targets, sum(map(len, blocks)))
         for block in blocks:
             rows = None if last is None else last[start : start + len(block)]
+            if self._key is not None:
+                block = self._key.add_targets(block)
             inputs = self._encoder.transform(block, rows)
-            parts.append(self._predict(inputs, with_last=last is not None))
+            predicted = self._predict(inputs, with_last=last is not None)
+            parts.append(predicted if self._key is None else self._correct(predicted, inputs))
             start += len(block)
         return np.concatenate(parts) if parts else np.empty((0, self._population.outputs))
 
@@ -406,6 +424,13 @@ class Model:
         single[alive[0] == 0] = np.nan
         return single
 
+    def _correct(self, shared: NDArray[np.float64], inputs: Inputs) -> NDArray[np.float64]:
+        """The predictions for the key, shape=(n, outputs)."""
+        assert self._key is not None
+        if self.task is Task.REGRESSION:
+            return self._key.correct(shared[:, 0], inputs.dense, 0)[:, None]
+        return self._key.correct(shared, inputs.dense, len(self.labels))
+
     def _redirect(self, probabilities: NDArray[Any]) -> NDArray[Any]:
         """Give merged and retired classes no probability, shape=(..., n, labels)."""
         assert self._redirects is not None
@@ -467,6 +492,7 @@ class Model:
             dtype=self.dtype.name,
             about=self.about,
             intervals=self.intervals_state,
+            key=self._key_state,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -570,6 +596,7 @@ class Model:
                     dtype=document["dtype"],
                     about=document["about"],
                     intervals=document.get("intervals"),
+                    key=document.get("key"),
                 )
             stated = (document["task"], document["labels"]) == (model.task, list(model.labels))
         except StreamnetError as error:

@@ -8,8 +8,9 @@ from typing import ClassVar, final
 
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.keyed import KeyScores
-from streamnet.keyed.encoder import KeyedEncoder, join_key
+from streamnet.keyed.encoder import join_key
 from streamnet.keyed.models import KeyedModels
+from streamnet.modelfiles.model import Model
 from streamnet.online.base import OnlineEstimator
 from streamnet.online.estimators import OnlineClassifier, OnlineRegressor
 from streamnet.samples import Kind
@@ -89,19 +90,33 @@ class _KeyedEstimator(OnlineEstimator):
         """
         with self._lock:
             text = join_key(key)
-            known = self._models().rows.forget(text)
-            if not self._encoder().history.rows.forget(text) and not known:
+            if not self._scored_learner().forget_key(text):
                 raise DataError(self._describe_unknown(text))
+
+    def key_model(self, key: Key) -> Model:
+        """Build an immutable model of one key, which predicts each sample as its next one.
+
+        It holds the shared model as `model` exports it, the model of the key, and the last targets
+        of the key. Where candidates have lags, the estimator itself predicts with them, so its
+        predictions differ.
+
+        Args:
+            key: The key.
+
+        Raises:
+            DataError: If there is no such key.
+            NoCandidateError: If no network is finite.
+        """
+        with self._lock:
+            text, learner = join_key(key), self._scored_learner()
+            if self._models().describe(text) is None:
+                raise DataError(self._describe_unknown(text))
+            return learner.key_model(text)
 
     def _models(self) -> KeyedModels:
         models = self._scored_learner().serving.contenders.keyed
         assert models is not None
         return models
-
-    def _encoder(self) -> KeyedEncoder:
-        encoder = self._learner.keyed
-        assert encoder is not None
-        return encoder
 
     def _describe_unknown(self, key: str) -> str:
         few = sorted(islice(self._models().rows.list_keys(), 5))
@@ -124,7 +139,7 @@ class KeyedRegressor(_KeyedEstimator, OnlineRegressor):
 
     ``predict`` and ``predict_one`` predict each sample as the next one of its key. A sample without
     a key is predicted by the shared model alone, and so is a key that was never learned. `model`
-    exports the shared model.
+    exports the shared model, and `key_model` that of a key.
 
     >>> from random import Random
     >>> draw, regressor = Random(1), KeyedRegressor(key="device", seed=1)

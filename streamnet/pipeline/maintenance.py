@@ -6,7 +6,7 @@ Inspection is read-only and safe while a run is writing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from streamnet.durability.state_directory import (
     WriterLock,
     read_pointer,
 )
-from streamnet.errors import DamagedStateError, StateError
+from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 from streamnet.features.encoder import Encoder
 from streamnet.learning.evaluator import MAX_EVENTS
 from streamnet.learning.learner import check_class_change
@@ -30,9 +30,11 @@ from streamnet.learning.serving import MAX_CHANGES, MAX_RETIRED
 from streamnet.modelfiles import safetensors_format
 from streamnet.pipeline.control_messages import list_part_trees
 from streamnet.pipeline.parts import check_only_part
-from streamnet.samples import ClassChange
+from streamnet.samples import ClassChange, KeyRemoval, change_from_list, change_to_list
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources.columns import MAX_FIELDS
+
+NO_KEYS = "the run has no key, so there are no models of keys"
 
 
 class GenerationStatus(NamedTuple):
@@ -211,18 +213,45 @@ def change_classes(path: Path, change: ClassChange, *, files: FileSystem = DISK)
         StateError: If there is no state, or another process uses it.
     """
     with _open_to_change(path, files) as folder:
-        newest = folder.generations.newest()
-        if newest is None:
-            raise DamagedStateError(f"no generation in {path} can be used")
-        tree = newest.tree
-        check_only_part(list_part_trees(tree))
+        tree = _load_newest(folder)
         encoder = Encoder.restore_state(tree["learner"]["encoder"])
         waiting = tree["reading"].setdefault("changes", [])
-        for earlier in waiting:
-            encoder.label_numbers.change(ClassChange(*earlier))
+        for earlier in map(change_from_list, waiting):
+            if isinstance(earlier, ClassChange):
+                encoder.label_numbers.change(earlier)
         check_class_change(encoder, change, keyed=tree["learner"]["keyed"] is not None)
-        waiting.append(list(change))
+        waiting.append(change_to_list(change))
         return folder.generations.save(tree)
+
+
+def forget_keys(path: Path, keys: Sequence[str], *, files: FileSystem = DISK) -> int:
+    """Make the next run forget keys before its first sample, like `change_classes`.
+
+    Raises:
+        ConfigurationError: If keys have no models, or one of them is not known.
+        StateError: If there is no state, or another process uses it.
+    """
+    with _open_to_change(path, files) as folder:
+        tree = _load_newest(folder)
+        learner, waiting = tree["learner"], tree["reading"].setdefault("changes", [])
+        if learner["keyed"] is None:
+            raise ConfigurationError(NO_KEYS)
+        known = set(learner["keyed"]["rows"]["keys"])
+        known -= {values[1] for values in waiting if values[0] == "forgotten"}
+        for key in keys:
+            if key not in known:
+                raise ConfigurationError(f"KEY is {key!r}, but there is no such key in {path}")
+        waiting += [change_to_list(KeyRemoval(key)) for key in dict.fromkeys(keys)]
+        return folder.generations.save(tree)
+
+
+def _load_newest(folder: StateDirectory) -> StateDict:
+    """The newest intact generation of a run that has no other part."""
+    newest = folder.generations.newest()
+    if newest is None:
+        raise DamagedStateError(f"no generation in {folder.path} can be used")
+    check_only_part(list_part_trees(newest.tree))
+    return newest.tree
 
 
 def _find_published(

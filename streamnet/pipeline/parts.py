@@ -83,10 +83,10 @@ def list_parts(targets: Sequence[str] | None = None, horizon: object = None) -> 
 
 
 def check_only_part(parts: Sized) -> None:
-    """Check that a run whose classes are to be changed has no other part."""
+    """Check that a run whose classes or keys are to be changed has no other part."""
     if len(parts) > 1:
         raise ConfigurationError(
-            "classes can't be merged or retired in a run of several targets or horizons"
+            "classes and keys can't be changed in a run of several targets or horizons"
         )
 
 

@@ -46,7 +46,7 @@ from streamnet.pipeline.stages import CHANNEL_BLOCKS, run_chains, run_stages
 from streamnet.pipeline.state import State, build_identity
 from streamnet.reporting.builder import RunTimes
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
-from streamnet.samples import ClassChange, Schema
+from streamnet.samples import ClassChange, KeyRemoval, Schema
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import check_group, check_names, with_settings
@@ -353,12 +353,32 @@ class Pipeline:
         """
         self._change_classes(ClassChange(label))
 
+    def forget_key(self, key: str) -> None:
+        """Delete the model of a key and its last targets before the next sample that is read.
+
+        If the key comes again, it is new; what the shared model learned from it stays. A checkpoint
+        follows. A key that is not known is ignored. Call it in the event loop, once `ready` is set.
+
+        Args:
+            key: The key; the texts of several columns are joined by ``|``.
+
+        Raises:
+            ConfigurationError: If keys have no models.
+            NoCandidateError: If nothing was learned yet.
+        """
+        check_only_part(self._runs)
+        if self.learner is None or not self.ready.is_set():
+            raise NoCandidateError("nothing was learned yet")
+        if self.learner.keyed is None:
+            raise ConfigurationError("key is not given, so there are no models of keys")
+        self._reader.send_change(KeyRemoval(key))
+
     def _change_classes(self, change: ClassChange) -> None:
         check_only_part(self._runs)
         if self.learner is None or not self.ready.is_set():
             raise NoCandidateError("nothing was learned yet")
         self.learner.check_change(change)
-        self._reader.change_classes(change)
+        self._reader.send_change(change)
 
     def checkpoint(self) -> None:
         """Request a checkpoint as soon as possible, even if nothing is new since the last one."""

@@ -17,7 +17,15 @@ from streamnet.errors import ConfigurationError, DataError
 from streamnet.pipeline.concurrency import put
 from streamnet.pipeline.control_messages import Barrier, Glance
 from streamnet.pipeline.state import Cadence
-from streamnet.samples import Block, ClassChange, Kind, Position, Schema
+from streamnet.samples import (
+    Block,
+    Change,
+    Kind,
+    Position,
+    Schema,
+    change_from_list,
+    change_to_list,
+)
 from streamnet.sources.base import Source, make_empty_block
 from streamnet.validation import check_integer
 
@@ -146,8 +154,8 @@ class Reader:
         self._cut = 0  # records before the last barrier
         self._waiting: CancelScope | None = None
         self._glances: deque[Glance] = deque()  # to be sent
-        self._changes: deque[ClassChange] = deque()  # likewise
-        self._changed: list[tuple[int, ClassChange]] = []  # those sent, and the samples before each
+        self._changes: deque[Change] = deque()  # likewise
+        self._changed: list[tuple[int, Change]] = []  # those sent, and the samples before each
         self._schema = Schema(())  # of the last block
 
     def stop(self) -> None:
@@ -160,8 +168,8 @@ class Reader:
         self._glances.append(glance)
         self._wake()
 
-    def change_classes(self, change: ClassChange) -> None:
-        """Likewise send a change of the classes, which a checkpoint follows."""
+    def send_change(self, change: Change) -> None:
+        """Likewise send a change, which a checkpoint follows."""
         self._changes.append(change)
         self.cut()
         self._wake()
@@ -228,9 +236,9 @@ class Reader:
         )
 
     def _export_changes(self) -> dict[str, Any]:
-        """Changes of the classes that wait to be sent, and that were sent, where there are any."""
-        waiting = [list(change) for change in self._changes]
-        sent = [[number, *change] for number, change in self._changed]
+        """Changes that wait to be sent, and that were sent, where there are any."""
+        waiting = list(map(change_to_list, self._changes))
+        sent = [[number, *change_to_list(change)] for number, change in self._changed]
         return {
             name: values for name, values in (("changes", waiting), ("changed", sent)) if values
         }
@@ -240,9 +248,9 @@ class Reader:
         self._end = None if state["position"] is None else Position(*state["position"])
         self.records = self._cut = state["records"]
         self._splitter.number = state["number"]
-        self._changes = deque(ClassChange(*values) for values in state.get("changes", ()))
+        self._changes = deque(map(change_from_list, state.get("changes", ())))
         changed = state.get("changed", ())
-        self._changed = [(number, ClassChange(*values)) for number, *values in changed]
+        self._changed = [(number, change_from_list(values)) for number, *values in changed]
         self.source.restore_state(state["source"])
 
     async def read(self, send: Send) -> None:
@@ -287,7 +295,7 @@ class Reader:
             await put(send, arrival)
             self._unsent -= count_records(arrival.block)
             self.records += count_records(arrival.block)
-            if self._end is not None or not arrival.block.change:
+            if self._end is not None or arrival.block.source or not arrival.block.change:
                 self._end = arrival.block.end
             await self._cut_if_due(send)
             if self.stopped:

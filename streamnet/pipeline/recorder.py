@@ -20,7 +20,7 @@ from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.stages import Stage
 from streamnet.pipeline.state import State
-from streamnet.samples import DeadLetter
+from streamnet.samples import DeadLetter, change_to_list
 
 _NO_CANDIDATE = -2  # stands in the ledger for the candidate where nothing was served
 
@@ -83,7 +83,8 @@ class Record(Stage[Served]):
         if n:
             ledger.add_samples(first, block.source, block.marks[:-1], serials)
         if block.change is not None:
-            ledger.add_event("classes", first, block.change.label, block.change.into)
+            name, *values = change_to_list(block.change)
+            ledger.add_event(name, first, *values)
         for slot, member in served.predicted.joined:
             ledger.add_event("joined", first, slot, member.serial)
         if served.emitted is not None:

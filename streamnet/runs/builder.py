@@ -278,7 +278,7 @@ def check_source(settings: RunSettings | ModelSettings) -> None:
     """Check the settings of a source of files."""
     source = settings.source
     if source.broker is not None:
-        _check_broker(source, source.broker)
+        _check_broker(settings, source.broker)
         if source.mqtt is not None and settings.state.dir is None:
             raise ConfigurationError(
                 "state.dir is not given, but source.mqtt needs it: messages leave the spool when "
@@ -306,12 +306,20 @@ def check_source(settings: RunSettings | ModelSettings) -> None:
         )
 
 
-def _check_broker(source: SourceSection, broker: str) -> None:
+def _check_broker(settings: RunSettings | ModelSettings, broker: str) -> None:
     """Check settings that are about files, where a stream of messages is read."""
+    source = settings.source
     others = [name for name in BROKERS if name != broker and getattr(source, name) is not None]
     if source.files or others:
         raise ConfigurationError(
             f"source.{broker} is given, so source.{others[0] if others else 'files'} must not be"
+        )
+    given = getattr(source, broker)
+    key = settings.keys.key if isinstance(settings, RunSettings) else ()
+    if given.tombstones == "forget" and key != (given.key,):
+        raise ConfigurationError(
+            f"tombstones is 'forget', but then key must be {given.key!r}, the column of the "
+            "messages' keys"
         )
     for name, why in _FILE_ONLY_KEYS.items():
         if name in source.model_fields_set and getattr(source, name):

@@ -34,6 +34,7 @@ from streamnet.pipeline.control_messages import list_part_trees
 from streamnet.pipeline.outputs import Predictions, Sink
 from streamnet.pipeline.part_run import Result
 from streamnet.pipeline.pipeline import Pipeline
+from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.state import State
 from streamnet.reporting.report import Report
@@ -46,7 +47,7 @@ from streamnet.runs.builder import (
     pipeline_arguments,
 )
 from streamnet.runs.storage import RunStorage
-from streamnet.samples import Block, ClassChange, Position, Schema
+from streamnet.samples import Block, Change, Position, Schema, change_from_list
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
 from streamnet.settings.fields import check_names, with_settings
@@ -341,7 +342,7 @@ async def _relearn(kept: StateDict) -> StateDict:
     settings = RunSettings.model_validate(kept["settings"], strict=False)
     networks, reading = network_arguments(settings), kept["reading"]
     source = build_source(settings, networks.get("start"))
-    changes = [(number, ClassChange(*values)) for number, *values in reading.get("changed", ())]
+    changes = [(number, change_from_list(values)) for number, *values in reading.get("changed", ())]
     source = _SourcePrefix(source, reading["number"], reading["records"], changes)
     with TemporaryDirectory() as folder:
         state = State(folder, every_seconds=None)
@@ -368,11 +369,11 @@ async def _relearn(kept: StateDict) -> StateDict:
 class _SourcePrefix(SourceWrapper):
     """The first samples of a source, with what was rejected and changed before and between them.
 
-    Each change of the classes comes with the number of samples before it.
+    Each change comes with the number of samples before it.
     """
 
     def __init__(
-        self, source: Source, samples: int, records: int, changes: Sequence[tuple[int, ClassChange]]
+        self, source: Source, samples: int, records: int, changes: Sequence[tuple[int, Change]]
     ) -> None:
         super().__init__(source)
         self._number = 0
@@ -400,10 +401,10 @@ class _SourcePrefix(SourceWrapper):
             block = block.part(0, stop)
         self._last = block
         self._number += len(block)
-        self._records -= len(block) + len(block.rejected)
+        self._records -= count_records(block)
         return block
 
-    def _change(self, change: ClassChange) -> Block:
+    def _change(self, change: Change) -> Block:
         if self._last is None:
             return replace(make_empty_block(Schema(()), Position()), change=change)
         return replace(make_empty_block(self._last.schema, self._last.end), change=change)

@@ -43,7 +43,8 @@ class MessageSettings(Settings):
         key: Name of a column for the key of each message; by default keys are not used.
         timestamp: Name of a column for the time of each message; by default times are not used.
         headers: Columns for headers of messages, by name of the header.
-        tombstones: What to do with a message without a value: skip it, or reject it.
+        tombstones: What to do with a message without a value: skip it, reject it, or forget the
+            model of its key, of a run whose key is the column of the messages' keys.
         names: Names of the columns of a CSV message, in their order.
         delimiter: Character between the fields of a CSV message.
         schema_file: File with the Avro schema (JSON), or with the descriptor set of Protobuf.
@@ -61,7 +62,7 @@ class MessageSettings(Settings):
     key: Text | None = None
     timestamp: Text | None = None
     headers: Mapping[str, Text] | None = None
-    tombstones: Literal["skip", "reject"] = "skip"
+    tombstones: Literal["skip", "reject", "forget"] = "skip"
     names: Texts | None = None
     delimiter: Annotated[str, MinLen(1), MaxLen(1)] = ","
     schema_file: Text | None = None
@@ -82,6 +83,8 @@ class MessageSettings(Settings):
                 raise ConfigurationError(
                     f"headers has {name!r}, but two columns can't be called so"
                 )
+        if self.tombstones == "forget" and self.key is None:
+            raise ConfigurationError("tombstones is 'forget', but then key must name a column")
         _check_registry_url(self.registry)
         if self.registry is not None and self.format != "avro":
             raise ConfigurationError(

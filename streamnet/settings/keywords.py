@@ -121,7 +121,7 @@ class MessageKeywords(TypedDict, total=False):
     key: str | None
     timestamp: str | None
     headers: Mapping[str, str] | None
-    tombstones: Literal["skip", "reject"]
+    tombstones: Literal["skip", "reject", "forget"]
     names: Sequence[str] | str | None
     delimiter: str
     schema_file: str | None

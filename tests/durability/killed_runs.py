@@ -1,6 +1,7 @@
 """Kills real replays at random instants, lets them go on, and compares what they leave.
 
-Run as ``python -m tests.durability.killed_runs KILLS SEED FOLDER``: it prints a line of JSON. Each
+Run as ``python -m tests.durability.killed_runs KILLS SEED FOLDER [keyed]``: it prints a line of
+JSON; a ``keyed`` one has a model for every key, of which few are in memory at a time. Each
 replay is a fork of one process that has imported everything and compiled the kernels, so most of a
 replay's short life is spent on what is to be tested.
 """
@@ -16,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,11 @@ candidate = [
     {hidden = [8, 5], optimizer = "adam"},
     {hidden = 8, optimizer = "sgd", learning_rate = 1e6, activation = "relu"},
 ]
+"""
+KEYS = """
+[keys]
+key = ["colour"]
+resident_keys = 2
 """
 
 
@@ -222,10 +229,11 @@ class Killer:
         return wrong
 
 
-def main(kills: int, seed: int, folder: Path) -> None:
+def main(kills: int, seed: int, folder: Path, kind: str = "") -> None:
     """Print what came of so many kills, or of more until one fell within a checkpoint."""
     warm_up(Task.CLASSIFICATION)
-    killer = Killer(folder, seed)
+    settings = settings_of(CONFIG + KEYS if kind == "keyed" else CONFIG)
+    killer = Killer(folder, seed, partial(replay_here, settings))
     wrong: list[str] = []
     counts = killer.counts
     while (counts["kills"] < kills or not counts["within a checkpoint"]) and not wrong:
@@ -234,4 +242,4 @@ def main(kills: int, seed: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

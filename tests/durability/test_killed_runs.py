@@ -33,8 +33,8 @@ def test_blocks_threads_pauses_kills_and_their_order_change_no_byte(
     counted("bits", 2 * cases, [seed])
 
 
-def killed(kills: int, seed: int, folder: Path) -> dict[str, Any]:
-    return found_by("tests.durability.killed_runs", kills, seed, folder)
+def killed(kills: int, seed: int, folder: Path, *kind: str) -> dict[str, Any]:
+    return found_by("tests.durability.killed_runs", kills, seed, folder, *kind)
 
 
 @pytest.mark.timeout(900)
@@ -46,6 +46,14 @@ def test_killed_at_random_instants(memory_folder: Path, seed: int, counted: Coun
     assert found["before the first checkpoint"] > 0
     assert found["within a checkpoint"] > 0
     counted("kills", found["kills"], [seed])
+
+
+@pytest.mark.timeout(600)
+def test_models_of_keys_survive_kills(memory_folder: Path) -> None:
+    found = killed(20, 5, memory_folder, "keyed")
+    assert found["differs"] == []
+    assert found["kills"] >= 20
+    assert found["within a checkpoint"] > 0
 
 
 @pytest.mark.long

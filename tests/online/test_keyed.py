@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from streamnet import (
     OnlineRegressor,
 )
 from streamnet.errors import ConfigurationError, DataError
+from streamnet.modelfiles import Model
 
 SMALL = [CandidateSettings(hidden=(8,), optimizer="adagrad", learning_rate=0.1)]
 KINDS = [KeyedRegressor, KeyedClassifier]
@@ -149,6 +151,35 @@ def test_a_forgotten_key_is_new_when_it_comes_again(resident: int) -> None:
         estimator.forget_key("d3")
     estimator.learn_one({**X[0], "device": "d3"}, 1.0)
     assert estimator.key_scores("d3").samples == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_the_model_of_a_key_predicts_without_the_others(
+    kind: Any, suffix: str, tmp_path: Path
+) -> None:
+    X, y = made_up(kind, 900)
+    estimator = build(kind, season=5, interval=0.9)
+    estimator.partial_fit(X, y)
+    X = [x for x in X if x["device"] == "d3"]
+    path = tmp_path / f"d3{suffix}"
+    estimator.key_model("d3").save(path)
+    model = Model.load(path)
+    assert (model.key, model.key_columns, model.about["key"]) == ("d3", ("device",), "d3")
+    key = model.document()["key"]
+    assert key["models"]["rows"]["keys"] == key["history"]["rows"]["keys"] == ["d3"]
+    if kind is KeyedRegressor:
+        assert model.predict(X) == pytest.approx(estimator.predict(X), abs=1e-4)
+        assert model.predict_interval(X) == pytest.approx(estimator.predict_interval(X), abs=1e-4)
+        shared = estimator.model().predict(X)
+        assert np.abs(shared - model.predict(X)).mean() > 1.0
+    else:
+        assert model.predict_proba(X) == pytest.approx(estimator.predict_proba(X), abs=0.01)
+        assert model.predict(X).tolist() == estimator.predict(X).tolist()
+    with pytest.raises(ConfigurationError, match="start is the model of key 'd3'"):
+        (OnlineRegressor if kind is KeyedRegressor else OnlineClassifier)(start=model)
+    with pytest.raises(DataError, match="there is no key 'd99'"):
+        estimator.key_model("d99")
 
 
 def test_targets_of_a_season_ago_are_those_of_the_key() -> None:

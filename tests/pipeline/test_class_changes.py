@@ -74,7 +74,7 @@ def test_a_class_is_merged_while_a_pipeline_runs(run: Runner, tmp_path: Path) ->
         assert all((one.answers[:, gone] == 0.0).all() for one in later)
         newest = state.folder.generations.newest()
         assert newest is not None
-        assert newest.tree["reading"]["changed"] == [[number, "c", "b"]]
+        assert newest.tree["reading"]["changed"] == [[number, "classes", "c", "b"]]
         assert newest.tree["learner"]["serving"]["class_changes"] == [[number, "c", "b"]]
 
     run(main)

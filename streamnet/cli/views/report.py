@@ -142,6 +142,9 @@ def _render_model(model: Model) -> list[RenderableType]:
         ("network", f"{model.describe()}, {weights:,} weights, {model.dtype}"),
         ("learned", f"{format_count(about.get('samples', 0), 'sample')}, seed {about.get('seed')}"),
     ]
+    if model.key is not None:
+        columns = ", ".join(map(escape_text, model.key_columns))
+        rows.append(("key", f"{escape_text(model.key)}, of {columns}"))
     if needed := model.needs_last_targets:
         rows.append(("last targets", f"needs the last {needed} (streamnet predict --last-targets)"))
     if model.labels:

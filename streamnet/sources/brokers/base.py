@@ -18,7 +18,7 @@ from msgspec.structs import replace as replace_struct
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, DataError, StreamnetError
-from streamnet.samples import Block, Position, Schema, schema_from_dict, schema_to_dict
+from streamnet.samples import Block, KeyRemoval, Position, Schema, schema_from_dict, schema_to_dict
 from streamnet.settings.brokers import MessageSettings
 from streamnet.settings.fields import Declaration, build_settings, parse_arguments, with_settings
 from streamnet.sources.base import (
@@ -316,7 +316,14 @@ class BrokerSource(Source):
     def _convert(self) -> Block:
         """Convert the first messages, up to the next one with a new name."""
         assert self._schema is not None
-        read = [(m, self._reader.read(m)) for m in islice(self._messages, self._rows)]
+        read: list[tuple[Message, dict[str, Any] | Rejection]] = []
+        for message in islice(self._messages, self._rows):
+            found = self._reader.read(message)
+            if isinstance(found, KeyRemoval):
+                if read:
+                    break  # it comes alone, next
+                return self._remove_key(message, found)
+            read.append((message, found))
         kept = [(m, found) for m, found in read if found is not SKIPPED]
         if not kept:
             messages = [m for m, _ in read]
@@ -332,6 +339,12 @@ class BrokerSource(Source):
         # Where blocks end early, decoding many messages ahead would be wasted.
         self._rows = min(MAX_BLOCK_ROWS, 2 * max(rows.used, MIN_ROWS))
         return self._use(used, self._describe_rejected(block, messages))
+
+    def _remove_key(self, message: Message, change: KeyRemoval) -> Block:
+        """A block of nothing but a key that is forgotten."""
+        assert self._schema is not None
+        block = make_empty_block(self._schema, self._end([message], 1))
+        return self._use([message], replace_struct(block, change=change))
 
     def _end(self, messages: Sequence[Message], records: int = 0) -> Position:
         """The position behind messages that hold so many records."""
@@ -426,7 +439,7 @@ class _Head:
             found = self._reader.read(message)
             if isinstance(found, dict):
                 self.samples.append(found)
-            elif self._first is None and found is not SKIPPED:
+            elif self._first is None and isinstance(found, Rejection) and found is not SKIPPED:
                 self._first = message, found
         self.count = len(self._messages)
 

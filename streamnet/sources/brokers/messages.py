@@ -11,7 +11,7 @@ from typing import Any, final
 
 from msgspec import Struct
 
-from streamnet.samples import Kind
+from streamnet.samples import KeyRemoval, Kind
 from streamnet.settings.brokers import MessageSettings
 from streamnet.sources.base import MAX_RAW_BYTES, Reason, Rejection
 from streamnet.sources.brokers.formats.base import Decoder
@@ -57,6 +57,8 @@ SKIPPED = Rejection(Reason.MESSAGE, "")
 
 TOMBSTONE = Rejection(Reason.MESSAGE, "the message has no value: it is a tombstone")
 
+_UNREADABLE = Rejection(Reason.ENCODING, "the key or a header is not UTF-8")
+
 
 @final
 class MessageReader:
@@ -81,16 +83,29 @@ class MessageReader:
             return columns
         return replace(columns, kinds={**columns.kinds, time: Kind.TIME})
 
-    def read(self, message: Message) -> dict[str, Any] | Rejection:
+    def read(self, message: Message) -> dict[str, Any] | Rejection | KeyRemoval:
         """Decode a message, or say why it is rejected; `SKIPPED` if it is nothing of both."""
         value = message.value
         if value is None:
-            return SKIPPED if self._settings.tombstones == "skip" else TOMBSTONE
+            return self._read_tombstone(message)
         if len(value) > self._longest:
             detail = f"the message is longer than {self._longest} bytes"
             return Rejection(Reason.TOO_LONG, detail)
         sample = self._decode(value)
         return self._add(message, sample) if self._own and isinstance(sample, dict) else sample
+
+    def _read_tombstone(self, message: Message) -> Rejection | KeyRemoval:
+        match self._settings.tombstones:
+            case "skip":
+                return SKIPPED
+            case "reject":
+                return TOMBSTONE
+        if message.key is None:
+            return Rejection(Reason.MESSAGE, "the message has neither a value nor a key")
+        try:
+            return KeyRemoval(message.key.decode())
+        except UnicodeDecodeError:
+            return _UNREADABLE
 
     def _add(self, message: Message, sample: dict[str, Any]) -> dict[str, Any] | Rejection:
         """Add the columns of key, time and headers."""
@@ -105,7 +120,7 @@ class MessageReader:
                 if name in self._headers:
                     sample[self._headers[name]] = None if content is None else content.decode()
         except UnicodeDecodeError:
-            return Rejection(Reason.ENCODING, "the key or a header is not UTF-8")
+            return _UNREADABLE
         if settings.timestamp is not None:
             sample[settings.timestamp] = None if isnan(message.time) else message.time
         return sample

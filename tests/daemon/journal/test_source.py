@@ -307,7 +307,7 @@ def test_changes_of_the_classes_come_alone_at_their_place(
         journal.append([frame])
 
     def there_of(block: Block) -> list[Any]:
-        if block.change is not None:
+        if isinstance(block.change, ClassChange):
             assert len(block) == 0
             return [block.change.label]
         found: list[Any] = block.numbers[:, 0].tolist()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from base64 import b64decode
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,10 +14,16 @@ import pytest
 from anyio import to_thread
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamnet.errors import ConfigurationError, DataError
-from streamnet.samples import Kind, Position, Task
+from streamnet.pipeline.pipeline import Pipeline
+from streamnet.pipeline.state import State
+from streamnet.runs.builder import check_files
+from streamnet.samples import KeyRemoval, Kind, Position, Task
 from streamnet.settings.brokers import MessageSettings
+from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.run import parse
 from streamnet.sources import Columns, LimitedSource, RetryingSource, SchemaDrift
 from streamnet.sources.brokers.base import BrokerSource
 from streamnet.sources.wrappers import GuardedSource
@@ -157,6 +165,71 @@ def test_tombstones_are_skipped_or_rejected() -> None:
     rejected = content(read(source_of(ROWS, columns=COLUMNS, tombstones="reject"))[1]).letters
     assert [letter.offset for letter in rejected] == [2, 4, 6, 7, 8, 10, 12, 13, 14]
     assert rejected[1].detail == "the message has no value: it is a tombstone"
+
+
+def keyed_stream() -> Stream:
+    """Samples of two keys, each of which ends once; a last tombstone has no key."""
+    rows: list[Value] = [{"x": i, "y": float(i % 5)} for i in range(40)]
+    rows[0] = rows[11] = rows[25] = rows[39] = None
+    stream = Stream(rows)
+    keys = [b"ab"[i % 2 :][:1] for i in range(39)]
+    stream.messages = [
+        replace(message, key=key)
+        for message, key in zip(stream.messages, [*keys, None], strict=True)
+    ]
+    return stream
+
+
+def test_a_tombstone_forgets_its_key_before_the_next_sample() -> None:
+    columns = Columns(target="y", head=2, kinds={"k": Kind.CATEGORY})
+    given: dict[str, Any] = {"columns": columns, "key": "k", "tombstones": "forget"}
+    _, blocks = read(source_of(keyed_stream(), cuts=(7, 3), **given))
+    changes = [(block.marks.tolist(), block.change) for block in blocks if block.change]
+    assert changes == [
+        ([[1, 1, 0]], KeyRemoval("a")),
+        ([[12, 12, 0]], KeyRemoval("b")),
+        ([[26, 26, 0]], KeyRemoval("b")),
+    ]
+    assert [letter.detail for letter in content(blocks).letters] == [
+        "the message has neither a value nor a key"
+    ]
+    make = partial(source_of, keyed_stream(), **given)
+    assert_resumes_everywhere(make, places(make))
+
+
+def test_a_run_forgets_the_keys_of_tombstones(tmp_path: Path) -> None:
+    columns = Columns(target="y", head=2, kinds={"k": Kind.CATEGORY})
+
+    def run(limit: int) -> Pipeline:
+        source = source_of(keyed_stream(), columns=columns, key="k", tombstones="forget")
+        pipeline = Pipeline(
+            LimitedSource(source, limit),
+            candidates=[CandidateSettings(hidden=(8,))],
+            key=["k"],
+            state=State(tmp_path / "state", every_samples=3, every_seconds=None),
+        )
+        anyio.run(pipeline.run)
+        return pipeline
+
+    run(5)
+    run(12)
+    pipeline = run(100)
+    assert pipeline.learner is not None
+    keyed = pipeline.learner.serving.contenders.keyed
+    assert keyed is not None
+    scores = [keyed.describe(key) for key in ("a", "b")]
+    assert [one and one.samples for one in scores] == [19, 6]
+    assert pipeline.statistics().samples == 36
+
+
+def test_tombstones_forget_only_where_their_key_is_the_key() -> None:
+    with pytest.raises(ConfigurationError, match="then key must name a column"):
+        MessageSettings(tombstones="forget")
+    text = "source.kafka = {servers = 'b:1', topic = 't', key = 'k', tombstones = 'forget'}\n"
+    for keys in ("", "keys.key = ['other']\n"):
+        with pytest.raises(ConfigurationError, match="then key must be 'k', the colu"):
+            check_files(parse(f"{text}{keys}"))
+    check_files(parse(f"{text}keys.key = ['k']\n"))
 
 
 def test_a_message_longer_than_allowed_is_rejected() -> None:
