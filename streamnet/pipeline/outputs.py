@@ -74,46 +74,30 @@ Sink = Callable[[Served], None]
 
 
 COLUMNS = ("sample", "source", "position", "answer", "probabilities", "truth", "candidate")
+PROBABILITIES = 4  # their place
 INTERVAL_COLUMNS = {Task.CLASSIFICATION: ("set",), Task.REGRESSION: ("lower", "upper")}
 
 
 @final
-class Predictions(ResumableSink):
-    """A sink that writes every served prediction next to its true value, as .csv or .jsonl.
+class PredictionRows:
+    """The served predictions as rows, each next to its true value.
 
-    Columns: number of the sample; name of its file; its line, or record where there are no lines;
-    the prediction; the probability of each label (a JSON object, empty for numbers); the true
-    value, empty if unknown; the candidate (-1 is the first baseline, -2 the ensemble); with
-    ``intervals``, lower and upper bound of a number (empty at first), or the set of labels (a JSON
-    array); with an auto-encoder, the outlier score. ``labels``, the names of the classes by number,
-    may grow.
+    Columns: number of the sample; name of its file or stream; its line, or record where there are
+    no lines; the prediction; the probability of each label (None for numbers); the true value, None
+    if unknown; the candidate (-1 is the first baseline, -2 the ensemble); with ``intervals``, lower
+    and upper bound of a number (None at first), or the set of labels; with an auto-encoder, the
+    outlier score.
 
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "answers.csv")
-    >>> predictions = Predictions(path, task=Task.REGRESSION, labels=[])
-    >>> predictions.begin()
-    >>> predictions.close()
-    >>> path.read_text().strip()
-    'sample,source,position,answer,probabilities,truth,candidate'
+    Args:
+        task: What is predicted.
+        labels: Names of the classes by number, which may grow.
+        outliers: Whether there is an auto-encoder.
+        intervals: Whether there are prediction intervals or sets.
     """
 
-    name = "predictions"
-
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        task: Task,
-        labels: list[str],
-        outliers: bool = False,
-        intervals: bool = False,
-        files: FileSystem = DISK,
+        self, *, task: Task, labels: list[str], outliers: bool = False, intervals: bool = False
     ) -> None:
-        path = Path(path)
-        if path.suffix not in (".csv", ".jsonl"):
-            raise ConfigurationError(
-                f"predictions is {str(path)!r}, but must end in .csv or .jsonl"
-            )
         self.task = task
         self.labels = labels
         self._has_outliers, self._has_intervals = outliers, intervals
@@ -122,30 +106,11 @@ class Predictions(ResumableSink):
             *(INTERVAL_COLUMNS[task] if intervals else ()),
             *(("outlier",) if outliers else ()),
         )
-        self._file = AppendedFile(path, "predictions", files=files)
-        self._csv = path.suffix == ".csv"
-        self._writer = csv.writer(self._file.text, lineterminator="\n")
 
-    def begin(self) -> None:
-        """Create the file, unless it is open already."""
-        if not self._file.is_open:
-            self._file.start()
-            if self._csv:
-                self._writer.writerow(self.columns)
-
-    def begin_unsaved(self) -> None:
-        """Create the file, which must be absent or empty."""
-        self._file.check_empty()
-        self.begin()
-
-    def __call__(self, served: Served) -> None:
-        """Write a block's rows; an OutputError if they can't be, and too many wait already."""
-        self.begin()
-        if len(served.serials):
-            self._write(served)
-            self._file.settle()
-
-    def _write(self, served: Served) -> None:
+    def list_rows(self, served: Served) -> Iterator[tuple[Any, ...]]:
+        """The rows of a block, in the order of the columns; none if nothing was served."""
+        if not len(served.serials):
+            return iter(())
         rows = self._labels(served) if self.task is Task.CLASSIFICATION else self._numbers(served)
         if self._has_intervals:
             pairs = zip(rows, self._intervals(served), strict=True)
@@ -153,15 +118,7 @@ class Predictions(ResumableSink):
         if self._has_outliers:
             scores = served.predicted.encoded.outlier.tolist()
             rows = ((*row, float(f"{s:.6g}")) for row, s in zip(rows, scores, strict=True))
-        if self._csv:
-            self._writer.writerows(
-                (*row[:4], row[4] and msgspec.json.encode(row[4]).decode(), *row[5:])
-                for row in rows
-            )
-        else:
-            for row in rows:
-                line = msgspec.json.encode(dict(zip(self.columns, row, strict=True)))
-                self._file.text.write(line.decode() + "\n")
+        return rows
 
     def _places(self, served: Served) -> Iterator[tuple[int, str, int, int]]:
         block = served.predicted.encoded.block
@@ -204,7 +161,86 @@ class Predictions(ResumableSink):
         if self.task is Task.REGRESSION:
             return ((low, high) if isfinite(low) else (None, None) for low, high in rows)
         sets = ([*compress(self.labels, row)] for row in rows)
-        return ((msgspec.json.encode(one).decode() if self._csv else one,) for one in sets)
+        return ((one,) for one in sets)
+
+
+@final
+class Predictions(ResumableSink):
+    """A sink that writes every served prediction as .csv or .jsonl, see `PredictionRows`.
+
+    In .csv, probabilities and sets of labels are JSON, and what is None is empty.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "answers.csv")
+    >>> predictions = Predictions(path, task=Task.REGRESSION, labels=[])
+    >>> predictions.begin()
+    >>> predictions.close()
+    >>> path.read_text().strip()
+    'sample,source,position,answer,probabilities,truth,candidate'
+    """
+
+    name = "predictions"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        task: Task,
+        labels: list[str],
+        outliers: bool = False,
+        intervals: bool = False,
+        files: FileSystem = DISK,
+    ) -> None:
+        path = Path(path)
+        if path.suffix not in (".csv", ".jsonl"):
+            raise ConfigurationError(
+                f"predictions is {str(path)!r}, but must end in .csv or .jsonl"
+            )
+        self._rows = PredictionRows(
+            task=task, labels=labels, outliers=outliers, intervals=intervals
+        )
+        self._json_cells: tuple[int, ...] = (PROBABILITIES,)
+        if intervals and task is Task.CLASSIFICATION:
+            self._json_cells = (PROBABILITIES, len(COLUMNS))
+        self._file = AppendedFile(path, "predictions", files=files)
+        self._csv = path.suffix == ".csv"
+        self._writer = csv.writer(self._file.text, lineterminator="\n")
+
+    def begin(self) -> None:
+        """Create the file, unless it is open already."""
+        if not self._file.is_open:
+            self._file.start()
+            if self._csv:
+                self._writer.writerow(self._rows.columns)
+
+    def begin_unsaved(self) -> None:
+        """Create the file, which must be absent or empty."""
+        self._file.check_empty()
+        self.begin()
+
+    def __call__(self, served: Served) -> None:
+        """Write a block's rows; an OutputError if they can't be, and too many wait already."""
+        self.begin()
+        if len(served.serials):
+            self._write(served)
+            self._file.settle()
+
+    def _write(self, served: Served) -> None:
+        rows = self._rows.list_rows(served)
+        if self._csv:
+            self._writer.writerows(map(self._flatten, rows))
+        else:
+            for row in rows:
+                line = msgspec.json.encode(dict(zip(self._rows.columns, row, strict=True)))
+                self._file.text.write(line.decode() + "\n")
+
+    def _flatten(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A row of a .csv file."""
+        for place in self._json_cells:
+            cell = row[place]
+            flat = cell if cell is None else msgspec.json.encode(cell).decode()
+            row = (*row[:place], flat, *row[place + 1 :])
+        return row
 
     def export_state(self) -> dict[str, Any]:
         """Flush the file and return its length."""

@@ -309,4 +309,5 @@ class PartRun:
             switches=learner.serving.selector.switched if learner else 0,
             waiting=tuple(stage.waiting for stage in self.stages),
             earlier=times.earlier,
+            outputs=tuple(output.status() for output in self._record.sent) if self._record else (),
         )

@@ -48,6 +48,18 @@ class Part(NamedTuple):
         file = Path(name)
         return type(path)(f"{folder}{slash}{file.stem}.{self.slug}{file.suffix}")
 
+    def place_stream(self, url: str) -> str:
+        """The URL of a stream or web address of this part.
+
+        >>> part = Part("cnt+24", slug="cnt+24")
+        >>> part.place_stream("kafka://host/answers?user=me")
+        'kafka://host/answers.cnt+24?user=me'
+        """
+        if not self.name:
+            return url
+        end = min((i for i in map(url.find, "?#") if i >= 0), default=len(url))
+        return f"{url[:end]}.{self.slug}{url[end:]}"
+
 
 def list_parts(targets: Sequence[str] | None = None, horizon: object = None) -> list[Part]:
     """The parts of a run, one for each target and horizon.

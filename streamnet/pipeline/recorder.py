@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
-from anyio import EndOfStream, move_on_after, to_thread
+from anyio import CancelScope, EndOfStream, move_on_after, to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from streamnet.durability.provenance import Ledger
 from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Snapshot
-from streamnet.pipeline.concurrency import INLINE_SECONDS, NEVER_INLINE, Worker
+from streamnet.pipeline.concurrency import INLINE_SECONDS, NEVER_INLINE, Worker, run_abandonable
 from streamnet.pipeline.control_messages import Barrier
 from streamnet.pipeline.model_queue import EmittedModel
 from streamnet.pipeline.outputs import ResumableSink, Sink
 from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.sent_outputs import SentOutput
 from streamnet.pipeline.stages import Stage
 from streamnet.pipeline.state import State
 from streamnet.samples import DeadLetter, change_to_list
@@ -47,8 +48,9 @@ class Record(Stage[Served]):
     ) -> None:
         self.rejections = rejections
         self.outputs: list[ResumableSink] = [rejections]  # the sinks that are part of checkpoints
-        self.outputs += (sink for sink in sinks if isinstance(sink, ResumableSink))
         self.ledger = ledger
+        self.outputs += (sink for sink in sinks if isinstance(sink, ResumableSink))
+        self.sent: list[SentOutput] = [sink for sink in sinks if isinstance(sink, SentOutput)]
         self._sinks, self._publish, self._state = sinks, publish, state
         self._part = part
         # A foreign sink may block, perhaps until the event loop does something.
@@ -61,8 +63,22 @@ class Record(Stage[Served]):
         costs_per_sample = self._sinks or self.ledger is not None
         work = count_records(samples) if costs_per_sample else 1 + len(samples.rejected)
         await self._worker.run(work, self.write, block)
+        for output in self.sent:
+            if output.is_full:
+                await run_abandonable(output.wait_for_room)
         if block.emitted is not None and (model := self._publish(block.emitted)) is not None:
             await self.send(model)
+
+    async def finish(self) -> None:
+        """Wait until everything has arrived."""
+        for output in self.sent:
+            await run_abandonable(output.finish)
+
+    async def aclose(self) -> None:
+        """Wait for nothing any more."""
+        with CancelScope(shield=True):
+            for output in self.sent:
+                await to_thread.run_sync(output.end)
 
     def write(self, served: Served) -> None:
         """Pass on a served block."""

@@ -16,6 +16,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.samples import ClassChange, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.horizon import describe_target
+from streamnet.sinks.outbox import OutboxStatus
 
 Scores = dict[str, float | None]
 """Metrics by name; None where one is undefined."""
@@ -456,6 +457,7 @@ class PipelineStatistics(NamedTuple):
     switches: int
     waiting: tuple[int, ...]  # blocks waiting before each stage
     earlier: int  # samples that previous runs learned
+    outputs: tuple[OutboxStatus, ...] = ()  # that are sent to sinks
 
 
 MAX_LABELS = 30

@@ -24,6 +24,7 @@ from streamnet.settings.fields import list_settings
 from streamnet.settings.keywords import SearchKeywords
 from streamnet.settings.learning import expand_grid, parse_hidden
 from streamnet.settings.run import RunSettings, SourceSection, SourceSettings
+from streamnet.settings.sinks import find_sink, parse_sink_url
 from streamnet.sources import (
     Columns,
     GuardedSource,
@@ -352,6 +353,16 @@ def _list_places(name: str, path: str, parts: Sequence[Part]) -> list[str]:
     return [path, *places[1:]] if name == "dead_letters" else places
 
 
+def _is_sink(name: str, path: str) -> bool:
+    """Whether an output is sent to a sink; checks the settings of that."""
+    if find_sink(path) is None:
+        return False
+    if name in _REPLACED_OUTPUTS:
+        raise ConfigurationError(f"{name} is {path!r}, but must be a file")
+    parse_sink_url(path)
+    return True
+
+
 def _check_outputs(settings: RunSettings) -> None:
     paths = settings.output.to_kwargs()
     if settings.state.dir is None:  # whose folder is created when it is opened
@@ -361,7 +372,7 @@ def _check_outputs(settings: RunSettings) -> None:
         [
             OutputPath(name, path, suffixes, replaced=name in _REPLACED_OUTPUTS)
             for name, suffixes in _SUFFIXES.items()
-            if name in paths
+            if name in paths and not _is_sink(name, paths[name])
             for path in _list_places(name, paths[name], parts)
         ],
         dict.fromkeys(settings.source.files, "a file to learn from"),

@@ -31,11 +31,12 @@ from streamnet.modelfiles.columns import check_columns
 from streamnet.modelfiles.model import Model
 from streamnet.page import build_view, render_single_file
 from streamnet.pipeline.control_messages import list_part_trees
-from streamnet.pipeline.outputs import Predictions, Sink
+from streamnet.pipeline.outputs import PredictionRows, Predictions, Sink
 from streamnet.pipeline.part_run import Result
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.sent_outputs import SentPredictions
 from streamnet.pipeline.state import State
 from streamnet.reporting.report import Report
 from streamnet.runs.builder import (
@@ -62,6 +63,8 @@ from streamnet.settings.run import (
     apply_overrides,
     load,
 )
+from streamnet.settings.sinks import find_sink
+from streamnet.sinks.registry import open_sink
 from streamnet.sources import Source
 from streamnet.sources.base import make_empty_block
 from streamnet.sources.wrappers import SourceWrapper
@@ -93,7 +96,7 @@ class Replay:
         self.result: Result | None = None
         source = settings.source
         check_files(settings)
-        self._predictions: list[Predictions] = []
+        self._files: list[Predictions] = []
         self._storage = RunStorage(settings, resume=resume)
         self.state: State | None = build_state(settings, self._storage.state, resume=resume)
         dead_letters, files = self._storage.dead_letters
@@ -125,21 +128,24 @@ class Replay:
         if self._start is not None:
             check_columns(self._start.fields, schema)
         check_schema(self.settings, schema)
-        if self._storage.predictions is None:
+        given = self.settings.output.predictions
+        if given is None:
             return ()
-        path, files = self._storage.predictions
-        encoder = learner.encoder
         runs = self.pipeline.parts.values()
         part = next(run.part for run in runs if run.learner is learner)
-        predictions = Predictions(
-            part.place(path),
-            task=learner.task,
-            labels=encoder.labels,
-            outliers=encoder.autoencoder,
-            intervals=learner.serving.intervals is not None,
-            files=files,
-        )
-        self._predictions.append(predictions)
+        described: dict[str, Any] = {
+            "task": learner.task,
+            "labels": learner.encoder.labels,
+            "outliers": learner.encoder.autoencoder,
+            "intervals": learner.serving.intervals is not None,
+        }
+        if find_sink(given) is not None:
+            outbox = open_sink(part.place_stream(given), "predictions")
+            return (SentPredictions(outbox, PredictionRows(**described)),)
+        assert self._storage.predictions is not None
+        path, files = self._storage.predictions
+        predictions = Predictions(part.place(path), files=files, **described)
+        self._files.append(predictions)
         return (predictions,)
 
     def change(self, settings: RunSettings) -> None:
@@ -173,7 +179,7 @@ class Replay:
             raise StreamnetError(f"the run failed: {where}{error.strerror or error}") from error
         finally:
             with explain_write_errors(f"predictions {self.settings.output.predictions}"):
-                for predictions in self._predictions:
+                for predictions in self._files:
                     predictions.close()
             with explain_write_errors("an output"):
                 self._storage.store()

@@ -12,6 +12,7 @@ from streamnet.objects import can_list, is_url
 from streamnet.pipeline.parts import list_parts
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.settings.run import RunSettings
+from streamnet.settings.sinks import find_sink
 
 
 class Place(NamedTuple):
@@ -48,7 +49,8 @@ class RunStorage:
             self.state = Place(Path(folder), DISK) if files is None else Place(files.copy, files)
         self.dead_letters: Place = self._find_dead_letters(settings)
         given = settings.output.predictions
-        self.predictions: Place | None = None if given is None else self._place(given)
+        is_file = given is not None and find_sink(given) is None
+        self.predictions: Place | None = self._place(str(given)) if is_file else None
 
     def store(self) -> None:
         """Store files that have grown, each as one object. Storing twice is allowed.

@@ -76,6 +76,7 @@ class MessageSettings(Settings):
 
     def check_rules(self) -> None:
         """Check that columns have different names, and the URL of the registry."""
+        super().check_rules()
         names = [name for name in (self.key, self.timestamp) if name is not None]
         names += (self.headers or {}).values()
         for name in names:
@@ -127,8 +128,14 @@ class LoginSettings(Settings):
     password_file: Address = None
     password_env: Address = None
 
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """The settings that hosts and path of a URL stand for."""
+        raise NotImplementedError
+
     def check_rules(self) -> None:
         """Check that what belongs together is given together."""
+        super().check_rules()
         self._check_needed("private_key", "certificate")
         self._check_needed("certificate", "private_key")
         self._check_exclusive("password_file", "password_env")
@@ -146,21 +153,6 @@ class LoginSettings(Settings):
                 f"{name} is {getattr(self, name)!r}, but {other} is given, too; one is enough"
             )
 
-
-@declare
-class BrokerSettings(MessageSettings, LoginSettings):
-    """A stream of messages at a broker."""
-
-    @classmethod
-    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
-        """The settings that hosts and path of a URL stand for."""
-        raise NotImplementedError
-
-    def check_rules(self) -> None:
-        """Check messages and login."""
-        MessageSettings.check_rules(self)
-        LoginSettings.check_rules(self)
-
     def _check_given(self, **required: str) -> None:
         """Check that settings are given; each with what it must name."""
         for name, what in required.items():
@@ -168,19 +160,22 @@ class BrokerSettings(MessageSettings, LoginSettings):
                 raise ConfigurationError(f"{name} is not given, but must name {what}")
 
 
+@declare
+class BrokerSettings(MessageSettings, LoginSettings):
+    """A stream of messages at a broker, which is read."""
+
+
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 
 @declare
-class KafkaSettings(BrokerSettings):
-    """A partition of a Kafka topic.
+class KafkaTopicSettings(LoginSettings):
+    """A partition of a Kafka topic, to be read or written.
 
     Args:
         servers: Addresses of brokers to start from, each as HOST:PORT.
         topic: Name of the topic.
         partition: Number of the partition; needed if the topic has more than one.
-        group: Consumer group whose offsets follow the checkpoints, so that tools show how far
-            learning is behind; by default none. Where to resume is never taken from it.
         mechanism: How the client logs in; by default PLAIN if there is a user.
         token_file: File that holds the token for OAUTHBEARER; it is read again for each token.
         token_env: Environment variable that holds the token.
@@ -189,7 +184,6 @@ class KafkaSettings(BrokerSettings):
     servers: Annotated[Texts, _CHANGEABLE] = ()
     topic: Text | None = None
     partition: Size | None = None
-    group: Address = None
     mechanism: Annotated[SaslMechanism | None, _CHANGEABLE] = None
     token_file: Address = None
     token_env: Address = None
@@ -202,7 +196,7 @@ class KafkaSettings(BrokerSettings):
     def check_rules(self) -> None:
         """Check what is required, and that settings do not contradict each other."""
         super().check_rules()
-        self._check_given(servers="a broker as HOST:PORT", topic="the topic to read")
+        self._check_given(servers="a broker as HOST:PORT", topic="the topic")
         self._check_exclusive("token_file", "token_env")
         if self.mechanism == "OAUTHBEARER":
             self._check_needed("mechanism", "token_file", "token_env")
@@ -217,26 +211,30 @@ class KafkaSettings(BrokerSettings):
 
 
 @declare
-class RedisSettings(BrokerSettings):
-    """A Redis or Valkey stream.
+class KafkaSettings(BrokerSettings, KafkaTopicSettings):
+    """A partition of a Kafka topic.
+
+    Args:
+        group: Consumer group whose offsets follow the checkpoints, so that tools show how far
+            learning is behind; by default none. Where to resume is never taken from it.
+    """
+
+    group: Address = None
+
+
+@declare
+class RedisStreamSettings(LoginSettings):
+    """A Redis or Valkey stream, to be read or written.
 
     Args:
         server: Address of the server as HOST:PORT.
         stream: Key of the stream.
         database: Number of the database.
-        value_field: Field of an entry that holds a message; by default an entry is a sample itself,
-            whose values are its fields, and the format of messages is not used.
-        key_field: Field of an entry that holds the key of the message.
-        group: Consumer group whose last entry follows the checkpoints, so that tools show how far
-            learning is behind; by default none. Where to resume is never taken from it.
     """
 
     server: Address = None
     stream: Text | None = None
     database: Size = 0
-    value_field: Text | None = None
-    key_field: Text | None = None
-    group: Address = None
 
     @classmethod
     def locate(cls, hosts: str, path: str) -> dict[str, Any]:
@@ -244,21 +242,40 @@ class RedisSettings(BrokerSettings):
         return {"server": hosts, "stream": path}
 
     def check_rules(self) -> None:
-        """Check what is required, and that settings do not contradict each other."""
+        """Check what is required."""
         super().check_rules()
-        self._check_given(server="the server as HOST:PORT", stream="the stream to read")
+        self._check_given(server="the server as HOST:PORT", stream="the stream")
         _check_address("server", self.server)
+
+
+@declare
+class RedisSettings(BrokerSettings, RedisStreamSettings):
+    """A Redis or Valkey stream.
+
+    Args:
+        value_field: Field of an entry that holds a message; by default an entry is a sample itself,
+            whose values are its fields, and the format of messages is not used.
+        key_field: Field of an entry that holds the key of the message.
+        group: Consumer group whose last entry follows the checkpoints, so that tools show how far
+            learning is behind; by default none. Where to resume is never taken from it.
+    """
+
+    value_field: Text | None = None
+    key_field: Text | None = None
+    group: Address = None
+
+    def check_rules(self) -> None:
+        """Check that settings do not contradict each other."""
+        super().check_rules()
         self._check_needed("key_field", "value_field")
 
 
 @declare
-class NatsSettings(BrokerSettings):
-    """A stream of NATS JetStream; the key of a message is its subject.
+class NatsServerSettings(LoginSettings):
+    """Servers of NATS, and how to log in there.
 
     Args:
         servers: Addresses of servers to start from, each as HOST:PORT.
-        stream: Name of the stream.
-        subject: Subject of the messages to read, which may have wildcards; by default all.
         credentials_file: File with the credentials of a user, as nsc writes it.
         nkey_file: File with the seed of a user's nkey.
         token_file: File that holds a token to log in with.
@@ -266,22 +283,15 @@ class NatsSettings(BrokerSettings):
     """
 
     servers: Annotated[Texts, _CHANGEABLE] = ()
-    stream: Text | None = None
-    subject: Text | None = None
     credentials_file: Address = None
     nkey_file: Address = None
     token_file: Address = None
     token_env: Address = None
 
-    @classmethod
-    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
-        """Servers and stream of a URL."""
-        return {"servers": hosts.split(","), "stream": path}
-
     def check_rules(self) -> None:
         """Check what is required, and that settings do not contradict each other."""
         super().check_rules()
-        self._check_given(servers="a server as HOST:PORT", stream="the stream to read")
+        self._check_given(servers="a server as HOST:PORT")
         for server in self.servers:
             _check_address("servers", server)
         self._check_exclusive("token_file", "token_env")
@@ -289,11 +299,59 @@ class NatsSettings(BrokerSettings):
 
 
 @declare
-class MqttSettings(BrokerSettings):
-    """Topics of an MQTT broker; the key of a message is its topic.
+class NatsSettings(BrokerSettings, NatsServerSettings):
+    """A stream of NATS JetStream; the key of a message is its subject.
+
+    Args:
+        stream: Name of the stream.
+        subject: Subject of the messages to read, which may have wildcards; by default all.
+    """
+
+    stream: Text | None = None
+    subject: Text | None = None
+
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """Servers and stream of a URL."""
+        return {"servers": hosts.split(","), "stream": path}
+
+    def check_rules(self) -> None:
+        """Check what is required."""
+        super().check_rules()
+        self._check_given(stream="the stream to read")
+
+
+@declare
+class MqttServerSettings(LoginSettings):
+    """Topics of an MQTT broker, to be read or written.
 
     Args:
         server: Address of the broker as HOST:PORT.
+        topic: Name of the topic.
+        client_id: Name of the session; no two clients of the broker may have the same.
+    """
+
+    server: Address = None
+    topic: Text | None = None
+    client_id: Text = "streamnet"
+
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """Server and topic of a URL."""
+        return {"server": hosts, "topic": path}
+
+    def check_rules(self) -> None:
+        """Check what is required."""
+        super().check_rules()
+        self._check_given(server="the broker as HOST:PORT", topic="the topic")
+        _check_address("server", self.server)
+
+
+@declare
+class MqttSettings(BrokerSettings, MqttServerSettings):
+    """Topics of an MQTT broker; the key of a message is its topic.
+
+    Args:
         topic: Topic filter of the messages, which may have wildcards.
         client_id: Name of the session in which the broker keeps messages while nobody reads; no two
             clients may have the same.
@@ -304,27 +362,14 @@ class MqttSettings(BrokerSettings):
             that the broker sends again is recognized and dropped.
     """
 
-    server: Address = None
-    topic: Text | None = None
-    client_id: Text = "streamnet"
     spool: Address = None
     spool_bytes: Annotated[Count, _CHANGEABLE] = 1 << 30
     distinct: bool = False
 
-    @classmethod
-    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
-        """Server and topic of a URL."""
-        return {"server": hosts, "topic": path}
-
     def check_rules(self) -> None:
-        """Check what is required, and that settings do not contradict each other."""
+        """Check what is required."""
         super().check_rules()
-        self._check_given(
-            server="the broker as HOST:PORT",
-            topic="the topic to read",
-            spool="a folder: MQTT can't send messages twice",
-        )
-        _check_address("server", self.server)
+        self._check_given(spool="a folder: MQTT can't send messages twice")
 
 
 def _check_address(name: str, text: str | None) -> None:
@@ -366,14 +411,23 @@ _SCHEMES: dict[str, tuple[str, dict[str, Any]]] = {
 """Broker, and what a scheme of a URL says of it."""
 
 
+def find_broker(text: str) -> str | None:
+    """Name of the broker that a text is the URL of a stream of; None if it is no such URL.
+
+    >>> find_broker("valkey://localhost/events"), find_broker("events.csv")
+    ('redis', None)
+    """
+    scheme, found, _ = text.partition("://")
+    return _SCHEMES[scheme.lower()][0] if found and scheme.lower() in _SCHEMES else None
+
+
 def is_broker_url(text: str) -> bool:
     """Whether a text is the URL of a stream of a broker, not the name of a file.
 
     >>> is_broker_url("kafka://localhost:9092/events"), is_broker_url("events.csv")
     (True, False)
     """
-    scheme, found, _ = text.partition("://")
-    return bool(found) and scheme.lower() in _SCHEMES
+    return find_broker(text) is not None
 
 
 def parse_broker_url(url: str) -> tuple[str, dict[str, Any]]:
@@ -385,8 +439,21 @@ def parse_broker_url(url: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ConfigurationError: If it holds a password, or a query that is not a setting.
     """
+    broker, _ = _SCHEMES[url.partition("://")[0].lower()]
+    return broker, parse_stream_url(url, BROKERS[broker])
+
+
+def parse_stream_url(url: str, settings: type[LoginSettings]) -> dict[str, Any]:
+    """The settings in the URL of a stream as plain values.
+
+    Args:
+        url: The URL, for which `is_broker_url` holds.
+        settings: What they are settings of.
+
+    Raises:
+        ConfigurationError: If it holds a password, or a query that is not a setting.
+    """
     scheme, _, rest = url.partition("://")
-    broker, implied = _SCHEMES[scheme.lower()]
     address, _, query = rest.partition("?")
     hosts, _, path = address.partition("/")
     place = f"{scheme}://{hosts.rpartition('@')[2]}/{path}"
@@ -395,13 +462,17 @@ def parse_broker_url(url: str) -> tuple[str, dict[str, Any]]:
             f"{place} has a user or a password in front of it, but passwords must not stand in "
             "URLs: user, and password_file or password_env, say where they are"
         )
-    settings = BROKERS[broker]
-    values = {**implied, **settings.locate(hosts, unquote(path))}
-    declared = list_settings(settings)
+    given = settings.locate(hosts, unquote(path))
+    return {**_SCHEMES[scheme.lower()][1], **given, **parse_query(query, settings, place)}
+
+
+def parse_query(query: str, settings: type, place: str) -> dict[str, Any]:
+    """The settings in the query of a URL as plain values; ``place`` is the URL in messages."""
+    declared, values = list_settings(settings), dict[str, Any]()
     for name, text in parse_qsl(query, keep_blank_values=True):
         check_names([name], declared, place)
         values[name] = _convert(declared[name], text, place)
-    return broker, values
+    return values
 
 
 def _convert(declaration: Declaration, text: str, place: str) -> Any:
@@ -414,13 +485,14 @@ def _convert(declaration: Declaration, text: str, place: str) -> Any:
         if text not in ("true", "false"):
             raise ConfigurationError(f"{name} of {place} is {text!r}, but must be true or false")
         return text == "true"
-    if int in kinds:
-        try:
-            return int(text)
-        except ValueError:
-            raise ConfigurationError(
-                f"{name} of {place} is {text!r}, but must be a whole number"
-            ) from None
+    for kind, rule in ((int, "a whole number"), (float, "a number")):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError:
+                raise ConfigurationError(
+                    f"{name} of {place} is {text!r}, but must be {rule}"
+                ) from None
     return text.split(",") if tuple in kinds else text
 
 

@@ -212,7 +212,8 @@ class OutputSettings(Settings):
 
     Args:
         model: Write the model: .safetensors or .json.
-        predictions: Write every served prediction: .csv or .jsonl.
+        predictions: Write every served prediction: .csv or .jsonl, or the URL of a stream or a web
+            address to send them to, such as kafka://HOST:PORT/TOPIC.
         report: Write all metrics and settings: .json, or .html to look at.
         dead_letters: File of rejected records; by default rejected.jsonl, or dead-letters.jsonl in
             the state directory.

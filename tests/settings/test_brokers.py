@@ -94,7 +94,7 @@ def test_what_is_wrong_in_a_url_is_said_without_its_password(url: str, message: 
     ("settings", "message"),
     [
         ({"servers": ()}, "servers is not given, but must name a broker as HOST:PORT"),
-        ({"topic": None}, "topic is not given, but must name the topic to read"),
+        ({"topic": None}, "topic is not given, but must name the topic"),
         ({"partition": -1}, "partition is -1, but must be >= 0"),
         ({"key": "a", "timestamp": "a"}, "headers has 'a', but two columns can't be called so"),
         ({"certificate": "c"}, "certificate is 'c', but then private_key must be given, too"),
@@ -127,7 +127,7 @@ def test_a_mistake_in_a_run_file_is_said_with_its_line() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse("[source.kafka]\nservers = 'b1'\n", "run.toml")
     assert str(caught.value) == (
-        "run.toml:1: source.kafka.topic is not given, but must name the topic to read"
+        "run.toml:1: source.kafka.topic is not given, but must name the topic"
     )
 
 

@@ -88,6 +88,11 @@ def status_line(pipeline: Pipeline) -> str:
         words.append(f"champion {now.champion or '-'}")
     if now.rejected:
         words.append(f"{now.rejected:,} rejected")
+    words += (
+        f"{output.name} wait: {output.waiting:,} ({escape_text(output.error)})"
+        for output in now.outputs
+        if output.error
+    )
     if now.progress:
         words.append(f"{now.progress:.0%}, {_format_remaining(now)} left")
     return "  ".join(words)

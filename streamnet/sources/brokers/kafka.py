@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from streamnet.errors import ConfigurationError, ReadError
-from streamnet.settings.brokers import KafkaSettings
+from streamnet.settings.brokers import KafkaSettings, KafkaTopicSettings
 from streamnet.settings.keywords import KafkaKeywords
 from streamnet.sources.brokers.base import (
     POLL_SECONDS,
@@ -36,7 +36,7 @@ FOUND_SECONDS = 5.0  # to read a message again
 QUIET_LOG_SECONDS = 60.0  # between two equal warnings
 
 _NO_SUCH_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
-_REFUSED = (
+REFUSED = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -44,7 +44,7 @@ _REFUSED = (
 )
 
 
-def build_client_options(settings: KafkaSettings) -> dict[str, Any]:
+def build_client_options(settings: KafkaTopicSettings) -> dict[str, Any]:
     """The options with which any client, consumer or producer, connects and logs in.
 
     Raises:
@@ -244,7 +244,7 @@ class KafkaSubscription(Subscription):
         topic = self._settings.topic
         if error.code() in _NO_SUCH_TOPIC:
             return ConfigurationError(f"topic is {topic!r}, but there is no such topic")
-        if error.code() in _REFUSED:
+        if error.code() in REFUSED:
             return ConfigurationError(f"topic is {topic!r}, but: {error.str()}")
         servers = ", ".join(self._settings.servers)
         return ReadError(f"{self.name} can't be read from {servers}: {error.str()}")

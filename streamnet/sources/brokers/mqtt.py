@@ -20,7 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from streamnet.errors import ConfigurationError, ReadError
-from streamnet.settings.brokers import MqttSettings, split_address
+from streamnet.settings.brokers import MqttServerSettings, MqttSettings, split_address
 from streamnet.settings.keywords import MqttKeywords
 from streamnet.sources.brokers.base import (
     Bookmark,
@@ -47,7 +47,7 @@ FULL_SECONDS = 0.1  # between checks whether a full spool has room
 _FOREVER = 0xFFFFFFFF  # seconds after which the broker forgets a session
 
 
-def connect(settings: MqttSettings) -> Client:
+def connect(settings: MqttServerSettings) -> Client:
     """A client that is not connected yet, and reconnects by itself.
 
     Raises:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from math import nan
 from threading import Condition
 from typing import Any, TypeVar, Unpack, final
@@ -14,12 +15,12 @@ from typing import Any, TypeVar, Unpack, final
 import nats
 import nats.errors
 import nats.js.errors
-from anyio import fail_after, sleep
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio import Event, fail_after, move_on_after, sleep
+from anyio.from_thread import start_blocking_portal
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from streamnet.errors import ConfigurationError, ReadError
-from streamnet.settings.brokers import NatsSettings
+from streamnet.settings.brokers import NatsServerSettings, NatsSettings
 from streamnet.settings.keywords import NatsKeywords
 from streamnet.sources.brokers.base import (
     Bookmark,
@@ -37,14 +38,25 @@ logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 ANSWER_SECONDS = 10.0  # for an answer of the server
 RECONNECT_SECONDS = 0.5
+CLOSE_SECONDS = 2.0  # for a connection to be closed
 MAX_WAITING = 16_384  # messages that arrived and were not polled
 _DELETIONS = ("DEL", "PURGE")  # operations of a key-value bucket that leave a tombstone
 
 T = TypeVar("T")
 
 
-async def connect(settings: NatsSettings) -> Any:
-    """Connect a client, which reconnects for as long as it is open.
+async def connect(
+    settings: NatsServerSettings,
+    *,
+    reconnect: bool = True,
+    on_closed: Callable[[], Awaitable[None]] | None = None,
+) -> Any:
+    """Connect a client.
+
+    Args:
+        settings: Where the servers are.
+        reconnect: Whether it connects again by itself for as long as it is open.
+        on_closed: Called when the connection is closed for good.
 
     Raises:
         ConfigurationError: If a password can't be read.
@@ -55,14 +67,17 @@ async def connect(settings: NatsSettings) -> Any:
 
     async def report(error: Exception) -> None:
         """Log what the client handles by itself, such as a server that is away."""
-        if not connected and _is_refusal(str(error)):
+        if not connected and is_refusal(str(error)):
             raise error
-        if str(error):
+        if str(error) and reconnect:
             logger.warning("nats: %s", error)
 
+    options = _build_options(settings)
+    if not reconnect:
+        options |= {"allow_reconnect": False, "max_reconnect_attempts": 1}
     try:
         with fail_after(ANSWER_SECONDS):
-            await client.connect(error_cb=report, **_build_options(settings))
+            await client.connect(error_cb=report, closed_cb=on_closed, **options)
         connected = True
     except TimeoutError:
         raise TimeoutError(str(client.last_error or "")) from None
@@ -72,11 +87,12 @@ async def connect(settings: NatsSettings) -> Any:
     return client
 
 
-def _is_refusal(why: str) -> bool:
+def is_refusal(why: str) -> bool:
+    """Whether a server says that the client may not do something."""
     return "authorization" in why.lower() or "permissions" in why.lower()
 
 
-def _build_options(settings: NatsSettings) -> dict[str, Any]:
+def _build_options(settings: NatsServerSettings) -> dict[str, Any]:
     given: dict[str, Any] = {
         "servers": [f"{'tls' if settings.tls else 'nats'}://{one}" for one in settings.servers],
         "name": "streamnet",
@@ -94,7 +110,7 @@ def _build_options(settings: NatsSettings) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _make_context(settings: NatsSettings) -> ssl.SSLContext:
+def _make_context(settings: NatsServerSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca)
         if settings.certificate is not None:
@@ -105,6 +121,59 @@ def _make_context(settings: NatsSettings) -> ssl.SSLContext:
 
 
 @final
+class NatsConnection:
+    """A client in an event loop and a thread of its own.
+
+    Args:
+        settings: Where the servers are.
+        reconnect: Whether it connects again by itself for as long as it is open.
+    """
+
+    def __init__(self, settings: NatsServerSettings, *, reconnect: bool = True) -> None:
+        self.client: Any = None
+        self._closed = Event()
+        self._host = start_blocking_portal("asyncio")
+        self._portal = self._host.__enter__()
+        try:
+            self.client = self.call(
+                partial(connect, settings, reconnect=reconnect, on_closed=self._note_closed)
+            )
+        except BaseException:
+            self._host.__exit__(None, None, None)
+            raise
+
+    def call(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """Call a function of the client in its thread.
+
+        Raises:
+            nats.errors.Error: If a server refuses something.
+            OSError: If no server answers.
+        """
+
+        async def bounded() -> T:
+            with fail_after(2 * ANSWER_SECONDS):
+                return await function(*arguments)
+
+        return self._portal.call(bounded)
+
+    async def _note_closed(self) -> None:
+        self._closed.set()
+
+    async def _close(self) -> None:
+        # Where the server is gone, the client is closing itself already, which takes a moment.
+        await self.client.close()
+        with move_on_after(CLOSE_SECONDS):
+            await self._closed.wait()
+
+    def close(self) -> None:
+        """Disconnect, and end the thread."""
+        try:
+            self._portal.call(self._close)
+        finally:
+            self._host.__exit__(None, None, None)
+
+
+@final
 class NatsSubscription(Subscription):
     """The messages of a stream by their sequence numbers, from an ordered consumer."""
 
@@ -112,9 +181,7 @@ class NatsSubscription(Subscription):
         super().__init__(follow=follow)
         self._settings = settings
         self._stream = str(settings.stream)
-        self._host: AbstractContextManager[BlockingPortal] | None = None
-        self._portal: BlockingPortal | None = None
-        self._client: Any = None
+        self._connection: NatsConnection | None = None
         self._consumer: Any = None
         self._created = ""
         self._end = 0  # sequence of the last message when it was opened
@@ -137,17 +204,22 @@ class NatsSubscription(Subscription):
 
     # --------------------------------------------------------------------------- connection
 
+    @property
+    def _client(self) -> Any:
+        assert self._connection is not None
+        return self._connection.client
+
     def _call(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """Call a function of the client in its thread, and say what its errors mean."""
+        with self._explained():
+            assert self._connection is not None
+            return self._connection.call(function, *arguments)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         where = f"stream {self._stream!r} of {', '.join(self._settings.servers)}"
-
-        async def bounded() -> T:
-            with fail_after(2 * ANSWER_SECONDS):
-                return await function(*arguments)
-
-        assert self._portal is not None
         try:
-            return self._portal.call(bounded)
+            yield
         except nats.js.errors.NotFoundError as error:
             raise ConfigurationError(
                 f"stream is {self._stream!r}, but there is no such stream: {error.description}"
@@ -156,15 +228,14 @@ class NatsSubscription(Subscription):
             raise ConfigurationError(f"{where} can't be read: {error}") from None
         except (nats.errors.Error, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
-            if _is_refusal(why):
+            if is_refusal(why):
                 raise ConfigurationError(f"{where} can't be read: {why}") from None
             raise ReadError(f"{where} can't be read: {why}") from error
 
     def open(self) -> None:
         """Connect, and find the last message."""
-        self._host = start_blocking_portal("asyncio")
-        self._portal = self._host.__enter__()
-        self._client = self._call(connect, self._settings)
+        with self._explained():
+            self._connection = NatsConnection(self._settings)
         info = self._call(self._find_info)
         self._created = str(info.created)
         self._end = info.state.last_seq
@@ -311,16 +382,9 @@ class NatsSubscription(Subscription):
 
     def close(self) -> None:
         """Disconnect, and end the thread of the client."""
-        host, self._host = self._host, None
-        client, self._client = self._client, None
-        if host is None:
-            return
-        try:
-            if client is not None and self._portal is not None:
-                self._portal.call(client.close)
-        finally:
-            host.__exit__(None, None, None)
-            self._portal = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _encode(subject: str | None) -> bytes | None:

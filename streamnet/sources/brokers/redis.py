@@ -12,7 +12,7 @@ from msgspec import json
 from redis import exceptions
 
 from streamnet.errors import ConfigurationError, ReadError
-from streamnet.settings.brokers import RedisSettings, split_address
+from streamnet.settings.brokers import RedisSettings, RedisStreamSettings, split_address
 from streamnet.settings.keywords import RedisKeywords
 from streamnet.sources.brokers.base import (
     Bookmark,
@@ -35,7 +35,7 @@ EntryId = tuple[int, int]
 Entry = tuple[bytes, dict[bytes, bytes]]
 
 
-def connect(settings: RedisSettings) -> redis.Redis:
+def connect(settings: RedisStreamSettings) -> redis.Redis:
     """A client, of which several threads may make use.
 
     Raises:

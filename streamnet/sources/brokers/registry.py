@@ -6,24 +6,27 @@ one with its source, and enter it in `SOURCES`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Generic, NamedTuple, TypeVar, Unpack
 
 from streamnet.errors import ConfigurationError
 from streamnet.sources.base import Source
 from streamnet.sources.brokers.base import BrokerSource, StreamKeywords
 from streamnet.sources.wrappers import GuardedSource
 
+T = TypeVar("T")
 
-class Broker(NamedTuple):
-    """Where the source of a broker is, and the client that it needs."""
+
+class ClientModule(NamedTuple, Generic[T]):
+    """Where a class is that needs the client of a broker."""
 
     module: str
-    source: str
-    client: str  # the module that the extra of the broker's name installs
+    name: str  # of the class
+    client: str  # the module that an extra installs
 
-    def load(self, extra: str) -> type[BrokerSource]:
-        """Import the source.
+    def load(self, extra: str) -> Callable[..., T]:
+        """Import the class.
 
         Raises:
             ConfigurationError: If the client is not installed.
@@ -35,15 +38,15 @@ class Broker(NamedTuple):
                 f"{extra} needs {self.client}, which is not installed: "
                 f"pip install 'streamnet-learn[{extra}]'"
             ) from None
-        found: type[BrokerSource] = getattr(import_module(self.module), self.source)
+        found: Callable[..., T] = getattr(import_module(self.module), self.name)
         return found
 
 
-SOURCES: dict[str, Broker] = {
-    "kafka": Broker("streamnet.sources.brokers.kafka", "KafkaSource", "confluent_kafka"),
-    "redis": Broker("streamnet.sources.brokers.redis", "RedisSource", "redis"),
-    "nats": Broker("streamnet.sources.brokers.nats", "NatsSource", "nats"),
-    "mqtt": Broker("streamnet.sources.brokers.mqtt", "MqttSource", "paho.mqtt"),
+SOURCES: dict[str, ClientModule[BrokerSource]] = {
+    "kafka": ClientModule("streamnet.sources.brokers.kafka", "KafkaSource", "confluent_kafka"),
+    "redis": ClientModule("streamnet.sources.brokers.redis", "RedisSource", "redis"),
+    "nats": ClientModule("streamnet.sources.brokers.nats", "NatsSource", "nats"),
+    "mqtt": ClientModule("streamnet.sources.brokers.mqtt", "MqttSource", "paho.mqtt"),
 }
 """Sources by the name of the broker, which is also that of its settings and its extra."""
 
@@ -56,8 +59,7 @@ def open_broker(
     Raises:
         ConfigurationError: If a setting is invalid, or the client is not installed.
     """
-    make: Any = SOURCES[name].load(name)
-    source: Source = make(follow=follow, **shared, **settings)
+    source: Source = SOURCES[name].load(name)(follow=follow, **shared, **settings)
     columns = shared.get("columns")
     stops = () if columns is None else columns.drift.stops
     return GuardedSource(source, stops) if stops else source

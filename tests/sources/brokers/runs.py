@@ -31,7 +31,7 @@ follow = true
 hidden = ["8", "linear"]
 
 [output]
-predictions = "predictions.jsonl"
+predictions = "{predictions}"
 
 [state]
 dir = "state"
@@ -61,10 +61,13 @@ def write_samples(count: int, seed: int = 1) -> list[bytes]:
 class Run:
     """``streamnet run`` in a folder of its own."""
 
-    def __init__(self, folder: Path, broker: str, settings: str) -> None:
+    def __init__(
+        self, folder: Path, broker: str, settings: str, predictions: str = "predictions.jsonl"
+    ) -> None:
         folder.mkdir()
         self.folder = folder
-        (folder / "run.toml").write_text(RUN_FILE.format(broker=broker, settings=settings))
+        text = RUN_FILE.format(broker=broker, settings=settings, predictions=predictions)
+        (folder / "run.toml").write_text(text)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -122,15 +125,25 @@ class Run:
         assert code == 128 + signal.SIGTERM, (self.folder / "log.txt").read_text()
         return time.monotonic() - begun
 
+    def predictions(self) -> list[dict[str, Any]]:
+        """The predictions in its file."""
+        lines = (self.folder / "predictions.jsonl").read_bytes().splitlines()
+        return [json.loads(line) for line in lines]
+
     def left(self) -> dict[str, Any]:
         """All that it learned and wrote."""
         tree = self.checkpoint()
         assert tree is not None
         return {
             **{name: describe(tree[name]) for name in ("learner", "ledger", "limit", "emitted")},
-            "predictions": (self.folder / "predictions.jsonl").read_bytes(),
             "letters": (self.folder / "state" / "dead-letters.jsonl").read_bytes(),
         }
+
+
+def find_disorder(numbers: Sequence[int]) -> str:
+    """Where numbers do not count from 0; empty if they do."""
+    wrong = next((i for i, number in enumerate(numbers) if number != i), None)
+    return "" if wrong is None else f"{wrong} of {len(numbers)}: {numbers[wrong - 1 : wrong + 3]}"
 
 
 def describe(value: Any) -> Any:
@@ -167,12 +180,16 @@ def assert_kills_change_nothing(
     *,
     kills: int,
     count: int,
+    sink: str,
+    read_sink: Callable[[], list[dict[str, Any]]],
     disturb: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """A run that is killed again and again leaves what an undisturbed one leaves."""
+    """A run that is killed again and again leaves what an undisturbed one leaves, and sends each
+    prediction once, in order.
+    """
     messages = write_samples(count)
     produce(messages[:1500])  # from which both infer the same columns
-    killed = Run(tmp_path / "killed", broker, settings)
+    killed = Run(tmp_path / "killed", broker, settings, sink)
     writing = trickle(produce, messages[1500:-500], rate=count / (2.0 * kills))
     chance = random.Random(7)
     for number in range(kills):
@@ -195,4 +212,12 @@ def assert_kills_change_nothing(
     assert one.keys() == other.keys()
     for name in one:
         assert one[name] == other[name], name
-    assert len(one["predictions"].splitlines()) == count - len(one["letters"].splitlines())
+    written, sent = undisturbed.predictions(), read_sink()
+    assert len(written) == count - len(one["letters"].splitlines())
+    numbers = [row.pop("number") for row in sent]
+    assert not (disorder := find_disorder(numbers)), disorder
+    assert len(numbers) == len(written), (len(numbers), len(written))
+    generations = [row.pop("generation") for row in sent]
+    assert generations == sorted(generations)
+    assert generations[-1] > 0
+    assert sent == written

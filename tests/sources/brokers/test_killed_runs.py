@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sinks.readers import read_entries, read_subject, read_topic
 from tests.sources.brokers.runs import Run, assert_kills_change_nothing, write_samples
 from tests.sources.brokers.servers import Kafka, Server
 from tests.sources.brokers.test_mqtt import publish as publish_to_topic
@@ -26,9 +27,17 @@ def test_killed_runs_over_kafka_leave_what_an_undisturbed_one_leaves(
     kafka, _ = own_kafka
     kafka.create_topic()
     settings = f"servers = '{kafka.address}'\ntopic = 'events'\ngroup = 'g'"
+    kafka.create_topic("answers")
     count = 50_000 if kills > 3 else 8_000
     assert_kills_change_nothing(
-        tmp_path, "kafka", settings, kafka.produce, kills=kills, count=count
+        tmp_path,
+        "kafka",
+        settings,
+        kafka.produce,
+        kills=kills,
+        count=count,
+        sink=f"kafka://{kafka.address}/answers",
+        read_sink=lambda: read_topic(kafka, "answers"),
     )
     assert kafka.committed("g") == count
 
@@ -45,6 +54,8 @@ def test_killed_runs_over_valkey_leave_what_an_undisturbed_one_leaves(
         lambda values: add(own_valkey, "events", values),
         kills=kills,
         count=50_000 if kills > 3 else 8_000,
+        sink=f"valkey://{own_valkey.address}/answers",
+        read_sink=lambda: read_entries(own_valkey, "answers"),
     )
 
 
@@ -53,6 +64,7 @@ def test_killed_runs_over_nats_leave_what_an_undisturbed_one_leaves(
     own_jetstream: Server, tmp_path: Path, kills: int
 ) -> None:
     create(own_jetstream, "events")
+    create(own_jetstream, "answers")
     assert_kills_change_nothing(
         tmp_path,
         "nats",
@@ -60,6 +72,8 @@ def test_killed_runs_over_nats_leave_what_an_undisturbed_one_leaves(
         lambda values: publish(own_jetstream, "events", values),
         kills=kills,
         count=50_000 if kills > 3 else 8_000,
+        sink=f"nats://{own_jetstream.address}/answers.all",
+        read_sink=lambda: read_subject(own_jetstream, "answers"),
     )
 
 
@@ -93,5 +107,5 @@ def test_killed_runs_over_mqtt_learn_each_message(
     left = run.left()
     poison = len(left["letters"].splitlines())
     assert poison == sum(message.startswith(b"poison") for message in messages)
-    assert len(left["predictions"].splitlines()) == count - poison
+    assert len(run.predictions()) == count - poison
     assert run.records() == count

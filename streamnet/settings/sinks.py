@@ -1,0 +1,162 @@
+"""Settings of sinks: streams and web addresses that outputs of a run are sent to, by their URLs.
+
+A sink is what stands in place of a file: ``kafka://HOST:PORT/TOPIC``. Where it is and how
+to log in there is declared as for sources, in `streamnet.settings.brokers`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from streamnet.errors import ConfigurationError
+from streamnet.settings.brokers import (
+    KafkaTopicSettings,
+    LoginSettings,
+    MqttServerSettings,
+    NatsServerSettings,
+    RedisStreamSettings,
+    find_broker,
+    parse_query,
+    parse_stream_url,
+)
+from streamnet.settings.fields import Count, Positive, Settings, Text, declare
+
+
+@declare
+class KafkaSinkSettings(KafkaTopicSettings):
+    """A Kafka topic to write to."""
+
+
+@declare
+class RedisSinkSettings(RedisStreamSettings):
+    """A Redis or Valkey stream to write to."""
+
+
+@declare
+class NatsSinkSettings(NatsServerSettings):
+    """A subject of NATS JetStream to write to.
+
+    Args:
+        subject: Subject of the messages, which a stream has to store.
+    """
+
+    subject: Text | None = None
+
+    @classmethod
+    def locate(cls, hosts: str, path: str) -> dict[str, Any]:
+        """Servers and subject of a URL."""
+        return {"servers": hosts.split(","), "subject": path}
+
+    def check_rules(self) -> None:
+        """Check what is required."""
+        super().check_rules()
+        self._check_given(subject="the subject")
+        if set("*>") & set(str(self.subject)):
+            raise ConfigurationError(f"subject is {self.subject!r}, but must have no wildcards")
+
+
+@declare
+class MqttSinkSettings(MqttServerSettings):
+    """An MQTT topic to write to.
+
+    Args:
+        retain: Whether the broker keeps the last message for those who subscribe later.
+    """
+
+    client_id: Text = "streamnet-sink"
+    retain: bool = False
+
+    def check_rules(self) -> None:
+        """Check that the topic is one."""
+        super().check_rules()
+        if set("+#") & set(str(self.topic)):
+            raise ConfigurationError(f"topic is {self.topic!r}, but must have no wildcards")
+
+
+@declare
+class WebhookSettings(Settings):
+    """A web address that records are posted to.
+
+    Args:
+        url: The address.
+        batch: Most records of a request.
+        seconds: Seconds to wait for a reply.
+        ca: PEM file of the authorities whose certificates are trusted; by default the system's.
+        token_file: File with the token for the Authorization header.
+        token_env: Environment variable that holds the token.
+        secret_file: File with the secret that requests are signed with.
+        secret_env: Environment variable that holds the secret.
+    """
+
+    url: Text
+    batch: Count = 500
+    seconds: Positive = 10.0
+    ca: Text | None = None
+    token_file: Text | None = None
+    token_env: Text | None = None
+    secret_file: Text | None = None
+    secret_env: Text | None = None
+
+    def check_rules(self) -> None:
+        """Check the address."""
+        _, _, rest = self.url.partition("://")
+        if not rest.partition("/")[0]:
+            raise ConfigurationError(
+                f"url is {self.url!r}, but must be http://HOST or https://HOST"
+            )
+        if "@" in rest.partition("/")[0]:
+            raise ConfigurationError(
+                "url has a user or a password in it, but must not: token_file or token_env, after "
+                "a #, says where a token is"
+            )
+
+
+SinkSettings = LoginSettings | WebhookSettings
+
+SINKS: dict[str, type[LoginSettings] | type[WebhookSettings]] = {
+    "kafka": KafkaSinkSettings,
+    "redis": RedisSinkSettings,
+    "nats": NatsSinkSettings,
+    "mqtt": MqttSinkSettings,
+    "webhook": WebhookSettings,
+}
+"""Settings of each sink by its name."""
+
+_WEB = ("http", "https")
+
+
+def find_sink(text: str) -> str | None:
+    """Name of the sink that a text is the URL of; None for the name of a file or its URL.
+
+    >>> find_sink("kafka://localhost:9092/answers"), find_sink("https://example.org/hook")
+    ('kafka', 'webhook')
+    >>> find_sink("answers.csv"), find_sink("s3://bucket/answers.csv")
+    (None, None)
+    """
+    scheme, found, _ = text.partition("://")
+    if found and scheme.lower() in _WEB:
+        return "webhook"
+    return find_broker(text)
+
+
+def parse_sink_url(url: str) -> SinkSettings:
+    """The settings of a sink in its URL, for which `find_sink` finds a name.
+
+    Those of a stream are its query. The query of a web address is its own, so settings come after
+    a ``#``.
+
+    >>> parse_sink_url("kafka://b1:9092/answers?partition=3").partition
+    3
+    >>> parse_sink_url("https://example.org/hook?to=us#batch=100").batch
+    100
+
+    Raises:
+        ConfigurationError: If it holds a password, an unknown setting, or an invalid value.
+    """
+    name = find_sink(url)
+    assert name is not None
+    if name == "webhook":
+        address, _, query = url.partition("#")
+        return WebhookSettings(address, **parse_query(query, WebhookSettings, address))
+    settings = cast(type[LoginSettings], SINKS[name])
+    return settings(**parse_stream_url(url, settings))
