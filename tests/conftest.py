@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from pathlib import Path
@@ -29,15 +31,34 @@ IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # The first example of a test may compile kernels, so no example has a deadline.
 SLOW_STARTS = [HealthCheck.too_slow]
-settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=SLOW_STARTS)
+# Examples in CI are the same in each run, so that many find no more than some.
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, max_examples=50, suppress_health_check=SLOW_STARTS
+)
 settings.register_profile("local", deadline=None, suppress_health_check=SLOW_STARTS)
 settings.load_profile("ci" if IN_CI else "local")
 
 Runner = Callable[..., Any]
 Counted = Callable[..., None]
 
+COMPILES = """
+from streamnet.learning.warmup import warm_up
+from streamnet.samples import Task
+
+for given in ((Task.CLASSIFICATION,), (Task.REGRESSION,), (Task.CLASSIFICATION, "float64")):
+    warm_up(*given)
+"""
+
 TRACED = 1  # cases of a test that coverage looks at
 TRACING = "COVERAGE_PROCESS_CONFIG"  # the variable that lets coverage trace a process
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the common kernels before several workers do so at the same time."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        given = {name: value for name, value in os.environ.items() if name != TRACING}
+        program = [sys.executable, "-c", COMPILES]
+        subprocess.run(program, cwd=REPOSITORY, env=given, check=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -38,7 +38,7 @@ def killed(kills: int, seed: int, folder: Path, *kind: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_killed_at_random_instants(memory_folder: Path, seed: int, counted: Counted) -> None:
     found = killed(100, seed, memory_folder)
     assert found["differs"] == []

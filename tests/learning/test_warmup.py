@@ -184,19 +184,29 @@ def test_the_child_process_ends_with_a_killed_parent(tmp_path: Path) -> None:
     assert not is_alive(helper)
 
 
-@pytest.mark.parametrize(
-    "task", [Task.CLASSIFICATION, pytest.param(Task.REGRESSION, marks=pytest.mark.long)]
-)
+def compiled_at_a_start(task: Task, **more: str) -> set[str]:
+    """Kernels that a process of its own compiles, but not its helper."""
+    command = [sys.executable, "-c", COMPILES, task]
+    given = {**environment(**more), "PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
+    return set(ended.stdout.split())
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_a_later_start_compiles_nothing(task: Task) -> None:
+    warm_up(task)
+    assert compiled_at_a_start(task) == set()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("task", list(Task))
 def test_the_first_start_compiles_everything_but_the_training_kernel(
-    task: Task, tmp_path: Path
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The helper does that meanwhile; the second start compiles nothing."""
-    inherited = {k: v for k, v in environment().items() if k != "NUMBA_CACHE_DIR"}
-    given = {**inherited, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(tmp_path)}
-    command = [sys.executable, "-c", COMPILES, task]
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     for first in (True, False):
-        ended = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
-        compiled = set(ended.stdout.split())
+        compiled = compiled_at_a_start(task, XDG_CACHE_HOME=str(tmp_path))
         assert "learn" not in compiled
         assert bool(compiled) is first, compiled
         if first:
