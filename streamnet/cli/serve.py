@@ -36,8 +36,10 @@ def serve(
     from streamnet.validation import check_extra
 
     check_extra("serve", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
+    from streamnet.daemon.hosting.model_run import Budgets
     from streamnet.daemon.hosting.registry import Registry
     from streamnet.daemon.http.access import Access
+    from streamnet.daemon.memory import limit_arenas
     from streamnet.daemon.server import ConfigReloader, build_limits, log_as_json
     from streamnet.daemon.server import serve as serve_models
     from streamnet.settings.daemon import load
@@ -46,8 +48,10 @@ def serve(
     access = Access.read(settings.serve.token_file, settings.serve.token_env)
     limits = build_limits(settings.serve)
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    limit_arenas()
     log_as_json(log_level)
-    registry = Registry(Path(settings.serve.dir), settings.model)
+    budgets = Budgets(settings.serve.checkpoint_bytes)
+    registry = Registry(Path(settings.serve.dir), settings.model, budgets=budgets)
 
     async def main() -> int:
         return await serve_models(

@@ -449,6 +449,7 @@ _RESTART_KEYS = (
     "hosts",
     "origins",
     "drain_seconds",
+    "checkpoint_bytes",
 )
 
 

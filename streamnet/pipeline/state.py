@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple, final
 
+from streamnet.durability.budget import Budget
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.provenance import describe_differences, root_lineage
@@ -113,7 +114,8 @@ class Cadence:
     """Decides when the next checkpoint is due; at most one is pending at a time.
 
     It is after so many samples, or so many seconds if there is news; None is no limit. Rejected
-    records count as news as well, since files that hold them wait for a checkpoint.
+    records count as news as well, since files that hold them wait for a checkpoint. While a
+    ``budget`` of bytes, which runs share, is overdrawn, none is due.
 
     >>> cadence = Cadence(every_samples=100, every_seconds=None)
     >>> cadence.due(99, 120), cadence.due(100, 121)
@@ -125,8 +127,11 @@ class Cadence:
         *,
         every_samples: int | None,
         every_seconds: float | None,
+        budget: Budget | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        self.size: int = 0  # bytes of the last checkpoint
+        self._budget = budget
         self.every_samples: float = inf
         self.every_seconds: float = inf
         self.change(every_samples=every_samples, every_seconds=every_seconds)
@@ -159,7 +164,7 @@ class Cadence:
 
     def due(self, number: int, records: int) -> bool:
         """Whether a checkpoint is due after so many samples, and records in all."""
-        if self._busy:
+        if self._busy or self._budget_seconds() > 0:
             return False
         if not self._overdue and number - self._number >= self.every_samples:
             return True
@@ -169,6 +174,12 @@ class Cadence:
         """Seconds until a checkpoint may be due, even if no further record arrives."""
         if self._busy:
             return _BUSY_SECONDS  # if it fails, another one is due
+        return max(self._time_left(records), self._budget_seconds())
+
+    def _budget_seconds(self) -> float:
+        return 0.0 if self._budget is None else self._budget.seconds_left()
+
+    def _time_left(self, records: int) -> float:
         if self._overdue:
             return self._not_before - self._clock()
         if self._asked:
@@ -180,6 +191,8 @@ class Cadence:
     def cut(self, number: int, records: int) -> None:
         """Note that a checkpoint is pending after so many samples, and records in all."""
         self._busy = True
+        if self._budget is not None:
+            self._budget.spend(self.size)
         self._overdue = self._asked = False
         self._number, self._records = number, records
         self._time = self._clock()
@@ -231,6 +244,8 @@ class State:
         resume: Whether to resume from an existing state; otherwise it is an error.
         identity: More settings, besides the pipeline's own, that must match on resume.
         files: The file system.
+        budget: Bytes of checkpoints, shared with other runs; while it is overdrawn, only the first
+            and the last checkpoint of a run are written.
         clock: A monotonic clock, in seconds.
 
     Raises:
@@ -260,13 +275,14 @@ class State:
         resume: bool = True,
         identity: dict[str, Any] | None = None,
         files: FileSystem = DISK,
+        budget: Budget | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.folder: StateDirectory = StateDirectory(
             Path(folder), generations=generations, models=models, files=files
         )
         self.cadence: Cadence = Cadence(
-            every_samples=every_samples, every_seconds=every_seconds, clock=clock
+            every_samples=every_samples, every_seconds=every_seconds, budget=budget, clock=clock
         )
         self.resume = resume
         self.on_saved: Callable[[Mapping[str, Any]], object] | None = None
@@ -437,6 +453,7 @@ class State:
             output.sync()
         tree = {"streamnet": __version__, "lineage": self.lineage, **self._about, **barrier.tree()}
         self._generation = self.folder.generations.save(tree)
+        self.cadence.size = self.folder.generations.size(self._generation)
         self._samples = barrier.number
         self._records = int(barrier.reading["records"])
         if self.on_saved is not None:

@@ -31,6 +31,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://" + _HOST_NAME + _PORT, re.IGNORECASE
 _DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443", re.IGNORECASE)  # omitted by browsers
 
 
+DEFAULT_CHECKPOINT_BYTES = 64 << 20
 ANY_HOST = "*"
 IPNetwork = IPv4Network | IPv6Network
 
@@ -91,6 +92,8 @@ class ServeSection(Section, frozen=True):
         body_seconds: Longest pause within a body; with `min_body_rate` it also bounds the whole.
         min_body_rate: Least bytes a second of a body, unless it is lines to learn.
         drain_seconds: Longest time that requests have to finish after SIGTERM.
+        checkpoint_bytes: Bytes of checkpoints that all models together write a minute, on average;
+            what is not in a checkpoint is in a journal. The last ones at a stop do not count.
 
     >>> ServeSection(port=9000).to_kwargs()
     {'port': 9000}
@@ -112,6 +115,7 @@ class ServeSection(Section, frozen=True):
     body_seconds: Positive = 15.0
     min_body_rate: Count = 500
     drain_seconds: Positive = 5.0
+    checkpoint_bytes: Count = DEFAULT_CHECKPOINT_BYTES
 
     def check_rules(self) -> None:
         """Check that certificate and key are given together, and that the models are here."""

@@ -43,7 +43,7 @@ source.target = "label"
 population.candidates = {candidates}
 intake.max_queued = {queued}
 """
-HEAD = "POST /v1/models/bench/{part} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\n"
+HEAD = "POST /v1/models/{model}/{part} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\n"
 
 
 def samples(count: int, start: int = 0) -> list[dict[str, Any]]:
@@ -74,8 +74,10 @@ class Connection:
         )
         return self
 
-    async def post(self, part: str, body: bytes, kind: str = "application/json") -> int:
-        head = HEAD.format(part=part, host=self._place.netloc, kind=kind)
+    async def post(
+        self, part: str, body: bytes, kind: str = "application/json", model: str = "bench"
+    ) -> int:
+        head = HEAD.format(model=model, part=part, host=self._place.netloc, kind=kind)
         self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         return (await self._answer())[0]
 

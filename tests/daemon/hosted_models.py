@@ -11,6 +11,7 @@ import anyio
 
 from streamnet.client.schemas import Event
 from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.daemon.hosting.model_run import Budgets
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.files import DISK, FileSystem
@@ -59,10 +60,15 @@ def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def hosting(
-    folder: Path, settings: ModelSettings | None = None, *, files: FileSystem = DISK
+    folder: Path,
+    settings: ModelSettings | None = None,
+    *,
+    files: FileSystem = DISK,
+    budgets: Budgets | None = None,
 ) -> AsyncIterator[HostedModel]:
     """A model that runs within the block, and has ended behind it."""
-    hosted = HostedModel("spam", settings or settings_of(), folder, files=files)
+    settings = settings or settings_of()
+    hosted = HostedModel("spam", settings, folder, files=files, budgets=budgets)
     async with anyio.create_task_group() as group:
         group.start_soon(hosted.run)
         try:

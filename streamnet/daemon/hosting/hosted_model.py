@@ -24,9 +24,9 @@ from streamnet.client.schemas import (
     Trouble,
     TroubleKind,
 )
-from streamnet.daemon.hosting.model_run import ModelRun
+from streamnet.daemon.hosting.model_run import Budgets, ModelRun
 from streamnet.daemon.hosting.supervisor import Supervisor
-from streamnet.daemon.hosting.troubles import Finding, TroubleLog, find_troubles
+from streamnet.daemon.hosting.troubles import BaselineWatch, Finding, TroubleLog, find_troubles
 from streamnet.daemon.journal.delayed_labels import now
 from streamnet.daemon.journal.frames import (
     count_lines,
@@ -200,15 +200,22 @@ class HostedModel(Supervisor):
     """
 
     def __init__(
-        self, name: str, settings: ModelSettings, folder: Path, *, files: FileSystem = DISK
+        self,
+        name: str,
+        settings: ModelSettings,
+        folder: Path,
+        *,
+        files: FileSystem = DISK,
+        budgets: Budgets | None = None,
     ) -> None:
-        super().__init__(name, settings, folder, files=files)
+        super().__init__(name, settings, folder, files=files, budgets=budgets)
         self.max_queued: int = settings.intake.max_queued
         self.predicted: int = 0  # samples, since the start of the process
         self.duplicates: int = 0  # repeated requests, likewise
         self.microbatcher: MicroBatcher = MicroBatcher(self.predict)
         self._started = monotonic()
         self._troubles = TroubleLog(name, self.events)
+        self._baselines = BaselineWatch()
         self._worker = Worker()
         source = settings.source
         (self._target,) = source.targets
@@ -434,6 +441,9 @@ class HostedModel(Supervisor):
             return self._troubles.current
         else:
             found = find_troubles(self.model_run, self.settings, max_queued=self.max_queued)
+            learner = self.model_run.learner
+            if learner is not None and (worse := self._baselines.compare(learner)) is not None:
+                found["score"] = Finding(worse)
         self._troubles.update(found)
         return self._troubles.current
 

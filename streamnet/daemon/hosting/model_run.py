@@ -21,6 +21,7 @@ from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
 from streamnet.daemon.predictions import Predictions
+from streamnet.durability.budget import Budget
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.state_directory import WriterLock
 from streamnet.errors import (
@@ -56,7 +57,12 @@ from streamnet.runs.builder import (
     pipeline_arguments,
 )
 from streamnet.samples import Block, DeadLetter, Sample, Task, are_compatible
-from streamnet.settings.daemon import FILE_KEYS, ModelSettings, parse_model
+from streamnet.settings.daemon import (
+    DEFAULT_CHECKPOINT_BYTES,
+    FILE_KEYS,
+    ModelSettings,
+    parse_model,
+)
 from streamnet.settings.run import SourceSection
 
 _LOG = logging.getLogger("streamnet.daemon")
@@ -142,6 +148,23 @@ _POLL_SECONDS = 0.05  # between checks for a first model
 _KEPT_DEAD_LETTERS = 100
 
 
+_PUBLISHING_SHARE = 0.1  # of the time that all models together may take to publish
+
+
+@final
+class Budgets:
+    """What the models of a daemon share: bytes of checkpoints, and seconds to publish models.
+
+    >>> Budgets(checkpoint_bytes=1 << 20).checkpoints.seconds_left()
+    0.0
+    """
+
+    def __init__(self, checkpoint_bytes: int = DEFAULT_CHECKPOINT_BYTES) -> None:
+        rate = checkpoint_bytes / 60.0
+        self.checkpoints: Budget = Budget(rate, most=checkpoint_bytes / 2)
+        self.publishing: Budget = Budget(_PUBLISHING_SHARE, most=2.0)
+
+
 class PublishedModel(NamedTuple):
     """A model that predicts until the next one is published."""
 
@@ -154,15 +177,19 @@ class PublishedModel(NamedTuple):
 class Publisher:
     """Publishes the current model of a running pipeline every few seconds while it learns.
 
-    Before anything is learned, the start predicts.
+    Before anything is learned, the start predicts. While models share a ``budget`` of seconds that
+    is overdrawn, a newer one waits.
     """
 
-    def __init__(self, publish_seconds: float, start: Model | None) -> None:
+    def __init__(
+        self, publish_seconds: float, start: Model | None, budget: Budget | None = None
+    ) -> None:
         self.published: PublishedModel | None = None
         self.predicted: int = 0  # samples
         self.first: Event = Event()  # set once a model is published, or none will be
         self.restored: Event = Event()  # set once that of earlier runs is, or there is none
         self._publish_seconds = publish_seconds
+        self._budget = Budgets().publishing if budget is None else budget
         self._start = start
         self._rows = -1  # learned before the published model
 
@@ -201,8 +228,11 @@ class Publisher:
             assert pipeline.learner is not None
             trainer = pipeline.learner.trainer
             rows = trainer.rows + trainer.labels
-            if self.published is None or rows != self._rows:
+            is_new = rows != self._rows and self._budget.seconds_left() == 0
+            if self.published is None or is_new:
+                started = monotonic()
                 await self._publish(pipeline.learner, pipeline, committer)
+                self._budget.spend(monotonic() - started)
                 self._rows = rows
             self.restored.set()  # even if the disk fails: other models must not wait for it
             await sleep(_POLL_SECONDS if self.published is None else self._publish_seconds)
@@ -254,7 +284,9 @@ class ModelRun:
         events: EventLog,
         *,
         files: FileSystem = DISK,
+        budgets: Budgets | None = None,
     ) -> None:
+        budgets = Budgets() if budgets is None else budgets
         self._name = folder.name
         start = networks.get("start")
         dtype = networks["dtype"] if start is None else start.dtype.name
@@ -280,10 +312,11 @@ class ModelRun:
             folder / "state",
             identity={"source": _identify_source(source)},
             files=files,
+            budget=budgets.checkpoints,
             **settings.state.to_kwargs(),
         )
         self.pipeline: Pipeline = self._build_pipeline(settings, networks)
-        self.publisher: Publisher = Publisher(limits.publish_seconds, start)
+        self.publisher: Publisher = Publisher(limits.publish_seconds, start, budgets.publishing)
         self.monitor: Monitor = Monitor(
             self.pipeline,
             self._state,

@@ -17,7 +17,7 @@ from msgspec import DecodeError, json
 from streamnet.client.schemas import HealthStatus
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import HostedModel
-from streamnet.daemon.hosting.model_run import ModelRun
+from streamnet.daemon.hosting.model_run import Budgets, ModelRun
 from streamnet.daemon.request_context import CURRENT_REQUEST
 from streamnet.durability.files import DISK, FileSystem, write_durably
 from streamnet.durability.state_directory import WriterLock
@@ -103,12 +103,14 @@ class Registry:
         fixed: Mapping[str, ModelSettings] | None = None,
         *,
         files: FileSystem = DISK,
+        budgets: Budgets | None = None,
     ) -> None:
         self.folder = folder
         self.models: dict[str, HostedModel] = {}
         self.fixed: dict[str, ModelSettings] = dict(fixed or {})
         self.released: set[str] = set()  # fixed models that the run file no longer has
         self._files = files
+        self._budgets = Budgets() if budgets is None else budgets
         self._group: TaskGroup | None = None
         self._ended: dict[str, Event] = {}  # including models that are being created or deleted
         self._stopping = Event()
@@ -219,7 +221,9 @@ class Registry:
 
     def _start(self, name: str, settings: ModelSettings) -> HostedModel:
         assert self._group is not None
-        hosted = HostedModel(name, settings, self.folder / name, files=self._files)
+        hosted = HostedModel(
+            name, settings, self.folder / name, files=self._files, budgets=self._budgets
+        )
         self.models[name] = hosted
         self._ended[name] = Event()
         self._group.start_soon(self._host, hosted, self._ended[name])

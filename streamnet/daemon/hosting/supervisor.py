@@ -20,7 +20,7 @@ from anyio import Event, Lock, move_on_after, to_thread
 
 from streamnet.client.schemas import ModelState
 from streamnet.daemon.hosting.events import EventLog
-from streamnet.daemon.hosting.model_run import ModelRun
+from streamnet.daemon.hosting.model_run import Budgets, ModelRun
 from streamnet.durability.files import DISK, FileSystem, write_durably
 from streamnet.durability.state_directory import WriterLock
 from streamnet.errors import NotReadyError, OutputError, StateError, StreamnetError
@@ -122,7 +122,13 @@ class Supervisor:
     """
 
     def __init__(
-        self, name: str, settings: ModelSettings, folder: Path, *, files: FileSystem = DISK
+        self,
+        name: str,
+        settings: ModelSettings,
+        folder: Path,
+        *,
+        files: FileSystem = DISK,
+        budgets: Budgets | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -131,7 +137,7 @@ class Supervisor:
         self.failure: str | None = None  # of the last run, in words
         self.model_run: ModelRun | None = None  # None before a start, after a failure, at the end
         self.run_count: int = 0  # each run may number its published models from 1 again
-        self._files = files
+        self._files, self._budgets = files, budgets
         self._state: ModelState = "starting"
         self._paused = PAUSED_FILE in files.names(folder)
         self._pause_lock = Lock()
@@ -191,7 +197,14 @@ class Supervisor:
         try:
             await to_thread.run_sync(finish_archiving, self.folder)
             networks = await to_thread.run_sync(network_arguments, self.settings)
-            run = ModelRun(self.folder, self.settings, networks, self.events, files=self._files)
+            run = ModelRun(
+                self.folder,
+                self.settings,
+                networks,
+                self.events,
+                files=self._files,
+                budgets=self._budgets,
+            )
             restored = partial(self._enter, "learning")
             await run.run(partial(self._open, run), restored, self._run_stop)
         except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - logged and kept

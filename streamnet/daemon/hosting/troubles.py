@@ -108,9 +108,26 @@ def find_troubles(
         found["rejected"] = Finding(
             f"more records are rejected than learned: {', '.join(_describe_reasons(run))}"
         )
-    if run.learner is not None and (worse := _compare_with_baselines(run.learner)) is not None:
-        found["score"] = Finding(worse)
     return found
+
+
+@final
+class BaselineWatch:
+    """Compares what is served with the baselines, again after every so many scored samples."""
+
+    def __init__(self, every: int = 100) -> None:
+        self._every = every
+        self._learner: Learner | None = None
+        self._scored = 0
+        self._message: str | None = None
+
+    def compare(self, learner: Learner) -> str | None:
+        """Say which baseline is better over the sliding window, if one is beyond doubt."""
+        scored = learner.serving.scored
+        if learner is not self._learner or scored - self._scored >= self._every:
+            self._learner, self._scored = learner, scored
+            self._message = _compare_with_baselines(learner)
+        return self._message
 
 
 _MIN_REJECTED = 0.01  # records a second, recently

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from streamnet.client.schemas import Outcome, Receipt, Status
 from streamnet.daemon.hosting.hosted_model import HostedModel, check_backpressure
+from streamnet.daemon.hosting.model_run import Budgets
 from streamnet.daemon.predictions import predict_nothing
 from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
 from streamnet.modelfiles import Model
@@ -82,6 +83,26 @@ def test_a_stopped_model_resumes_bit_for_bit(run: Runner, tmp_path: Path) -> Non
     stopped, whole = left(tmp_path / "stopped"), left(tmp_path / "whole")
     assert stopped[0] == whole[0] == 600
     assert stopped[1] == whole[1]
+
+
+def test_a_model_whose_share_of_the_disk_is_used_up_keeps_all_in_its_journal(
+    run: Runner, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        budgets = Budgets(checkpoint_bytes=1)
+        async with hosting(tmp_path, budgets=budgets) as hosted:
+            for start in range(0, 300, 100):
+                await hosted.learn(rows(100, start))
+                await learned(hosted, start + 100)
+                await anyio.sleep(0.3)  # longer than every_seconds
+            generations = there(hosted.model_run).statistics().generation
+            assert generations is not None
+            assert generations <= 1  # the first, and one that the budget was spent for
+        async with hosting(tmp_path) as hosted:
+            await learned(hosted, 300)
+
+    run(main)
+    assert left(tmp_path)[0] == 300
 
 
 def test_it_predicts_as_soon_as_something_is_learned(run: Runner, tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""A budget that several users share, such as bytes to write a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from time import monotonic
+from typing import final
+
+
+@final
+class Budget:
+    """A token bucket that may be overdrawn: whoever finds it positive may spend any amount.
+
+    Args:
+        rate: What comes in each second.
+        most: What it holds at most, and at the start.
+        clock: A monotonic clock, in seconds.
+
+    >>> clock = iter([0.0, 0.0, 0.0, 2.0]).__next__
+    >>> budget = Budget(10.0, most=20.0, clock=clock)
+    >>> budget.spend(50.0)
+    >>> budget.seconds_left(), budget.seconds_left()
+    (3.0, 1.0)
+    """
+
+    def __init__(self, rate: float, *, most: float, clock: Callable[[], float] = monotonic) -> None:
+        self._rate, self._most, self._clock = rate, most, clock
+        self._level, self._time = most, clock()
+        self._lock = Lock()
+
+    def spend(self, amount: float) -> None:
+        """Take an amount, also if there is less."""
+        with self._lock:
+            self._fill()
+            self._level -= amount
+
+    def seconds_left(self) -> float:
+        """Seconds until something may be spent again; 0 if it may be now."""
+        with self._lock:
+            self._fill()
+            return max(0.0, -self._level / self._rate)
+
+    def _fill(self) -> None:
+        before, self._time = self._time, self._clock()
+        self._level = min(self._most, self._level + (self._time - before) * self._rate)
