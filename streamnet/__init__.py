@@ -1,10 +1,10 @@
 """streamnet learns from a stream with a whole population of small neural networks at once.
 
-`replay` learns files, `OnlineClassifier` and `OnlineRegressor` learn sample by sample or as
-estimators of scikit-learn, `KeyedClassifier` and `KeyedRegressor` with a model for every key, a
-`Pipeline` learns any source under asyncio or trio, and an `Engine` learns a set in epochs. What
-they leave is a `Model`, which answers and never changes. All errors that they raise on purpose are
-in `streamnet.errors`, below `StreamnetError`.
+`replay` learns files, and `replay_many` many of them with many settings; `OnlineClassifier` and
+`OnlineRegressor` learn sample by sample or as estimators of scikit-learn, `KeyedClassifier` and
+`KeyedRegressor` with a model for every key, a `Pipeline` learns any source under asyncio or trio,
+and an `Engine` learns a set in epochs. What they leave is a `Model`, which answers and never
+changes. All errors that they raise on purpose are in `streamnet.errors`, below `StreamnetError`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from streamnet.pipeline import Champion, Pipeline, Result, State
     from streamnet.runs.replay import replay
+    from streamnet.runs.sweep import Sweep, replay_many
     from streamnet.samples import Kind, Task
     from streamnet.sources import IterableSource, open_files
     from streamnet.sources.brokers.kafka import KafkaSource
@@ -61,11 +62,13 @@ __all__ = (
     "Sample",
     "Set",
     "State",
+    "Sweep",
     "Task",
     "__version__",
     "kfold",
     "open_files",
     "replay",
+    "replay_many",
     "split",
 )
 
@@ -94,10 +97,12 @@ _HOMES = {
     "Sample": "streamnet.datasets",
     "Set": "streamnet.datasets",
     "State": "streamnet.pipeline",
+    "Sweep": "streamnet.runs.sweep",
     "Task": "streamnet.samples",
     "kfold": "streamnet.datasets",
     "open_files": "streamnet.sources",
     "replay": "streamnet.runs.replay",
+    "replay_many": "streamnet.runs.sweep",
     "split": "streamnet.datasets",
 }
 

@@ -51,6 +51,11 @@ COMMANDS = {
         "[OPTIONS] CONFIG",
         "Run a run file, resuming from its state directory if there is a state.",
     ),
+    "sweep": Command(
+        "sweep:sweep",
+        "[OPTIONS] FILE...",
+        "Replay each file with each seed and each combination of settings, several at a time.",
+    ),
     "status": Command(
         "state:status",
         "DIR",

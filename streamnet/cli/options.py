@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import get_annotations
@@ -23,6 +24,7 @@ from streamnet.settings.learning import (
     SelectionSettings,
 )
 from streamnet.settings.run import ExecutionSettings, OutputSettings, SourceSettings, StateSettings
+from streamnet.settings.sweep import SweepSettings
 
 
 def convert_text(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type
@@ -208,6 +210,32 @@ def _find_type(hint: Any) -> Any:
     return hint
 
 
+def convert_variations(kind: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]:  # noqa: ARG001
+    """Values to try, from texts such as ``--vary search.every=0,4``, as a tuple of pairs.
+
+    They are read as values of TOML, and as texts if they are none.
+    """
+    found: dict[str, tuple[Any, ...]] = {}
+    for token in tokens:
+        name, sign, text = token.value.partition("=")
+        if not sign or not name or not text:
+            raise ValueError(f"{token.value!r} must have the form KEY=VALUE,VALUE")
+        if name in found:
+            raise ValueError(f"{name!r} is given twice")
+        found[name] = tuple(_parse_values(text))
+    return tuple(found.items())
+
+
+def _parse_values(text: str) -> list[Any]:
+    """Values of TOML, separated by commas; each one that is none is a text."""
+    try:
+        values: list[Any] = tomllib.loads(f"values = [{text}]")["values"]
+    except tomllib.TOMLDecodeError:
+        parts = text.split(",")
+        return parts if len(parts) == 1 else [v for part in parts for v in _parse_values(part)]
+    return values
+
+
 def describe(declaration: Declaration) -> str:
     """Help of an option: the first sentence of the setting's description, and its default."""
     default = declaration.default
@@ -381,6 +409,25 @@ class StateOptions(Options):
     """The state directory."""
 
     section = "state"
+
+
+@final
+@options(RUN, SweepSettings, results="DIR", seeds="N,N", workers="", executor="WHERE")
+class SweepOptions(Options):
+    """The runs of a sweep."""
+
+    section = "sweep"
+    vary: Annotated[
+        tuple[tuple[str, Any], ...],
+        Parameter(
+            name="--vary",
+            converter=convert_variations,
+            n_tokens=1,
+            negative="",
+            metavar="KEY=VALUE,VALUE",
+            help="Values to try of the setting with that key in a run file: search.every=0,4.",
+        ),
+    ] = ()
 
 
 @final

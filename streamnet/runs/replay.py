@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as shortened
 from tempfile import TemporaryDirectory
@@ -263,19 +263,44 @@ def replay(
     >>> result.report["learned"], round(result.model.predict({"x": 4})[0])
     (2000, 8)
     """
-    paths = _keyword_paths()
-    known = [*paths, "config", "resume"]
-    names = (name for name in settings if name.partition(".")[0] not in RunSettings.model_fields)
-    check_names(names, known, "replay()")
-    given: dict[str, object] = {"source.files": list(map(_file_name, files)) or None}
-    for name, value in {"target": target, "state": state, **settings}.items():
-        given[paths.get(name, name)] = _to_plain(value)
-    start = load(Path(config)) if config else RunSettings()
-    called = {path: name for name, path in paths.items()}
-    run = Replay(apply_overrides(start, given, "replay()", called), resume=resume)
+    given = {"target": target, "state": state, **settings}
+    merged = merge_settings(files, config, given, "replay()", ["config", "resume"])
+    return run_in_thread(Replay(merged, resume=resume))
+
+
+def run_in_thread(replay: Replay) -> Result:
+    """Run a replay in a thread with its own event loop, and wait for its end."""
     with start_blocking_portal() as portal:
-        result: Result = portal.call(run.run)
+        result: Result = portal.call(replay.run)
     return result
+
+
+def merge_settings(
+    files: Sequence[str | os.PathLike[str]],
+    config: str | os.PathLike[str] | None,
+    given: Mapping[str, object],
+    owner: str,
+    others: Iterable[str] = (),
+) -> RunSettings:
+    """The settings of a run file, overridden by keyword arguments.
+
+    Args:
+        files: Files to learn; without any, those of the run file.
+        config: The run file, if there is one.
+        given: Values by the name of a setting, or by its dotted key in a run file.
+        owner: What has these arguments, in error messages.
+        others: Its other arguments, which an unknown name may have meant.
+
+    Raises:
+        ConfigurationError: If a setting is unknown or breaks its rule.
+    """
+    paths = list_keyword_paths()
+    names = (name for name in given if name.partition(".")[0] not in RunSettings.model_fields)
+    check_names(names, [*paths, *others], owner)
+    overrides: dict[str, object] = {"source.files": list(map(_file_name, files)) or None}
+    overrides |= {paths.get(name, name): _to_plain(value) for name, value in given.items()}
+    start = load(Path(config)) if config else RunSettings()
+    return apply_overrides(start, overrides, owner, {path: name for name, path in paths.items()})
 
 
 def _file_name(file: Any) -> str:
@@ -295,7 +320,7 @@ def _to_plain(value: Any) -> object:
     return list(value) if isinstance(value, tuple | set | frozenset) else value
 
 
-def _keyword_paths() -> dict[str, str]:
+def list_keyword_paths() -> dict[str, str]:
     """The dotted keys of a run file by their keyword arguments."""
     paths = {
         name: f"{section}.{name}"

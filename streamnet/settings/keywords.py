@@ -192,6 +192,16 @@ class MqttKeywords(MessageKeywords, LoginKeywords, total=False):
     distinct: bool
 
 
+class SweepKeywords(TypedDict, total=False):
+    """Keyword arguments of `SweepSettings`."""
+
+    results: str
+    seeds: Sequence[int]
+    vary: Mapping[str, Sequence[Any]] | None
+    workers: int
+    executor: Literal["in_process", "processes"] | None
+
+
 class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=False):
     """Keyword arguments of `streamnet.replay`: the keys of a run file."""
 
@@ -245,3 +255,7 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     every_seconds: float
     generations: int
     models: int
+
+
+class ManyKeywords(ReplayKeywords, SweepKeywords, total=False):
+    """Keyword arguments of `streamnet.replay_many`."""

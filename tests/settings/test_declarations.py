@@ -55,6 +55,7 @@ from streamnet.settings.run import (
     SourceSettings,
     StateSettings,
 )
+from streamnet.settings.sweep import SweepSettings
 from streamnet.sources import Columns
 from streamnet.sources.text.records import MAX_RECORD_BYTES
 from tests.conftest import REPOSITORY
@@ -139,6 +140,7 @@ PATHS = {"model", "predictions", "report", "dead_letters", "start"}
         (keywords.RedisKeywords, (RedisSettings,), set()),
         (keywords.NatsKeywords, (NatsSettings,), set()),
         (keywords.MqttKeywords, (MqttSettings,), set()),
+        (keywords.SweepKeywords, (SweepSettings,), set()),
         (keywords.ReplayKeywords, RUN_FILE, {"files", "dir", "target"}),
     ],
 )
