@@ -16,6 +16,8 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.kernels import compile_once
+
 # Hundreds of processes would each compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -80,6 +82,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     finally:
         if kept is not None:
             os.environ[TRACING] = kept
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Compile a kernel in one of several workers."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    with compile_once(tmp_path_factory.getbasetemp().parent / "kernels.lock"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from streamnet import objects
 from streamnet.errors import ConfigurationError, StateError
 from streamnet.modelfiles.model import Model
 from tests.conftest import REPOSITORY
+from tests.processes import environment
 
 SAMPLES = 12_000
 SECONDS = 600
@@ -42,17 +42,17 @@ def command(state: str) -> list[str]:
 
 
 def start(state: str, folder: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    given = environment(PYTHONPATH=str(REPOSITORY))
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command(state), cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True
+        command(state), cwd=folder, env=given, stdout=pipe, stderr=pipe, text=True
     )
 
 
 def show_status(state: str) -> str:
     shown = [sys.executable, "-P", "-m", "streamnet", "status", state]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
-    return subprocess.run(shown, env=environment, capture_output=True, text=True, check=True).stdout
+    given = environment(PYTHONPATH=str(REPOSITORY), COLUMNS="200")
+    return subprocess.run(shown, env=given, capture_output=True, text=True, check=True).stdout
 
 
 def count_checkpoints(state: str) -> int:
