@@ -432,7 +432,14 @@ class SweepOptions(Options):
 
 @final
 @options(
-    OUTPUT, OutputSettings, model="FILE", predictions="FILE", report="FILE", dead_letters="FILE"
+    OUTPUT,
+    OutputSettings,
+    model="FILE",
+    predictions="FILE",
+    report="FILE",
+    dead_letters="FILE",
+    champions="URL",
+    events="URL",
 )
 class OutputOptions(Options):
     """Files to write."""

@@ -150,6 +150,12 @@ class PartRun:
         self.prepare: Prepare | None = prepare
         self._make, self._state, self._options = make, state, options
         self._record: Record | None = None
+        self._emitted = 0  # models, where there is no state
+
+    @property
+    def emitted(self) -> int:
+        """Models that were emitted so far."""
+        return self._emitted if self._state is None else self._state.queues[self.name].emitted
 
     @property
     def name(self) -> str:
@@ -241,6 +247,7 @@ class PartRun:
 
     def _emit(self, snapshot: Snapshot) -> EmittedModel | None:
         self._options.publish(champion := self.champion(snapshot))
+        self._emitted += 1
         return None if self._state is None else self._state.emit(champion)
 
     def champion(self, snapshot: Snapshot, more: dict[str, Any] | None = None) -> Champion:

@@ -359,6 +359,15 @@ def export_dead_letter(letter: DeadLetter) -> list[Any]:
     return list(vars(letter).values())
 
 
+def describe_dead_letter(letter: DeadLetter) -> dict[str, Any]:
+    """A rejected record by the names of its fields, without those that say nothing."""
+    values = dict(vars(letter))
+    for name in ("raw_base64", "message"):
+        if values[name] is None:
+            del values[name]
+    return values
+
+
 logger: logging.Logger = logging.getLogger("streamnet.pipeline")
 
 MAX_DEAD_LETTER_BYTES = 1 << 30
@@ -444,10 +453,7 @@ class Rejections(ResumableSink):
     def _write(self, letter: DeadLetter) -> None:
         if self._file is None or (self._only is not None and letter.reason not in self._only):
             return
-        values = dict(vars(letter))
-        for name in ("raw_base64", "message"):
-            if values[name] is None:
-                del values[name]
+        values = describe_dead_letter(letter)
         if self._clock is not None:
             values["time"] = self._clock()
         line = msgspec.json.encode(values) + b"\n"

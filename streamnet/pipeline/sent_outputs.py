@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from operator import itemgetter
 from typing import Any, final
 
 import msgspec
 
-from streamnet.learning.serving import Served
-from streamnet.pipeline.outputs import PredictionRows, ResumableSink
+from streamnet.durability.state_directory import ModelPublisher
+from streamnet.learning.serving import Served, ServingStage
+from streamnet.learning.trainer import Snapshot
+from streamnet.modelfiles import safetensors_format
+from streamnet.pipeline.outputs import Champion, PredictionRows, ResumableSink
+from streamnet.pipeline.rejections import describe_dead_letter
 from streamnet.sinks.outbox import Outbox, OutboxStatus
 
 
@@ -23,6 +30,8 @@ class SentOutput(ResumableSink):
         outbox: Sends them.
     """
 
+    key: bytes | None = None  # of its records
+
     def __init__(self, outbox: Outbox) -> None:
         self.name = outbox.name
         self._outbox = outbox
@@ -31,7 +40,7 @@ class SentOutput(ResumableSink):
         """Queue the records of a block."""
         for values in self.make_records(served):
             number = self._outbox.number
-            self._outbox.put(msgspec.json.encode({"number": number, **values}))
+            self._outbox.put(msgspec.json.encode({"number": number, **values}), self.key)
 
     @abstractmethod
     def make_records(self, served: Served) -> Iterable[dict[str, Any]]:
@@ -82,31 +91,160 @@ class SentPredictions(SentOutput):
     Args:
         outbox: Sends them.
         rows: What is said of each.
+        count_emitted: Counts the models that were emitted by earlier blocks.
     """
 
-    def __init__(self, outbox: Outbox, rows: PredictionRows) -> None:
+    def __init__(
+        self, outbox: Outbox, rows: PredictionRows, count_emitted: Callable[[], int] = lambda: 0
+    ) -> None:
         super().__init__(outbox)
-        self._rows = rows
-        self._generation = 0  # models that were emitted before the next sample
+        self._rows, self._count_emitted = rows, count_emitted
 
     def make_records(self, served: Served) -> Iterator[dict[str, Any]]:
         """The predictions of a block."""
-        emitted = served.emitted
-        # A model may be emitted in front of a block or behind it, however blocks are cut.
-        before = emitted is not None and emitted.number <= served.predicted.first
-        self._generation += before
+        # A model is emitted in front of the first block of a round.
+        generation = self._count_emitted() + (served.emitted is not None)
         for row in self._rows.list_rows(served):
             values = dict(zip(self._rows.columns, row, strict=True))
             if values["probabilities"] is None:
                 del values["probabilities"]
-            yield {**values, "generation": self._generation}
-        self._generation += emitted is not None and not before
+            yield {**values, "generation": generation}
+
+
+@final
+class SentRejections(SentOutput):
+    """Every rejected record, see `DeadLetter`.
+
+    Args:
+        outbox: Sends them.
+        only: The reasons for which records are sent; None is all.
+    """
+
+    def __init__(self, outbox: Outbox, only: Container[str] | None = None) -> None:
+        super().__init__(outbox)
+        self._only = only
+
+    def make_records(self, served: Served) -> Iterator[dict[str, Any]]:
+        """The rejected records of a block."""
+        for letter in served.predicted.encoded.block.rejected:
+            if self._only is None or letter.reason in self._only:
+                yield describe_dead_letter(letter)
+
+
+@final
+class SentChampions(SentOutput):
+    """Every emitted model: what it is, and either its file in the state directory or its content.
+
+    The key of each record is its name, so that a compacted topic keeps the newest of each.
+
+    Args:
+        outbox: Sends them.
+        name: Name of what the models predict.
+        make_champion: Makes the champion of a snapshot.
+        count_emitted: Counts the models that were emitted by earlier blocks.
+        lineage: The run's lineage, which is part of the file's name; None if there is no file.
+        with_content: Whether the content is sent, as base64; always if there is no file.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        name: str,
+        *,
+        make_champion: Callable[[Snapshot], Champion],
+        count_emitted: Callable[[], int],
+        lineage: str | None,
+        with_content: bool,
+    ) -> None:
+        super().__init__(outbox)
+        self._name = name
+        self.key = name.encode()
+        self._make_champion, self._count_emitted = make_champion, count_emitted
+        self._lineage = lineage
+        self._with_content = with_content or lineage is None
+
+    def make_records(self, served: Served) -> Iterator[dict[str, Any]]:
+        """The model that a block emits, if it does."""
+        if served.emitted is None:
+            return
+        champion, generation = self._make_champion(served.emitted), self._count_emitted() + 1
+        about = {"generation": generation, "lineage": self._lineage or ""}
+        content = b"".join(safetensors_format.encode_parts(champion.document(**about)))
+        found = {
+            "name": self._name,
+            "generation": generation,
+            "samples": champion.number,
+            "candidate": champion.candidate,
+            "settings": champion.settings.describe(),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        if self._lineage is not None:
+            found["file"] = ModelPublisher.file_name(generation, self._lineage)
+        if self._with_content:
+            found["model"] = base64.b64encode(content).decode()
+        yield found
+
+
+@final
+class SentEvents(SentOutput):
+    """What happens to the models: changes of champion, drifts, quarantines, changes of classes.
+
+    Args:
+        outbox: Sends them.
+        serving: The stage that notes them; it may be ahead.
+    """
+
+    def __init__(self, outbox: Outbox, serving: ServingStage) -> None:
+        super().__init__(outbox)
+        self._serving = serving
+        self._round = 0  # first sample of the round
+
+    def make_records(self, served: Served) -> list[dict[str, Any]]:
+        """The events at the samples of a block, in their order; drifts follow a round."""
+        block, first = served.predicted.encoded.block, served.predicted.first
+        found: list[dict[str, Any]] = []
+        if block.change is not None:
+            found.append({"event": "classes", "sample": first, **block.change._asdict()})
+        serving, samples = self._serving, range(first, first + len(block))
+        found += (
+            {
+                "event": "champion",
+                "sample": change.number,
+                "before": None if change.before is None else change.before.serial,
+                "after": change.after.serial,
+            }
+            for change in list(serving.changes)
+            if change.number in samples
+        )
+        found += (
+            {"event": "quarantine", "sample": gone.number, "candidate": gone.member.serial}
+            for gone in list(serving.retired)
+            if gone.exploded and gone.number in samples
+        )
+        found.sort(key=itemgetter("sample"))
+        if served.decision is not None:
+            found += self._find_drifts(range(self._round, samples.stop))
+            self._round = samples.stop
+        return found
+
+    def _find_drifts(self, samples: range) -> list[dict[str, Any]]:
+        return [
+            {
+                "event": "drift",
+                "sample": drift.number,
+                "since": drift.since,
+                "before": drift.before,
+                "after": drift.after,
+            }
+            for drift in list(self._serving.drift.events)
+            if drift.number in samples
+        ]
 
     def export_state(self) -> dict[str, Any]:
         """What is needed to go on behind the records so far."""
-        return {**super().export_state(), "generation": self._generation}
+        return {**super().export_state(), "round": self._round}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on behind the records of a state."""
-        self._generation = state["generation"]
+        self._round = state["round"]
         super().restore_state(state)

@@ -23,7 +23,7 @@ from streamnet.settings.daemon import ModelSettings
 from streamnet.settings.fields import list_settings
 from streamnet.settings.keywords import SearchKeywords
 from streamnet.settings.learning import expand_grid, parse_hidden
-from streamnet.settings.run import RunSettings, SourceSection, SourceSettings
+from streamnet.settings.run import OutputSettings, RunSettings, SourceSection, SourceSettings
 from streamnet.settings.sinks import find_sink, parse_sink_url
 from streamnet.sources import (
     Columns,
@@ -70,6 +70,7 @@ _SUFFIXES = {
     "report": (".json", ".html"),
     "dead_letters": (),
 }
+_SENT_OUTPUTS = ("champions", "events")
 _REPLACED_OUTPUTS = ("model", "report")
 
 
@@ -354,16 +355,34 @@ def _list_places(name: str, path: str, parts: Sequence[Part]) -> list[str]:
 
 
 def _is_sink(name: str, path: str) -> bool:
-    """Whether an output is sent to a sink; checks the settings of that."""
+    """Whether an output is sent to a sink."""
     if find_sink(path) is None:
         return False
     if name in _REPLACED_OUTPUTS:
         raise ConfigurationError(f"{name} is {path!r}, but must be a file")
-    parse_sink_url(path)
     return True
 
 
+def _check_sinks(settings: OutputSettings) -> None:
+    """Check the URLs of sinks: each output has one of its own."""
+    taken: dict[str, str] = {}
+    for name in ("predictions", "dead_letters", "champions", "events"):
+        url = getattr(settings, name)
+        if url is None:
+            continue
+        if find_sink(url) is None:
+            if name in _SENT_OUTPUTS:
+                rule = "must be the URL of a stream or a web address, such as kafka://HOST/TOPIC"
+                raise ConfigurationError(f"{name} is {url!r}, but {rule}")
+            continue
+        parse_sink_url(url)
+        if url in taken:
+            raise ConfigurationError(f"{name} is {url!r}, but that is where {taken[url]} go")
+        taken[url] = name
+
+
 def _check_outputs(settings: RunSettings) -> None:
+    _check_sinks(settings.output)
     paths = settings.output.to_kwargs()
     if settings.state.dir is None:  # whose folder is created when it is opened
         paths = {"dead_letters": RunStorage.DEAD_LETTERS, **paths}

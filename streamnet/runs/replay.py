@@ -16,7 +16,7 @@ from anyio.from_thread import start_blocking_portal
 from msgspec.structs import replace
 
 from streamnet.durability.checkpoint import StateDict
-from streamnet.durability.files import explain_write_errors, write_durably
+from streamnet.durability.files import DISK, explain_write_errors, write_durably
 from streamnet.durability.provenance import describe_differences
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import (
@@ -31,12 +31,11 @@ from streamnet.modelfiles.columns import check_columns
 from streamnet.modelfiles.model import Model
 from streamnet.page import build_view, render_single_file
 from streamnet.pipeline.control_messages import list_part_trees
-from streamnet.pipeline.outputs import PredictionRows, Predictions, Sink
+from streamnet.pipeline.outputs import Predictions, Sink
 from streamnet.pipeline.part_run import Result
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.sent_outputs import SentPredictions
 from streamnet.pipeline.state import State
 from streamnet.reporting.report import Report
 from streamnet.runs.builder import (
@@ -47,6 +46,7 @@ from streamnet.runs.builder import (
     network_arguments,
     pipeline_arguments,
 )
+from streamnet.runs.outputs import open_outputs
 from streamnet.runs.storage import RunStorage
 from streamnet.samples import Block, Change, Position, Schema, change_from_list
 from streamnet.settings.candidate import CandidateSettings
@@ -63,8 +63,6 @@ from streamnet.settings.run import (
     apply_overrides,
     load,
 )
-from streamnet.settings.sinks import find_sink
-from streamnet.sinks.registry import open_sink
 from streamnet.sources import Source
 from streamnet.sources.base import make_empty_block
 from streamnet.sources.wrappers import SourceWrapper
@@ -99,7 +97,7 @@ class Replay:
         self._files: list[Predictions] = []
         self._storage = RunStorage(settings, resume=resume)
         self.state: State | None = build_state(settings, self._storage.state, resume=resume)
-        dead_letters, files = self._storage.dead_letters
+        dead_letters, files = self._storage.dead_letters or (None, DISK)
         self.rejections: Rejections = Rejections(
             dead_letters,
             files=files,
@@ -128,25 +126,11 @@ class Replay:
         if self._start is not None:
             check_columns(self._start.fields, schema)
         check_schema(self.settings, schema)
-        given = self.settings.output.predictions
-        if given is None:
-            return ()
-        runs = self.pipeline.parts.values()
-        part = next(run.part for run in runs if run.learner is learner)
-        described: dict[str, Any] = {
-            "task": learner.task,
-            "labels": learner.encoder.labels,
-            "outliers": learner.encoder.autoencoder,
-            "intervals": learner.serving.intervals is not None,
-        }
-        if find_sink(given) is not None:
-            outbox = open_sink(part.place_stream(given), "predictions")
-            return (SentPredictions(outbox, PredictionRows(**described)),)
-        assert self._storage.predictions is not None
-        path, files = self._storage.predictions
-        predictions = Predictions(part.place(path), files=files, **described)
-        self._files.append(predictions)
-        return (predictions,)
+        runs = list(self.pipeline.parts.values())
+        place = next(i for i, run in enumerate(runs) if run.learner is learner)
+        outputs = open_outputs(self.settings.output, self._storage, runs[place], self.state, place)
+        self._files += (output for output in outputs if isinstance(output, Predictions))
+        return outputs
 
     def change(self, settings: RunSettings) -> None:
         """Apply settings that may change in a run, from the next sample on."""

@@ -47,7 +47,8 @@ class RunStorage:
                 raise ConfigurationError(f"state is {folder!r}, but {rule}")
             files = self._open_bucket(folder) if is_url(folder) else None
             self.state = Place(Path(folder), DISK) if files is None else Place(files.copy, files)
-        self.dead_letters: Place = self._find_dead_letters(settings)
+        # None: they are sent to a sink.
+        self.dead_letters: Place | None = self._find_dead_letters(settings)
         given = settings.output.predictions
         is_file = given is not None and find_sink(given) is None
         self.predictions: Place | None = self._place(str(given)) if is_file else None
@@ -70,8 +71,10 @@ class RunStorage:
         for files in self._buckets.values():
             files.discard()
 
-    def _find_dead_letters(self, settings: RunSettings) -> Place:
+    def _find_dead_letters(self, settings: RunSettings) -> Place | None:
         if settings.output.dead_letters:
+            if find_sink(settings.output.dead_letters) is not None:
+                return None
             return self._place(settings.output.dead_letters)
         if self.state is None:
             return Place(Path(self.DEAD_LETTERS), DISK)

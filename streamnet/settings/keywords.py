@@ -251,6 +251,9 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     report: str | PathLike[str] | None
     dead_letters: str | PathLike[str] | None
     dead_letters_bytes: int
+    champions: str | None
+    send_models: bool
+    events: str | None
     every_samples: int | None
     every_seconds: float
     generations: int

@@ -215,10 +215,16 @@ class OutputSettings(Settings):
         predictions: Write every served prediction: .csv or .jsonl, or the URL of a stream or a web
             address to send them to, such as kafka://HOST:PORT/TOPIC.
         report: Write all metrics and settings: .json, or .html to look at.
-        dead_letters: File of rejected records; by default rejected.jsonl, or dead-letters.jsonl in
-            the state directory.
+        dead_letters: File of rejected records, or URL as for predictions; by default
+            rejected.jsonl, or dead-letters.jsonl in the state directory.
         dead_letters_bytes: Largest size of the file of rejected records; further ones are counted
             only.
+        champions: URL as for predictions to send every emitted model to: the name of its file in
+            the state directory, and its checksum.
+        send_models: Whether champions have the models themselves, in base64; always so without a
+            state directory.
+        events: URL as for predictions to send changes of champion, drifts, quarantines and changes
+            of classes to.
     """
 
     model: Text | None = None
@@ -226,6 +232,9 @@ class OutputSettings(Settings):
     report: Text | None = None
     dead_letters: Text | None = None
     dead_letters_bytes: Size = 1 << 30
+    champions: Text | None = None
+    send_models: bool = False
+    events: Text | None = None
 
 
 @declare

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,6 @@ from tests.sinks.memory import MemoryDestination
 from tests.sources.brokers.servers import wait_until
 
 
-def sending(
-    destination: MemoryDestination, *, crash: int | None = None
-) -> Callable[[Learner, Schema], Sequence[Sink]]:
-    """What lets a pipeline send its predictions."""
-
-    def prepare(learner: Learner, _: Schema) -> Sequence[Sink]:
-        rows = PredictionRows(task=learner.task, labels=learner.encoder.labels)
-        sent = SentPredictions(Outbox("predictions", destination), rows)
-        return (sent, crashing_at(crash))
-
-    return prepare
-
-
 def make(
     task: Task,
     destination: MemoryDestination,
@@ -49,12 +36,21 @@ def make(
     crash: int | None = None,
     **settings: Any,
 ) -> Pipeline:
-    return pipeline_of(
+    """A pipeline that sends its predictions."""
+
+    def prepare(learner: Learner, _: Schema) -> Sequence[Sink]:
+        rows = PredictionRows(task=learner.task, labels=learner.encoder.labels)
+        outbox = Outbox("predictions", destination)
+        sent = SentPredictions(outbox, rows, lambda: pipeline.parts[""].emitted)
+        return (sent, crashing_at(crash))
+
+    pipeline = pipeline_of(
         Playing(stream(task, 1300), seed=1, largest=largest),
-        prepare=sending(destination, crash=crash),
+        prepare=prepare,
         state=State(folder, every_samples=1, every_seconds=None),
         **settings,
     )
+    return pipeline
 
 
 def is_stalled(pipeline: Pipeline) -> bool:

@@ -48,11 +48,12 @@ def test_the_example_of_all_keys_has_every_key() -> None:
     assert candidates
     sections = [section for _, section in settings] + [settings, candidates[0]]
     left_out = [name for section in sections for name in unset(section)]
-    # A query stands in place of files; streams of messages have examples of their own; beside a
-    # start no network may be described; times, weights and keys must be columns of the data; and
-    # the example is no forecast.
+    # A query stands in place of files; streams of messages have examples of their own, and sinks
+    # must be there; beside a start no network may be described; times, weights and keys must be
+    # columns of the data; and the example is no forecast.
     without_value = ["start", "time", "label_time", "horizon", "key"]
-    assert left_out == ["query", "order_by", "weight", *BROKERS, *without_value]
+    sent = ["champions", "send_models", "events"]
+    assert left_out == ["query", "order_by", "weight", *BROKERS, *without_value, *sent]
     assert all(f"\n# {name} = " in WHOLE.read_text() for name in left_out)
 
 
