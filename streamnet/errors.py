@@ -5,7 +5,7 @@ StreamnetError
 ├── ConfigurationError (ValueError)
 │   └── SampleError
 ├── ConflictError
-├── DataError
+├── DataError (ValueError)
 │   ├── ReadError
 │   ├── SchemaError
 │   └── TooManyRejectedError
@@ -69,7 +69,7 @@ class ConflictError(StreamnetError):
     """Raised when a key or a name is reused for something else."""
 
 
-class DataError(StreamnetError):
+class DataError(StreamnetError, ValueError):
     """Raised when a source can't be read or holds nothing that can be learned."""
 
 

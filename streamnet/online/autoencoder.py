@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from inspect import signature
-from threading import RLock
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, Unpack, cast, final
 
 import numpy as np
@@ -21,22 +19,34 @@ from streamnet.modelfiles.document import (
     write_document,
 )
 from streamnet.online.interrupts import Broken, Uninterrupted
-from streamnet.samples import Block, Kind, Sample, Task
+from streamnet.online.scikit_learn import (
+    FrameOutput,
+    MatrixForm,
+    ScikitLearnEstimator,
+    check_fitted_samples,
+    make_tags,
+    raise_not_fitted,
+    read_samples,
+)
+from streamnet.randomness import derive_key, permutation
+from streamnet.samples import Block, DeadLetter, Kind, Sample, Task
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
-from streamnet.settings.fields import check_group, check_names, with_settings
+from streamnet.settings.fields import check_group, list_settings, with_settings
 from streamnet.settings.keywords import CodingKeywords, EncoderKeywords
 from streamnet.sources.columns import Columns
-from streamnet.sources.frames import SamplesLike, to_rows
+from streamnet.sources.frames import SamplesLike
 from streamnet.sources.rows import RowReader
+from streamnet.sources.sparse import SparseSamples
 from streamnet.version import __version__
 
 FORMAT = "streamnet-autoencoder"
 BLOCK_SIZE = 1024  # samples learned or encoded at a time
+FIT_KEY = 1  # part of the random key for the order in which `fit` learns
 
 
 @final
 @with_settings(AutoEncoderSettings, without=["inputs"])
-class AutoEncoder:
+class AutoEncoder(FrameOutput, ScikitLearnEstimator):
     """A denoising auto-encoder that learns online and scores outliers.
 
     Samples are dicts of numbers, strings, dates or None by name; many samples may be anything that
@@ -49,7 +59,8 @@ class AutoEncoder:
     values, words and gaps present. A value never seen before counts only in `score_and_learn`.
 
     Copies and pickles continue with the same bits. Ctrl-C, other exceptions and threads are handled
-    as by the online estimators.
+    as by the online estimators. It is a transformer of scikit-learn, too; settings are checked when
+    they are first used.
 
     Args:
         kinds: Kinds of columns whose first value would mislead.
@@ -78,17 +89,135 @@ class AutoEncoder:
         encoder: EncoderKeywords | None = None,
         **network: Unpack[CodingKeywords],
     ) -> None:
-        check_names(network, signature(AutoEncoder).parameters, "AutoEncoder")
+        self._keep_settings({"code": code, "kinds": kinds, "encoder": encoder}, network)
+
+    _made_by_begin = frozenset(("_encoder", "_reader", "_kinds", "_matrix"))
+
+    def _begin(self) -> None:
+        network: Any = self.get_params()
+        kinds, encoder = network.pop("kinds"), network.pop("encoder")
         check_group("encoder", encoder, EncoderSettings, "autoencoder")
-        given = EncoderKeywords(**(encoder or {}))
-        given["autoencoder"] = {**network, "code": code, "inputs": "replace"}
+        given: Any = dict(encoder or {})
+        given["autoencoder"] = {**network, "inputs": "replace"}
+        reader = RowReader(Columns(kinds=kinds or {}))
         self._encoder = Encoder(task=Task.REGRESSION, **given)
-        self._reader = RowReader(Columns(kinds=kinds or {}))
+        self._reader = reader
         self._kinds = {name: Kind(kind) for name, kind in (kinds or {}).items()}
-        self._lock = RLock()
+        self._matrix: MatrixForm | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self._kinds, self.export_state())
+        with self._lock:
+            if not self._has_begun:
+                return _restored, (self._params, None, None, self._output)
+            kinds, state = self._kinds, self.export_state()
+            return _restored, (self._params, kinds, state, self._output)
+
+    # ----------------------------------------------------------- scikit-learn
+
+    def __sklearn_tags__(self) -> Any:
+        return make_tags(estimator_type=None)
+
+    def _read_settings(self) -> dict[str, Any]:
+        """The settings of the encoder, as the constructor takes them."""
+        given = self._encoder.settings
+        network = given.pop("autoencoder")
+        names = list_settings(EncoderSettings)
+        encoder = {name: value for name, value in given.items() if name in names}
+        return {n: network[n] for n in self._params if n in network} | {"encoder": encoder}
+
+    def _has_learned(self) -> bool:
+        encoder: Any = self.__dict__.get("_encoder")
+        if encoder is None or isinstance(encoder, Broken):
+            return encoder is not None
+        return self._reader.records > 0
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of features learned so far: of a matrix, or of all names that have appeared."""
+        return len(self._list_features())
+
+    @property
+    def feature_names_in_(self) -> NDArray[np.object_]:
+        """Names of the features in order of appearance, unless they are those of a matrix."""
+        with self._lock:
+            if not self._has_learned() or self._matrix is not None:
+                raise AttributeError("feature_names_in_ is known after the first sample with names")
+            return np.array(self._list_features(), object)
+
+    def _list_features(self) -> list[str]:
+        with self._lock:
+            if not self._has_learned():
+                raise AttributeError("features are known after the first sample")
+            if self._matrix is not None:
+                return [f"f{column}" for column in range(self._matrix.width)]
+            return [name for name, _ in self._reader.schema.fields]
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
+        """Names of the numbers of a code, shape=(code,).
+
+        Args:
+            input_features: Names of the features, which are only counted.
+
+        Raises:
+            ConfigurationError: If there are not as many as were learned.
+            NotReadyError: If nothing was learned yet.
+        """
+        if not self._has_learned():
+            raise_not_fitted(self)
+        known = self.n_features_in_
+        if input_features is not None and len(np.asarray(input_features)) != known:
+            raise ConfigurationError(
+                "input_features should have length equal to the number of features, which is "
+                f"{known}, not {len(np.asarray(input_features))}"
+            )
+        names = (f"autoencoder{i}" for i in range(self._encoder.statistics().dense))
+        return np.array(list(names), object)
+
+    def fit(self, X: SamplesLike, y: object = None) -> Self:
+        """Reset the auto-encoder, then learn the samples once in random order.
+
+        Args:
+            X: The samples.
+            y: Ignored.
+
+        Raises:
+            ConfigurationError: If a setting is invalid.
+            DataError: If there is no sample or feature, or a value cannot be read; the samples
+                drawn before it were learned.
+        """
+        del y
+        rows, form = read_samples(X, None, owner=type(self).__name__)
+        check_fitted_samples(X, rows)
+        with self._lock:
+            with Uninterrupted():
+                self._begin()
+                self._matrix = form
+            order = permutation(derive_key(self._params["seed"], FIT_KEY), len(rows))
+            self._learn_all(rows, order)
+        return self
+
+    def fit_transform(self, X: SamplesLike, y: object = None) -> Any:
+        """`fit` the samples, then `transform` them.
+
+        Args:
+            X: The samples.
+            y: Ignored.
+        """
+        return self.fit(X, y).transform(X)
+
+    def transform(self, X: SamplesLike) -> Any:
+        """Encode each sample like `encode`, shape=(n, code); see `set_output` for data frames.
+
+        Args:
+            X: The samples.
+
+        Raises:
+            DataError: If a value cannot be read.
+            NotReadyError: If nothing was learned yet.
+        """
+        if not self._has_learned():
+            raise_not_fitted(self)
+        return self._wrap_output(self.encode(X), X)
 
     # --------------------------------------------------------------- learning
 
@@ -103,15 +232,17 @@ class AutoEncoder:
         """
         self.score_and_learn((x,))
 
-    def partial_fit(self, X: SamplesLike) -> Self:
+    def partial_fit(self, X: SamplesLike, y: object = None) -> Self:
         """Learn samples one after the other, in the given order.
 
         Args:
             X: The samples.
+            y: Ignored.
 
         Raises:
             DataError: If a value cannot be read; the samples before it were learned.
         """
+        del y
         self.score_and_learn(X)
         return self
 
@@ -124,15 +255,31 @@ class AutoEncoder:
         Raises:
             DataError: If a value cannot be read; the samples before it were learned.
         """
-        rows = to_rows(X)
+        with self._lock:
+            rows, form = read_samples(X, self._matrix, owner=type(self).__name__)
+            self._matrix = form
+            return self._learn_all(rows, np.arange(len(rows)))
+
+    def _learn_all(self, rows: Sequence[Sample], order: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Learn rows in the given order, up to the first rejected one; return their scores."""
         scores: list[NDArray[np.float64]] = []
         with self._lock:
-            for start in range(0, len(rows), BLOCK_SIZE):
+            first, start = self._reader.records, 0
+            while start < len(order):
+                part = order[start : start + BLOCK_SIZE]
+                if isinstance(rows, SparseSamples):
+                    part = part[: rows.count_fitting(part)]
                 with Uninterrupted():
-                    for block in self._reader.blocks(rows[start : start + BLOCK_SIZE]):
+                    for block in self._reader.blocks([rows[row] for row in part.tolist()]):
                         good = int(block.places()[0]) if block.rejected else len(block)
-                        scores.append(self._learn(block.part(0, good)))
-                        _check(block, sum(map(len, scores)), len(rows))
+                        block = block.part(0, good) if block.rejected else block
+                        taken = order[block.marks[:-1, 1] - first]
+                        if isinstance(rows, SparseSamples):
+                            block = rows.attach(block, taken)
+                        scores.append(self._learn(block))
+                        for letter in block.rejected:
+                            _reject(letter, int(order[letter.offset - first]), len(rows))
+                start += len(part)
         return np.concatenate(scores) if scores else np.empty(0)
 
     def _learn(self, block: Block) -> NDArray[np.float64]:
@@ -214,15 +361,17 @@ class AutoEncoder:
         """
         return self.reconstruct((x,))[0]
 
-    def score(self, X: SamplesLike) -> NDArray[np.float64]:
+    def score(self, X: SamplesLike, y: object = None) -> NDArray[np.float64]:
         """Compute the outlier score of each sample without learning, shape=(n,).
 
         Args:
             X: The samples.
+            y: Ignored.
 
         Raises:
             DataError: If a value cannot be read.
         """
+        del y
         with self._lock:
             parts = [self._encoder.outliers(block) for block in self._read_queries(X)]
         return np.concatenate(parts) if parts else np.empty(0)
@@ -240,21 +389,33 @@ class AutoEncoder:
 
     def _read_queries(self, X: SamplesLike) -> Iterator[Block]:
         """Read samples to encode, ignoring unknown columns."""
-        rows = to_rows(X, self._reader.schema.fields)
+        known, owner = self._reader.schema.fields, type(self).__name__
+        rows, _ = read_samples(X, self._matrix, known, owner=owner)
         reader = RowReader(Columns(kinds=self._kinds), closed=True)
-        reader.restore_state(self._reader.export_state())
-        for start in range(0, len(rows), BLOCK_SIZE):
-            block = reader.read(rows[start : start + BLOCK_SIZE])
-            good = int(block.places()[0]) if block.rejected else len(block)
-            _check(block, start + good, len(rows))
+        reader.restore_state({**self._reader.export_state(), "records": 0})
+        start = 0
+        while start < len(rows):
+            stop = min(start + BLOCK_SIZE, len(rows))
+            if isinstance(rows, SparseSamples):
+                stop = start + rows.count_fitting(np.arange(start, stop))
+            block = reader.read(rows[start:stop])
+            for letter in block.rejected:
+                _reject(letter, letter.offset, len(rows))
+            if isinstance(rows, SparseSamples):
+                block = rows.attach(block, np.arange(start, stop))
             yield block
+            start = stop
 
     # ------------------------------------------------------------------ state
 
     def export_state(self) -> dict[str, Any]:
         """Return everything needed to resume, bit for bit."""
         with self._lock:
-            return {"encoder": self._encoder.export_state(), "reader": self._reader.export_state()}
+            return {
+                "encoder": self._encoder.export_state(),
+                "reader": self._reader.export_state(),
+                "matrix": self._matrix and list(self._matrix),
+            }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Resume from an exported state.
@@ -268,8 +429,9 @@ class AutoEncoder:
         try:
             with self._lock:
                 encoder = Encoder.restore_state(state["encoder"])
+                matrix = MatrixForm.restore(state["matrix"])
                 self._reader.restore_state(state["reader"])
-                self._encoder = encoder
+                self._encoder, self._matrix = encoder, matrix
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"the auto-encoder's state is damaged: {error!r}") from error
 
@@ -300,18 +462,30 @@ class AutoEncoder:
         """
         document: Document = read_document(path, FORMAT)
         try:
-            return _restored(document["kinds"], document)
+            kinds = document["kinds"]
+            coder = _restored({"kinds": kinds}, kinds, document)
+            coder._params |= coder._read_settings()
+            return coder
         except (ModelFileError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"{path} is damaged: {error}") from error
 
 
-def _restored(kinds: Mapping[str, Kind], state: Mapping[str, Any]) -> AutoEncoder:
-    coder = AutoEncoder(kinds=kinds)
-    coder.restore_state(state)
+def _restored(
+    params: Mapping[str, Any],
+    kinds: Mapping[str, Kind] | None,
+    state: Mapping[str, Any] | None,
+    output: str | None = None,
+) -> AutoEncoder:
+    if state is None:
+        coder = AutoEncoder(**params)
+    else:
+        coder = AutoEncoder(kinds=kinds)  # the state has the other settings
+        coder.restore_state(state)
+        coder._params = {**coder._params, **params}  # for the next `fit`
+    coder._output = output
     return coder
 
 
-def _check(block: Block, number: int, total: int) -> None:
-    """Raise `DataError` for the first sample of a block that can't be read."""
-    for letter in block.rejected:
-        raise DataError(f"sample {number}: {letter.detail}" if total > 1 else letter.detail)
+def _reject(letter: DeadLetter, number: int, total: int) -> None:
+    """Raise `DataError` for a sample that can't be read."""
+    raise DataError(f"sample {number}: {letter.detail}" if total > 1 else letter.detail)

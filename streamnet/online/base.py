@@ -1,40 +1,45 @@
-"""What estimators share: learning and predicting samples, and the API of scikit-learn."""
+"""What online estimators share: learning and predicting samples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from inspect import cleandoc, signature
+from inspect import cleandoc
 from math import isfinite
-from threading import RLock
-from typing import Any, ClassVar, Self, Unpack, cast
+from typing import Any, ClassVar, Never, Self, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamnet.errors import DataError, NoCandidateError, SampleError, SchemaError, StateError
+from streamnet.errors import DataError, NoCandidateError, StateError
 from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.warmup import needs_compiling, warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.online.interrupts import Broken, Uninterrupted
+from streamnet.online.queries import QueryReader
+from streamnet.online.scikit_learn import (
+    MatrixForm,
+    ScikitLearnEstimator,
+    check_fitted_samples,
+    check_some_weight,
+    make_tags,
+    raise_not_fitted,
+    read_samples,
+    read_targets,
+)
 from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Block, DeadLetter, Kind, Sample, Schema, Task, schema_to_dict
 from streamnet.settings.candidate import CandidateSettings
-from streamnet.settings.fields import DType, check_names, list_settings, with_settings
+from streamnet.settings.fields import DType, list_settings, with_settings
 from streamnet.settings.inference import OnUnknown
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
 from streamnet.settings.learning import KeySettings, LearningSettings, check_candidates
 from streamnet.sources.base import Reason, Rejection
 from streamnet.sources.columns import Columns
-from streamnet.sources.frames import (
-    DEFAULT_PARSE_OPTIONS,
-    SamplesLike,
-    to_rows,
-    to_rows_and_targets,
-)
+from streamnet.sources.frames import DEFAULT_PARSE_OPTIONS, SamplesLike
 from streamnet.sources.rows import RowReader
-from streamnet.sources.unknown_columns import ColumnCheck
+from streamnet.sources.sparse import SparseSamples
 from streamnet.sources.weights import check_weights, weigh
 
 TARGET = "(target)"  # column of the targets; no feature has this name
@@ -59,7 +64,7 @@ FIT_KEY = 1  # part of the random key for the order in which `fit` learns
 
 
 @with_settings(LearningSettings, without=["label_delay", *list_settings(KeySettings)])
-class OnlineEstimator:
+class OnlineEstimator(ScikitLearnEstimator):
     """Base class of the online classifier and regressor, which follow the scikit-learn API.
 
     `sklearn.base.clone`, pipelines, cross-validation and searches accept them; scikit-learn itself
@@ -75,8 +80,11 @@ class OnlineEstimator:
 
     Many samples are a list of dicts, a data frame (polars, pandas or pyarrow), or a matrix,
     shape=(n, features), whose columns are called f0, f1, ... For prediction, at least one column of
-    a frame must be known, and a matrix must have exactly the known columns, else `SchemaError` is
-    raised.
+    a frame must be known, and all matrices must have the same columns, else `SchemaError` is
+    raised. If the first matrix is a sparse one of scipy, columns are numbered inputs as in libSVM
+    files, of which only values other than 0 take time.
+
+    Settings are checked when they are first used, as in scikit-learn.
 
     Copies and pickles continue with the same bits. Ctrl-C is deferred until the current block, at
     most 1,024 samples, is complete. Any other exception raised while learning, such as one from a
@@ -107,6 +115,7 @@ class OnlineEstimator:
     """
 
     _task: ClassVar[Task]
+    _made_by_begin = frozenset(("_settings", "_learner", "_reader", "_queries", "_matrix"))
     _without_lags: ClassVar[bool] = True  # whether `predict` ignores the last targets
     _key_kinds: Mapping[str, Kind] = {}  # of the columns of a key
 
@@ -132,9 +141,6 @@ class OnlineEstimator:
         on_unknown: OnUnknown = "warn",
         **learning: Unpack[LearningKeywords],
     ) -> None:
-        check_names(learning, signature(type(self)).parameters, type(self).__name__)
-        if not isinstance(candidates, Sequence):
-            candidates = check_candidates(candidates)  # an iterator can be read only once
         given = {
             "candidates": candidates,
             "seed": seed,
@@ -147,95 +153,62 @@ class OnlineEstimator:
             "delay": delay,
             "on_unknown": on_unknown,
         }
-        self._params: dict[str, Any] = {**self._read_defaults(), **given, **learning}
-        self._lock = RLock()
-        self._begin()
+        self._keep_settings(given, learning)
 
     def _begin(self) -> None:
-        """Start from scratch with the present settings."""
         given = {**self._params, "candidates": check_candidates(self._params["candidates"])}
         taken = "kinds", "most_fields", "start", "delay", "on_unknown"
         kinds, most, start, delay, on_unknown = (given.pop(name) for name in taken)
         # A copy, since the caller may change the given objects.
         others = {"kinds": kinds, "most_fields": most, "delay": delay, "on_unknown": on_unknown}
-        copied = deepcopy({**given, **others})
-        self._settings = {**copied, "start": start}
-        self._learner = Learner(task=self._task, start=start, label_delay=delay, **given)
+        settings = {**deepcopy({**given, **others}), "start": start}
+        learner = Learner(task=self._task, start=start, label_delay=delay, **given)
         fields = () if start is None else start.fields
         kinds = {**self._key_kinds, **dict(fields), **Columns(kinds=kinds or {}).kinds}
         limit = {} if most is None else {"most_fields": most}
-        self._reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit))
-        self._query_reader = RowReader(Columns(kinds=kinds), closed=True)
+        reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit))
+        queries = QueryReader(reader, Columns(kinds=kinds), on_unknown, _reject)
         if start is not None:
             known = schema_to_dict(Schema(fields, TARGET, self._task))
-            self._reader.restore_state({**known, "records": 0})
-        self._column_check = ColumnCheck(on_unknown, learning=True)
-        self._query_schema: Schema | None = None  # that of the query reader and of the check
+            reader.restore_state({**known, "records": 0})
+        self._settings, self._learner, self._reader = settings, learner, reader
+        self._queries = queries
+        self._matrix: MatrixForm | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         with self._lock:
-            return _restored, (type(self), self._settings, self._params, self.export_state())
+            if not self._has_begun:
+                return _restored, (type(self), self._params)
+            return _restored, (type(self), self._params, self._settings, self.export_state())
 
     def _has_learned(self) -> bool:
-        learner: object = self._learner
-        return isinstance(learner, Broken) or self._learner.trainer.number > 0
+        learner: Any = self.__dict__.get("_learner")
+        if learner is None or isinstance(learner, Broken):
+            return learner is not None
+        return bool(learner.trainer.number)
 
     # --------------------------------------------------------- scikit-learn
 
-    @classmethod
-    def _read_defaults(cls) -> dict[str, Any]:
-        return {name: known.default for name, known in signature(cls).parameters.items()}
-
-    def __repr__(self) -> str:
-        defaults = self._read_defaults()
-        given = {n: v for n, v in self._params.items() if v is not defaults[n]}
-        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in given.items())})"
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - it has no parts
-        """Return the settings as given.
-
-        Args:
-            deep: Ignored: there are no nested estimators.
-
-        >>> from streamnet.online.estimators import OnlineRegressor
-        >>> OnlineRegressor(seed=3).get_params()["seed"]
-        3
-        """
-        return dict(self._params)
-
-    def set_params(self, **params: Any) -> Self:
-        """Change settings at once if nothing was learned yet, else for the next `fit`.
-
-        Classes declared before the first sample have to be declared again.
-
-        Args:
-            params: Settings by name.
-
-        Raises:
-            ConfigurationError: If a setting is unknown or invalid; nothing is changed.
-        """
-        with self._lock:
-            # A new instance validates the settings, and reads iterators only once.
-            self._params = type(self)(**{**self._params, **params}).get_params()
-            if not self._has_learned():
-                self._begin()
-        return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return self._has_learned()
-
     def __sklearn_tags__(self) -> Any:
-        # Only scikit-learn calls this, so it is installed.
-        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
-
         labels = self._task is Task.CLASSIFICATION
-        return Tags(
-            estimator_type="classifier" if labels else "regressor",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags() if labels else None,
-            regressor_tags=None if labels else RegressorTags(),
-            input_tags=InputTags(string=True, dict=True, categorical=True, allow_nan=True),
-        )
+        return make_tags(estimator_type="classifier" if labels else "regressor")
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of features learned so far: of a matrix, or of all names that have appeared."""
+        with self._lock:
+            if not self._has_learned():
+                raise AttributeError("n_features_in_ is known after the first sample")
+            matrix = self._matrix
+            return len(self._reader.schema.fields) if matrix is None else matrix.width
+
+    @property
+    def feature_names_in_(self) -> NDArray[np.object_]:
+        """Names of the features in order of appearance, unless they are those of a matrix."""
+        with self._lock:
+            if not self._has_learned() or self._matrix is not None:
+                raise AttributeError("feature_names_in_ is known after the first sample with names")
+            return np.array([name for name, _ in self._reader.schema.fields], object)
 
     # ------------------------------------------------------------- learning
 
@@ -282,9 +255,12 @@ class OnlineEstimator:
             ConfigurationError: If a weight is invalid.
             DataError: If a value cannot be read; the samples before it were learned.
         """
-        rows, targets = to_rows_and_targets(X, y)
-        weights = _read_weights(sample_weight, len(rows))
-        self._learn_all(rows, targets, range(len(rows)), weights)
+        with self._lock:
+            rows, form = read_samples(X, self._matrix, owner=type(self).__name__)
+            targets = read_targets(y, len(rows))
+            weights = _read_weights(sample_weight, len(rows))
+            self._matrix = form
+            self._learn_all(rows, targets, range(len(rows)), weights)
         return self
 
     def fit(
@@ -301,16 +277,23 @@ class OnlineEstimator:
             sample_weight: As in `partial_fit`.
 
         Raises:
-            ConfigurationError: If a weight is invalid.
-            DataError: If a target is missing; or if a value cannot be read, when the samples drawn
-                before it were learned.
+            ConfigurationError: If a weight or a setting is invalid.
+            DataError: If there is no sample or feature, a target is missing, or labels are numbers
+                with fractions; or if a value cannot be read, when the samples drawn before it were
+                learned.
         """
-        rows, targets = to_rows_and_targets(X, y)
+        rows, form = read_samples(X, None, owner=type(self).__name__)
+        check_fitted_samples(X, rows)
+        targets = read_targets(y, len(rows))
         weights = _read_weights(sample_weight, len(rows))
+        check_some_weight(weights)
         _check_labeled(targets)
+        self._check_targets(targets)
         with self._lock:
-            with self._whole():
+            with Uninterrupted():
                 self._begin()
+            with self._whole():
+                self._matrix = form
                 self._expect_all(targets)
             order = permutation(derive_key(self._learner.seed, FIT_KEY), len(rows))
             self._learn_all(rows, targets, order.tolist(), weights)
@@ -338,15 +321,23 @@ class OnlineEstimator:
             weights = weights[np.array(order, np.int64)]
         with self._lock:
             first, named = self._reader.records, self._named([targets[row] for row in order])
-            for start in range(0, len(order), BLOCK_SIZE):
-                stop = start + BLOCK_SIZE
+            sparse = rows if isinstance(rows, SparseSamples) else None
+            start = 0
+            while start < len(order):
+                stop = min(start + BLOCK_SIZE, len(order))
+                if sparse is not None:
+                    stop = start + sparse.count_fitting(np.array(order[start:stop], np.int64))
                 part = [rows[row] for row in order[start:stop]]
                 with Uninterrupted():
                     for block in self._reader.blocks(part, named[start:stop]):
+                        if sparse is not None:
+                            places = (block.marks[:-1, 1] - first).tolist()
+                            block = sparse.attach(block, np.array([order[i] for i in places]))
                         letter = self._learn(block, named, first, weights)
                         if letter is not None:
                             number = order[letter.offset - first] if len(rows) > 1 else None
                             raise DataError(describe_rejection(letter, number))
+                start = stop
 
     def _learn(
         self,
@@ -412,6 +403,9 @@ class OnlineEstimator:
 
     # Numbers are learned as given; labels need more.
 
+    def _check_targets(self, targets: Sequence[Any]) -> None:
+        """Refuse targets that `fit` should not learn."""
+
     def _expect_all(self, targets: Sequence[Any]) -> None:
         """Prepare for all targets that `fit` is about to learn."""
 
@@ -435,8 +429,12 @@ class OnlineEstimator:
             DataError: If a value cannot be read.
         """
         with self._lock:
-            self._check_columns(x, (x,))
-            return float(self._learner.encoder.outliers(self._read_query((x,), 0, 1))[0])
+            self._queries.check(x, (x,))
+            return float(self._learner.encoder.outliers(self._queries.read((x,)))[0])
+
+    def _check_fitted(self) -> None:
+        if not self._has_learned() and not self._learner.ready:
+            raise_not_fitted(self)
 
     def _predict_next(self, x: Sample) -> Any:
         """Predict the next sample: probabilities, or a number.
@@ -446,9 +444,9 @@ class OnlineEstimator:
         with self._lock:
             if not self._learner.ready:
                 return None
-            self._check_columns(x, (x,))
+            self._queries.check(x, (x,))
             try:
-                predicted = self._learner.predict(self._read_query((x,), 0, 1))[0].tolist()
+                predicted = self._learner.predict(self._queries.read((x,)))[0].tolist()
             except NoCandidateError:
                 return None
         # A sum is finite only if all of its terms are.
@@ -458,20 +456,23 @@ class OnlineEstimator:
     def _predict_many(self, X: SamplesLike) -> NDArray[np.floating]:
         """Predict with the portable model, shape=(n, labels) or (n,); NaN where undefined."""
         with self._lock:
-            rows = to_rows(X, self._reader.schema.fields)
+            known, owner = self._reader.schema.fields, type(self).__name__
+            rows, _ = read_samples(X, self._matrix, known, owner=owner)
             labels = len(self._learner.encoder.labels)
             shape = (len(rows), labels) if self._task is Task.CLASSIFICATION else (len(rows),)
             predictions = np.full(shape, np.nan)
             if not self._learner.ready:
                 return predictions
-            self._check_columns(X, rows)
-            learner = self._scored_learner()
-            for start in range(0, len(rows), BLOCK_SIZE):
-                block = self._read_query(rows[start : start + BLOCK_SIZE], start, len(rows))
+            self._queries.check(X, rows)
+            learner, start = self._scored_learner(), 0
+            while start < len(rows):
+                stop = self._queries.fit_block(rows, start, BLOCK_SIZE)
+                block = self._queries.read(rows, start, stop)
                 with suppress(NoCandidateError):
-                    predictions[start : start + BLOCK_SIZE] = learner.predict(
+                    predictions[start:stop] = learner.predict(
                         block, without_lags=self._without_lags
                     )
+                start = stop
             return predictions
 
     def _predict_intervals(self, X: SamplesLike) -> NDArray[Any]:
@@ -485,8 +486,8 @@ class OnlineEstimator:
         """Interval or set of the next sample of the stream."""
         with self._lock:
             learner = self._scored_learner()
-            self._check_columns(x, (x,))
-            block = self._read_query((x,), 0, 1)
+            self._queries.check(x, (x,))
+            block = self._queries.read((x,))
             labels = len(learner.encoder.labels)
             shape = (1, labels) if self._task is Task.CLASSIFICATION else (1,)
             predictions: NDArray[Any] = np.full(shape, np.nan)
@@ -495,33 +496,6 @@ class OnlineEstimator:
                     predictions = learner.predict(block)
             row: NDArray[Any] = learner.predict_intervals(predictions)[0]
             return row
-
-    def _check_columns(self, given: Any, rows: Sequence[Any]) -> None:
-        """Check samples to predict, as they were given and as rows, for unknown features."""
-        self._update_query_schema()
-        try:
-            self._column_check.samples(given, rows)
-        except SampleError as error:
-            raise SchemaError(str(error) if len(rows) > 1 else error.detail) from None
-
-    def _update_query_schema(self) -> None:
-        """Read and check samples to predict by the fields that are learned by now."""
-        schema = self._reader.schema
-        if schema is not self._query_schema:
-            # Exactly the fields that are learned: switching between others is slow.
-            self._query_reader.set_fields(schema.fields)
-            self._column_check.know(name for name, _ in schema.fields)
-            self._query_schema = schema
-
-    def _read_query(self, rows: Sequence[Sample], start: int, total: int) -> Block:
-        """Read samples to predict, without their unknown features."""
-        self._update_query_schema()
-        block = self._query_reader.read(rows)  # in one block, since the schema does not grow
-        if block.rejected:
-            letter = block.rejected[0]
-            number = letter.offset - self._query_reader.records + len(rows) + start
-            raise DataError(describe_rejection(letter, number if total > 1 else None))
-        return block
 
     # ------------------------------------------------------------------ state
 
@@ -560,6 +534,7 @@ class OnlineEstimator:
             return {
                 "learner": self._scored_learner().export_state(),
                 "reader": self._reader.export_state(),
+                "matrix": self._matrix and list(self._matrix),
             }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -580,7 +555,7 @@ class OnlineEstimator:
     def _restore(self, state: dict[str, Any]) -> None:
         self._learner.restore_state(state["learner"])
         self._reader.restore_state(state["reader"])
-        self._query_schema = None
+        self._matrix = MatrixForm.restore(state["matrix"])
 
 
 def _read_weights(given: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
@@ -588,13 +563,18 @@ def _read_weights(given: ArrayLike | None, n: int) -> NDArray[np.float64] | None
     return None if given is None else check_weights(given, n)
 
 
+def _reject(letter: DeadLetter, number: int | None) -> Never:
+    raise DataError(describe_rejection(letter, number))
+
+
 def _restored(
     kind: type[OnlineEstimator],
-    settings: dict[str, Any],
     params: dict[str, Any],
-    state: dict[str, Any],
+    settings: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
 ) -> OnlineEstimator:
-    estimator = kind(**settings)
+    estimator = kind(**(params if settings is None else settings))
+    if state is not None:
+        estimator.restore_state(state)
     estimator._params = params  # for the next `fit`
-    estimator.restore_state(state)
     return estimator

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.features.columns.category import escape_surrogates, match_spelling
 from streamnet.online.base import OnlineEstimator, describe_rejection
+from streamnet.online.scikit_learn import check_discrete, read_targets
 from streamnet.samples import Block, ClassChange, Sample, Task
-from streamnet.sources.frames import SamplesLike, to_rows_and_targets, to_target_list
+from streamnet.sources.frames import SamplesLike, to_target_list
 from streamnet.sources.inference import WHITESPACE
 from streamnet.sources.weights import check_weights
 
@@ -56,8 +57,10 @@ class OnlineRegressor(OnlineEstimator):
 
         Raises:
             DataError: If a value cannot be read.
+            NotReadyError: If nothing was learned yet.
         """
         with self._lock:
+            self._check_fitted()
             numbers = self._predict_many(X)
             return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
 
@@ -105,9 +108,9 @@ class OnlineRegressor(OnlineEstimator):
             ConfigurationError: If a weight is invalid.
             DataError: If a value cannot be read, or there are no samples.
         """
-        rows, targets = to_rows_and_targets(X, y)
-        truths, answers = self._targets(targets), self.predict(rows)
-        weight = 1.0 if sample_weight is None else check_weights(sample_weight, len(rows))
+        answers = self.predict(X)
+        truths = self._targets(read_targets(y, len(answers)))
+        weight = 1.0 if sample_weight is None else check_weights(sample_weight, len(answers))
         mean = truths.mean() if sample_weight is None else np.average(truths, weights=weight)
         squares = (weight * np.square(truths - mean)).sum()
         errors = (weight * np.square(truths - answers)).sum()
@@ -138,6 +141,8 @@ class OnlineClassifier(OnlineEstimator):
     """
 
     _task = Task.CLASSIFICATION
+
+    _made_by_begin = OnlineEstimator._made_by_begin | {"_classes", "_firsts"}
 
     def _begin(self) -> None:
         super()._begin()
@@ -263,6 +268,7 @@ class OnlineClassifier(OnlineEstimator):
 
         Raises:
             DataError: If a value cannot be read.
+            NotReadyError: If nothing was learned yet.
         """
         with self._lock:
             probabilities, known = self.predict_proba(X), self._classes.copy()
@@ -285,8 +291,10 @@ class OnlineClassifier(OnlineEstimator):
 
         Raises:
             DataError: If a value cannot be read.
+            NotReadyError: If nothing was learned yet.
         """
         with self._lock:
+            self._check_fitted()
             return self._predict_many(X)[:, : len(self._classes)]
 
     def predict_set_one(self, x: Sample) -> set[Any]:
@@ -333,10 +341,11 @@ class OnlineClassifier(OnlineEstimator):
             ConfigurationError: If a weight is invalid.
             DataError: If a value cannot be read, or there are no samples.
         """
-        rows, targets = to_rows_and_targets(X, y)
-        weight = None if sample_weight is None else check_weights(sample_weight, len(rows))
         with self._lock:
-            truths, probabilities = self._targets(targets), self.predict_proba(rows)
+            probabilities = self.predict_proba(X)
+            truths = self._targets(read_targets(y, len(probabilities)))
+            count = len(probabilities)
+            weight = None if sample_weight is None else check_weights(sample_weight, count)
             numbers = self._learner.encoder.label_numbers
             if not numbers.names:
                 return 0.0
@@ -347,6 +356,9 @@ class OnlineClassifier(OnlineEstimator):
             ]
         named = ~np.isnan(probabilities).any(axis=1)
         return float(np.average(named & (predicted == truth), weights=weight))
+
+    def _check_targets(self, targets: Sequence[Any]) -> None:
+        check_discrete(targets)
 
     def _expect_all(self, targets: Sequence[Any]) -> None:
         """Make all labels known in advance, sorted if possible, as scikit-learn's scorers expect.

@@ -36,7 +36,7 @@ def to_rows(
     """
     if isinstance(to_mapping(samples), Mapping):
         raise DataError("X is one sample, but must be several: a list of dicts, or a matrix")
-    frame: Any = samples
+    frame: Any = to_array(samples)
     if _is_one_dimensional(frame):
         frame = frame if isinstance(frame, list | tuple) else list(map(copy_sample, frame))
         if not frame or isinstance(to_mapping(frame[0]), Mapping):
@@ -46,13 +46,23 @@ def to_rows(
     for way, *orientation in _ROW_METHODS:
         if hasattr(frame, way):
             _check_names(frame)
-            rows = list(getattr(frame, way)(*orientation))
+            rows = _name_by_texts(list(getattr(frame, way)(*orientation)))
             _check_frame(rows, fields)
             return rows
-    matrix = _to_matrix(frame)
+    matrix = to_matrix(frame)
     names = [f"f{column}" for column in range(matrix.shape[1])]
     _check_matrix(matrix, names, fields, final=final)
     return [dict(zip(names, row, strict=True)) for row in _to_python(matrix)]
+
+
+def to_array(values: Any) -> Any:
+    """Collect a lazy frame of polars, or convert what numpy can make an array of."""
+    if hasattr(values, "collect") and hasattr(values, "collect_schema"):
+        return values.collect()
+    known = hasattr(values, "shape") or hasattr(values, "to_pylist")
+    if hasattr(values, "__array__") and not known:
+        return np.asarray(values)
+    return values
 
 
 def to_one_or_more_rows(samples: Any, known: Sequence[Field]) -> Sequence[Sample]:
@@ -92,16 +102,6 @@ def to_target_list(targets: Any, name: str = "y") -> list[Any]:
         raise DataError(f"{name} is {shortened(targets)}, but {rule}") from None
 
 
-def to_rows_and_targets(
-    X: SamplesLike, y: Sequence[Any] | ArrayLike
-) -> tuple[Sequence[Sample], list[Any]]:
-    """Convert samples to dicts, and their targets to a list."""
-    rows, targets = to_rows(X), to_target_list(y)
-    if len(rows) != len(targets):
-        raise DataError(f"X has {len(rows)} samples, but y has {len(targets)}")
-    return rows, targets
-
-
 def _is_one_dimensional(samples: Any) -> bool:
     """Whether samples are a plain sequence, such as a list, a generator or a 1-D array."""
     if isinstance(samples, str | bytes) or any(hasattr(samples, way) for way, *_ in _ROW_METHODS):
@@ -111,10 +111,17 @@ def _is_one_dimensional(samples: Any) -> bool:
 
 def _check_names(frame: Any) -> None:
     """Refuse a frame with two columns of one name, since a dict can hold only one."""
-    names = list(getattr(frame, "column_names", getattr(frame, "columns", ())))
+    names = list(map(str, getattr(frame, "column_names", getattr(frame, "columns", ()))))
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise SchemaError(f"X has two columns called {double!r}")
+
+
+def _name_by_texts(rows: list[dict[Any, Any]]) -> list[dict[str, Any]]:
+    """Rows of a frame whose columns may be called by numbers, as those of pandas are by default."""
+    if not rows or all(isinstance(name, str) for name in rows[0]):
+        return rows
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _check_frame(rows: Sequence[Sample], known: Sequence[str]) -> None:
@@ -157,7 +164,8 @@ def _format_names(names: Collection[Any]) -> str:
     return f"{shown}, ..." if len(names) > MAX_NAMES_SHOWN else shown
 
 
-def _to_matrix(samples: Any) -> NDArray[Any]:
+def to_matrix(samples: Any) -> NDArray[Any]:
+    """Convert an array or nested lists to a matrix."""
     # Rows of Python values are kept as objects: numpy would convert all to texts if one is a text.
     # Arrays, including masked ones, are kept as they are.
     rows = isinstance(samples, list | tuple) and not any(hasattr(s, "dtype") for s in samples)
@@ -173,7 +181,10 @@ def _to_matrix(samples: Any) -> NDArray[Any]:
             "a matrix"
         )
     if matrix.ndim != 2:
-        raise DataError(f"X has {matrix.ndim} dimensions, but must have 2")
+        reshape = ". Reshape your data: X.reshape(1, -1) is one sample" if matrix.ndim == 1 else ""
+        raise DataError(f"X has {matrix.ndim} dimensions, but must have 2{reshape}")
+    if matrix.dtype.kind == "c":
+        raise DataError("Complex data not supported: X has complex numbers")
     return matrix
 
 

@@ -165,7 +165,7 @@ def test_a_file_that_is_no_auto_encoder_is_rejected(tmp_path: Path) -> None:
 
 def test_wrong_settings_are_reported() -> None:
     with pytest.raises(ConfigurationError, match="code is 0, but must be >= 1"):
-        AutoEncoder(0)
+        AutoEncoder(0).learn_one({"x": 1})
     with pytest.raises(ConfigurationError, match="inputs is not a known setting of AutoEncoder"):
         AutoEncoder(inputs="add")  # type: ignore[call-arg]
     with pytest.raises(

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import StandardScaler
 
 from streamnet.engine import Engine
-from streamnet.errors import ConfigurationError, DataError, NoCandidateError
+from streamnet.errors import ConfigurationError, DataError, NoCandidateError, NotReadyError
 from streamnet.modelfiles import Model
 from streamnet.networks.neural_network import NeuralNetwork
 from streamnet.online import AutoEncoder, OnlineClassifier, OnlineRegressor
@@ -74,7 +74,7 @@ def test_a_single_sample_is_predicted_as_the_next_one_and_many_as_from_anywhere(
     for row in rows[:-1]:
         estimator.learn_one(row, target(row))
     learner, row = estimator._learner, rows[-1]
-    block = estimator._read_query((row,), 0, 1)
+    block = estimator._queries.read((row,))
     alone, full = (learner.predict(block, without_lags=way)[0] for way in (True, False))
     assert np.array_equal(estimator._predict_many([row])[0], alone)
     assert estimator._predict_next(row) == full.tolist()
@@ -105,7 +105,7 @@ def test_a_wide_matrix_is_learned_if_the_limit_allows_it() -> None:
     refused: tuple[Any, ...] = (0, 2.5, "many")
     for wrong in refused:
         with pytest.raises(ConfigurationError, match="most_fields"):
-            OnlineRegressor(FEW, most_fields=wrong)
+            OnlineRegressor(FEW, most_fields=wrong).predict_one({"x": 1})
 
 
 # ------------------------------------------------------------ before, new, absent
@@ -115,9 +115,10 @@ def test_before_the_first_sample_there_is_no_prediction() -> None:
     names, values = classifier(), regressor()
     assert names.predict_one({"x": 1}) is None
     assert names.predict_proba_one({"x": 1}) == {}
-    assert names.predict([{"x": 1}, {"x": 2}]).tolist() == [None, None]
-    assert names.predict_proba([{"x": 1}]).shape == (1, 0)
     assert values.predict_one({"x": 1}) == 0.0
+    for ask in (names.predict, names.predict_proba, values.predict):
+        with pytest.raises(NotReadyError, match="instance is not fitted yet"):
+            ask([{"x": 1}, {"x": 2}])
     assert names.champion is None
     with pytest.raises(NoCandidateError):
         names.model()
@@ -245,21 +246,24 @@ def test_a_wrong_value_is_reported_when_predicting() -> None:
         estimator.predict_one(not_a_sample)
 
 
-def test_a_wrong_setting_is_reported() -> None:
+def test_a_wrong_setting_is_reported_when_it_is_used() -> None:
     with pytest.raises(ConfigurationError, match="fading is 2"):
-        OnlineClassifier(fading=2.0)
+        OnlineClassifier(fading=2.0).learn_one({"x": 1}, 1)
     with pytest.raises(ConfigurationError):
-        OnlineClassifier([])
-    with pytest.raises(ConfigurationError, match="loss is 'cross_entropy', but for a regression"):
-        OnlineRegressor([CandidateSettings(loss="cross_entropy")])
+        OnlineClassifier([]).partial_fit([{"x": 1}], [1])
+    wrong = OnlineRegressor([CandidateSettings(loss="cross_entropy")])
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="'cross_entropy', but for a regression"):
+            wrong.predict_one({"x": 1})
+    assert wrong.set_params(candidates=FEW).predict_one({"x": 1}) == 0.0
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "a", None])
 def test_a_wrong_seed_is_reported_before_anything_is_learned(seed: Any) -> None:
     makers: list[Callable[..., object]] = [
-        OnlineClassifier,
-        OnlineRegressor,
-        AutoEncoder,
+        lambda seed: OnlineClassifier(seed=seed).predict_one({"x": 1}),
+        lambda seed: OnlineRegressor(seed=seed).predict_one({"x": 1}),
+        lambda seed: AutoEncoder(seed=seed).score_one({"x": 1}),
         Engine,
         partial(NeuralNetwork, 3),
         partial(Pipeline, IterableSource([])),

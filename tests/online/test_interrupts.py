@@ -86,17 +86,59 @@ def test_an_interrupted_auto_encoder_stays_consistent() -> None:
 
 @contextmanager
 def broken_off_at_call(wanted: int, within: str) -> Iterator[None]:
-    """Let the handler of another signal than Ctrl-C raise an exception there."""
+    """Let the handler of a signal that is not deferred raise an exception there."""
 
     def give_up(*_: object) -> None:
         raise TimeoutError("too slow")
 
-    before = signal.signal(signal.SIGUSR1, give_up)
+    before = signal.signal(signal.SIGWINCH, give_up)
     try:
-        with pytest.raises(TimeoutError), interrupted_at_call(wanted, signal.SIGUSR1, within):
+        with pytest.raises(TimeoutError), interrupted_at_call(wanted, signal.SIGWINCH, within):
             yield
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGWINCH, before)
+
+
+@pytest.mark.parametrize("at", range(3, 300, 41))
+def test_an_exception_of_a_signal_leaves_the_last_whole_sample(at: int) -> None:
+    estimator = learned(OnlineClassifier(FEW, seed=1), 0, 50)
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError("too slow")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    try:
+        with pytest.raises(TimeoutError), interrupted_at_call(at, signal.SIGALRM):
+            learned(estimator, 50, 70)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    learned(estimator, estimator._learner.trainer.number, 100)
+    whole = learned(OnlineClassifier(FEW, seed=1), 0, 100)
+    assert pickle.dumps(estimator.export_state()) == pickle.dumps(whole.export_state())
+
+
+def test_all_handlers_of_what_came_meanwhile_are_called_even_if_one_raises() -> None:
+    came: list[int] = []
+
+    def handle(number: int, _: object) -> None:
+        came.append(number)
+        raise TimeoutError(number)
+
+    def raise_all() -> None:
+        for number in numbers:
+            signal.raise_signal(number)
+        assert not came
+
+    numbers = [signal.SIGUSR1, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2]
+    before = {number: signal.signal(number, handle) for number in set(numbers)}
+    try:
+        with pytest.raises(TimeoutError), Uninterrupted():
+            raise_all()
+        assert came == [signal.SIGUSR1, signal.SIGALRM, signal.SIGUSR2]
+        assert all(signal.getsignal(number) is handle for number in set(numbers))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_an_estimator_broken_by_another_exception_says_so_and_is_unusable() -> None:
@@ -118,7 +160,7 @@ def test_an_estimator_broken_by_another_exception_says_so_and_is_unusable() -> N
 
 def test_an_auto_encoder_broken_by_another_exception_says_so(tmp_path: Path) -> None:
     coder = AutoEncoder(seed=1).partial_fit(ROWS[:50])
-    with broken_off_at_call(30, "learn_one"):
+    with broken_off_at_call(10, "_learn"):
         coder.learn_one(ROWS[50])
         coder.partial_fit(ROWS)
     uses: list[Any] = [

@@ -238,7 +238,7 @@ def test_intervals_hold_as_many_truths_as_they_say() -> None:
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        KeyedRegressor(**settings)
+        KeyedRegressor(**settings).predict_one({"x": 1})
 
 
 def test_an_estimator_without_keys_has_no_key_setting() -> None:

@@ -166,12 +166,12 @@ def test_continuing_gives_the_same_bits_however_it_is_cut_and_restored() -> None
 )
 def test_settings_of_the_start_model_cannot_be_given_again(learning, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        OnlineRegressor(start=like_gopher(8, 16, 1), **learning)
+        OnlineRegressor(start=like_gopher(8, 16, 1), **learning).predict_one({"x": 1})
 
 
 def test_a_start_model_must_have_the_same_task() -> None:
     with pytest.raises(ConfigurationError, match="start is for regression, but the task is class"):
-        OnlineClassifier(start=like_gopher(8, 16, 1))
+        OnlineClassifier(start=like_gopher(8, 16, 1)).predict_one({"x": 1})
 
 
 def test_targets_far_outside_0_and_1_are_reached_by_default_and_by_unbounded_outputs() -> None:

@@ -103,7 +103,9 @@ def test_masked_values_of_a_matrix_are_missing() -> None:
         targets = list("aba")[: len(rows)]
         by_matrix = classifier().partial_fit(masked, targets)
         by_rows = classifier().partial_fit(rows, targets)
-        assert flat(by_matrix.export_state()) == flat(by_rows.export_state())
+        state, other = by_matrix.export_state(), by_rows.export_state()
+        assert (state.pop("matrix"), other.pop("matrix")) == ([len(rows[0]), False], None)
+        assert flat(state) == flat(other)
 
 
 def test_samples_of_another_shape_are_refused() -> None:
@@ -111,9 +113,10 @@ def test_samples_of_another_shape_are_refused() -> None:
     with pytest.raises(DataError, match="X has 2 samples, but y has 1"):
         estimator.partial_fit([{"x": 1}, {"x": 2}], [1])
     with pytest.raises(DataError, match="X has 1 dimensions, but must have 2"):
-        estimator.predict(np.zeros(3))
+        estimator.partial_fit(np.zeros(3), [0])
     with pytest.raises(DataError, match="X is of type csr_array, but must be a list of dicts"):
-        estimator.predict(csr_array(np.eye(3)))
+        to_rows(csr_array(np.eye(3)))
+    estimator.partial_fit([{"x": 1}], [1])
     one: Any = {"x": 1}
     with pytest.raises(DataError, match="X is one sample"):
         estimator.predict(one)
@@ -125,7 +128,7 @@ def test_ragged_rows_are_refused(X: Any) -> None:
         classifier().partial_fit(X, [1, 2])
 
 
-@pytest.mark.parametrize("y", [pl.DataFrame({"y": [1]}), np.ones((1, 1))])
+@pytest.mark.parametrize("y", [pl.DataFrame({"y": [1], "z": [2]}), np.ones((1, 2))])
 def test_a_table_of_targets_is_refused_rather_than_its_columns_learned(y: Any) -> None:
     with pytest.raises(DataError, match="y has 2 dimensions, but must have 1"):
         classifier().partial_fit([{"x": 1}], y)
@@ -135,7 +138,8 @@ def test_a_table_of_targets_is_refused_rather_than_its_columns_learned(y: Any) -
     "y", [1, None, np.array(3), np.array("2024-01-01", "M8[ns]"), "a", {"y": 1}]
 )
 def test_one_target_for_many_samples_is_refused(y: Any) -> None:
-    with pytest.raises(DataError, match=r"y is .*, but must be several: one for each sample"):
+    message = r"y is .*, but must be several: one for each sample|the target y is None"
+    with pytest.raises(DataError, match=message):
         classifier().partial_fit([{"x": 1}], y)
 
 
@@ -146,10 +150,12 @@ def test_a_predicted_matrix_or_frame_must_have_the_learned_columns(learner: Any)
     y = () if learner is AutoEncoder else ([0, 1, 0, 1],)
     estimator = learner().partial_fit(gaps, *y)
     asked = estimator.encode if learner is AutoEncoder else estimator.predict_proba
-    assert np.array_equal(asked(X), asked(gaps))
-    with pytest.raises(SchemaError, match=r"2 columns without names .* known ones: f0, f1, f2"):
-        asked(X[:, :2])
-    assert np.array_equal(asked(X), asked(np.column_stack([X, X])))  # they may be learned next
+    assert len(asked(gaps)) == 4
+    for wrong in (X, np.column_stack([X, X])):
+        with pytest.raises(
+            SchemaError, match=r"X has [36] features, but \w+ is expecting 4 features"
+        ):
+            asked(wrong)
     with pytest.raises(SchemaError, match="X has the columns x, but known are: f0, f1, f2"):
         asked(pl.DataFrame({"x": [1.0]}))
     assert len(asked([{"x": 1.0}])) == 1  # a sample of its own, whose features are new

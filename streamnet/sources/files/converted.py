@@ -73,16 +73,17 @@ def _open_workbook(path: str, local: str, part: str | None) -> RawFile:
     try:
         book = CalamineWorkbook.from_filelike(BytesIO(data))
         names = book.sheet_names
-        if part is not None and part not in names:
-            raise DataError(
-                f"{path.removesuffix(f'/{part}')} has no sheet {part!r}, but only "
-                f"{format_names(names)}.{suggest_column(part, names)}"
-            )
-        sheets = {name: _read_sheet(book, name) for name in ([part] if part else names)}
+        chosen = names if part is None else [name for name in names if name == part]
+        sheets = {name: _read_sheet(book, name) for name in chosen}
     except PasswordError:
         raise DataError(f"{path} is protected by a password: save it without one") from None
     except (CalamineError, ValueError) as error:
         raise DataError(f"{path} is damaged, or no workbook: {error}") from None
+    if part is not None and not chosen:
+        raise DataError(
+            f"{path.removesuffix(f'/{part}')} has no sheet {part!r}, but only "
+            f"{format_names(names)}.{suggest_column(part, names)}"
+        )
     full = [name for name, rows in sheets.items() if rows]
     if not full:
         raise DataError(f"{path} holds no samples")
