@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.sources.brokers.servers import Kafka, Server
-from tests.sources.brokers.test_nats import with_client
+from tests.sources.brokers.streams import with_nats_client
 
 
 def read_topic(kafka: Kafka, topic: str, partition: int = 0) -> list[dict[str, Any]]:
@@ -47,5 +47,5 @@ def read_subject(server: Server, stream: str) -> list[dict[str, Any]]:
         while len(found) < count:
             found.append(json.loads((await consumer.next_msg(10)).data))
 
-    with_client(server, work)
+    with_nats_client(server, work)
     return found

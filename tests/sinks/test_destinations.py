@@ -16,8 +16,7 @@ from streamnet.sinks.outbox import Outbox
 from streamnet.sinks.registry import DESTINATIONS
 from tests.sinks.readers import list_messages, read_entries, read_subject, read_topic
 from tests.sources.brokers.servers import Kafka, Server, require_module
-from tests.sources.brokers.test_nats import create, publish
-from tests.sources.brokers.test_redis import add
+from tests.sources.brokers.streams import NatsStream, add
 
 for module in ("confluent_kafka", "nats", "redis"):
     require_module(module)
@@ -45,12 +44,11 @@ def make_redis(server: Server) -> Stream:
 
 
 def make_nats(server: Server) -> Stream:
-    name = f"answers-{uuid4().hex}"
-    create(server, name)
+    answers = NatsStream(server)
     return Stream(
-        f"nats://{server.address}/{name}.all",
-        lambda: read_subject(server, name),
-        lambda value: publish(server, name, [value], subject="all"),
+        f"nats://{server.address}/{answers.id}.all",
+        lambda: read_subject(server, answers.id),
+        lambda value: answers.publish([value], subject="all"),
         server,
     )
 

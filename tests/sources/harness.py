@@ -199,10 +199,10 @@ class Left(NamedTuple):
     state: str  # as JSON
 
 
-async def take(source: Source, records: int) -> list[Block]:
+async def take(source: Source, records: int, seconds: float = SECONDS) -> list[Block]:
     """The blocks of the next records, good and rejected ones together; each must be there."""
     blocks: list[Block] = []
-    with anyio.fail_after(SECONDS):
+    with anyio.fail_after(seconds):
         while sum(len(block) + len(block.rejected) for block in blocks) < records:
             block = await source.receive()
             assert block is not None

@@ -333,7 +333,7 @@ def test_messages_behind_the_last_one_that_was_read_may_be_all_that_is_left() ->
     assert len(found.samples) == 6
 
 
-def test_a_gap_is_told_once_even_if_reading_resumes_right_behind_it() -> None:
+def test_a_gap_is_reported_once_even_if_reading_resumes_right_behind_it() -> None:
     stream = Stream([{"x": i, "y": "a"} for i in range(10)])
 
     async def main() -> Any:

@@ -10,10 +10,9 @@ import pytest
 from tests.sinks.readers import read_entries, read_subject, read_topic
 from tests.sources.brokers.runs import Run, assert_kills_change_nothing, write_samples
 from tests.sources.brokers.servers import Kafka, Server
+from tests.sources.brokers.streams import NatsStream, RedisStream
 from tests.sources.brokers.test_mqtt import publish as publish_to_topic
 from tests.sources.brokers.test_mqtt import start_session
-from tests.sources.brokers.test_nats import create, publish
-from tests.sources.brokers.test_redis import add
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.no_cover]
 
@@ -51,7 +50,7 @@ def test_killed_runs_over_valkey_leave_what_an_undisturbed_one_leaves(
         tmp_path,
         "redis",
         settings,
-        lambda values: add(own_valkey, "events", values),
+        RedisStream(own_valkey, "events").write,
         kills=kills,
         count=50_000 if kills > 3 else 8_000,
         sink=f"valkey://{own_valkey.address}/answers",
@@ -63,13 +62,12 @@ def test_killed_runs_over_valkey_leave_what_an_undisturbed_one_leaves(
 def test_killed_runs_over_nats_leave_what_an_undisturbed_one_leaves(
     own_jetstream: Server, tmp_path: Path, kills: int
 ) -> None:
-    create(own_jetstream, "events")
-    create(own_jetstream, "answers")
+    NatsStream(own_jetstream, "answers")
     assert_kills_change_nothing(
         tmp_path,
         "nats",
         f"servers = '{own_jetstream.address}'\nstream = 'events'",
-        lambda values: publish(own_jetstream, "events", values),
+        NatsStream(own_jetstream, "events").write,
         kills=kills,
         count=50_000 if kills > 3 else 8_000,
         sink=f"nats://{own_jetstream.address}/answers.all",

@@ -19,7 +19,8 @@ from streamnet.sources import Columns
 from streamnet.sources.brokers.messages import Message
 from streamnet.sources.brokers.spool import Spool
 from tests.sources.brokers.servers import Server, free_port, mosquitto, require_module
-from tests.sources.harness import content, read
+from tests.sources.brokers.streams import rows
+from tests.sources.harness import content, firsts, read, take
 
 require_module("paho.mqtt")
 
@@ -42,10 +43,6 @@ def publish(server: Server, topic: str, values: Sequence[bytes]) -> None:
         client.loop()
     client.disconnect()
     client.loop()
-
-
-def rows(count: int, start: int = 0) -> list[bytes]:
-    return [json.dumps({"x": i, "y": "ab"[i % 2]}).encode() for i in range(start, start + count)]
 
 
 @pytest.fixture
@@ -71,21 +68,6 @@ def start_session(server: Server, topic: str, spool: Path, **settings: Any) -> N
     anyio.run(main)
 
 
-async def take(source: MqttSource, count: int) -> list[Block]:
-    """The blocks of so many records."""
-    blocks: list[Block] = []
-    while sum(len(block) + len(block.rejected) for block in blocks) < count:
-        with anyio.fail_after(60):
-            block = await source.receive()
-        assert block is not None
-        blocks.append(block)
-    return blocks
-
-
-def numbers(blocks: Sequence[Block]) -> list[float]:
-    return [x for block in blocks for x in block.numbers[:, 0].tolist()]
-
-
 def test_messages_wait_at_the_broker_while_nobody_reads(
     mqtt: Server, topic: str, tmp_path: Path
 ) -> None:
@@ -96,12 +78,12 @@ def test_messages_wait_at_the_broker_while_nobody_reads(
         source = source_of(mqtt, topic, tmp_path, key="topic", timestamp="at")
         schema = await source.open()
         assert schema.numbers == ("x", "at")
-        blocks = await take(source, 301)
+        blocks = await take(source, 301, seconds=60)
         await source.aclose()
         return blocks
 
     blocks = anyio.run(main)
-    assert numbers(blocks) == list(range(300))
+    assert firsts(blocks) == list(range(300))
     assert set(blocks[0].words[0].tolist()) == {f"{topic}/d7"}
     (letter,) = content(blocks).letters
     assert letter.message == {"topic": f"{topic}/#", "id": 300, "key": f"{topic}/d7"}
@@ -117,7 +99,7 @@ def test_what_was_not_part_of_a_checkpoint_is_read_again(
         # Acknowledgements that are on their way when the session is resumed are lost.
         source = source_of(mqtt, topic, tmp_path, distinct=True)
         await source.open()
-        first = await take(source, 300)
+        first = await take(source, 300, seconds=60)
         last = first[-1]
         end = last.part(0, len(last) - 10).end
         state = json.dumps(source.export_state(end))
@@ -127,9 +109,9 @@ def test_what_was_not_part_of_a_checkpoint_is_read_again(
         again.restore_state(json.loads(state))
         await again.open(end)
         publish(mqtt, f"{topic}/a", rows(50, start=300))
-        rest = await take(again, 60)
+        rest = await take(again, 60, seconds=60)
         await again.aclose()
-        return numbers(first), numbers(rest)
+        return firsts(first), firsts(rest)
 
     first, rest = anyio.run(main)
     assert first == list(range(300))
@@ -144,13 +126,13 @@ def test_a_killed_broker_is_waited_for(own_mqtt: Server, topic: str, tmp_path: P
         # The broker saves its state every second, so that it may have forgotten acknowledgements.
         source = source_of(own_mqtt, topic, tmp_path, distinct=True)
         await source.open()
-        found = numbers(await take(source, 50))
+        found = firsts(await take(source, 50, seconds=60))
         await anyio.sleep(1.5)  # until the broker has written to its disk
         await anyio.to_thread.run_sync(own_mqtt.kill)
         await anyio.to_thread.run_sync(own_mqtt.start)
         await anyio.sleep(3)  # until the session goes on
         await anyio.to_thread.run_sync(publish, own_mqtt, f"{topic}/a", rows(10, start=50))
-        found += numbers(await take(source, 10))
+        found += firsts(await take(source, 10, seconds=60))
         await source.aclose()
         return found
 
@@ -166,7 +148,7 @@ def test_another_spool_than_that_of_the_checkpoint_is_a_gap(
     async def main() -> None:
         source = source_of(mqtt, topic, tmp_path / "one")
         await source.open()
-        (block, *_) = await take(source, 10)
+        (block, *_) = await take(source, 10, seconds=60)
         state = source.export_state(block.end)
         await source.aclose()
         other = source_of(mqtt, topic, tmp_path / "two")
@@ -285,7 +267,7 @@ def test_a_spool_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_message_that_is_sent_again_is_dropped_where_all_are_distinct(
     mqtt: Server, topic: str, tmp_path: Path
 ) -> None:
-    """The spool has the messages, but the broker was never told: the process was killed between."""
+    """The spool has the messages, but the broker got no acknowledgement: the process was killed."""
     start_session(mqtt, topic, tmp_path / "none")
     publish(mqtt, f"{topic}/a", rows(10))
     spool = Spool(str(tmp_path / "spool"))
@@ -312,9 +294,9 @@ def test_a_message_that_is_sent_again_is_dropped_where_all_are_distinct(
         source = source_of(mqtt, topic, tmp_path / "spool", distinct=True)
         await source.open()
         publish(mqtt, f"{topic}/a", rows(5, start=10))
-        found = numbers(await take(source, 15))
+        found = firsts(await take(source, 15, seconds=60))
         with anyio.move_on_after(0.5):
-            found += numbers(await take(source, 1))
+            found += firsts(await take(source, 1, seconds=60))
         await source.aclose()
         return found
 
@@ -328,7 +310,7 @@ def test_a_position_names_the_topic(mqtt: Server, topic: str, tmp_path: Path) ->
     async def main() -> Position:
         source = source_of(mqtt, topic, tmp_path)
         await source.open()
-        blocks = await take(source, 3)
+        blocks = await take(source, 3, seconds=60)
         await source.aclose()
         return blocks[-1].end
 
