@@ -2,7 +2,7 @@
 
 MQTT has no positions to come back to. So messages are written to disk before they are acknowledged,
 and each that is there is learned exactly once. Between broker and disk the protocol promises at
-least once: a message whose acknowledgement is lost comes again, marked as a duplicate.
+least once: a message whose acknowledgement is lost comes again.
 """
 
 from __future__ import annotations
@@ -223,9 +223,9 @@ class MqttSubscription(Subscription):
         about = getattr(given.properties, "UserProperty", None) or ()
         headers = [(name, text.encode()) for name, text in about]
         message = Message(0, 0, given.payload, given.topic.encode(), headers, time())
-        if self._settings.distinct and not self._is_new(message.digest()) and given.dup:
-            return None
-        return message
+        # A broker that goes on from an older state of its own does not mark what it sends again.
+        known = self._settings.distinct and not self._is_new(message.digest())
+        return None if known else message
 
     # ------------------------------------------------------------------------------ reading
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,8 @@ def test_what_was_not_part_of_a_checkpoint_is_read_again(
         await source.open()
         first = await take(source, 300, seconds=60)
         last = first[-1]
-        end = last.part(0, len(last) - 10).end
+        part = last.part(0, (len(last) + 1) // 2)
+        end = part.end
         state = json.dumps(source.export_state(end))
         source.commit(json.loads(state))
         await source.aclose()
@@ -109,13 +109,14 @@ def test_what_was_not_part_of_a_checkpoint_is_read_again(
         again.restore_state(json.loads(state))
         await again.open(end)
         publish(mqtt, f"{topic}/a", rows(50, start=300))
-        rest = await take(again, 60, seconds=60)
+        known = firsts([*first[:-1], part])
+        rest = await take(again, 350 - len(known), seconds=60)
         await again.aclose()
-        return firsts(first), firsts(rest)
+        return firsts(first), known + firsts(rest)
 
-    first, rest = anyio.run(main)
+    first, resumed = anyio.run(main)
     assert first == list(range(300))
-    assert rest == list(range(290, 350))
+    assert resumed == list(range(350))
 
 
 def test_a_killed_broker_is_waited_for(own_mqtt: Server, topic: str, tmp_path: Path) -> None:
@@ -267,28 +268,12 @@ def test_a_spool_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_message_that_is_sent_again_is_dropped_where_all_are_distinct(
     mqtt: Server, topic: str, tmp_path: Path
 ) -> None:
-    """The spool has the messages, but the broker got no acknowledgement: the process was killed."""
+    """The spool has the messages, but the broker does not know: it goes on from an older state."""
     start_session(mqtt, topic, tmp_path / "none")
     publish(mqtt, f"{topic}/a", rows(10))
     spool = Spool(str(tmp_path / "spool"))
     spool.append([Message(0, 0, value, f"{topic}/a".encode()) for value in rows(10)])
     spool.close()
-    # They are sent without acknowledging them, so that they come again as duplicates.
-    client = Client(CallbackAPIVersion.VERSION2, client_id=topic, protocol=5, manual_ack=True)
-    came: list[Any] = []
-    client.on_message = lambda _client, _data, message: came.append(message)
-    from paho.mqtt.packettypes import PacketTypes
-    from paho.mqtt.properties import Properties
-
-    session = Properties(PacketTypes.CONNECT)
-    session.SessionExpiryInterval = 1000
-    client.connect("127.0.0.1", mqtt.port, clean_start=False, properties=session)
-    client.loop_start()
-    while len(came) < 10:
-        time.sleep(0.01)
-    client.loop_stop()
-    client._sock_close()
-    assert all(not message.dup for message in came)
 
     async def main() -> list[float]:
         source = source_of(mqtt, topic, tmp_path / "spool", distinct=True)
