@@ -380,7 +380,7 @@ class DelayOptions(Options):
 
 
 @final
-@options(POPULATION, SelectionSettings, serve="WHAT", criterion="CRITERION")
+@options(POPULATION, SelectionSettings, serve="WHAT", criterion="CRITERION", neighbors="N")
 class SelectionOptions(Options):
     """What serves predictions."""
 

@@ -14,7 +14,6 @@ from streamnet.features.forecasts.history import FORECASTS, NO_CHANGE, NO_FORECA
 from streamnet.jit import inlined, kernel
 from streamnet.keyed.models import KeyedModels
 from streamnet.learning.evaluator import (
-    NO_INPUTS,
     ScoringBatch,
     TrackMetrics,
     build_track_metrics,
@@ -25,8 +24,9 @@ from streamnet.learning.pending import PendingTable
 from streamnet.metrics import ClassificationBaselines, ClassificationEvaluator, RegressionBaselines
 from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.metrics.windows import get_weight
+from streamnet.neighbors.memory import NeighborMemory
 from streamnet.networks.population import Member
-from streamnet.samples import NO_WEIGHTS, Task
+from streamnet.samples import NO_WEIGHTS, Inputs, Task
 from streamnet.selection.ensemble.base import MOST_PROBABLE, TrackPredictions
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble
@@ -48,6 +48,8 @@ class Contenders:
     ``balanced``, the ensembles predict the label that would be the most probable one if all were
     equally frequent; probabilities are not affected. With ``forecasts`` from the known targets
     alone, those of numbers are candidates of the ensemble, and that of a season ago is a baseline.
+    With ``neighbors`` there is a memory of so many samples, which is a candidate of the ensemble of
+    labels.
     Where keys have models of their own (``keyed``), these make the ensemble's predictions.
 
     >>> from streamnet.learning.learner import Learner
@@ -65,6 +67,7 @@ class Contenders:
         margin: float = 0.02,
         balanced: bool = False,
         forecasts: bool = False,
+        neighbors: int = 0,
         keyed: KeyedModels | None = None,
     ) -> None:
         self.task: Task = task
@@ -79,6 +82,9 @@ class Contenders:
         # Candidates with lags start without weight: short streams cannot afford to try them.
         count = len(members)
         more = EXPERTS if forecasts and task is Task.REGRESSION else 0
+        self.neighbors: NeighborMemory | None = None
+        if neighbors and task is Task.CLASSIFICATION:
+            self.neighbors, more = NeighborMemory(neighbors), 1
         starting, portable = (np.insert(portable, [count] * more, value) for value in (1, 0))
         count += more
         self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=starting)
@@ -95,6 +101,7 @@ class Contenders:
         self._pending = {
             "ensemble": PendingTable(memory=0.0),
             "model": PendingTable(memory=0.0),
+            "neighbors": PendingTable(answers=0.0),
             "tracks": PendingTable(answers=0.0, classes=MOST_PROBABLE),
         }
 
@@ -122,13 +129,17 @@ class Contenders:
         if self.keyed is None or batch.key is None:
             return served
         answers, classes = served
-        own = batch.key, answers[0], batch.dense, batch.truth, batch.known, batch.weight
+        assert batch.inputs is not None
+        own = batch.key, answers[0], batch.inputs.dense, batch.truth, batch.known, batch.weight
         return TrackPredictions(np.stack((self.keyed.serve(*own), *answers[1:])), classes)
 
     def _predict_then_learn(self, name: str, batch: ScoringBatch) -> TrackPredictions:
         """Predict each sample before learning it, for labels together with the linked ensemble."""
         ensemble: Ensemble = getattr(self, name)
-        answers, alive = self._add_forecasts(batch.answers, batch.alive, batch.forecasts)
+        if self.neighbors is not None and name == "ensemble":
+            answers, alive = _add_neighbors(batch.answers, batch.alive, self._ask_neighbors(batch))
+        else:
+            answers, alive = self._add_forecasts(batch.answers, batch.alive, batch.forecasts)
         samples = answers, alive, batch.truth
         late = None
         if (timeline := batch.timeline) is not None:
@@ -145,6 +156,16 @@ class Contenders:
         if batch.redirects is not None:
             return served._replace(answers=batch.redirects.apply(served.answers, batch.known))
         return served
+
+    def _ask_neighbors(self, batch: ScoringBatch) -> NDArray[np.float32]:
+        """Probabilities by the nearest of earlier samples, each before it is stored."""
+        assert self.neighbors is not None
+        assert batch.inputs is not None
+        samples = batch.inputs, batch.truth, batch.known
+        answers = self.neighbors.predict_then_learn(*samples, batch.answers.shape[2], batch.weight)
+        if batch.timeline is not None:
+            self._pending["neighbors"].recall(batch.timeline, answers=answers)
+        return answers if batch.redirects is None else batch.redirects.apply(answers, batch.known)
 
     def _add_forecasts(
         self, answers: NDArray[Any], alive: NDArray[np.uint8], forecasts: NDArray[np.float64]
@@ -215,10 +236,13 @@ class Contenders:
         assert isinstance(self._baselines, ClassificationBaselines)
         assert isinstance(self.scores, ClassificationEvaluator)
         self.ensemble.move_class(*moved)  # and the portable model, which shares its label counts
+        if self.neighbors is not None:
+            self.neighbors.move_class(*moved)
         self._baselines.move_class(*moved)
         if moved.into != RETIRED:
             self.scores.merge_classes(*moved)
             self._pending["tracks"].merge_columns("answers", *moved)
+            self._pending["neighbors"].merge_columns("answers", *moved)
             self._pending["tracks"].exchange("classes", *moved)
 
     def start_from(self, state: dict[str, Any]) -> None:
@@ -238,7 +262,7 @@ class Contenders:
         redirects: ClassRedirects | None = None,
         without_lags: bool,
         key: Sequence[str | None] | None = None,
-        dense: NDArray[np.floating] = NO_INPUTS,
+        inputs: Inputs | None = None,
     ) -> NDArray[Any]:
         """Combine predictions for samples of which each might be the next; changes nothing.
 
@@ -247,10 +271,16 @@ class Contenders:
         target, None for classification; ``forecasts`` are from the known targets alone, shape=(1,
         forecasts), empty without any; ``redirects`` of merged and retired classes are applied to
         ``answers`` already. ``without_lags`` uses the portable model instead of the ensemble, and
-        no model of a ``key``, which otherwise sees the ``dense`` inputs.
+        no model of a ``key``. Models of keys and neighbors see the ``inputs``.
         """
         ensemble = self.model if without_lags else self.ensemble
-        if self._more:
+        if self.neighbors is not None:
+            assert inputs is not None
+            more = self.neighbors.predict(inputs, known, answers.shape[2])
+            if redirects is not None:
+                more = redirects.apply(more, np.full(len(more), known))
+            answers, alive = _add_neighbors(answers, alive, more)
+        elif self._more:
             repeated = np.repeat(forecasts, answers.shape[1], axis=0)
             answers, alive = self._add_forecasts(answers, alive, repeated)
         shared: NDArray[Any]
@@ -263,7 +293,8 @@ class Contenders:
             shared = ensemble.answer(answers, alive, scale)
         if self.keyed is None or key is None or without_lags:
             return shared
-        return self.keyed.predict(key, shared, dense, known)
+        assert inputs is not None
+        return self.keyed.predict(key, shared, inputs.dense, known)
 
     def decide(self, probabilities: NDArray[np.floating]) -> NDArray[np.intp]:
         """The class numbers that the ensemble predicts by its probabilities (n, labels)."""
@@ -297,6 +328,7 @@ class Contenders:
             "baselines": self._baselines.export_state(),
             "pending": {name: table.export_state() for name, table in self._pending.items()},
             "keyed": self.keyed and self.keyed.export_state(),
+            "neighbors": self.neighbors and self.neighbors.export_state(),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -310,6 +342,8 @@ class Contenders:
             table.restore_state(state["pending"][name])
         if self.keyed is not None:
             self.keyed.restore_state(state["keyed"])
+        if self.neighbors is not None:
+            self.neighbors.restore_state(state["neighbors"])
 
     def _answer_unchanged(self, forecasts: NDArray[np.float64], answers: NDArray[Any]) -> None:
         """Write the last known target and that of a season ago, as far as there are any."""
@@ -320,6 +354,15 @@ class Contenders:
                 answers[track, known] = forecast[known]
             else:
                 answers[track, known, forecast[known].astype(np.int64)] = 1.0
+
+
+def _add_neighbors(
+    answers: NDArray[Any], alive: NDArray[np.uint8], more: NDArray[np.float32]
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Predictions of the candidates, and those of the neighbors as if they were a candidate."""
+    own = more[np.newaxis].astype(answers.dtype, copy=False)
+    always = np.ones((1, alive.shape[1]), np.uint8)
+    return np.concatenate((answers, own)), np.concatenate((alive, always))
 
 
 def _champion_predictions(

@@ -20,10 +20,8 @@ from streamnet.learning.pending import PendingTable
 from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 from streamnet.metrics.classification import NONE_PREDICTED
-from streamnet.samples import Given, Task, Timeline, concatenate_weights
+from streamnet.samples import Given, Inputs, Task, Timeline, concatenate_weights
 from streamnet.selection.ensemble.base import ABSENT, MOST_PROBABLE, TrackPredictions
-
-NO_INPUTS = np.empty((0, 0), np.float32)
 
 
 @final
@@ -41,9 +39,8 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
     timeline: Timeline | None = None  # what the n rows are where labels arrive late
     weight: NDArray[np.float64] | None = None  # shape=(n,); None: all are 1
     given: Given | None = None  # answers that callers got, where these are known
-    # Of each sample where keys have models of their own: the key, and the dense inputs.
-    key: Sequence[str | None] | None = None
-    dense: NDArray[np.floating] = NO_INPUTS
+    key: Sequence[str | None] | None = None  # of each sample, where keys have models of their own
+    inputs: Inputs | None = None  # of the networks; None where the samples were joined to be scored
     redirects: ClassRedirects | None = None  # of merged and retired classes; None without any
 
     @property
@@ -82,7 +79,7 @@ def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
         encoded.weight,
         encoded.given,
         encoded.key,
-        NO_INPUTS if encoded.key is None else encoded.inputs.dense,
+        encoded.inputs,
         encoded.redirects,
     )
 

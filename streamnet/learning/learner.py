@@ -168,6 +168,7 @@ class Learner:
             fading=chosen.fading,
             interval=_choose_interval(chosen.interval, start),
             forecasts=self.encoder.history is not None,
+            neighbors=chosen.neighbors_for(given=candidates is not None),
             keyed=_build_keyed_models(chosen, self.task),
         )
         if start is not None:
@@ -343,7 +344,7 @@ class Learner:
                 redirects=redirects,
                 without_lags=without_lags,
                 key=keys,
-                dense=inputs.dense,
+                inputs=inputs,
             )
         else:
             predictions = answers[0]

@@ -90,7 +90,8 @@ class ServingStage:
     The champion is selected by ``criterion``, see `SampleLoss`; with a balanced one the ensemble
     predicts the label that would be the most probable one if all were equally frequent.
     ``interval`` is the level of prediction intervals, None for none. Where keys have models of
-    their own (``keyed``), these are part of the ensemble.
+    their own (``keyed``), these are part of the ensemble; so are ``neighbors``, a number of stored
+    samples.
 
     >>> from streamnet.learning.learner import Learner
     >>> serving = Learner(task=Task.REGRESSION).serving
@@ -112,6 +113,7 @@ class ServingStage:
         fading: float = 0.999,
         interval: float | None = None,
         forecasts: bool = False,
+        neighbors: int = 0,
         keyed: KeyedModels | None = None,
     ) -> None:
         if serve not in SERVABLE:
@@ -133,6 +135,7 @@ class ServingStage:
             margin=selector.margin,
             balanced=self.sample_loss.balanced,
             forecasts=forecasts,
+            neighbors=neighbors,
             keyed=keyed,
         )
         self.histograms: ScoreHistograms | None = None  # of served probabilities

@@ -159,7 +159,9 @@ def _run_stages(
     """Run samples through every stage; without ``trains``, with constant predictions."""
     encoder = EncoderKeywords(**(encoder or {}))
     encoder.pop("classes", None)  # the labels below are others
-    learner = Learner(task=task, candidates=_candidates(encoder), dtype=dtype, encoder=encoder)
+    learner = Learner(
+        task=task, candidates=_candidates(encoder), dtype=dtype, encoder=encoder, neighbors=1
+    )
     trainer = learner.trainer
     encoded = learner.encoder.encode(_block(task, kinds))
     job = trainer.begin(encoded)

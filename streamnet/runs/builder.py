@@ -103,6 +103,12 @@ def encoder_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     return {"encoder": given} if given else {}
 
 
+def _has_candidates(settings: RunSettings | ModelSettings) -> bool:
+    """Whether the candidates are given, instead of the default population."""
+    population = settings.population
+    return bool(population.start or population.candidate or population.grid)
+
+
 def search_arguments(settings: RunSettings | ModelSettings) -> SearchKeywords:
     """Settings of the search for better candidates; by default none among given candidates.
 
@@ -112,9 +118,7 @@ def search_arguments(settings: RunSettings | ModelSettings) -> SearchKeywords:
     >>> search_arguments(parse("search.grace = 9"))
     {'grace': 9}
     """
-    population = settings.population
-    own = population.start or population.candidate or population.grid
-    default: SearchKeywords = {"every": 0} if own else {}
+    default: SearchKeywords = {"every": 0} if _has_candidates(settings) else {}
     given: Any = settings.search.to_kwargs()
     return SearchKeywords(**{**default, **given})
 
@@ -125,6 +129,7 @@ def learner_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
         "evolution": search_arguments(settings),
         **settings.evaluation.to_kwargs(),
         **settings.selection.to_kwargs(),
+        "neighbors": settings.selection.neighbors_for(given=_has_candidates(settings)),
         **(settings.keys.to_kwargs() if isinstance(settings, RunSettings) else {}),
         **encoder_arguments(settings),
     }

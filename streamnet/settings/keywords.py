@@ -75,6 +75,7 @@ class LearningKeywords(TypedDict, total=False):
     criterion: Criterion | None
     margin: float
     alpha: float
+    neighbors: int | None
     window: int
     fading: float
     drift: DriftMethod

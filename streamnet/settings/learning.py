@@ -270,9 +270,23 @@ class EvaluationSettings(Settings):
     season: Annotated[int | None, Check(check_season)] = None
 
 
+MAX_NEIGHBORS = 16_384  # stored samples
+
+
+def check_neighbors(samples: int) -> int:
+    """The number of stored samples; 0 for none.
+
+    Raises:
+        ConfigurationError: If it is out of range.
+    """
+    if not 0 <= samples <= MAX_NEIGHBORS:
+        raise ConfigurationError(f"neighbors is {samples}, but must be from 0 to {MAX_NEIGHBORS}")
+    return samples
+
+
 @declare
 class SelectionSettings(Settings):
-    """What serves predictions, and what makes a challenger champion.
+    """What serves predictions, what makes a challenger champion, and a memory of samples.
 
     Args:
         serve: What serves predictions: the ensemble or the champion.
@@ -283,12 +297,22 @@ class SelectionSettings(Settings):
             log_loss, for numbers mae.
         margin: Fraction by which a challenger must be better at the start of the stream.
         alpha: Level of the test by which a challenger becomes champion later on.
+        neighbors: Samples that are stored, so that labels are also predicted by the nearest ones,
+            in a metric that is learned online; 0 for none; by default 16,384, or 0 if the
+            candidates are given. They are a candidate of the ensemble, but not part of a model.
     """
 
     serve: Serving = "ensemble"
     criterion: Annotated[Criterion | None, Check(check_criterion)] = None
     margin: Probability = 0.02
     alpha: Annotated[float, Gt(0), Le(1)] = 0.05
+    neighbors: Annotated[int | None, Check(check_neighbors)] = None
+
+    def neighbors_for(self, *, given: bool) -> int:
+        """Number of stored samples, by default none if the candidates are given."""
+        if self.neighbors is None:
+            return 0 if given else MAX_NEIGHBORS
+        return self.neighbors
 
 
 def _check_key(columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Labels predicted by the nearest of earlier samples, in a metric that is learned online."""

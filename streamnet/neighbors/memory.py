@@ -1,0 +1,160 @@
+"""NeighborMemory: class probabilities by the nearest of earlier samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import StateError
+from streamnet.neighbors.kernels import (
+    HASHED,
+    LIST_SIZE,
+    Store,
+    needed_width,
+    new_scratch,
+    predict_then_learn,
+)
+from streamnet.samples import NO_WEIGHTS, Inputs, constant_column
+
+NO_LABELS = np.empty(0, np.int32)
+_BY_PLACE = ("vector", "label", "weight")
+
+
+@final
+class NeighborMemory:
+    """Stores samples with their labels, and predicts labels by the nearest ones.
+
+    Distances are measured between scaled numbers and projections of categories and words, with a
+    weight for each dimension that is learned online. Close neighbors count more. Memory and time
+    are bounded: at most 64 numbers are kept of a sample, and about a sixteenth of 16,384 stored
+    ones are compared with it.
+
+    Args:
+        samples: How many are stored, rounded up to a multiple of 128.
+
+    >>> memory = NeighborMemory(1000)
+    >>> dense = np.array([[0.0], [1.0]] * 50, np.float32)
+    >>> none = np.zeros((100, 1), np.int32), np.zeros((100, 1), np.float32)
+    >>> inputs = Inputs(dense, *none, np.zeros(100, np.int32), 0)
+    >>> labels = np.array([0, 1] * 50, np.int32)
+    >>> answers = memory.predict_then_learn(inputs, labels, np.full(100, 2, np.int32), 2)
+    >>> bool((answers[2:].argmax(axis=1) == labels[2:]).all())
+    True
+    """
+
+    def __init__(self, samples: int) -> None:
+        self._store = _create_store(-(-samples // LIST_SIZE), HASHED)
+
+    @property
+    def samples(self) -> int:
+        """Number of stored samples."""
+        return int(self._store.size.sum())
+
+    @property
+    def metric(self) -> NDArray[np.float32]:
+        """Weight of each dimension in squared distances: projections first, then numbers."""
+        return self._store.metric.copy()
+
+    def predict_then_learn(
+        self,
+        inputs: Inputs,
+        truth: NDArray[np.int32],
+        known: NDArray[np.int32],
+        labels: int,
+        weight: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float32]:
+        """Predict n samples in order, each before it is stored.
+
+        Args:
+            inputs: Inputs of the samples.
+            truth: shape=(n,), class numbers, -1 for none.
+            known: shape=(n,), number of classes known before each sample.
+            labels: Columns of the result.
+            weight: shape=(n,), of each sample; None: all are 1.
+
+        Returns:
+            shape=(n, labels), probabilities, 0 for unknown classes.
+        """
+        width = needed_width(inputs)
+        if width > self._store.metric.size:
+            self._store = _widen(self._store, width)
+        return self._run(inputs, truth, known, labels, NO_WEIGHTS if weight is None else weight)
+
+    def predict(self, inputs: Inputs, known: int, labels: int) -> NDArray[np.float32]:
+        """Predict n candidates for the next sample, without learning.
+
+        Safe to call from several threads, unless one of them learns.
+        """
+        names = constant_column(len(inputs.count), known, np.int32)
+        return self._run(inputs, NO_LABELS, names, labels, NO_WEIGHTS)
+
+    def _run(
+        self,
+        inputs: Inputs,
+        truth: NDArray[np.int32],
+        known: NDArray[np.int32],
+        labels: int,
+        weight: NDArray[np.float64],
+    ) -> NDArray[np.float32]:
+        store = self._store
+        if needed_width(inputs) > store.metric.size:
+            store = _widen(store, needed_width(inputs))
+        answers = np.empty((len(inputs.count), labels), np.float32)
+        samples = inputs.dense, inputs.row, inputs.value, inputs.count, inputs.lags
+        arrays: Any = (*store, *new_scratch(store.metric.size))
+        predict_then_learn(*samples, truth, known, weight, answers, *arrays)
+        return answers
+
+    def move_class(self, number: int, into: int) -> None:
+        """Let samples of a class vote for another one, or for none at -1."""
+        self._store.label[self._store.label == number] = into
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to resume, bit for bit."""
+        lists = int(self._store.used[0])
+        state: dict[str, Any] = {
+            name: array[: lists * LIST_SIZE if name in _BY_PLACE else lists].copy()
+            for name, array in self._store._asdict().items()
+        }
+        for name in ("metric", "used"):
+            state[name] = getattr(self._store, name).copy()
+        return state
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state of `export_state`; `StateError` if it does not fit."""
+        lists, width = len(self._store.size), len(state["metric"])
+        store = _create_store(lists, width)
+        for name, array in store._asdict().items():
+            given = np.asarray(state[name])
+            if given.shape[1:] != array.shape[1:] or len(given) > len(array):
+                raise StateError(f"{name} of stored neighbors has shape {given.shape}")
+            array[: len(given)] = given
+        self._store = store
+
+
+def _create_store(lists: int, width: int) -> Store:
+    places = lists * LIST_SIZE
+    return Store(
+        vector=np.zeros((places, width), np.float32),
+        label=np.full(places, -1, np.int32),
+        weight=np.zeros(places, np.float32),
+        center=np.zeros((lists, width), np.float32),
+        size=np.zeros(lists, np.int64),
+        following=np.zeros(lists, np.int64),
+        metric=np.ones(width, np.float32),
+        used=np.ones(1, np.int64),
+    )
+
+
+def _widen(store: Store, width: int) -> Store:
+    """A store with room for more dimensions, which are 0 in all samples so far."""
+    more = width - store.metric.size
+    columns = [(0, 0), (0, more)]
+    return store._replace(
+        vector=np.pad(store.vector, columns),
+        center=np.pad(store.center, columns),
+        metric=np.pad(store.metric, columns[1:], constant_values=1.0),
+    )
