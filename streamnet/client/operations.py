@@ -39,7 +39,8 @@ from streamnet.client.schemas import (
 )
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
-from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Residuals
+from streamnet.reporting.outcomes import Confusion, Residuals
+from streamnet.reporting.report import Contender, History, Insight, LeaderBoardRow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -314,6 +315,14 @@ class Operations:
     def models(self) -> None:
         """List all models."""
 
+    @operation("GET", "/v1/overview", Scope.READ, list[schemas.Overview])
+    def overview(self) -> None:
+        """Return the status of all models, each with its score over time."""
+
+    @operation("GET", "/v1/permissions", Scope.READ, schemas.Permissions)
+    def permissions(self) -> None:
+        """Return what the caller's token allows."""
+
     @operation(
         "POST",
         "/v1/models",
@@ -421,6 +430,10 @@ class Operations:
     def leaders(self, name: str) -> None:
         """Return the leader board: all candidates, the best first."""
 
+    @operation("GET", f"{_MODEL}/scores", Scope.READ, list[Contender])
+    def scores(self, name: str) -> None:
+        """Return all metrics of everything that could be served, and of the baselines."""
+
     @operation("GET", f"{_MODEL}/history", Scope.READ, History)
     def history(self, name: str) -> None:
         """Return the score over time beside the baselines, with champion changes and drifts."""
@@ -433,6 +446,10 @@ class Operations:
     )
     def confusion(self, name: str) -> None:
         """Return the confusion matrix, or for regression a histogram of the residuals."""
+
+    @operation("GET", f"{_MODEL}/insight", Scope.READ, Insight)
+    def insight(self, name: str) -> None:
+        """Return which columns matter, the biggest recent errors, and the last sample."""
 
     @operation("GET", f"{_MODEL}/rejected", Scope.READ, schemas.Rejected)
     def rejected(self, name: str) -> None:

@@ -308,6 +308,21 @@ class Trouble(_Reply):
     refuses: bool = False
 
 
+class Overview(Status, kw_only=True, rename={"metric": "measure"}):
+    """The status of a model in the overview of all models.
+
+    ``curve`` is the score over equal stretches of the stream, from its start until now.
+    """
+
+    curve: list[float | None] = msgspec.field(default_factory=list)
+
+
+class Permissions(_Reply):
+    """What the caller's token allows: read, predict, learn and admin."""
+
+    scopes: list[str]
+
+
 class Feed(_Reply):
     """How far the files of the run file are read.
 

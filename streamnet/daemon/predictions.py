@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.model import Model
-from streamnet.reporting.report import Residuals
+from streamnet.reporting.outcomes import Residuals
 from streamnet.samples import Block, Sample, Task
 
 

@@ -377,8 +377,9 @@ class ClassificationEvaluator(StreamEvaluator):
 
     def _recent(self, tracks: slice) -> tuple[ConfusionCounts, NDArray[np.float64]]:
         """Counts and sums of the sliding window, recomputed so that rounding errors do not grow."""
-        classes = int(self._clock[CLASSES])
-        truth, answer, missed = self._ring(tracks)
+        # Another thread may add samples meanwhile, and a class with them.
+        truth, answer, missed = self._ring(tracks).copy()
+        classes = max(int(self._clock[CLASSES]), int(truth.max()) + 1, int(answer.max()) + 1)
         number = truth.shape[1]
         there = truth >= 0
         right = there & (answer == truth)

@@ -10,6 +10,7 @@ average precision is that of the probabilities rounded to bins.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, NamedTuple, Self, final
 
 import numpy as np
@@ -144,6 +145,15 @@ def _find_bin(probability: float) -> int:
     if place < 0:
         return 0
     return BINS - 1 if place >= BINS else place  # type: ignore[return-value]  # an integer to numba
+
+
+@cache
+def compute_bin_centers() -> NDArray[np.float64]:
+    """The probability in the middle of each bin by odds; 0 and 1 for the outermost ones."""
+    edges = (np.arange(BINS - 1, dtype=np.int32) + _FIRST) << _SHIFT
+    odds = edges.astype(np.int32).view(np.float32).astype(np.float64)
+    middle = (odds[:-1] + odds[1:]) / 2.0
+    return np.concatenate(([0.0], middle / (1.0 + middle), [1.0]))
 
 
 @exact
@@ -301,6 +311,29 @@ class ScoreHistograms:
     def measures(self, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, float]:
         """All metrics of ranks by name; NaN where undefined."""
         return compute_metrics(Task.CLASSIFICATION, "stream", ranks=self.ranks(horizon))
+
+    def calibration(self, groups: int = 10) -> NDArray[np.float64]:
+        """How often what was predicted with some probability was true, over all classes.
+
+        A reliability diagram: Bröcker and Smith, "Increasing the reliability of reliability
+        diagrams", Weather and Forecasting 22, 2007. The probabilities are those of bins.
+
+        Returns:
+            For each of so many equal ranges of probabilities that has any: their mean, the
+            fraction of them that came true, and how many there are, shape=(at most groups, 3).
+        """
+        classes = int(self._clock[CLASSES])
+        own, others = self._counts[0, :, :classes].sum(axis=1)
+        centers = compute_bin_centers()
+        group = np.minimum((centers * groups).astype(np.int64), groups - 1)
+        sums = (
+            np.bincount(group, weights, groups)
+            for weights in ((own + others) * centers, own, own + others)
+        )
+        mean, true, count = sums
+        found: Values = np.column_stack((mean, true, count))[count > 0].astype(np.float64)
+        found[:, :2] /= found[:, 2:]
+        return found
 
     def per_class(self, horizon: Horizon | str = Horizon.OVERALL) -> dict[str, Values]:
         """The areas of each class so far, see `compute_areas`."""

@@ -55,12 +55,18 @@ def load_assets() -> MappingProxyType[str, Asset]:
 def _metrics_script() -> bytes:
     """The script that declares title and format of every metric."""
     shown = {
-        name: {"title": metric.title, "percentage": metric.percentage}
+        name: {
+            "title": metric.title,
+            "percentage": metric.percentage,
+            "larger_is_better": metric.larger_is_better,
+            "description": metric.description,
+        }
         for metrics in METRICS.values()
         for name, metric in metrics.items()
     }
-    for name in INTERVAL_DESCRIPTIONS:
-        shown[name] = {"title": name.replace("_", " "), "percentage": name == "coverage"}
+    for name, description in INTERVAL_DESCRIPTIONS.items():
+        title, percentage = name.replace("_", " "), name == "coverage"
+        shown[name] = {"title": title, "percentage": percentage, "description": description}
     return f'"use strict";\nconst METRICS = {json.dumps(shown)};\n'.encode()
 
 
@@ -119,7 +125,7 @@ def build_view(report: Report) -> dict[str, Any]:
 
     Returns:
         ``status``, ``history``, ``leaders``, ``outcomes``, and ``rejected`` as in the daemon's API,
-        and ``events``, ``scores`` (by track, then metric), and ``facts`` (name and text).
+        and ``events``, ``scores`` (of contenders), and ``facts`` (name and text).
 
     >>> import streamnet, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp(), "numbers.csv")
@@ -152,7 +158,7 @@ def build_view(report: Report) -> dict[str, Any]:
                 {"kind": mark.kind, "data": {"text": mark.text, "number": mark.number}}
                 for mark in history.marks
             ],
-            "scores": report.tracks,
+            "scores": report.contenders,
             "facts": _facts(report),
         }
     )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import UNSET, UnsetType
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from streamnet.keyed import KeyScores
 from streamnet.learning.contenders import FIRST_BASELINE, SERVABLE
@@ -26,12 +26,19 @@ from streamnet.metrics import ClassificationEvaluator, Horizon
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.metrics.per_class import compute_per_class
 from streamnet.networks.population import Member
+from streamnet.reporting.outcomes import (
+    CalibrationPoint,
+    Confusion,
+    Residuals,
+    build_confusion_matrix,
+    build_residual_histogram,
+)
 from streamnet.reporting.report import (
     MAIN_METRICS,
     CandidateReport,
     ChampionReport,
     ClassChangeReport,
-    Confusion,
+    Contender,
     Drift,
     Environment,
     ErrorCurve,
@@ -47,11 +54,9 @@ from streamnet.reporting.report import (
     LearningStatus,
     Mark,
     Report,
-    Residuals,
     Scores,
     Switch,
-    build_confusion_matrix,
-    build_residual_histogram,
+    TimedHistory,
     error_to_score,
 )
 from streamnet.version import __version__
@@ -201,9 +206,32 @@ def build_leader_board(learner: Learner, *, rows: int = 8, points: int = 60) -> 
     )
 
 
+def build_curve(learner: Learner, points: int) -> list[float | None]:
+    """The main metric of what was served, over at most ``points`` equal stretches of the stream."""
+    return [
+        _finite_or_none(score) for score in _build_curve(learner).resample(learner.task, points)
+    ]
+
+
+def build_contenders(learner: Learner) -> list[Contender]:
+    """The scores of everything that could be served, and of the baselines."""
+    serving = learner.serving
+    contenders = serving.contenders
+    overall, sliding = (
+        contenders.scores.table(horizon) for horizon in (Horizon.OVERALL, Horizon.SLIDING)
+    )
+    return [
+        Contender(
+            name, track == serving.served_track, _select(overall, track), _select(sliding, track)
+        )
+        for track, name in enumerate(contenders.names)
+    ]
+
+
 def build_candidates(learner: Learner, rows: int | None = None) -> list[LeaderBoardRow]:
     """The leader board, best first; ``rows`` limits its length."""
     serving = learner.serving
+    weights = _share_weights(learner)
     return [
         LeaderBoardRow(
             member.serial,
@@ -213,13 +241,19 @@ def build_candidates(learner: Learner, rows: int | None = None) -> list[LeaderBo
             slot == serving.selector.champion,
             member.born,
             nan_to_none(learner.evaluator.candidates.measures(slot)),
+            weight=weights[slot],
         )
         for slot, member, loss in _rank(learner)[:rows]
     ]
 
 
-def build_history(learner: Learner) -> History:
-    """The main metric over time, with changes of champion, drifts, and changes of the classes."""
+def build_history(
+    learner: Learner, timeline: Sequence[tuple[float, int, list[float]]] = ()
+) -> History:
+    """The main metric over time, with changes of champion, drifts, and changes of the classes.
+
+    ``timeline`` has times with how many samples were scored until then, and the sums of errors.
+    """
     marks = [
         Mark.of_champion(change.number, change.after.serial, change.after.settings.describe())
         for change in list(learner.serving.changes)
@@ -228,7 +262,16 @@ def build_history(learner: Learner) -> History:
     marks += map(Mark.of_class_change, _build_class_changes(learner))
     intervals = learner.serving.intervals
     curve = None if intervals is None else IntervalCurve(*intervals.scores.curve())
-    return _build_curve(learner).history(learner.task, marks, curve)
+    history = _build_curve(learner).history(learner.task, marks, curve)
+    return replace(history, timed=_build_timed_history(learner, timeline)) if timeline else history
+
+
+def _build_timed_history(
+    learner: Learner, timeline: Sequence[tuple[float, int, list[float]]]
+) -> TimedHistory:
+    times, samples, sums = (list(column) for column in zip(*timeline, strict=True))
+    curve = ErrorCurve(samples, _curve_columns(learner), sums)
+    return TimedHistory(times, samples, curve.series(learner.task))
 
 
 def build_outcomes(learner: Learner) -> Confusion | Residuals:
@@ -238,8 +281,14 @@ def build_outcomes(learner: Learner) -> Confusion | Residuals:
     if isinstance(evaluator, ClassificationEvaluator):
         counts = evaluator.confusion(serving.served_track)
         histograms = serving.histograms
-        areas = {} if histograms is None else histograms.per_class()
-        return build_confusion_matrix(counts, learner.encoder.labels, areas)
+        if histograms is None:
+            return build_confusion_matrix(counts, learner.encoder.labels)
+        matrix = build_confusion_matrix(counts, learner.encoder.labels, histograms.per_class())
+        points = [
+            CalibrationPoint(predicted, observed, round(count))
+            for predicted, observed, count in histograms.calibration().tolist()
+        ]
+        return replace(matrix, calibration=points)
     return build_residual_histogram(evaluator.recent(serving.served_track))
 
 
@@ -290,6 +339,16 @@ def _baseline_names(learner: Learner) -> Sequence[str]:
     return learner.serving.contenders.names[FIRST_BASELINE:]
 
 
+def _share_weights(learner: Learner) -> list[float | None]:
+    """The share of each candidate in the ensemble; None if that is not served, or has no weight."""
+    serving = learner.serving
+    influence = serving.contenders.ensemble.influence()[: len(serving.members)]
+    if not serving.serves_ensemble or not influence.sum() > 0:
+        return [None] * len(influence)
+    shares: list[float | None] = (influence / influence.sum()).tolist()
+    return shares
+
+
 def _rank(learner: Learner) -> list[tuple[int, Member, float | None]]:
     """Slot, candidate, and loss, best first."""
     serving = learner.serving
@@ -319,6 +378,7 @@ def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
         learner.evaluator.candidates.table(horizon)
         for horizon in (Horizon.OVERALL, Horizon.SLIDING, Horizon.FADING)
     )
+    weights = _share_weights(learner)
     present = [
         CandidateReport(
             candidate=member.serial,
@@ -329,6 +389,7 @@ def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
             sliding=_select(sliding, slot),
             fading=_select(fading, slot),
             loss=loss,
+            weight=weights[slot],
         )
         for slot, member, loss in _rank(learner)
     ]
@@ -353,7 +414,11 @@ def _select(table: dict[str, Any], slot: int) -> dict[str, float | None]:
 
 def _build_curve(learner: Learner) -> ErrorCurve:
     samples, sums = learner.serving.curve.points()
-    return ErrorCurve(samples.tolist(), ["served", *_baseline_names(learner)], sums.tolist())
+    return ErrorCurve(samples.tolist(), _curve_columns(learner), sums.tolist())
+
+
+def _curve_columns(learner: Learner) -> list[str]:
+    return ["served", *_baseline_names(learner)]
 
 
 def _finite_or_none(value: float) -> float | None:

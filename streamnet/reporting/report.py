@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import isfinite, nan
 from typing import Any, Literal, NamedTuple
@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
-from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.reporting.outcomes import Confusion, Residuals
 from streamnet.samples import ClassChange, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.horizon import describe_target
@@ -125,6 +125,7 @@ class LeaderBoardRow(Struct, frozen=True):
     born: int  # number of its first sample
     scores: Scores  # over all samples since it was born
     left: int | None = None  # number of the first sample after it was replaced
+    weight: float | None = None  # share in the ensemble, from 0 to 1; None if it is not served
 
 
 class LeaderBoard(Struct, frozen=True):
@@ -134,6 +135,43 @@ class LeaderBoard(Struct, frozen=True):
     rows: list[LeaderBoardRow]  # best first
     switches: list[tuple[int, str]]  # latest first: number of the sample, new champion
     curve: list[float]  # the main metric over equal stretches of the stream
+
+
+class Contender(Struct, frozen=True):
+    """What could be served, or a baseline: its scores on the samples that were scored."""
+
+    track: str
+    served: bool
+    overall: Scores
+    sliding: Scores  # of the last samples; empty if they are no longer known
+
+
+class ColumnImportance(Struct, frozen=True):
+    """How much worse recent samples are predicted once a column is permuted among them."""
+
+    column: str
+    loss: float  # of the mean probability of the true label; or more mean absolute error
+
+
+class RecentError(Struct, frozen=True):
+    """A recent sample that was predicted wrongly."""
+
+    number: int
+    sample: dict[str, str | float]
+    truth: str | float
+    prediction: str | float
+    error: float  # 1 minus the probability of the truth; or the absolute error
+
+
+class Insight(Struct, frozen=True, kw_only=True):
+    """What matters to a model, as its last samples show."""
+
+    task: Task
+    samples: int  # recent ones whose truth is known
+    permuted: int  # those that the importance is of; 0 if they are too few
+    importance: list[ColumnImportance]  # the most important first
+    errors: list[RecentError]  # the biggest first
+    last: dict[str, str | float] | None  # sample, without its target; missing values are left out
 
 
 class Mark(Struct, frozen=True):
@@ -160,6 +198,17 @@ class Mark(Struct, frozen=True):
         return cls(change.sample, "classes", change.describe())
 
 
+class TimedHistory(Struct, frozen=True):
+    """The main metric by the clock: point i is over the samples from point i - 1 to ``samples[i]``.
+
+    Points are dense in the last hour, and the sparser the older they are.
+    """
+
+    times: list[float]  # seconds since 1970 at which the last sample of each point was scored
+    samples: list[int]
+    series: dict[str, list[float | None]]
+
+
 class History(Struct, frozen=True, rename={"metric": "measure"}):
     """The main metric over time: point i is over the samples from point i - 1 to ``samples[i]``."""
 
@@ -168,6 +217,7 @@ class History(Struct, frozen=True, rename={"metric": "measure"}):
     series: dict[str, list[float | None]]  # of what was served, and of the baselines
     marks: list[Mark]
     intervals: IntervalCurve | None = None  # if there is an `interval`
+    timed: TimedHistory | None = None  # of a daemon
 
 
 class ErrorCurve(Struct, frozen=True):
@@ -181,17 +231,21 @@ class ErrorCurve(Struct, frozen=True):
         self, task: Task, marks: Sequence[Mark], intervals: IntervalCurve | None = None
     ) -> History:
         """The main metric between the points."""
+        series = self.series(task)
+        ordered = sorted(marks, key=lambda mark: mark.number)
+        return History(MAIN_METRICS[task], self.samples, series, ordered, intervals)
+
+    def series(self, task: Task) -> dict[str, list[float | None]]:
+        """The main metric of each column between the points."""
         sums = [[0.0] * len(self.columns), *self.summed_errors]
         widths = [later - now for now, later in pairwise([0, *self.samples])]
-        series = {
+        return {
             name: [
                 error_to_score(task, (later[column] - now[column]) / width)
                 for (now, later), width in zip(pairwise(sums), widths, strict=True)
             ]
             for column, name in enumerate(self.columns)
         }
-        ordered = sorted(marks, key=lambda mark: mark.number)
-        return History(MAIN_METRICS[task], self.samples, series, ordered, intervals)
 
     def resample(self, task: Task, points: int) -> list[float]:
         """The main metric of what was served, over at most ``points`` equal stretches."""
@@ -202,22 +256,6 @@ class ErrorCurve(Struct, frozen=True):
         means = np.diff(np.interp(edges, [0, *self.samples], errors)) / np.diff(edges)
         scores = [error_to_score(task, mean) for mean in means.tolist()]
         return [nan if score is None else score for score in scores]
-
-
-class Confusion(Struct, frozen=True, tag="confusion", tag_field="kind"):
-    """Counts of samples by true label (row) and predicted label (column)."""
-
-    labels: list[str]
-    matrix: list[list[int]]
-    # Of each label, by the name of the metric: areas under the curves of its probability.
-    areas: dict[str, list[float | None]] = {}
-
-
-class Residuals(Struct, frozen=True, tag="residuals", tag_field="kind"):
-    """A histogram of the last samples: ``counts[i]`` is of ``edges[i]`` to ``edges[i + 1]``."""
-
-    edges: list[float]
-    counts: list[int]
 
 
 class ChampionReport(Struct, frozen=True):
@@ -271,6 +309,7 @@ class CandidateReport(Struct, frozen=True, kw_only=True):
     sliding: Scores | UnsetType = UNSET
     fading: Scores | UnsetType = UNSET
     loss: float | UnsetType | None = UNSET  # faded mean; None before its first sample
+    weight: float | UnsetType | None = UNSET  # share in the ensemble; None if it is not served
     left: int | UnsetType = UNSET  # number of the first sample after it was replaced
 
     def describe(self) -> str:
@@ -289,6 +328,7 @@ class CandidateReport(Struct, frozen=True, kw_only=True):
             self.born,
             self.scores,
             None if self.left is UNSET else self.left,
+            None if self.weight is UNSET else self.weight,
         )
 
 
@@ -434,10 +474,12 @@ class Report(Struct, frozen=True, kw_only=True):
         return self.curve.history(self.task, marks, intervals)
 
     @property
-    def tracks(self) -> dict[str, Scores]:
-        """Scores of what was served, then of the alternatives to it and of the baselines."""
+    def contenders(self) -> list[Contender]:
+        """What was served, then the alternatives to it, and the baselines."""
         others = {name: value for name, value in self.alternatives.items() if name != self.serves}
-        return {"served": self.served, **others, **self.baselines}
+        served = Contender(self.serves, True, self.served, self.served_sliding)
+        scores = {**others, **self.baselines}
+        return [served, *(Contender(name, False, values, {}) for name, values in scores.items())]
 
 
 def _to_builtin(value: Any) -> Any:
@@ -458,70 +500,3 @@ class PipelineStatistics(NamedTuple):
     waiting: tuple[int, ...]  # blocks waiting before each stage
     earlier: int  # samples that previous runs learned
     outputs: tuple[OutboxStatus, ...] = ()  # that are sent to sinks
-
-
-MAX_LABELS = 30
-OTHERS = "(others)"
-HISTOGRAM_BINS = 25
-MAX_RESIDUAL = 1e308  # larger residuals are clipped to it
-
-
-def build_confusion_matrix(
-    counts: NDArray[np.float64],
-    labels: list[str],
-    areas: Mapping[str, NDArray[np.float64]] | None = None,
-) -> Confusion:
-    """Count samples by true label (row) and predicted label (column).
-
-    With more than 30 labels, the 29 most frequent ones keep their order and the rest are counted
-    together as the last one. Samples without a prediction, the last column of ``counts``,
-    shape=(labels, labels + 1), are in no column. ``areas`` are metrics of the first labels.
-    Weighted counts are rounded.
-
-    >>> build_confusion_matrix(np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]]), ["a", "b"])
-    Confusion(labels=['a', 'b'], matrix=[[3, 1], [0, 2]], areas={})
-    """
-    square = counts[:, :-1]
-    names = list(labels[: len(square)])
-    by_label = {name: dict(enumerate(values.tolist())) for name, values in (areas or {}).items()}
-    numbers = list(range(len(square)))
-    if len(square) > MAX_LABELS:
-        # A stable sort, so that of equally frequent labels the earlier ones are kept.
-        order = np.argsort(-counts.sum(axis=1), kind="stable")[: MAX_LABELS - 1]
-        kept = np.sort(order)
-        groups = np.full(len(square), len(kept))
-        groups[kept] = np.arange(len(kept))
-        folded = np.zeros((len(kept) + 1, len(kept) + 1))
-        np.add.at(folded, (groups[:, None], groups[None, :]), square)
-        square, names = folded, [*(names[i] for i in kept), OTHERS]
-        numbers = [*kept.tolist(), -1]
-    found = {
-        name: [_finite_or_none(values.get(number, nan)) for number in numbers]
-        for name, values in by_label.items()
-    }
-    return Confusion(names, np.rint(square).astype(np.int64).tolist(), found)
-
-
-def _finite_or_none(value: float) -> float | None:
-    return value if isfinite(value) else None
-
-
-def build_residual_histogram(pairs: NDArray[np.float64]) -> Residuals:
-    """Histogram of the residuals (prediction minus true value) in 25 bins of equal width.
-
-    The edges are symmetric about 0 and span 98 % of the residuals; the outermost bins count
-    everything beyond them. ``pairs`` are finite true values and predictions, shape=(n, 2).
-
-    >>> pairs = [[1.0, 0.0], [2.0, 2.0], [3.0, 3.0], [0.0, 1.0]]
-    >>> histogram = build_residual_histogram(np.array(pairs))
-    >>> histogram.counts[12], sum(histogram.counts), len(histogram.edges)
-    (2, 4, 26)
-    """
-    if not len(pairs):
-        return Residuals([], [])
-    with np.errstate(over="ignore"):
-        residuals = np.clip(pairs[:, 1] - pairs[:, 0], -MAX_RESIDUAL, MAX_RESIDUAL)
-    reach = float(np.quantile(np.abs(residuals), 0.98)) or float(np.abs(residuals).max()) or 1.0
-    edges = reach * np.linspace(-1.0, 1.0, HISTOGRAM_BINS + 1)
-    counts, _ = np.histogram(np.clip(residuals, -reach, reach), edges)
-    return Residuals(edges.tolist(), counts.tolist())

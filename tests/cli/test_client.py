@@ -62,7 +62,7 @@ def test_a_model_is_created_trained_queried_and_deleted(
     assert told(cli, "status", "beer")["learned"] == 2  # type: ignore[index]
     for verb, state in (("pause", "paused"), ("resume", "learning"), ("reset", "learning")):
         assert told(cli, verb, "beer")["state"] == state  # type: ignore[index]
-    for part in ("champion", "leaders", "confusion", "rejected"):
+    for part in ("champion", "leaders", "scores", "insight", "confusion", "rejected"):
         assert told(cli, part, "beer")
     assert cli("client", "download", "beer", "beer.json") == (0, "", "")
     assert Path("beer.json").read_bytes() == b".json"

@@ -21,7 +21,7 @@ from streamnet.client.operations import OPERATIONS, build_line_request
 from streamnet.client.schemas import LabelsReply, Predictions, Receipt
 from streamnet.errors import ConfigurationError, RefusedError
 from streamnet.modelfiles import json_format, safetensors_format
-from streamnet.reporting.report import Confusion
+from streamnet.reporting.outcomes import Confusion
 from tests.daemon.processes import Server, running
 from tests.daemon.stand_ins import learned_model
 
@@ -54,6 +54,10 @@ def test_every_operation_is_a_method(server: Server) -> None:
         assert client.label("beer", {"a": "on", "c": "on"}).outcomes == ["joined", "early"]
         assert client.champion("beer").labels == ["off", "on"]
         assert client.leaders("beer")[0].champion
+        assert client.scores("beer")[0].served
+        assert client.insight("beer").importance[0].column == "x"
+        assert [line.curve[-1] for line in client.overview()] == [0.9, 0.9]
+        assert client.permissions().scopes == ["read", "predict", "learn", "admin"]
         assert isinstance(client.confusion("beer"), Confusion)
         assert client.rejected("beer").total == 2
         assert client.download("beer", "json") == b".json"

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskStatus
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from streamnet.client.schemas import (
     Champion,
@@ -20,6 +20,7 @@ from streamnet.client.schemas import (
     ClassLine,
     ModelState,
     Outcome,
+    Overview,
     Receipt,
     Rejected,
     RejectedLine,
@@ -33,7 +34,17 @@ from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, 
 from streamnet.errors import ConfigurationError, ConflictError
 from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier, OnlineRegressor
-from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Mark, Residuals
+from streamnet.reporting.outcomes import Confusion, Residuals
+from streamnet.reporting.report import (
+    ColumnImportance,
+    Contender,
+    History,
+    Insight,
+    LeaderBoardRow,
+    Mark,
+    RecentError,
+    Scores,
+)
 from streamnet.samples import Task
 from streamnet.sources.unknown_columns import ColumnCheck
 
@@ -167,6 +178,27 @@ class StandIn:
             raise ConfigurationError("label is 'none', but must be a class of the model")
         other = None if into is None else parse_label("into", into)
         return ClassChangeReply(parse_label("label", label), other, 40)
+
+    def overview(self) -> Overview:
+        return Overview(**asdict(self.status()), curve=[0.8, None, 0.9])
+
+    def scores(self) -> list[Contender]:
+        scores: Scores = {"accuracy": 0.9}
+        return [Contender("ensemble", True, scores, scores)]
+
+    is_insight_due = True
+
+    def insight(self) -> Insight:
+        importance = [ColumnImportance("x", 0.25), ColumnImportance("y", 0.0)]
+        errors = [RecentError(7, {"x": 3.0, "shade": "red"}, "on", "off", 0.75)]
+        return Insight(
+            task=Task.CLASSIFICATION,
+            samples=40,
+            permuted=40,
+            importance=importance,
+            errors=errors,
+            last={"x": 25.0, "y": 2.0, "shade": "blue"},
+        )
 
     def leaders(self) -> list[LeaderBoardRow]:
         return [LeaderBoardRow(1, "tanh 20", 0.1, "competing", True, 0, {"accuracy": 0.9})]

@@ -22,7 +22,7 @@ from streamnet.client.clients import Client
 from streamnet.client.schemas import Status
 from streamnet.errors import RefusedError, StateError
 from streamnet.modelfiles import Model
-from streamnet.reporting.report import Confusion
+from streamnet.reporting.outcomes import Confusion
 from streamnet.runs.replay import verify
 from tests.daemon.hosted_models import hosting, learned, rows
 from tests.daemon.processes import Server

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from streamnet.errors import ModelFileError
@@ -74,6 +75,17 @@ def test_areas_are_those_of_scikit_learn_within_the_stated_error(
     assert measures["roc_auc"] == pytest.approx(np.mean(expected["roc_auc"]), abs=1e-3)
     macro = np.mean(expected["pr_auc"]) if classes > 2 else expected["pr_auc"][1]
     assert measures["pr_auc"] == pytest.approx(macro, abs=5e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_calibration_is_that_of_scikit_learn(classes: int) -> None:
+    table, truth = predicted(20_000, classes, skill=1.0)
+    found = fed(table, truth).calibration()
+    hits = truth[:, None] == np.arange(classes)
+    observed, mean = calibration_curve(hits.ravel(), table.ravel(), n_bins=10)
+    assert found[:, 0] == pytest.approx(mean, abs=0.01)
+    assert found[:, 1] == pytest.approx(observed, abs=0.03)
+    assert found[:, 2].sum() == table.size
 
 
 @pytest.mark.parametrize("classes", [2, 4])

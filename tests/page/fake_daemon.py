@@ -21,6 +21,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+CURVE = [0.62, 0.7, 0.81, 0.79, 0.9, None, 0.93]
 HOSTILE = "</td></script><img src=x onerror=\"document.title='owned'\"><b>bold</b>"
 
 
@@ -59,8 +60,22 @@ def leaders(count: int = 12) -> list[dict[str, Any]]:
             "champion": i == 0,
             "born": 2048 * (i % 5),
             "scores": {"accuracy": 0.92 - 0.004 * i, "mae": 3.0 + 0.2 * i},
+            "weight": max(0.0, 0.5 - 0.1 * i) / 1.5,
         }
         for i in range(count)
+    ]
+
+
+def contenders(names: tuple[str, ...] = ("majority", "no_change")) -> list[dict[str, Any]]:
+    tracks = ("ensemble", "champion", "model", *names)
+    return [
+        {
+            "track": track,
+            "served": track == "ensemble",
+            "overall": {"accuracy": 0.92 - 0.05 * i, "mae": 3.0 + i, "log_loss": None},
+            "sliding": {"accuracy": 0.95 - 0.05 * i, "mae": 2.5 + i, "log_loss": 0.2},
+        }
+        for i, track in enumerate(tracks)
     ]
 
 
@@ -95,10 +110,45 @@ def labels_model(name: str = "traffic") -> dict[str, Any]:
         },
         "history": history(120),
         "leaders": leaders(),
+        "scores": contenders(),
+        "insight": {
+            "task": "classification",
+            "samples": 256,
+            "permuted": 128,
+            "importance": [
+                {"column": "speed", "loss": 0.231},
+                {"column": HOSTILE, "loss": 0.02},
+                {"column": "at", "loss": -0.001},
+            ],
+            "errors": [
+                {
+                    "number": 61_400,
+                    "sample": {"speed": 88.0, "road": "A1", "note": HOSTILE},
+                    "truth": "slow",
+                    "prediction": HOSTILE,
+                    "error": 0.985,
+                }
+            ],
+            "last": {"speed": 61.5, "road": "B7", "at": "2026-11-28T12:00:00"},
+        },
         "confusion": {
             "kind": "confusion",
             "labels": ["free", "slow", HOSTILE],
             "matrix": [[30210, 1200, 40], [9800, 10900, 310], [12, 4240, 3128]],
+            "classes": [
+                {"label": "free", "truths": 31450, "predictions": 40022, "hits": 30210},
+                {"label": "slow", "truths": 21010, "predictions": 16340, "hits": 10900},
+                {"label": HOSTILE, "truths": 7380, "predictions": 3478, "hits": 3128},
+            ],
+            "calibration": [
+                {"predicted": 0.03, "observed": 0.02, "samples": 90_000},
+                {"predicted": 0.52, "observed": 0.47, "samples": 9000},
+                {"predicted": 0.96, "observed": 0.95, "samples": 50_000},
+            ],
+            "confused": [
+                {"truth": "slow", "prediction": "free", "count": 9800},
+                {"truth": HOSTILE, "prediction": "slow", "count": 4240},
+            ],
         },
         "rejected": {
             "total": 12,
@@ -148,6 +198,7 @@ def numbers_model(name: str = "bikes") -> dict[str, Any]:
         },
     }
     coverage = [0.9 + 0.03 * ((i * 5) % 7 - 3) / 3 for i in range(120)]
+    model["scores"] = contenders(("mean", "no_change"))
     model["history"] = history(120, regression=True) | {
         "intervals": {
             "samples": [512 * (i + 1) for i in range(120)],
@@ -156,7 +207,9 @@ def numbers_model(name: str = "bikes") -> dict[str, Any]:
     }
     counts = [round(900 / (1 + (i - 12) ** 2)) for i in range(25)]
     edges = [-12.5 + i for i in range(26)]
-    model["confusion"] = {"kind": "residuals", "edges": edges, "counts": counts}
+    pairs = [[float(i % 40), float(i % 40 + (i * 7) % 9 - 4)] for i in range(300)]
+    model["confusion"] = {"kind": "residuals", "edges": edges, "counts": counts, "pairs": pairs}
+    model["insight"] |= {"task": "regression"}
     return model
 
 
@@ -175,16 +228,21 @@ class StandIn:
         self.seen: list[tuple[str, dict[str, str]]] = []  # path, and headers, of each request
         self.asked: list[dict[str, Any]] = []  # bodies of predict
         self.prediction: dict[str, Any] = {}
+        self.acts: list[str] = []  # changes of models
+        self.scopes = ["read", "predict", "learn", "admin"]  # that every token has
         self.broken = False  # whether every request gets 503
         self.hang_up = threading.Event()  # ends the streams of events that are open
         routes = [
             Route("/", self._page),
             Route("/page/{name}", self._page),
             Route("/v1/models", self._models),
+            Route("/v1/overview", self._overview),
+            Route("/v1/permissions", self._permissions),
             Route("/v1/models/{model}", self._shape),
             Route("/v1/models/{model}/predict", self._predict, methods=["POST"]),
             Route("/v1/models/{model}/events", self._events),
             Route("/v1/models/{model}/model", self._download),
+            Route("/v1/models/{model}/{act:str}", self._act, methods=["POST"]),
             Route("/v1/models/{model}/{shape}", self._shape),
         ]
         app = Starlette(routes=[*routes, Mount("/below", routes=routes)])
@@ -209,6 +267,12 @@ class StandIn:
     def address(self) -> str:
         port = self._server.servers[0].sockets[0].getsockname()[1]
         return f"http://127.0.0.1:{port}/"
+
+    @property
+    def page(self) -> str:
+        """The page of the first model."""
+        name = next(iter(self.models), None)
+        return self.address if name is None else f"{self.address}?model={name}"
 
     def happen(self, kind: str, **data: Any) -> None:
         event = {"id": len(self.events) + 1, "kind": kind, "time": 1.7e9 + len(self.events)}
@@ -235,6 +299,20 @@ class StandIn:
     async def _models(self, request: Request) -> Response:
         lines = [model["status"] for model in self.models.values()]
         return self._refusal(request) or JSONResponse(lines)
+
+    async def _overview(self, request: Request) -> Response:
+        lines = [{**model["status"], "curve": CURVE} for model in self.models.values()]
+        return self._refusal(request) or JSONResponse(lines)
+
+    async def _permissions(self, request: Request) -> Response:
+        return self._refusal(request) or JSONResponse({"scopes": self.scopes})
+
+    async def _act(self, request: Request) -> Response:
+        status = self.models[request.path_params["model"]]["status"]
+        act = request.path_params["act"]
+        self.acts.append(act)
+        status["state"] = "paused" if act == "pause" else "learning"
+        return self._refusal(request) or JSONResponse(status)
 
     async def _shape(self, request: Request) -> Response:
         model = self.models[request.path_params["model"]]

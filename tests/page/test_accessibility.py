@@ -19,7 +19,7 @@ FOCUSED = "(node) => node.id || node.name || node.textContent"
 
 
 def test_the_chosen_theme_is_kept(visit: Opener, daemon: StandIn) -> None:
-    page = visit(daemon.address, color_scheme="light")
+    page = visit(daemon.page, color_scheme="light")
     grounds = []
     for _ in range(3):
         grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
@@ -34,16 +34,16 @@ def test_the_chosen_theme_is_kept(visit: Opener, daemon: StandIn) -> None:
 
 
 def test_everything_is_reachable_by_keyboard(visit: Opener, daemon: StandIn) -> None:
-    page = visit(daemon.address)
+    page = visit(daemon.page)
     expect(page.locator("#connection")).to_have_text("live")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     reached: set[str] = set()
-    for _ in range(40):
+    for _ in range(70):
         page.keyboard.press("Tab")
         reached.add(page.evaluate(f"({FOCUSED})(document.activeElement)"))
     assert {"models", "theme", "stretch", "curve", "events", "outcomes", "Settings"} <= reached
-    assert {"field-0", "field-1", "field-2", "field-3", "Predict"} <= reached
+    assert {"field-0", "field-1", "field-2", "field-3", "Predict", "Pause"} <= reached
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -58,9 +58,9 @@ def test_there_are_no_serious_accessibility_violations(
         "probabilities": [[0.2, 0.8]],
     }
     daemon.happen("drift", text="loss rose")
-    page = visit(daemon.address, color_scheme=scheme)
+    page = visit(daemon.page, color_scheme=scheme)
     page.locator("#models").select_option(name)
-    page.get_by_role("button", name="Predict").click()
+    page.get_by_role("button", name="Predict", exact=True).click()
     expect(page.locator("#prediction strong")).to_have_text("slow")
     assert grave_faults(page) == []
 
@@ -69,7 +69,7 @@ def test_the_token_dialog_has_no_serious_accessibility_violations(
     visit: Opener, serve: Server
 ) -> None:
     daemon = serve(labels_model(), token="s3cret")
-    page = visit(daemon.address, refused=True)
+    page = visit(daemon.page, refused=True)
     expect(page.locator("#token")).to_be_visible()
     assert grave_faults(page) == []
 
@@ -85,11 +85,11 @@ def grave_faults(page: Page) -> list[Any]:
 
 @pytest.mark.parametrize("name", ["traffic", "bikes"])
 def test_a_phone_scrolls_only_vertically(visit: Opener, daemon: StandIn, name: str) -> None:
-    page = visit(daemon.address, **PHONE)
+    page = visit(daemon.page, **PHONE)
     page.locator("#models").select_option(name)
     expect(page.locator("#connection")).to_have_text("live")
     expect(page.locator("#name .model-name")).to_have_text(name)  # and no longer the first one
-    expect(page.locator("#leaders tbody tr")).to_have_count(12)
+    expect(page.locator("#leaders tbody tr")).to_have_count(17)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     curve = page.locator("#curve .uplot").bounding_box()
     assert curve is not None
@@ -97,6 +97,6 @@ def test_a_phone_scrolls_only_vertically(visit: Opener, daemon: StandIn, name: s
 
 
 def test_reduced_motion_disables_animation(visit: Opener, daemon: StandIn) -> None:
-    page = visit(daemon.address, reduced_motion="reduce")
+    page = visit(daemon.page, reduced_motion="reduce")
     level = page.locator("#rejected .level").first
     assert level.evaluate("node => getComputedStyle(node).transitionDuration") == "0s"

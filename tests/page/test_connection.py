@@ -26,7 +26,7 @@ def until(page: Page, condition: Callable[[], bool], patience: int = 200) -> Non
 
 def test_the_token_is_requested_once_and_never_in_a_url(visit: Opener, serve: Server) -> None:
     daemon = serve(labels_model(), token="s3cret")
-    page = visit(daemon.address, refused=True)
+    page = visit(daemon.page, refused=True)
     expect(page.locator("#token")).to_be_visible()
     page.locator("#token-value").fill("wrong")
     page.keyboard.press("Enter")
@@ -45,15 +45,20 @@ def test_the_token_is_requested_once_and_never_in_a_url(visit: Opener, serve: Se
 
 def test_the_token_dialog_can_be_cancelled(visit: Opener, serve: Server) -> None:
     daemon = serve(labels_model(), token="s3cret")
-    page = visit(daemon.address, refused=True)
-    page.get_by_role("button", name="Cancel").click()
+    page = visit(daemon.page, refused=True)
+    page.get_by_role("button", name="Not now").click()
     expect(page.locator("#token")).to_be_hidden()
     expect(page.locator("#connection")).to_have_text("token required")
+    page.get_by_role("button", name="Enter token").click()
+    page.locator("#token-value").fill("s3cret")
+    page.keyboard.press("Enter")
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#token-open")).to_be_hidden()
 
 
 def test_events_resume_after_a_lost_connection(visit: Opener, daemon: StandIn) -> None:
     daemon.happen("champion", text="the first")
-    page = visit(daemon.address)
+    page = visit(daemon.page)
     expect(page.locator("#events")).to_contain_text("the first")
     page.evaluate(f"({REMEMBER})(document.getElementById('connection'))")
     daemon.hang_up.set()
@@ -69,14 +74,19 @@ def test_events_resume_after_a_lost_connection(visit: Opener, daemon: StandIn) -
 
 def test_an_unhealthy_daemon_is_polled_again(visit: Opener, daemon: StandIn) -> None:
     daemon.broken = True
-    page = visit(daemon.address, refused=True)
+    page = visit(daemon.page, refused=True)
     expect(page.locator("#connection")).to_have_text("the disk is full")
     daemon.broken = False
     expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#problems .problem")).to_have_count(0)
+    daemon.broken = True  # what was shown is not known to be true any more
+    expect(page.locator("#problems")).to_contain_text("The daemon refuses: the disk is full")
+    expect(page.locator("#state")).to_have_text("last known: learning")
+    expect(page.locator("#state")).to_have_attribute("data-tone", "")
 
 
 def test_redrawn_charts_leak_nothing(visit: Opener, daemon: StandIn) -> None:
-    page = visit(daemon.address)
+    page = visit(daemon.page)
     page.locator("#models").select_option("bikes")
     expect(page.locator("#outcomes canvas")).to_be_visible()
     session = page.context.new_cdp_session(page)
@@ -88,8 +98,11 @@ def test_redrawn_charts_leak_nothing(visit: Opener, daemon: StandIn) -> None:
         return sum(int(one["value"]) for one in metrics if one["name"] == "JSEventListeners")
 
     draw = """(times) => {
-        const parts = ["outcomes", "outcomes-title", "outcomes-note"].map(byId);
-        const outcomes = new Outcomes(...parts);
+        const outcomes = new Outcomes({
+            host: byId("outcomes"), title: element("p"), note: element("p"), card: element("p"),
+            sort: byId("outcomes-sort"), confused: element("ol"),
+            classes: new Classes(element("p"), byId("classes"), element("p")),
+        });
         const tiles = new Tiles(element("div"));
         for (let i = 1; i <= times; i += 1) {
             outcomes.show({ kind: "residuals", edges: [-1, 0, 1], counts: [i, 2] });
@@ -110,7 +123,7 @@ def test_months_of_running_stay_bounded(visit: Opener, daemon: StandIn) -> None:
     history = daemon.models["traffic"]["history"]
     history["samples"] = [i * 64 for i in range(1, 50_001)]
     history["series"] = {name: [0.5] * 50_000 for name in ("served", "majority", "no_change")}
-    page = visit(daemon.address)
+    page = visit(daemon.page)
     expect(page.locator("#connection")).to_have_text("live")
     assert int(page.locator("#curve").get_attribute("aria-valuemax") or 0) < 2000
     session = page.context.new_cdp_session(page)

@@ -44,7 +44,7 @@ def test_a_read_token_shows_the_model_but_cannot_predict(daemon: Server, visit: 
     enter(page, READS)
     expect(page.locator("#leaders tr.champion")).to_contain_text("tanh 20")
     expect(page.locator("#curve")).to_contain_text("starts with the first samples")
-    page.get_by_role("button", name="Predict").click()
+    page.get_by_role("button", name="Predict", exact=True).click()
     expect(page.locator("#prediction .notice")).not_to_be_empty()
 
 
@@ -55,7 +55,7 @@ def test_an_admin_token_follows_learning_and_predicts(daemon: Server, visit: Ope
     expect(page.locator("#tiles")).to_contain_text("30")
     expect(page.locator("#outcomes")).to_contain_text("83.3 %")
     page.get_by_label("x number").fill("25")
-    page.get_by_role("button", name="Predict").click()
+    page.get_by_role("button", name="Predict", exact=True).click()
     expect(page.locator("#prediction strong")).to_have_text("on")
     expect(page.locator("#prediction")).to_contain_text("What influenced it")
     with page.expect_download() as download:

@@ -105,7 +105,7 @@ def test_rejected_records_and_served_scores_are_included(report: dict[str, Any])
     view = view_of(report)
     assert view["rejected"]["total"] == sum(view["rejected"]["by_reason"].values()) == 1
     assert view["status"]["learned"] == 4999
-    assert view["scores"]["served"] == report["served"]
+    assert view["scores"][0]["overall"] == report["served"]
     assert Path(report["streamnet"]).name == dict(view["facts"])["streamnet"]
 
 

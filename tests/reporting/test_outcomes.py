@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 import streamnet
-from streamnet.reporting.report import (
+from streamnet.reporting.outcomes import (
     HISTOGRAM_BINS,
     MAX_LABELS,
     OTHERS,

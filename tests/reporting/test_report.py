@@ -75,7 +75,7 @@ def test_a_learner_shows_live_what_the_report_says_at_the_end(pipeline: Pipeline
     status = build_status(learner)
     assert status.served == pytest.approx(report.status.served)
     assert status.baselines == pytest.approx(report.status.baselines)
-    same: dict[str, Any] = {"served": None, "baselines": {}}
+    same: dict[str, Any] = {"served": None, "baselines": {}, "sliding": None, "fading": None}
     assert msgspec.structs.replace(status, **same) == msgspec.structs.replace(report.status, **same)
     assert build_candidates(learner) == report.leader_board[: len(learner.serving.members)]
     assert build_history(learner) == report.history

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import streamnet
 from streamnet.client import AsyncClient, Client, schemas
-from streamnet.reporting import report
+from streamnet.reporting import outcomes, report
 
 # Asked for, not assigned: a name that were `Any` would pass every other check.
 assert_type(streamnet.OnlineClassifier(seed=1), streamnet.OnlineClassifier)
@@ -96,7 +96,7 @@ async def daemon() -> None:
     blocking, awaiting = Client(), AsyncClient()
     assert_type(blocking.predict("a", [{"x": 1}], ids=["b"]), schemas.Predictions)
     assert_type(blocking.leaders("a"), list[report.LeaderBoardRow])
-    assert_type(await awaiting.confusion("a"), report.Confusion | report.Residuals)
+    assert_type(await awaiting.confusion("a"), outcomes.Confusion | outcomes.Residuals)
     assert_type(await awaiting.delete("a"), None)
     awaiting.status(7)  # type: ignore[arg-type]
     blocking.learn("a", [], sure=True)  # type: ignore[call-arg]

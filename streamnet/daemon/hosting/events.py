@@ -8,9 +8,10 @@ from time import monotonic, time
 from typing import Any, final
 
 from anyio import Event as Signal
-from anyio import sleep
+from anyio import sleep, to_thread
 
 from streamnet.client.schemas import Event
+from streamnet.daemon.hosting.timeline import Timeline
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.delayed_labels import now
 from streamnet.errors import OutputError
@@ -150,6 +151,7 @@ class Monitor:
         *,
         predicted: Callable[[], int],
         queued: Callable[[], int],
+        timeline: Timeline | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.learning: Rate = Rate(clock=clock)
@@ -157,6 +159,7 @@ class Monitor:
         self.rejecting: Rate = Rate(clock=clock)
         self.pace: Rate = Rate(clock=clock)  # of learning while samples waited; 0 before that
         self.checkpoint: float | None = None  # time of the last one by the clock
+        self.timeline: Timeline = Timeline() if timeline is None else timeline
         self._pipeline = pipeline
         self._state = state
         self._committer = committer
@@ -178,12 +181,21 @@ class Monitor:
         learner = self._pipeline.learner
         assert learner is not None
         self._skip_past(learner)
+        try:
+            await self._watch(learner)
+        finally:
+            self.timeline.save()
+
+    async def _watch(self, learner: Learner) -> None:
         while True:
             await sleep(POLL_SECONDS)
             self._measure(learner.trainer.learned)
+            self.timeline.record(learner.serving.scored, learner.serving.errors)
             self._log_events(learner)
             self._check_checkpoints(learner.trainer.number)
             await self._expire_predictions()
+            if self.timeline.is_unsaved:
+                await to_thread.run_sync(self.timeline.save)
 
     def _skip_past(self, learner: Learner) -> None:
         """Ignore what happened before this run."""

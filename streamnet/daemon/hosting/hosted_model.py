@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 from typing import Any, final
 
@@ -17,6 +18,7 @@ from streamnet.client.schemas import (
     Feed,
     FieldLine,
     Outcome,
+    Overview,
     Receipt,
     Rejected,
     RejectedLine,
@@ -46,12 +48,16 @@ from streamnet.pipeline.concurrency import Worker
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.reporting.builder import (
     build_candidates,
+    build_contenders,
+    build_curve,
     build_history,
     build_outcomes,
     build_status,
     count_classes,
 )
-from streamnet.reporting.report import Confusion, History, LeaderBoardRow, Residuals
+from streamnet.reporting.insight import build_insight
+from streamnet.reporting.outcomes import Confusion, Residuals
+from streamnet.reporting.report import Contender, History, Insight, LeaderBoardRow
 from streamnet.samples import Block, ClassChange, Sample
 from streamnet.settings.daemon import ModelSettings
 from streamnet.sources.unknown_columns import ColumnCheck
@@ -152,6 +158,8 @@ def _build_feed(run: ModelRun) -> Feed | None:
 _MIN_RETRY_DELAY, _DEFAULT_RETRY_DELAY, _MAX_RETRY_DELAY = 0.1, 1.0, 60.0
 _BYTES_PER_SAMPLE = 128  # of JSON, to estimate the work
 _WATCH_SECONDS = 1.0  # between checks for troubles
+_INSIGHT_SECONDS = 20.0  # for which an insight is kept
+_CURVE_POINTS = 40  # in the overview of all models
 _BATCH_SIZE = 1000  # labels or predictions taken before others have their turn
 
 
@@ -214,6 +222,9 @@ class HostedModel(Supervisor):
         self.duplicates: int = 0  # repeated requests, likewise
         self.microbatcher: MicroBatcher = MicroBatcher(self.predict)
         self._started = monotonic()
+        self._insight: Insight | None = None  # the last one
+        self._insight_lock = Lock()
+        self._insight_expires = 0.0
         self._troubles = TroubleLog(name, self.events)
         self._baselines = BaselineWatch()
         self._worker = Worker()
@@ -474,13 +485,25 @@ class HostedModel(Supervisor):
             return None
         return describe_champion(published.model, published.generation)
 
+    def overview(self) -> Overview:
+        """The status, with the score over time."""
+        curve = [] if self._learner is None else build_curve(self._learner, _CURVE_POINTS)
+        return Overview(**asdict(self.status()), curve=curve)
+
+    def scores(self) -> list[Contender] | None:
+        """The scores of everything that could be served; None before the first sample."""
+        return None if self._learner is None else build_contenders(self._learner)
+
     def leaders(self) -> list[LeaderBoardRow]:
         """All candidates, the best first."""
         return [] if self._learner is None else build_candidates(self._learner)
 
     def history(self) -> History | None:
         """The score over time; None before the first sample."""
-        return None if self._learner is None else build_history(self._learner)
+        run = self.model_run
+        if run is None or run.learner is None:
+            return None
+        return build_history(run.learner, run.monitor.timeline.rows())
 
     def outcomes(self) -> Confusion | Residuals | None:
         """The confusion matrix or the recent residuals; None before the first sample."""
@@ -507,6 +530,32 @@ class HostedModel(Supervisor):
             interval = compute_interval(outcomes) if isinstance(outcomes, Residuals) else None
             self._interval = (model, interval)
         return self._interval[1]
+
+    @property
+    def is_insight_due(self) -> bool:
+        """Whether `insight` has to compute: at most every 20 s, and not while it already does."""
+        return not self._insight_lock.locked() and monotonic() >= self._insight_expires
+
+    def insight(self) -> Insight:
+        """What matters to the model, as its last samples show; may take a second, in any thread.
+
+        Raises:
+            NotReadyError: If nothing was learned yet.
+        """
+        run = self.current_run()
+        if run.learner is None:
+            raise NotReadyError("nothing was learned yet")
+        if self.is_insight_due or self._insight is None:
+            with self._insight_lock:
+                published = run.publisher.published
+                self._insight = build_insight(
+                    run.journal_output.recent,
+                    None if published is None else published.model,
+                    run.learner.task,
+                    list(run.learner.encoder.labels),
+                )
+                self._insight_expires = monotonic() + _INSIGHT_SECONDS
+        return self._insight
 
     def rejected(self) -> Rejected:
         """How many records were rejected, why, and the latest of them."""

@@ -16,6 +16,7 @@ from anyio import Event, create_task_group, sleep, to_thread
 
 from streamnet.daemon.hosting.events import EventLog, Monitor
 from streamnet.daemon.hosting.feeder import Feeder
+from streamnet.daemon.hosting.timeline import Timeline
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
@@ -47,6 +48,7 @@ from streamnet.pipeline.rejections import (
     export_dead_letter,
 )
 from streamnet.pipeline.state import State, StateStatistics
+from streamnet.reporting.insight import RecentSamples
 from streamnet.runs.builder import (
     CHANGEABLE_SOURCE_KEYS,
     build_columns,
@@ -146,6 +148,7 @@ def apply_start(settings: ModelSettings, start: Model | None) -> ModelSettings:
 
 _POLL_SECONDS = 0.05  # between checks for a first model
 _KEPT_DEAD_LETTERS = 100
+_TIMELINE_FILE = "timeline.json"
 
 
 _PUBLISHING_SHARE = 0.1  # of the time that all models together may take to publish
@@ -324,6 +327,7 @@ class ModelRun:
             events,
             predicted=lambda: self.publisher.predicted,
             queued=lambda: self.queued,
+            timeline=Timeline(folder / "state" / _TIMELINE_FILE, files=files),
         )
 
     def _build_pipeline(self, settings: ModelSettings, networks: Mapping[str, Any]) -> Pipeline:
@@ -483,16 +487,18 @@ def _identify_source(source: SourceSection) -> dict[str, Any]:
 
 @final
 class _JournalOutput(ResumableSink):
-    """Syncs the journal before a checkpoint refers to it, and keeps the latest dead letters."""
+    """Syncs the journal before a checkpoint refers to it, and keeps what came last."""
 
     name = "journal"
 
     def __init__(self, journal: Journal) -> None:
         # With the time of the rejection.
         self.dead_letters: deque[tuple[DeadLetter, float]] = deque(maxlen=_KEPT_DEAD_LETTERS)
+        self.recent: RecentSamples = RecentSamples()
         self._journal = journal
 
     def __call__(self, served: Served) -> None:
+        self.recent.add(served)
         if rejected := served.predicted.encoded.block.rejected:
             now = time()
             self.dead_letters.extend((letter, now) for letter in rejected)

@@ -80,12 +80,16 @@ class Service:
         message = "the daemon is stopping; the rest of the body was not read"
         return self.stopping, http_error(503, message, connection="close")
 
+    def find_scopes(self, request: Request) -> frozenset[Scope]:
+        """The scopes of a request's token: all if access is open, none if it is unknown."""
+        if self.access.is_open:
+            return self.access.find_scopes(None)
+        header = request.headers.get("authorization")
+        return self.access.find_scopes(None if header is None else header.encode("latin-1"))
+
     def authorize(self, request: Request, scope: Scope) -> None:
         """Raise 401 if the request has no known token, or 403 if that lacks the scope."""
-        if self.access.is_open:
-            return
-        header = request.headers.get("authorization")
-        scopes = self.access.find_scopes(None if header is None else header.encode("latin-1"))
+        scopes = self.find_scopes(request)
         if scope in scopes:
             return
         if scopes:

@@ -62,6 +62,33 @@ class Sparkline {
   }
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+
+/** A line through values, as wide and high as its style says; gaps where one is no number. */
+function sparkLine(values) {
+  const known = values.filter(isNumber);
+  if (known.length < 2) return element("span", { class: "hint" }, "–");
+  const low = Math.min(...known);
+  const size = Math.max(...known) - low || 1;
+  const x = (i) => (100 * i) / (values.length - 1);
+  const y = (value) => 22 - (20 * (value - low)) / size;
+  let d = "";
+  values.forEach((value, i) => {
+    const pen = i && isNumber(values[i - 1]) ? "L" : "M";
+    if (isNumber(value)) d += `${pen}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
+  });
+  const svg = document.createElementNS(SVG, "svg");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", d);
+  svg.setAttribute("class", "spark-line");
+  svg.setAttribute("viewBox", "0 0 100 24");
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", `from ${digits(known[0])} to ${digits(known.at(-1))}`);
+  svg.append(path);
+  return svg;
+}
+
 /** A histogram: bars of counts between edges. */
 class Histogram {
   constructor(host) {

@@ -1,58 +1,7 @@
 "use strict";
 // The curve: the score over time beside the baselines, with events marked on it.
 
-const MOST_POINTS = 2000; // of a history, whatever a server sends
 const REACH = 8; // largest distance in pixels between the pointer and a mark that is described
-
-/** At most `MOST_POINTS` of a history's points, each the mean of the points it replaces. */
-function thinned(history) {
-  const { samples } = history;
-  const step = Math.ceil(samples.length / MOST_POINTS);
-  if (step <= 1) return history;
-  const last = samples.length - 1;
-  const kept = samples.map((_, i) => i).filter((i) => (last - i) % step === 0);
-  const series = Object.entries(history.series).map(([name, values]) => {
-    const { sums, counts } = summed(samples, values);
-    return [name, kept.map((i, place) => between(sums, counts, place ? kept[place - 1] : -1, i))];
-  });
-  return { ...history, samples: kept.map((i) => samples[i]), series: Object.fromEntries(series) };
-}
-
-/** Cumulative sums; a history's points are means over the samples since the previous point. */
-function summed(samples, values) {
-  let sum = 0;
-  let count = 0;
-  const sums = [];
-  const counts = [];
-  values.forEach((value, i) => {
-    if (isNumber(value)) {
-      const since = samples[i] - (i ? samples[i - 1] : 0);
-      sum += value * since;
-      count += since;
-    }
-    sums.push(sum);
-    counts.push(count);
-  });
-  return { sums, counts };
-}
-
-/** The mean over the samples after point `start` (-1: all) up to point `end`. */
-function between(sums, counts, start, end) {
-  const count = counts[end] - (start < 0 ? 0 : counts[start]);
-  return count > 0 ? (sums[end] - (start < 0 ? 0 : sums[start])) / count : null;
-}
-
-/** The mean up to each point, over the last fiftieth of the stream or over all of it. */
-function smoothed(samples, values, stretch) {
-  const { sums, counts } = summed(samples, values);
-  if (stretch === "overall") return values.map((_, i) => between(sums, counts, -1, i));
-  const least = samples[samples.length - 1] / 50;
-  let start = -1;
-  return values.map((_, i) => {
-    while (start + 1 < i && samples[i] - samples[start + 1] >= least) start += 1;
-    return between(sums, counts, start, i);
-  });
-}
 
 /** Served score beside the baselines, with changes of champion and drifts as marks on the curve. */
 class CurveChart {
@@ -61,16 +10,20 @@ class CurveChart {
     this.legend = legend;
     this.label = label;
     this.stretch = "recent";
-    this.history = null;
+    this.axis = "samples"; // or "time"
+    this.span = "all"; // or the last seconds
+    this.full = null; // the history as it was given
+    this.history = null; // the part of it that is drawn
     this.plot = null;
     new ResizeObserver(() => this.resize()).observe(host);
     host.addEventListener("keydown", (event) => this.key(event));
   }
 
   show(history) {
+    this.full = history;
     if (!history?.samples.length) {
       this.history = null;
-      this.empty();
+      this.empty("The curve starts with the first samples that have a target.");
       return;
     }
     const names = Object.keys(history.series);
@@ -78,10 +31,20 @@ class CurveChart {
       this.history !== null &&
       names.join() === this.names.join() &&
       this.history.measure === history.measure;
-    this.history = thinned(history);
+    this.history = partOf(history, this.axis, this.span);
     this.names = names;
-    if (same && this.plot) this.update();
+    if (!this.history.x.length) this.empty("Nothing was scored in this time.");
+    else if (same && this.plot) this.update();
     else this.draw();
+  }
+
+  /** Show another part of the history, or another axis. */
+  look(axis, range) {
+    this.axis = axis;
+    this.span = range;
+    if (this.full === null) return;
+    this.destroy();
+    this.show(this.full);
   }
 
   choose(stretch) {
@@ -89,16 +52,9 @@ class CurveChart {
     if (this.plot) this.update();
   }
 
-  empty() {
+  empty(text) {
     this.destroy();
-    fill(
-      this.host,
-      element(
-        "p",
-        { class: "empty" },
-        "The curve starts with the first samples that have a target.",
-      ),
-    );
+    fill(this.host, element("p", { class: "empty" }, text));
     fill(this.legend);
   }
 
@@ -108,8 +64,8 @@ class CurveChart {
   }
 
   data() {
-    const { samples, series } = this.history;
-    return [samples, ...this.names.map((name) => smoothed(samples, series[name], this.stretch))];
+    const { x, series } = this.history;
+    return [x, ...this.names.map((name) => smoothed(this.history, series[name], this.stretch))];
   }
 
   /** Show new values, keeping the zoom. */
@@ -150,9 +106,11 @@ class CurveChart {
       height: this.height(),
       legend: { show: false },
       padding: [14, 14, 0, 0],
-      scales: { x: { time: false }, y: { range: (_, low, high) => this.range(low, high) } },
+      scales: { x: { time: this.axis === "time" }, y: { range: (_, low, high) => this.range(low, high) } },
       axes: [
-        { ...axis, size: 32, values: (_, ticks) => ticks.map((tick) => compact(tick)) },
+        this.axis === "time"
+          ? { ...axis, size: 46, values: (_, ticks) => timeTicks(ticks) }
+          : { ...axis, size: 32, values: (_, ticks) => ticks.map((tick) => compact(tick)) },
         {
           ...axis,
           size: 58,
@@ -204,7 +162,7 @@ class CurveChart {
   marks(plot) {
     const { left, width } = plot.bbox;
     for (const mark of this.history.marks) {
-      const x = plot.valToPos(mark.number, "x", true);
+      const x = plot.valToPos(mark.x, "x", true);
       if (x >= left && x <= left + width) this.mark(plot, mark, x);
     }
   }
@@ -245,19 +203,19 @@ class CurveChart {
     } else {
       ctx.strokeStyle = this.colours.champion;
       ctx.fillStyle = this.colours.card;
-      ctx.arc(x, plot.valToPos(this.servedAt(plot, mark.number), "y", true), size, 0, 2 * Math.PI);
+      ctx.arc(x, plot.valToPos(this.servedAt(plot, mark.x), "y", true), size, 0, 2 * Math.PI);
       ctx.fill();
       ctx.stroke();
     }
     ctx.restore();
   }
 
-  servedAt(plot, number) {
-    const [samples, served] = plot.data;
-    const after = samples.findIndex((sample) => sample >= number);
-    const at = after < 0 ? samples.length - 1 : after;
-    if (at === 0 || samples[at] <= number) return served[at];
-    const share = (number - samples[at - 1]) / (samples[at] - samples[at - 1]);
+  servedAt(plot, place) {
+    const [x, served] = plot.data;
+    const after = x.findIndex((one) => one >= place);
+    const at = after < 0 ? x.length - 1 : after;
+    if (at === 0 || x[at] <= place) return served[at];
+    const share = (place - x[at - 1]) / (x[at] - x[at - 1]);
     return served[at - 1] + share * (served[at] - served[at - 1]);
   }
 
@@ -292,7 +250,7 @@ class CurveChart {
     const near = index === null || index === undefined ? null : this.near(at);
     fill(
       this.legend,
-      element("span", { class: "item place" }, `sample ${whole(data[0][at])}`),
+      element("span", { class: "item place" }, this.place(at)),
       ...items,
       ...marks,
       element("span", { class: "item near" }, near === null ? "" : near.text),
@@ -300,10 +258,34 @@ class CurveChart {
     this.value(at);
   }
 
+  /** The curve as it is shown, with a column for each line. */
+  saveCsv(name) {
+    if (!this.plot) return;
+    const [, ...lines] = this.plot.data;
+    const { samples, times } = this.history;
+    const rows = samples.map((sample, i) => [
+      sample,
+      ...(times ? [new Date(1000 * times[i]).toISOString()] : []),
+      ...lines.map((values) => values[i]),
+    ]);
+    saveCsv(name, [["sample", ...(times ? ["time"] : []), ...this.names], ...rows]);
+  }
+
+  savePng(name) {
+    if (this.plot) savePng(name, this.plot.ctx.canvas, this.colours.card);
+  }
+
+  /** Where a point lies, in words. */
+  place(at) {
+    const { samples, times } = this.history;
+    const sample = `sample ${whole(samples[at])}`;
+    return times ? `${sample}, ${moment(times[at])}` : sample;
+  }
+
   near(at) {
     const x = this.plot.valToPos(this.plot.data[0][at], "x");
     const distances = this.history.marks.map((mark) =>
-      Math.abs(this.plot.valToPos(mark.number, "x") - x),
+      Math.abs(this.plot.valToPos(mark.x, "x") - x),
     );
     const least = Math.min(...distances);
     return least <= REACH ? this.history.marks[distances.indexOf(least)] : null;
@@ -330,7 +312,7 @@ class CurveChart {
     );
     this.host.setAttribute("aria-valuemax", String(data[0].length - 1));
     this.host.setAttribute("aria-valuenow", String(at));
-    this.host.setAttribute("aria-valuetext", `sample ${whole(data[0][at])}: ${told.join(", ")}`);
+    this.host.setAttribute("aria-valuetext", `${this.place(at)}: ${told.join(", ")}`);
   }
 
   key(event) {

@@ -52,6 +52,11 @@ class Daemon {
     ).json();
   }
 
+  /** Change a model, without a body. */
+  async act(path) {
+    await this.fetch(path, { method: "POST", headers: this.headers() });
+  }
+
   async bytes(path) {
     return (await this.fetch(path, { headers: this.headers() })).blob();
   }

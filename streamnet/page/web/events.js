@@ -3,6 +3,7 @@
 
 const MOST_EVENTS = 200; // in the list
 const ROUTINE = new Set(["checkpoint", "rejected"]);
+const NEWS = new Set(["champion", "classes", "drift", "state", "trouble"]);
 
 class Events {
   constructor(host, announcement) {
@@ -29,33 +30,46 @@ class Events {
         "li",
         { class: `event ${kindClass(kind)}` },
         element("span", { class: `sign ${kindClass(kind)}`, "aria-hidden": "true" }),
-        element("span", { class: "what" }, element("strong", {}, words(kind)), " ", text),
+        element("span", { class: "what" }, element("strong", {}, Object.hasOwn(KINDS, kind) ? KINDS[kind] : words(kind)), " ", text),
         element(
           "time",
-          {},
-          isNumber(time) ? clock(time) : isNumber(data.number) ? whole(data.number) : "",
+          isNumber(time)
+            ? { datetime: new Date(1000 * time).toISOString(), title: fullDate(time) }
+            : {},
+          isNumber(time)
+            ? moment(time)
+            : isNumber(data.number)
+              ? `sample ${whole(data.number)}`
+              : "",
         ),
       ),
     );
     while (this.host.childElementCount > MOST_EVENTS) this.host.lastElementChild.remove();
-    if (["champion", "classes", "drift", "state"].includes(kind))
+    if (NEWS.has(kind))
       this.announcement.textContent = `${words(kind)} ${text}`;
   }
 }
 
-const KINDS = new Set([
-  "champion",
-  "classes",
-  "drift",
-  "checkpoint",
-  "rejected",
-  "quarantine",
-  "state",
-  "gap",
-]);
+// Kinds of events, as they are named on the page.
+const KINDS = {
+  champion: "New champion",
+  classes: "Classes changed",
+  drift: "Drift",
+  checkpoint: "Checkpoint",
+  rejected: "Rejected",
+  quarantine: "Quarantine",
+  state: "State",
+  feed: "Files",
+  gap: "Events missed",
+  trouble: "Trouble",
+};
 
 function kindClass(kind) {
-  return KINDS.has(kind) ? kind : "other";
+  return Object.hasOwn(KINDS, kind) ? kind : "other";
+}
+
+function fullDate(time) {
+  return new Date(1000 * time).toLocaleString("en-GB", { dateStyle: "full", timeStyle: "long" });
 }
 
 /** A class that was merged or retired, in words. */
@@ -67,11 +81,16 @@ function classChange({ label, into, number }) {
 /** An event in words; for an unknown kind, as a later daemon may send, its values. */
 function eventText(kind, data) {
   if (typeof data.text === "string") return data.text;
+  if (kind === "trouble") return data.message;
   if (kind === "champion") return `${data.after} from sample ${whole(data.number)} on`;
   if (kind === "drift") return `loss rose from ${digits(data.before)} to ${digits(data.after)}`;
   if (kind === "classes") return classChange(data);
   if (kind === "checkpoint") return `after ${whole(data.samples)} samples`;
   if (kind === "rejected") return counted(data.reasons ?? {});
+  if (kind === "quarantine")
+    return `of ${plural(data.count, "candidate")} that diverged, up to sample ${whole(data.number)}`;
+  if (kind === "gap")
+    return isNumber(data.missed) ? `${whole(data.missed)} of them` : "an unknown number";
   if (kind === "state") return data.failure ? `${data.state}: ${data.failure}` : data.state;
   return counted(data);
 }

@@ -1,40 +1,68 @@
 "use strict";
-// Live view of a daemon: polls one model at a time and follows its events.
+// Live view of a daemon: polls one model, or all of them, and follows the events of one.
 
-const REFRESH = 2000; // milliseconds between polls
+const REFRESH = 2000; // milliseconds between polls of a model
+const INSIGHT = 20000; // and of what matters to it
+const REFRESH_ALL = 5000; // and of all models
 
 class Live {
   constructor(page) {
     this.page = page;
     this.daemon = new Daemon();
-    this.name = null;
+    this.name = null; // of the model that is shown; null: all of them
     this.following = new AbortController();
     this.attempt = 0;
+    this.scopes = null; // of the token, once they are known
     this.wake = () => {};
     this.trying = new TryForm(
-      { card: byId("try-card"), form: byId("try"), fields: byId("fields"), prediction: byId("prediction") },
+      {
+        card: byId("try-card"),
+        form: byId("try"),
+        fields: byId("fields"),
+        prediction: byId("prediction"),
+        last: byId("try-last"),
+        clear: byId("try-clear"),
+        json: byId("try-json"),
+        note: byId("try-json-note"),
+      },
       (sample) => this.daemon.post(modelPath(this.name, "predict"), { sample, explain: true }),
     );
-    byId("models").addEventListener("change", (event) => this.choose(event.target.value));
+    this.controls = new Controls(
+      {
+        card: byId("controls-card"),
+        list: byId("controls"),
+        note: byId("controls-note"),
+        failed: byId("controls-failed"),
+      },
+      {
+        act: (what) => this.daemon.act(modelPath(this.name, what)),
+        download: (format) => this.download(format),
+        done: () => this.wake(),
+      },
+    );
+    this.overview = new Overview(
+      byId("overview"),
+      byId("overview-table"),
+      byId("overview-note"),
+      (name) => this.open(name),
+    );
+    page.otherModel = (name) => this.daemon.get(modelPath(name));
+    this.begin = new FirstSteps(byId("begin-card"), byId("begin-note"), byId("begin-line"));
+    byId("models").addEventListener("change", (event) => this.open(event.target.value || null));
+    byId("home").href = "?";
+    byId("home").addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      this.open(null);
+    });
+    window.addEventListener("popstate", () => this.choose(namedInAddress()));
     document.addEventListener("visibilitychange", () => this.wake());
-    for (const button of document.querySelectorAll("button[data-format]")) {
-      button.addEventListener("click", () => this.download(button.dataset.format));
-    }
     this.listenToToken();
   }
 
-  /** Download the model via a blob, since a link can't send the token. */
   async download(format) {
-    const { name } = this;
-    byId("download-failed").textContent = "";
-    try {
-      const blob = await this.daemon.bytes(modelPath(name, `model?format=${format}`));
-      const link = element("a", { href: URL.createObjectURL(blob), download: `${name}.${format}` });
-      link.click();
-      URL.revokeObjectURL(link.href);
-    } catch (error) {
-      byId("download-failed").textContent = error.message;
-    }
+    const blob = await this.daemon.bytes(modelPath(this.name, `model?format=${format}`));
+    save(`${this.name}.${format}`, blob);
   }
 
   listenToToken() {
@@ -46,17 +74,26 @@ class Live {
       this.start();
     });
     byId("token-cancel").addEventListener("click", () => byId("token").close());
+    byId("token-open").addEventListener("click", () => this.askForToken());
   }
 
   askForToken() {
     this.following.abort();
     this.page.connection("token required", "bad");
+    byId("token-open").hidden = false;
     byId("token-refused").hidden = !this.daemon.token;
     if (!byId("token").open) byId("token").showModal();
   }
 
   start() {
-    this.choose(this.name);
+    this.scopes = null;
+    this.choose(namedInAddress());
+  }
+
+  /** Show another model, or all (null), at an address of its own. */
+  open(name) {
+    window.history.pushState(null, "", name === null ? "?" : modelAddress(name));
+    this.choose(name);
   }
 
   choose(name) {
@@ -64,6 +101,9 @@ class Live {
     this.following = new AbortController();
     this.name = name;
     this.attempt = 0;
+    this.insight = null;
+    this.insightExpires = 0;
+    byId("token-open").hidden = true;
     this.page.tiles.clear();
     this.page.events.clear();
     this.trying.show(name, []); // until the model's columns are known
@@ -72,8 +112,9 @@ class Live {
 
   async poll(signal) {
     while (!signal.aborted) {
+      let rest = REFRESH;
       try {
-        if (!document.hidden) await this.refresh(signal);
+        if (!document.hidden) rest = await this.refresh(signal);
         this.attempt = 0;
       } catch (error) {
         if (signal.aborted) return;
@@ -81,14 +122,11 @@ class Live {
           this.askForToken();
           return;
         }
-        this.page.connection(
-          error instanceof Refused ? error.message : "no connection; retrying",
-          "bad",
-        );
+        this.page.lost(error instanceof Refused ? error.message : "no connection; retrying");
         this.attempt += 1;
       }
       await Promise.race([
-        pause(this.attempt ? backoff(this.attempt) : REFRESH, signal),
+        pause(this.attempt ? backoff(this.attempt) : rest, signal),
         new Promise((resolve) => {
           this.wake = resolve;
         }),
@@ -96,27 +134,67 @@ class Live {
     }
   }
 
+  /** Show what the daemon has now; returns the milliseconds until it is asked again. */
   async refresh(signal) {
     const models = await this.daemon.get("models", signal);
-    this.offer(models.map((model) => model.name));
+    this.scopes ??= (await this.daemon.get("permissions", signal)).scopes;
+    if (signal.aborted) return REFRESH;
+    const names = models.map((model) => model.name);
+    this.offer(names);
+    this.page.found();
+    if (this.name === null && names.length === 1) [this.name] = names;
+    const overview = this.name === null && names.length > 1;
+    this.page.view(overview);
+    if (overview) return this.refreshAll(signal);
     if (this.name === null) {
       this.page.connection("no model yet", "warn");
-      return;
+      return REFRESH;
     }
+    await this.refreshModel(signal, names);
+    return REFRESH;
+  }
+
+  async refreshAll(signal) {
+    const lines = await this.daemon.get("overview", signal);
+    if (signal.aborted) return REFRESH;
+    this.overview.show(lines);
+    this.page.connection("live", "good");
+    return REFRESH_ALL;
+  }
+
+  async refreshModel(signal, names) {
     const get = (...rest) => this.daemon.getIfReady(modelPath(this.name, ...rest), signal);
     const status = await this.daemon.get(modelPath(this.name), signal);
     // Before the first sample there are no scores, and the daemon would refuse the requests.
-    const scored = (path) => (status.samples > 0 ? get(path) : null);
-    const [history, outcomes, leaders, rejected] = await Promise.all([
-      scored("history"),
-      scored("confusion"),
+    const ifScored = (path) => (status.samples > 0 ? get(path) : null);
+    const [past, outcomes, scores, leaders, rejected] = await Promise.all([
+      ifScored("history"),
+      ifScored("confusion"),
+      ifScored("scores"),
       get("leaders"),
       get("rejected"),
     ]);
+    await this.look(status, get);
     if (signal.aborted) return;
-    this.page.show({ status, history, leaders, outcomes, rejected }, true);
-    if (status.generation !== null && status.generation !== undefined) await this.offerForm(get);
+    const { insight } = this;
+    this.page.show({ status, history: past, leaders, outcomes, rejected, scores, insight }, true);
+    this.trying.offer(insight?.last ?? null);
+    document.title = titleOf(status);
+    this.page.compare.show(leaders, status, names);
+    this.controls.show(status, this.scopes);
+    const published = isNumber(status.generation);
+    this.begin.show(status, published, this.daemon.token !== null);
+    if (published) await this.offerForm(get);
     this.followEvents(signal);
+  }
+
+  /** Look into a model now and then: what matters to it takes longer to find out. */
+  async look({ samples }, get) {
+    const known = this.insightOf === this.name && Date.now() < this.insightExpires;
+    if (known || !(samples > 0)) return;
+    this.insight = await get("insight");
+    this.insightOf = this.name;
+    this.insightExpires = Date.now() + (this.insight?.permuted ? INSIGHT : REFRESH);
   }
 
   /** Show the form for the model's current columns; new ones may appear at any time. */
@@ -127,11 +205,16 @@ class Live {
 
   offer(names) {
     const select = byId("models");
-    whenChanged(select, names, () =>
-      fill(select, ...names.map((name) => element("option", { value: name }, name))),
+    const all = names.length > 1 ? [["", "All models"]] : [];
+    const options = [...all, ...names.map((name) => [name, name])];
+    whenChanged(select, options, () =>
+      fill(select, ...options.map(([value, text]) => element("option", { value }, text))),
     );
-    if (!names.includes(this.name)) this.name = names[0] ?? null;
-    if (this.name !== null) select.value = this.name;
+    if (this.name !== null && !names.includes(this.name)) {
+      window.history.replaceState(null, "", "?");
+      this.name = null; // it was deleted, or never was
+    }
+    select.value = this.name ?? "";
     byId("picker").hidden = names.length < 2;
   }
 
@@ -158,5 +241,39 @@ class Live {
       this.waking = 0;
       this.wake();
     }, REFRESH / 4);
+  }
+}
+
+/** The model that the page's address names; null for none. */
+function namedInAddress() {
+  return new URLSearchParams(location.search).get("model");
+}
+
+function titleOf({ name, state, measure, served, ...rest }) {
+  const { score } = latelyOf({ served, ...rest });
+  const said = isNumber(score) ? `: ${measureName(measure)} ${scored(measure, score)}` : "";
+  return `${state === "learning" ? "" : `${state}: `}${name}${said} - streamnet`;
+}
+
+/** How to send the first samples to a model that has none. */
+class FirstSteps {
+  constructor(card, note, line) {
+    this.card = card;
+    this.note = note;
+    this.line = line;
+    byId("begin-copy").addEventListener("click", () =>
+      navigator.clipboard.writeText(line.textContent),
+    );
+  }
+
+  show({ name, target, task, accepted = 0 }, published, hasToken) {
+    this.card.hidden = published || accepted > 0;
+    const address = new URL(`v1/models/${encodeURIComponent(name)}/samples`, document.baseURI);
+    const value = task === "regression" ? "12.5" : '"yes"';
+    const sample = `{"samples": [{"x": 1.5, ${JSON.stringify(target ?? "target")}: ${value}}]}`;
+    const token = hasToken ? ' -H "Authorization: Bearer $STREAMNET_TOKEN"' : "";
+    address.search = "";
+    this.note.textContent = `This model is empty. It learns the column ${target} from whatever other columns samples have:`;
+    this.line.textContent = `curl ${address}${token} --json '${sample.replaceAll("'", "'\\\\''")}'`;
   }
 }

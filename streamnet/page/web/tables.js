@@ -19,7 +19,11 @@ class SortedTable {
     fill(
       this.table.tHead.rows[0],
       ...columns.map((column) => {
-        const button = element("button", { type: "button" }, column.name);
+        const button = element(
+          "button",
+          { type: "button", title: column.title ?? null },
+          column.name,
+        );
         button.addEventListener("click", () => this.sort(column.name));
         return element("th", { scope: "col", class: column.number ? "number" : null }, button);
       }),
@@ -47,7 +51,7 @@ class SortedTable {
     const column = this.columns.find((one) => one.name === this.by);
     const rows = column
       ? [...this.rows].sort(
-          (a, b) => (this.falling ? -1 : 1) * compared(column.key(a), column.key(b)),
+          (a, b) => compared(column.key(a), column.key(b), this.falling ? -1 : 1),
         )
       : this.rows;
     fill(
@@ -55,7 +59,7 @@ class SortedTable {
       ...rows.map((row) =>
         element(
           "tr",
-          { class: row.champion ? "champion" : null },
+          { class: rowClass(row) },
           ...this.columns.map((one) =>
             element("td", { class: one.number ? "number" : null }, one.cell(row)),
           ),
@@ -65,61 +69,145 @@ class SortedTable {
   }
 }
 
-function compared(a, b) {
+function rowClass({ champion, track, served }) {
+  if (track) return served ? "track champion" : "track";
+  return champion === true ? "champion" : null; // of a status it is a text
+}
+
+/** Compare two keys in a direction, 1 or -1; missing ones are last in both. */
+function compared(a, b, direction) {
   if (a === b) return 0;
   if (!isNumber(a) && typeof a !== "string") return 1;
   if (!isNumber(b) && typeof b !== "string") return -1;
-  return a < b ? -1 : 1;
+  return a < b ? -direction : direction;
 }
 
+// What each track of the leader board does, besides the baselines.
+const TRACKS = {
+  ensemble: "all candidates, each weighed by how well it did lately",
+  champion: "the one candidate that is beyond doubt the best",
+  model: "the ensemble to take home: of candidates that need no last targets",
+};
+
+/** A row of the leader board: a candidate, or a track of everything that could be served. */
 class Leaders {
-  constructor(table, note) {
+  constructor(table, note, answers) {
     this.note = note;
+    this.answers = answers;
     this.table = new SortedTable(table);
+    this.rows = [];
   }
 
-  show(rows, { measure, samples }) {
+  show(candidates, contenders, { measure, samples }) {
     const score = measure ?? "score";
-    this.table.head([
-      {
-        name: "Candidate",
-        number: true,
-        key: (row) => row.candidate,
-        cell: (row) => `#${row.candidate}`,
-      },
-      {
-        name: "Settings",
-        key: (row) => row.settings,
-        cell: (row) => element("span", { class: "settings" }, row.settings),
-      },
-      {
-        name: measureName(score),
-        number: true,
-        key: (row) => row.scores?.[score],
-        cell: (row) => scored(score, row.scores?.[score]),
-      },
-      {
-        name: "Recent loss",
-        number: true,
-        key: (row) => row.loss,
-        cell: (row) => digits(row.loss),
-      },
-      {
-        name: "Age",
-        number: true,
-        key: (row) => -row.born,
-        cell: (row) => whole((row.left ?? samples) - (row.born ?? 0)),
-      },
-      {
-        name: "State",
-        key: stateOf,
-        cell: (row) => element("span", { class: `badge ${stateOf(row)}` }, stateOf(row)),
-      },
-    ]);
-    const there = rows.filter((row) => row.state !== "replaced").length;
-    this.note.textContent = `${whole(there)} learning${rows.length > there ? `, ${whole(rows.length - there)} replaced` : ""}`;
-    this.table.show(rows);
+    const tracks = contenders.map((one) => ({ ...one, scores: one.overall, state: trackState(one) }));
+    this.rows = [...tracks, ...candidates];
+    this.table.head(leaderColumns(score, samples, this.rows));
+    const there = candidates.filter((row) => row.state !== "replaced").length;
+    const gone = candidates.length - there;
+    this.note.textContent = `${plural(there, "candidate")}${gone ? `, ${whole(gone)} replaced` : ""}`;
+    this.answers.textContent = answersInWords(contenders, candidates);
+    this.table.show(this.rows);
+    this.exported = () => [
+      ["name", "settings", "state", "weight", score, "recent loss", "age"],
+      ...this.rows.map((row) => [
+        nameOf(row),
+        row.settings,
+        stateOf(row),
+        row.weight,
+        row.scores?.[score],
+        row.loss,
+        ageOf(row, { samples }),
+      ]),
+    ];
   }
+
+  saveCsv(name) {
+    if (this.rows.length) saveCsv(name, this.exported());
+  }
+}
+
+function leaderColumns(score, samples, rows) {
+  const weighted = rows.some((row) => isNumber(row.weight));
+  return [
+    {
+      name: "Candidate",
+      number: true,
+      key: (row) => row.candidate ?? -1,
+      cell: nameOf,
+    },
+    {
+      name: "Settings",
+      key: (row) => row.settings ?? "",
+      cell: (row) =>
+        row.track
+          ? element("span", { class: "hint" }, TRACKS[row.track] ?? lower(baselineName(row.track)))
+          : element("span", { class: "settings" }, row.settings),
+    },
+    {
+      name: measureName(score),
+      number: true,
+      key: (row) => row.scores?.[score],
+      cell: (row) => scored(score, row.scores?.[score]),
+    },
+    ...(weighted ? [WEIGHT] : []),
+    {
+      name: "Recent loss",
+      number: true,
+      key: (row) => row.loss,
+      cell: (row) => digits(row.loss),
+    },
+    {
+      name: "Age",
+      number: true,
+      key: (row) => ageOf(row, { samples }),
+      cell: (row) => whole(ageOf(row, { samples })),
+    },
+    {
+      name: "State",
+      key: stateOf,
+      cell: (row) => element("span", { class: `badge ${stateOf(row)}` }, stateOf(row)),
+    },
+  ];
+}
+
+const WEIGHT = {
+  name: "Weight",
+  number: true,
+  key: (row) => row.weight,
+  cell: (row) => (isNumber(row.weight) ? percent(row.weight, 0) : "–"),
+};
+
+function nameOf(row) {
+  return row.track ? words(row.track) : `#${row.candidate}`;
+}
+
+function trackState({ track, served }) {
+  if (served) return "served";
+  return TRACKS[track] ? "alternative" : "baseline";
+}
+
+/** Whose predictions callers get, in words. */
+function answersInWords(contenders, candidates) {
+  const served = contenders.find((one) => one.served);
+  if (!served) return "";
+  if (served.track !== "ensemble") {
+    const champion = candidates.find((row) => row.champion);
+    return `Callers get the predictions of the champion${champion ? `, #${champion.candidate}` : ""}.`;
+  }
+  const heavy = candidates.filter((row) => row.weight > 0).sort((a, b) => b.weight - a.weight);
+  const most = heavy.slice(0, 3).map((row) => `#${row.candidate} (${percent(row.weight, 0)})`);
+  const whom = most.length ? `; most weight have ${most.join(", ")}` : "";
+  return `Callers get the predictions of the ensemble, which combines ${plural(heavy.length || candidates.length, "candidate")}${whom}.`;
+}
+
+function lower(text) {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+/** Samples that a candidate has learned; null for a track. */
+function ageOf(row, { samples }) {
+  return row.track ? null : (row.left ?? samples) - (row.born ?? 0);
 }
 
 function stateOf(row) {
@@ -132,23 +220,21 @@ class Scores {
     this.table = new SortedTable(table);
   }
 
-  /** All metrics of everything that could be served: `{track: {metric: value}}`. */
-  show(scores) {
-    const tracks = Object.entries(scores);
+  /** All metrics of everything that could be served, over all samples. */
+  show(tracks) {
     this.card.hidden = !tracks.length;
     if (!tracks.length) return;
-    const measures = Object.keys(tracks[0][1]);
+    const measures = Object.keys(tracks[0].overall);
     this.table.head([
       { name: "Predictions of", key: (row) => row.track, cell: (row) => words(row.track) },
       ...measures.map((measure) => ({
         name: measureName(measure),
         number: true,
-        key: (row) => row.values[measure],
-        cell: (row) => scored(measure, row.values[measure]),
+        title: METRICS[measure]?.description ?? null,
+        key: (row) => row.overall[measure],
+        cell: (row) => scored(measure, row.overall[measure]),
       })),
     ]);
-    this.table.show(
-      tracks.map(([track, values]) => ({ track, values, champion: track === "served" })),
-    );
+    this.table.show(tracks.map((row) => ({ ...row, champion: row.served })));
   }
 }

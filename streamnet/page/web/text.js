@@ -50,7 +50,7 @@ function scored(measure, value) {
 /** Seconds in the largest suitable unit: 0.4 s, 12 s, 5 min, 3 h, 2 d. */
 function duration(seconds) {
   if (!isNumber(seconds)) return "–";
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 10) return `${DIGITS.format(Math.round(10 * seconds) / 10)} s`;
   const units = [
     [86400, "d"],
     [3600, "h"],
@@ -61,9 +61,23 @@ function duration(seconds) {
   return `${Math.floor(seconds / size)} ${unit}`;
 }
 
-function clock(time) {
+/** A moment in seconds since 1970: the time of day, with the date unless it is today. */
+function moment(time) {
+  if (!isNumber(time)) return "";
   const date = new Date(1000 * time);
-  return isNumber(time) ? date.toLocaleTimeString("en-GB") : "";
+  const day = dayOf(date) === dayOf(new Date()) ? "" : `${dayOf(date)} `;
+  return `${day}${date.toLocaleTimeString("en-GB")}`;
+}
+
+function dayOf(date) {
+  const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year });
+}
+
+/** How long ago something was, in words. */
+function ago(seconds) {
+  if (!isNumber(seconds)) return "–";
+  return seconds < 1 ? "just now" : `${duration(Math.max(1, Math.round(seconds)))} ago`;
 }
 
 /** A name of the API as words: `no_change` is "no change". */
@@ -78,6 +92,28 @@ function measureName(measure) {
 
 function isPercentage(measure) {
   return METRICS[measure]?.percentage ?? false;
+}
+
+function largerIsBetter(measure) {
+  return METRICS[measure]?.larger_is_better ?? false;
+}
+
+/** How much better one value of a metric is than another: negative if it is worse. */
+function gain(measure, value, other) {
+  if (!isNumber(value) || !isNumber(other)) return null;
+  return largerIsBetter(measure) ? value - other : other - value;
+}
+
+/** The name and value of the best of several scores, `{name: value}`; null without any. */
+function bestOf(measure, scores) {
+  const known = Object.entries(scores ?? {}).filter(([, value]) => isNumber(value));
+  if (!known.length) return null;
+  return known.reduce((best, one) => (gain(measure, one[1], best[1]) > 0 ? one : best));
+}
+
+/** `1 sample`, `2 samples`. */
+function plural(count, name, several = `${name}s`) {
+  return `${whole(count)} ${count === 1 ? name : several}`;
 }
 
 const shown = new WeakMap();

@@ -41,6 +41,11 @@ class Tiles {
     this.sparks.get(name).add(value);
   }
 
+  remove(name) {
+    this.tiles.get(name)?.root.remove();
+    this.tiles.delete(name);
+  }
+
   /** Remove the tiles, for another model. */
   clear() {
     this.recolour();
@@ -56,7 +61,7 @@ class Tiles {
   show(status, live) {
     const { measure, served, baselines = {} } = status;
     this.set(
-      measureName(measure ?? "score"),
+      `${measureName(measure ?? "score")} overall`,
       scored(measure, served),
       [against(measure, served, baselines), scoredNote(status, live)].filter(Boolean).join("; "),
       "main",
@@ -70,12 +75,10 @@ class Tiles {
         ? `${compact(status.predicted_per_second)} predictions/s`
         : "samples learned",
     );
-    this.set(
-      "Switches",
-      whole(status.switches),
-      `of champion; ${whole(status.drifts)} ${status.drifts === 1 ? "drift" : "drifts"}`,
-    );
-    const rejected = Object.values(status.rejected ?? {}).reduce((sum, n) => sum + n, 0);
+    if (status.pending) this.set("Awaiting labels", whole(status.pending), "predictions with an id");
+    else this.remove("Awaiting labels");
+    this.set("Champion changes", whole(status.switches), plural(status.drifts, "drift"));
+    const rejected = rejectedOf(status);
     this.set(
       "Rejected",
       whole(rejected),
@@ -87,13 +90,13 @@ class Tiles {
     this.set(
       "Queue",
       whole(status.in_flight),
-      isNumber(status.max_queued) ? `limit ${whole(status.max_queued)}` : "waiting to be learned",
+      `waiting to be learned${isNumber(status.max_queued) ? `; limit ${whole(status.max_queued)}` : ""}`,
       full ? "warn" : "",
     );
     this.set(
-      "Checkpoint",
-      duration(status.checkpoint_age),
-      isNumber(status.checkpoint_age) ? "old" : "none yet",
+      "Last checkpoint",
+      isNumber(status.checkpoint_age) ? ago(status.checkpoint_age) : "none yet",
+      "to restart from",
     );
     if (status.feed) {
       const failed = status.feed.state === "failed";
@@ -106,12 +109,9 @@ class Tiles {
 
 /** The best baseline, to compare the served score with. */
 function against(measure, served, baselines) {
-  const better = measure === "accuracy" ? Math.max : Math.min;
-  const known = Object.entries(baselines).filter(([, value]) => isNumber(value));
-  if (!known.length || !isNumber(served)) return "no sample scored yet";
-  const best = better(...known.map(([, value]) => value));
-  const [name] = known.find(([, value]) => value === best);
-  return `${words(name)}: ${scored(measure, best)}`;
+  const best = bestOf(measure, baselines);
+  if (best === null || !isNumber(served)) return "no sample scored yet";
+  return `${words(best[0])}: ${scored(measure, best[1])}`;
 }
 
 /** How many samples count as a caller got the prediction; the others came with their label. */
@@ -132,8 +132,6 @@ function coverageOf({ level, scored: count, recent, overall, sliding }) {
 
 function learnedNote(status, live) {
   const notes = [];
-  if (isNumber(status.pending) && status.pending)
-    notes.push(`${whole(status.pending)} waiting for labels`);
   if (isNumber(status.unlabeled) && status.unlabeled)
     notes.push(`${whole(status.unlabeled)} without a label`);
   if (isNumber(status.uptime)) notes.push(`${live ? "up" : "in"} ${duration(status.uptime)}`);

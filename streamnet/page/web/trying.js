@@ -5,11 +5,16 @@ const MOST_FIELDS = 200; // in the form; other columns count as missing
 const EXAMPLES = { time: "2026-01-31", day_first: "31/1/2026", month_first: "1/31/2026" };
 
 class TryForm {
-  constructor({ card, form, fields, prediction }, ask) {
+  constructor({ card, form, fields, prediction, last, clear, json, note }, ask) {
     this.card = card;
     this.fields = fields;
     this.prediction = prediction;
+    this.last = last;
+    this.note = note;
     this.inputs = [];
+    last.addEventListener("click", () => this.fill(this.lastSample));
+    clear.addEventListener("click", () => this.fill({}));
+    json.addEventListener("input", () => this.paste(json.value));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.submit(ask, form.querySelector("button[type=submit]"));
@@ -38,6 +43,45 @@ class TryForm {
         ),
       );
     });
+  }
+
+  /** Offer the last sample that was learned; null if none is known. */
+  offer(sample) {
+    this.lastSample = sample;
+    this.last.hidden = sample === null;
+  }
+
+  /** Fill the form with a sample; returns the names of its columns that the form does not have. */
+  fill(sample) {
+    for (const { field, input } of this.inputs) {
+      const value = sample[field.name];
+      input.value = value === null || value === undefined ? "" : String(value);
+    }
+    const known = new Set(this.inputs.map(({ field }) => field.name));
+    return Object.keys(sample).filter((name) => !known.has(name));
+  }
+
+  paste(text) {
+    this.note.textContent = "";
+    if (text.trim() === "") return;
+    let sample;
+    try {
+      sample = JSON.parse(text);
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      this.note.textContent = `This is no JSON: ${error.message}`;
+      return;
+    }
+    if (Array.isArray(sample)) sample = sample[0];
+    if (Array.isArray(sample?.samples)) sample = sample.samples[0];
+    if (typeof sample?.sample === "object") sample = sample.sample;
+    if (typeof sample !== "object" || sample === null) {
+      this.note.textContent = 'A sample is an object, such as {"x": 1.5}';
+      return;
+    }
+    const others = this.fill(sample);
+    const ignored = others.length ? `; not in the form: ${others.slice(0, 10).join(", ")}` : "";
+    this.note.textContent = `Filled in ${plural(Object.keys(sample).length - others.length, "column")}${ignored}`;
   }
 
   /** The sample from the form, without empty inputs. */

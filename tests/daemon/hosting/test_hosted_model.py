@@ -20,7 +20,7 @@ from streamnet.modelfiles import Model
 from streamnet.online.estimators import OnlineClassifier
 from streamnet.pipeline import Pipeline
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
-from streamnet.reporting.report import Confusion, Residuals
+from streamnet.reporting.outcomes import Confusion, Residuals
 from streamnet.sources import IterableSource
 from tests.conftest import Runner
 from tests.daemon.app_client import client_beside
@@ -428,6 +428,18 @@ def test_status_champion_leaders_and_history_are_reported(run: Runner, tmp_path:
             leaders = hosted.leaders()
             assert [row.champion for row in leaders].count(True) == 1
             assert sorted(row.candidate for row in leaders) == [0, 1]
+            assert sum(there(row.weight) for row in leaders) == pytest.approx(1.0)
+            tracks = there(hosted.scores())
+            assert [one.track for one in tracks if one.served] == ["ensemble"]
+            known = {one.track: one.overall["accuracy"] for one in tracks}
+            status = hosted.status()
+            assert known["ensemble"] == pytest.approx(status.served)
+            assert {name: known[name] for name in status.baselines} == pytest.approx(
+                status.baselines
+            )
+            overview = hosted.overview()
+            assert overview.served == status.served
+            assert overview.curve[-1] == pytest.approx(np.mean(series[-1:]))
             await until(lambda: hosted.status().checkpoint_age is not None)
             kinds = {event.kind for event in last_events(hosted, 100)}
             assert {"champion", "checkpoint", "state"} <= kinds

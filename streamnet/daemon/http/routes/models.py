@@ -36,6 +36,11 @@ async def _models(_: Request, service: Service) -> Response:
     return json_response(lines)
 
 
+async def _overview(_: Request, service: Service) -> Response:
+    hosted = [one for _, one in sorted(service.registry.models.items())]
+    return json_response([one.overview() for one in hosted])
+
+
 async def _create(request: Request, service: Service) -> Response:
     body = decode_body(await read_body(request, service.limits), _CREATE_DECODER)
     _check_depth(body.settings)
@@ -140,6 +145,13 @@ def _build_view(view: Callable[[HostedModel], Any]) -> Endpoint:
     return show
 
 
+async def _insight(request: Request, service: Service) -> Response:
+    hosted = service.model(request)
+    if not hosted.is_insight_due:
+        return json_response(hosted.insight())
+    return json_response(await run_sync(hosted.insight, limiter=service.worker))
+
+
 async def _download(request: Request, service: Service) -> Response:
     hosted = service.model(request)
     suffix = request.query_params.get("format", "safetensors")
@@ -173,6 +185,7 @@ async def _read_whole_lines(path: Path) -> AsyncIterator[bytes]:
 
 ENDPOINTS: dict[str, Endpoint] = {
     "models": _models,
+    "overview": _overview,
     "create": _create,
     "upload": _upload,
     "status": _status,
@@ -185,8 +198,10 @@ ENDPOINTS: dict[str, Endpoint] = {
     "merge_class": _merge_class,
     "retire_class": _retire_class,
     "leaders": _build_view(lambda hosted: hosted.leaders()),
+    "scores": _build_view(lambda hosted: hosted.scores()),
     "history": _build_view(lambda hosted: hosted.history()),
     "confusion": _build_view(lambda hosted: hosted.outcomes()),
+    "insight": _insight,
     "rejected": _build_view(lambda hosted: hosted.rejected()),
     "dead_letters": _dead_letters,
     "download": _download,

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from streamnet.client.operations import MAX_EVENT_ID
-from streamnet.client.schemas import Health
+from streamnet.client.operations import MAX_EVENT_ID, Scope
+from streamnet.client.schemas import Health, Permissions
 from streamnet.daemon.http.responses import EventStream, http_error, problem_response
 from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.daemon.prometheus import CONTENT_TYPE
@@ -44,6 +44,11 @@ async def _readyz(_: Request, service: Service) -> Response:
     return response
 
 
+async def _permissions(request: Request, service: Service) -> Response:
+    scopes = service.find_scopes(request)
+    return json_response(Permissions([scope for scope in Scope if scope in scopes]))
+
+
 async def _metrics(_: Request, service: Service) -> Response:
     return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
@@ -52,6 +57,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "events": _events,
     "healthz": _healthz,
     "readyz": _readyz,
+    "permissions": _permissions,
     "metrics": _metrics,
 }
 

@@ -51,7 +51,8 @@ def test_deeply_nested_settings_are_refused(http: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["", "/champion", "/classes", "/leaders", "/confusion", "/rejected"]
+    "part",
+    ["", "/champion", "/classes", "/leaders", "/scores", "/insight", "/confusion", "/rejected"],
 )
 def test_views_of_a_model_match_their_schemas(http: TestClient, part: str) -> None:
     assert http.get(f"/v1/models/wine{part}").status_code == 200

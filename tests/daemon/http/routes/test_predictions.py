@@ -14,7 +14,7 @@ from streamnet.daemon.http.access import Limits
 from streamnet.daemon.http.app import create_app
 from streamnet.daemon.predictions import Predictions
 from streamnet.errors import NotReadyError
-from streamnet.reporting.report import Residuals
+from streamnet.reporting.outcomes import Residuals
 from tests.daemon.app_client import SAMPLES, client, is_problem, lines
 from tests.daemon.asgi import Talk, http_scope
 from tests.daemon.stand_ins import StandIn, StandInRegistry, learned_model, model_of_numbers
