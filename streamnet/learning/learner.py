@@ -108,7 +108,9 @@ class Learner:
         delay = _build_delay(chosen)
         networks = candidates
         if networks is None:
-            networks = default_population(encoder=encoder, delayed=delay is not None)
+            networks = default_population(
+                encoder=encoder, delayed=delay is not None, keyed=bool(chosen.key)
+            )
         settings = [one.for_task(Task(task)) for one in networks]
         if evolution is None:
             evolution = {} if candidates is None else {"every": 0}

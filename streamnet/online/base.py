@@ -94,7 +94,8 @@ class OnlineEstimator(ScikitLearnEstimator):
     Calls from several threads run one after the other; a `model` predicts without waiting.
 
     Args:
-        candidates: Settings of each network; None uses the default population of 23.
+        candidates: Settings of each network; None uses the default population of 23,
+            or of 10 with a key.
         seed: Random seed; the same seed and samples give the same bits.
         kinds: Kinds of columns whose first value would mislead.
         most_fields: Maximum number of features; samples with more are rejected. None is 4,096.

@@ -129,13 +129,13 @@ class _KeyedEstimator(OnlineEstimator):
 class KeyedRegressor(_KeyedEstimator, OnlineRegressor):
     """An online regressor with a small model for every key, such as a device, over a shared one.
 
-    The shared model is an `OnlineRegressor` that also sees the last three targets of a sample's
-    key and their mean. The model of a key sees its prediction and says by how much it is wrong for
-    this key, from the key's last targets and errors, two recursive least squares (one forgets fast)
-    and a small network over the first 24 numeric inputs, scaled by the key's own moments. Its parts
-    are weighted by their recent losses, at first by those of other keys of the same age. So a new
-    key starts with what is best for new keys, and one that behaves differently departs from the
-    shared model.
+    The shared model is an `OnlineRegressor`, with 10 candidates unless others are given, that also
+    sees the last three targets of a sample's key and their mean. The model of a key sees its
+    prediction and says by how much it is wrong for this key, from the key's last targets and
+    errors, two recursive least squares (one forgets fast) and a small network over the first 24
+    numeric inputs, scaled by the key's own moments. Its parts are weighted by their recent losses,
+    at first by those of other keys of the same age. So a new key starts with what is best for new
+    keys, and one that behaves differently departs from the shared model.
 
     ``predict`` and ``predict_one`` predict each sample as the next one of its key. A sample without
     a key is predicted by the shared model alone, and so is a key that was never learned. `model`

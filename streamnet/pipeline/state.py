@@ -55,7 +55,8 @@ def build_identity(
 ) -> dict[str, Any]:
     """The settings of a pipeline in full, as plain values; see `Learner` for the defaults."""
     delayed = LabelDelay.build_all(**{**_LEARNER, **others}) != [None]
-    chosen = candidates or default_population(encoder=encoder, delayed=delayed)
+    keyed = bool(others.get("key"))
+    chosen = candidates or default_population(encoder=encoder, delayed=delayed, keyed=keyed)
     if evolution is None:
         evolution = {} if candidates is None and start is None else {"every": 0}
     identity = {

@@ -87,7 +87,8 @@ def build_candidates(settings: RunSettings | ModelSettings) -> list[CandidateSet
         return expand_grid(population.candidates, **values)
     delayed = LabelDelay.build_all(**dict(settings.evaluation)) != [None]
     encoder = settings.encoder.to_kwargs()
-    return default_population(population.candidates, encoder=encoder, delayed=delayed)
+    keyed = isinstance(settings, RunSettings) and bool(settings.keys.key)
+    return default_population(population.candidates, encoder=encoder, delayed=delayed, keyed=keyed)
 
 
 def encoder_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class PopulationSettings(Settings):
         candidate: Settings of single candidates. Without these and a grid, a default population
             learns that suits most streams.
         start: Model file to continue learning, instead of new networks.
-        candidates: Number of networks that learn at once; by default 23.
+        candidates: Number of networks that learn at once; by default 23, or 10 with a key.
         dtype: Data type of the networks.
     """
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from streamnet.errors import ConfigurationError
-from streamnet.learning import default_population
+from streamnet.learning import Learner, default_population
+from streamnet.pipeline.state import build_identity
+from streamnet.runs.builder import build_candidates
+from streamnet.samples import Task
 from streamnet.settings.learning import expand_grid, parse_hidden
+from streamnet.settings.run import parse
 
 
 def test_a_grid_holds_every_combination_once_the_last_setting_turning_fastest() -> None:
@@ -50,6 +54,17 @@ def test_no_two_of_eighty_candidates_have_the_same_settings() -> None:
 def test_a_start_population_out_of_range_is_refused(candidates: int) -> None:
     with pytest.raises(ConfigurationError, match="must be from 1 to 512"):
         default_population(candidates)
+
+
+def test_a_shared_model_of_keys_has_the_first_ten() -> None:
+    assert default_population(keyed=True) == default_population(10)
+    assert default_population(12, keyed=True) == default_population(12)
+    assert build_candidates(parse("keys.key = ['a']")) == default_population(10)
+    learner = Learner(task=Task.REGRESSION, key=("a",))
+    shared = [member.settings.describe() for member in learner.trainer.population.members]
+    assert shared == [one.for_task(Task.REGRESSION).describe() for one in default_population(10)]
+    identity = build_identity(candidates=None, start=None, seed=0, key=["a"])
+    assert identity["candidates"] == [one.as_dict() for one in default_population(10)]
 
 
 def test_where_labels_arrive_late_candidates_that_average_over_more_samples_follow() -> None:
