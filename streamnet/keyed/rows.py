@@ -141,19 +141,27 @@ class KeyedRows:
         if not create:
             keys = list(stored)
         self._make_room(len(keys))
-        for key in keys:
-            slot = self._free.pop() if self._free else len(self._keys)
-            if slot == len(self._keys):
-                self._keys.append(key)
+        slots = [self._assign_slot(key) for key in keys]
+        self._used[slots] = self._clock
+        new = slots
+        if stored:
+            new = [slot for key, slot in zip(keys, slots, strict=True) if key not in stored]
+        for array, numbers in zip(self.arrays, self.shape.initial, strict=True):
+            array[new] = numbers
+        for key, row in stored.items():
+            self._write(self._slots[key], self._converted(row.shape, self._unpack(row)))
+        self._stored -= len(stored)
+
+    def _assign_slot(self, key: str) -> int:
+        """A free slot, which is the key's from now on."""
+        if self._free:
+            slot = self._free.pop()
             self._keys[slot] = key
-            self._slots[key] = slot
-            self._used[slot] = self._clock
-            row = stored.get(key)
-            if row is None:
-                self._write(slot, self.shape.initial)
-            else:
-                self._stored -= 1
-                self._write(slot, self._converted(row.shape, self._unpack(row)))
+        else:
+            slot = len(self._keys)
+            self._keys.append(key)
+        self._slots[key] = slot
+        return slot
 
     def _make_room(self, count: int) -> None:
         """Evict rows, if fewer than ``count`` slots are free."""

@@ -45,6 +45,10 @@ def serve(models: Any, samples: Any, blocks: list[int]) -> NDArray[Any]:
     return np.concatenate(served)
 
 
+def _list_arrays(state: dict[str, Any]) -> list[NDArray[Any]]:
+    return list(state["rows"]["arrays"].values())
+
+
 def test_numbers_equal_a_dict_of_single_models() -> None:
     samples = made_up(Task.REGRESSION)
     models = KeyedModels(Task.REGRESSION, resident=100)
@@ -86,7 +90,7 @@ def test_bits_do_not_depend_on_blocks_or_on_how_many_keys_are_resident(
     expected, state = whole.export_state(), cut.export_state()
     assert state["fleet"].tobytes() == expected["fleet"].tobytes()
     assert state["rows"]["keys"] == expected["rows"]["keys"]
-    for array, other in zip(state["rows"]["arrays"], expected["rows"]["arrays"], strict=True):
+    for array, other in zip(*map(_list_arrays, (state, expected)), strict=True):
         assert array.tobytes() == other.tobytes()
     assert len(cut.rows) == 9
     assert cut.rows.resident <= resident
@@ -112,7 +116,7 @@ def test_predicting_changes_nothing_and_agrees_with_serving(task: Task) -> None:
         before = models.export_state()
         predicted = models.predict(key[i : i + 1], shared[i : i + 1], dense[i : i + 1], 3)
         after = models.export_state()
-        for array, other in zip(before["rows"]["arrays"], after["rows"]["arrays"], strict=True):
+        for array, other in zip(*map(_list_arrays, (before, after)), strict=True):
             assert array.tobytes() == other.tobytes()
         one = [part[i : i + 1] for part in samples]
         assert serve(models, one, []).tobytes() == predicted.tobytes()
