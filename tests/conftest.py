@@ -64,12 +64,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Trace no further cases of a test: they go over the same lines, but for few, and take long."""
+    """Trace no further cases of a test: they go over the same lines, but for few, and take long.
+
+    Examples of a property are such cases.
+    """
     cases = Counter[str]()
     for item in items:
         test = item.nodeid.partition("[")[0]
         cases[test] += 1
-        if cases[test] > TRACED:
+        has_examples = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if cases[test] > TRACED or has_examples:
             item.add_marker("no_cover")
 
 

@@ -6,7 +6,6 @@ kernels are compiled once.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from tests.docs.documents import REPOSITORY
 from tests.docs.markdown import code_blocks
+from tests.processes import environment
 
 PAGE = REPOSITORY / "docs" / "how-to-add.md"
 MOST_LINES_ELSEWHERE = 2
@@ -120,21 +120,31 @@ def test_an_addition_is_one_new_file_and_at_most_two_lines_elsewhere(thing: str)
     assert addition.files or addition.edits
 
 
+RUN_ALL = """
+import runpy, sys, traceback
+
+failed = {}
+for path in sys.argv[1:]:
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except Exception:
+        failed[path] = traceback.format_exc()
+sys.exit("\\n".join(map(": ".join, failed.items())) or None)
+"""
+
+
 @pytest.mark.timeout(600)
 def test_what_is_added_as_the_page_says_works(grown: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(grown)}
-    failed = {}
+    programs = []
     for thing, addition in ADDITIONS.items():
-        program = grown / "program.py"
-        program.write_text(addition.program, "utf-8")
-        done = subprocess.run(
-            [sys.executable, "-P", str(program)],
-            cwd=grown,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            failed[thing] = done.stderr[-2000:]
-    assert failed == {}
+        programs.append(grown / f"{thing}.py")
+        programs[-1].write_text(addition.program, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN_ALL, *map(str, programs)],
+        cwd=grown,
+        env=environment(PYTHONPATH=str(grown)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

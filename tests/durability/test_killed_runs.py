@@ -14,7 +14,9 @@ from tests.processes import found_by
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("task", list(Task), ids=str)
+@pytest.mark.parametrize(
+    "task", [Task.CLASSIFICATION, pytest.param(Task.REGRESSION, marks=pytest.mark.long)], ids=str
+)
 def test_blocks_threads_pauses_kills_and_their_order_change_no_byte(
     memory_folder: Path, counted: Counted, task: Task
 ) -> None:
