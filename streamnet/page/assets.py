@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -16,7 +18,7 @@ import msgspec
 
 from streamnet.metrics import METRICS
 from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
-from streamnet.reporting.report import Report
+from streamnet.reporting.report import Insight, Report
 
 INDEX = "index.html"
 _MEDIA_TYPES = {
@@ -120,12 +122,13 @@ def _csp_hash(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-def build_view(report: Report) -> dict[str, Any]:
-    r"""Build what the page shows of a run.
+def build_view(report: Report, insight: Insight | None = None) -> dict[str, Any]:
+    r"""Build what the page shows of a run, which has just ended.
 
     Returns:
         ``status``, ``history``, ``leaders``, ``outcomes``, and ``rejected`` as in the daemon's API,
-        and ``events``, ``scores`` (of contenders), and ``facts`` (name and text).
+        ``insight``, if it is known, likewise, and ``events``, ``scores`` (of contenders), ``made``
+        (the moment), and ``facts`` (name and text).
 
     >>> import streamnet, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp(), "numbers.csv")
@@ -138,7 +141,7 @@ def build_view(report: Report) -> dict[str, Any]:
     """
     history = report.history
     status = msgspec.to_builtins(report.status) | {
-        "name": "replay",
+        "name": _name_source(report.settings),
         "state": "ended",
         "target": report.target and report.describe_target(),
         "samples": report.scored,
@@ -159,10 +162,20 @@ def build_view(report: Report) -> dict[str, Any]:
                 for mark in history.marks
             ],
             "scores": report.contenders,
+            "insight": insight,
+            "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "facts": _facts(report),
         }
     )
     return view
+
+
+def _name_source(settings: Mapping[str, Any]) -> str:
+    """The name of the first file, without folders or what a URL says of users; or "replay"."""
+    files = settings.get("source", {}).get("files") or []
+    names = [str(file).partition("?")[0].rstrip("/").rpartition("/")[2] for file in files]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}" if names and names[0] else "replay"
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:

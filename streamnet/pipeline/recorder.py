@@ -21,6 +21,7 @@ from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.sent_outputs import SentOutput
 from streamnet.pipeline.stages import Stage
 from streamnet.pipeline.state import State
+from streamnet.reporting.insight import RecentSamples
 from streamnet.samples import DeadLetter, change_to_list
 
 _NO_CANDIDATE = -2  # stands in the ledger for the candidate where nothing was served
@@ -54,7 +55,7 @@ class Record(Stage[Served]):
         self._sinks, self._publish, self._state = sinks, publish, state
         self._part = part
         # A foreign sink may block, perhaps until the event loop does something.
-        is_foreign = any(not isinstance(sink, ResumableSink) for sink in sinks)
+        is_foreign = any(not isinstance(sink, ResumableSink | RecentSamples) for sink in sinks)
         self._worker = Worker(NEVER_INLINE if is_foreign else inline_seconds)
 
     async def process(self, block: Served) -> None:

@@ -57,7 +57,7 @@ class RecentSamples:
         self._labels: deque[Arrivals] = deque()
         self._samples = 0
 
-    def add(self, served: Served) -> None:
+    def __call__(self, served: Served) -> None:
         """Keep the last samples of a block."""
         block = served.predicted.encoded.block
         if block.arrivals is not None:
@@ -184,6 +184,8 @@ def measure_importance(model: Model, cases: Sequence[_Case]) -> tuple[list[Colum
     Returns:
         The columns, the most important first, and how many samples were used; none with too few.
     """
+    if cases and cases[-1].part.block.sparse is not None:
+        return [], 0  # columns by number, each in few samples
     block, truths = _join_cases(cases)
     columns = [] if block is None else [*block.schema.numbers, *block.schema.words][:_MAX_COLUMNS]
     most = _MAX_PREDICTIONS // max(len(columns), 1)

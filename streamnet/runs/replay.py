@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as shortened
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack, final
 
 import numpy as np
@@ -37,7 +38,8 @@ from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.state import State
-from streamnet.reporting.report import Report
+from streamnet.reporting.insight import RecentSamples, build_insight
+from streamnet.reporting.report import Insight, Report
 from streamnet.runs.builder import (
     build_source,
     build_state,
@@ -112,6 +114,7 @@ class Replay:
             if self._start is None
             else [network.settings for network in self._start.networks]
         )
+        self._recent: dict[str, RecentSamples] = {}  # by the name of the part
         self.pipeline: Pipeline = Pipeline(
             build_source(settings, self._start),
             rejections=self.rejections,
@@ -130,7 +133,10 @@ class Replay:
         place = next(i for i, run in enumerate(runs) if run.learner is learner)
         outputs = open_outputs(self.settings.output, self._storage, runs[place], self.state, place)
         self._files += (output for output in outputs if isinstance(output, Predictions))
-        return outputs
+        if not str(self.settings.output.report).endswith(".html"):
+            return outputs
+        recent = self._recent[runs[place].part.name] = RecentSamples()
+        return (*outputs, recent)
 
     def change(self, settings: RunSettings) -> None:
         """Apply settings that may change in a run, from the next sample on."""
@@ -181,22 +187,26 @@ class Replay:
             for name, run in self.pipeline.parts.items() if path else ():
                 result.parts[name].model.save(run.part.place(str(path)))
         finally:
-            self._write_reports()
+            self._write_reports({name: part.model for name, part in result.parts.items()})
         self.result = result
 
-    def _write_reports(self) -> None:
+    def _write_reports(self, models: Mapping[str, Model] = MappingProxyType({})) -> None:
         if self.settings.output.report is None:
             return
-        for run in self.pipeline.parts.values():
-            path = run.part.place(self.settings.output.report)
+        for name, run in self.pipeline.parts.items():
+            path, report = run.part.place(self.settings.output.report), run.build_report()
+            insight = None
+            if (recent := self._recent.get(run.part.name)) is not None and run.learner is not None:
+                labels = list(run.learner.encoder.labels)
+                insight = build_insight(recent, models.get(name), report.task, labels)
             with explain_write_errors(f"report {path}"):
-                write_durably(path, _encode_report(run.build_report(), Path(path).suffix))
+                write_durably(path, _encode_report(report, insight, Path(path).suffix))
 
 
-def _encode_report(report: Report, suffix: str) -> bytes:
-    """A report as JSON, or as an HTML page."""
+def _encode_report(report: Report, insight: Insight | None, suffix: str) -> bytes:
+    """A report as JSON, or as an HTML page with the insight."""
     if suffix == ".html":
-        return render_single_file(build_view(report))
+        return render_single_file(build_view(report, insight))
     return json.dumps(report.as_dict(), indent=1, allow_nan=False).encode() + b"\n"
 
 

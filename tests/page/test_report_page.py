@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,6 +41,13 @@ def test_the_report_file_shows_the_run_offline(visit: Opener, report: Path) -> N
     expect(page.locator("#leaders tbody tr:not(.track)")).to_have_count(3)
     expect(page.locator("#outcomes")).to_contain_text(HOSTILE)
     expect(page.locator("#scores")).to_contain_text("no change")
+    expect(page.locator("#importance .bar-name")).to_have_text("x")
+    expect(page.locator("#trust circle").first).to_be_visible()
+    expect(page.locator("#classes tbody tr")).to_have_count(2)
+    expect(page.locator("#name")).to_have_text(
+        re.compile(r"stream\.csv: predictions of label, \d{4}-\d\d-\d\d \d\d:\d\d UTC")
+    )
+    assert re.fullmatch(r"stream\.csv, 20\d\d-[-: \d]+UTC: streamnet report", page.title())
     expect(page.locator("#facts")).to_contain_text("ensemble")
     expect(page.locator("#intervals-title")).to_have_text("Prediction sets")
     expect(page.locator("#intervals-curve canvas")).to_be_visible()

@@ -52,6 +52,8 @@ def test_the_view_is_json_with_everything_the_page_reads(report: dict[str, Any])
         "events",
         "scores",
         "facts",
+        "insight",
+        "made",
     }
 
 
@@ -103,6 +105,7 @@ def test_a_candidate_is_competing_quarantined_or_replaced() -> None:
 
 def test_rejected_records_and_served_scores_are_included(report: dict[str, Any]) -> None:
     view = view_of(report)
+    assert view["status"]["name"] == "stream.csv"
     assert view["rejected"]["total"] == sum(view["rejected"]["by_reason"].values()) == 1
     assert view["status"]["learned"] == 4999
     assert view["scores"][0]["overall"] == report["served"]

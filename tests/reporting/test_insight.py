@@ -50,9 +50,7 @@ def run(request: pytest.FixtureRequest) -> Run:
     samples = rows(request.param)
     candidates = [streamnet.CandidateSettings(learning_rate=rate) for rate in (0.1, 0.03)]
     pipeline = Pipeline(
-        IterableSource(samples, target="y"),
-        candidates=candidates,
-        sinks=(recent.add, served.append),
+        IterableSource(samples, target="y"), candidates=candidates, sinks=(recent, served.append)
     )
     model = anyio.run(pipeline.run).model
     assert pipeline.learner is not None

@@ -498,7 +498,7 @@ class _JournalOutput(ResumableSink):
         self._journal = journal
 
     def __call__(self, served: Served) -> None:
-        self.recent.add(served)
+        self.recent(served)
         if rejected := served.predicted.encoded.block.rejected:
             now = time()
             self.dead_letters.extend((letter, now) for letter in rejected)

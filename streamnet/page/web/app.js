@@ -73,9 +73,11 @@ class Page {
   }
 
   /** Show one model, from the daemon's responses or from a report. */
-  show({ status, history, leaders, outcomes, rejected, scores, insight, facts = [] }, live) {
+  show({ status, history, leaders, outcomes, rejected, scores, insight, facts = [], ...rest }, live) {
     this.shown = status;
-    const aim = typeof status.target === "string" ? ` predicts ${status.target}` : "";
+    const made = rest.made ? `, ${rest.made}` : "";
+    const verb = live ? " predicts" : ": predictions of";
+    const aim = typeof status.target === "string" ? `${verb} ${status.target}${made}` : made;
     fill(byId("name"), element("span", { class: "model-name" }, status.name), aim);
     const problems = live ? problemsOf(status) : [];
     this.state(status.state, problems[0]?.tone ?? (status.state === "learning" ? "good" : ""));
@@ -167,8 +169,7 @@ function showFacts(card, list, facts) {
 }
 
 function showReport(page, report) {
-  const { title = report.status.name, made = "" } = report;
-  document.title = `${title}, ${made}: streamnet report`;
+  document.title = `${report.status.name}, ${report.made}: streamnet report`;
   document.body.classList.add("report");
   page.connection("report", "");
   page.show(report, false);

@@ -447,6 +447,28 @@ def test_status_champion_leaders_and_history_are_reported(run: Runner, tmp_path:
     run(main)
 
 
+def test_insight_is_of_samples_with_late_labels_too(run: Runner, tmp_path: Path) -> None:
+    asked = [{key: row[key] for key in ("x", "w")} for row in rows(2)]
+
+    async def main() -> None:
+        async with hosting(tmp_path) as hosted:
+            await hosted.learn(rows(200))
+            await learned(hosted, 200)
+            await hosted.published()
+            await hosted.remember("ab", asked, hosted.predict(asked))
+            await hosted.label([("a", "never seen")])
+            recent = hosted.current_run().journal_output.recent
+            await until(lambda: len(recent.cases()) == 201)
+            due, insight = [hosted.is_insight_due], hosted.insight()
+            assert [*due, hosted.is_insight_due] == [True, False]
+            assert insight.samples == insight.permuted == 201
+            late = {error.number: error.truth for error in insight.errors}
+            assert late[200] == "never seen"
+            assert there(insight.last)["x"] == asked[-1]["x"]
+
+    run(main)
+
+
 def test_explanations_are_not_counted_as_predictions(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with hosting_all(tmp_path) as models, client_beside(models) as http:
