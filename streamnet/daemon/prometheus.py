@@ -11,7 +11,13 @@ from math import nan
 from typing import Any, NamedTuple, final, get_args
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -20,7 +26,7 @@ from streamnet.client.schemas import ModelState, Outcome, Status, TroubleKind
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.metrics import METRICS, Horizon
 from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
-from streamnet.reporting.report import HorizonScores
+from streamnet.reporting.report import HorizonScores, Scores
 from streamnet.samples import Task
 from streamnet.sources.base import Reason
 
@@ -41,6 +47,8 @@ class Metrics:
     def __init__(self, models: Callable[[], Mapping[str, HostedModel]]) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_ModelCollector(models))
+        # Those with standard names: process_cpu_seconds_total, process_resident_memory_bytes, ...
+        ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "streamnet_requests",
             "Requests by operation and class of status.",
@@ -164,6 +172,7 @@ class _ModelCollector(Collector):
                 values = {names: found[key] for names, found in served.items() if key in found}
                 description = f"Prequential {metric.title} of what was served, by horizon."
                 yield _build_family("gauge", f"served_{key}", description, values, "horizon")
+        yield from _collect_classes({name: hosted.class_scores() for name, hosted in models})
 
 
 _BY_HORIZON = ("served", "baselines")
@@ -193,6 +202,24 @@ def _collect_scores(statuses: Mapping[str, Status]) -> Iterator[Metric]:
     yield _build_family("gauge", "served", description, served, "horizon")
     description = "The same score of the baselines."
     yield _build_family("gauge", "baseline", description, baselines, "baseline", "horizon")
+
+
+_CLASS_SCORES = {
+    "recall": "Fraction of the samples of a class that were predicted as it, lately.",
+    "precision": "Fraction of the predictions of a class that were right, lately.",
+    "positives": "Samples of a class in the sliding window.",
+}
+
+
+def _collect_classes(models: Mapping[str, Mapping[str, Scores]]) -> Iterator[Metric]:
+    """Yield what is known of each class over the sliding window."""
+    for key, description in _CLASS_SCORES.items():
+        values = {
+            (name, label): scores[key]
+            for name, classes in models.items()
+            for label, scores in classes.items()
+        }
+        yield _build_family("gauge", f"class_{key}", description, values, "class")
 
 
 def _collect_intervals(statuses: Mapping[str, Status]) -> Iterator[Metric]:

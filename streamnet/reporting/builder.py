@@ -304,6 +304,18 @@ def _build_classes(learner: Learner) -> dict[str, Scores]:
     return {label: nan_to_none(values) for label, values in found.items()}
 
 
+def build_class_scores(learner: Learner, most: int) -> dict[str, Scores]:
+    """Metrics of the ``most`` frequent classes over the sliding window; of numbers none."""
+    serving = learner.serving
+    evaluator = serving.contenders.scores
+    if not isinstance(evaluator, ClassificationEvaluator):
+        return {}
+    counts = evaluator.confusion(serving.served_track, Horizon.SLIDING)
+    found = compute_per_class(learner.encoder.labels[: len(counts)], counts)
+    frequent = sorted(found, key=lambda label: -found[label]["positives"])[:most]
+    return {label: nan_to_none(found[label]) for label in found if label in frequent}
+
+
 def count_classes(learner: Learner) -> dict[str, int]:
     """Scored samples of each class, by label; of numbers none."""
     serving = learner.serving

@@ -128,6 +128,9 @@ class StandIn:
     def measures(self, horizon: str = "overall") -> dict[str, float]:
         return {"accuracy": 0.9}
 
+    def class_scores(self) -> dict[str, Any]:
+        return {"on": {"recall": 0.8, "precision": None, "positives": 3.0}}
+
     async def remember(
         self, ids: Sequence[str], samples: Sequence[Any], predictions: Predictions
     ) -> list[Prediction]:

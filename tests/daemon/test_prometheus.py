@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
+
+from starlette.testclient import TestClient
 
 from streamnet.client.schemas import Status
 from streamnet.daemon.prometheus import Metrics
@@ -16,6 +19,7 @@ def scrape(status: Status, *unknown: str) -> str:
         status=lambda: status,
         unknown_counts=frozenset(unknown),
         measures=lambda horizon: {"accuracy": 0.75, "log_loss": 0.5},
+        class_scores=lambda: {"red": {"recall": 0.8, "precision": None, "positives": 3.0}},
     )
     return Metrics(lambda: {"wine": model}).text()  # type: ignore[dict-item]
 
@@ -73,3 +77,31 @@ def test_every_registered_metric_of_streams_is_exported() -> None:
     exported = set(re.findall("^# TYPE streamnet_served_(.*) gauge$", text, re.MULTILINE))
     everywhere = [metric for metrics in METRICS.values() for metric in metrics.values()]
     assert exported == {metric.name for metric in everywhere if metric.scope != "batch"}
+
+
+def test_the_page_of_metrics_names_exactly_those_that_are_served(
+    http: TestClient, repository: Path
+) -> None:
+    http.get("/v1/models")
+    text = http.get("/metrics").text
+    served = {
+        name: kind
+        for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
+        if not name.endswith("_created")  # by the client library, for its own counters
+    }
+    page = (repository / "docs" / "metrics.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \| (.+) \|$", page, re.MULTILINE)
+    assert {name: kind for name, kind, _, _ in rows} == served
+    for name, kind, labels, _ in rows:
+        part = "_count" if kind == "histogram" else ""
+        found = re.search(rf"^{name}{part}(?:{{(.*?)}})? ", text, re.MULTILINE)
+        if found is not None:
+            own = set(re.findall(r"(\w+)=", found[1] or ""))
+            assert own == set(re.findall(r"\w+", labels)), name
+
+
+def test_the_latest_scores_of_each_class_are_exported() -> None:
+    text = scrape(Status(name="wine", state="learning"))
+    assert 'streamnet_class_recall{class="red",model="wine"} 0.8' in text
+    assert 'streamnet_class_precision{class="red",model="wine"} NaN' in text
+    assert 'streamnet_class_positives{class="red",model="wine"} 3.0' in text

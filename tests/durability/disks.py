@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from streamnet.durability.files import FileSystem
 
-__all__ = ("DURABLE", "FAULTS", "Faulty", "Killed", "Memory", "Power", "disk_after")
+__all__ = ("DURABLE", "FAULTS", "Faulty", "Filling", "Killed", "Memory", "Power", "disk_after")
 
 DURABLE = ("open_new", "open_truncated_at", "write", "fsync", "rename", "fsync_dir", "unlink")
 FAULTS = ("kill", "torn", "ENOSPC", "EIO", "short")
@@ -276,3 +276,16 @@ class Faulty(FileSystem):
 
     def is_same_file(self, handle: int, path: Path) -> bool:
         return bool(self._call("is_same_file", handle, path))
+
+
+class Filling(Faulty):
+    """The real disk, full while it is told to be."""
+
+    def __init__(self, files: FileSystem | None = None) -> None:
+        super().__init__(FileSystem() if files is None else files, -1, "ENOSPC")
+        self.full = False
+
+    def write(self, handle: int, data: bytes) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(handle, data)

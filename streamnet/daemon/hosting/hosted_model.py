@@ -48,6 +48,7 @@ from streamnet.pipeline.concurrency import Worker
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.reporting.builder import (
     build_candidates,
+    build_class_scores,
     build_contenders,
     build_curve,
     build_history,
@@ -56,8 +57,8 @@ from streamnet.reporting.builder import (
     count_classes,
 )
 from streamnet.reporting.insight import build_insight
-from streamnet.reporting.outcomes import Confusion, Residuals
-from streamnet.reporting.report import Contender, History, Insight, LeaderBoardRow
+from streamnet.reporting.outcomes import MAX_LABELS, Confusion, Residuals
+from streamnet.reporting.report import Contender, History, Insight, LeaderBoardRow, Scores
 from streamnet.samples import Block, ClassChange, Sample
 from streamnet.settings.daemon import ModelSettings
 from streamnet.sources.unknown_columns import ColumnCheck
@@ -473,6 +474,13 @@ class HostedModel(Supervisor):
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """All prequential metrics of what was served, by name; empty before the first sample."""
         return {} if self._learner is None else self._learner.serving.measures(horizon)
+
+    def class_scores(self) -> dict[str, Scores]:
+        """Metrics of the most frequent classes over the sliding window, by label; of numbers none.
+
+        See `compute_per_class`. There are at most 30, so that the number of series is bounded.
+        """
+        return {} if self._learner is None else build_class_scores(self._learner, MAX_LABELS)
 
     @property
     def _learner(self) -> Learner | None:

@@ -23,7 +23,7 @@ from tests.daemon.app_client import client_beside
 from tests.daemon.feed_kills import BAD, RECORDS
 from tests.daemon.hosted_models import hosting, learned, rows, settings_of, until
 from tests.daemon.kills import BATCH
-from tests.durability.disks import Faulty, Memory
+from tests.durability.disks import Filling, Memory
 from tests.processes import found_by
 
 
@@ -131,19 +131,6 @@ def test_a_checkpoint_is_never_ahead_of_the_journal(run: Runner) -> None:
     assert len(found) > 30
     for acknowledged, disk in found:
         run(check, acknowledged, disk)
-
-
-class Filling(Faulty):
-    """The real disk, full while it is told to be."""
-
-    def __init__(self, files: FileSystem) -> None:
-        super().__init__(files, -1, "ENOSPC")
-        self.full = False
-
-    def write(self, handle: int, data: bytes) -> int:
-        if self.full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(handle, data)
 
 
 def test_a_full_disk_refuses_samples_and_nothing_else(run: Runner, tmp_path: Path) -> None:
