@@ -25,7 +25,7 @@ def test_a_line_for_each_run_then_tables_and_the_exit_code(cli: Cli) -> None:
     lines = outcome.out.splitlines()
     assert lines[0].startswith("1/8 a.csv, seed 1, serve ensemble: took ")
     assert lines[7].startswith("8/8 b.csv, seed 2, serve champion: took ")
-    assert lines[9].split()[:4] == ["file", "seed", "selection.serve", "accuracy"]
+    assert lines[9].split()[:4] == ["file", "seed", "serve", "accuracy"]
     table = read_csv(Path("sweep/table.csv").read_text())
     for line, row in zip(lines[10:18], table, strict=True):
         assert line.split()[:3] == [row["file"], row["seed"], row["selection.serve"]]

@@ -37,7 +37,8 @@ class SweepView:
         if self._quiet:
             return
         run = one.run
-        values = (f"{name.rpartition('.')[2]} {value}" for name, value in run.values.items())
+        names = _shorten(list(run.values))
+        values = (f"{n} {value}" for n, value in zip(names, run.values.values(), strict=True))
         words = ", ".join((run.file, f"seed {run.seed}", *values))
         how = "is there" if one.earlier else f"took {format_duration(one.seconds)}"
         self.seen += 1
@@ -50,7 +51,9 @@ class SweepView:
             return
         rows, metrics = sweep.table, sweep.metrics[:_MAX_METRICS]
         about = [name for name in ("file", "part", "seed", *sweep.varied) if name in rows[0]]
-        table = new_table(*about, *metrics, "", left=len(about))
+        if len({row["file"] for row in rows}) == 1:
+            about.remove("file")
+        table = new_table(*_shorten(about), *metrics, "", left=len(about))
         for row in rows:
             cells = [escape_text(str(row.get(name, ""))) for name in about]
             cells += [format_number(row.get(name)) for name in metrics]
@@ -66,7 +69,7 @@ class SweepView:
                 groups.setdefault(tuple(str(row.get(n, "")) for n in about), []).append(row)
         if max(map(len, groups.values()), default=0) < 2:
             return
-        table = new_table(*about, "seeds", *metrics, left=len(about))
+        table = new_table(*_shorten(about), "seeds", *metrics, left=len(about))
         for names, group in groups.items():
             cells = [self._format_mean(row.get(name) for row in group) for name in metrics]
             table.add_row(*map(Text, (*map(escape_text, names), str(len(group)), *cells)))
@@ -80,3 +83,8 @@ class SweepView:
         if len(known) == 1:
             return format_number(known[0])
         return f"{format_number(fmean(known))} {self._sign} {format_number(stdev(known))}"
+
+
+def _shorten(names: list[str]) -> list[str]:
+    """Names of settings without their table."""
+    return [name.rpartition(".")[2] for name in names]
