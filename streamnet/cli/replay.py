@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from streamnet.cli.options import (
     Files,
     IntervalOptions,
     KeyOptions,
+    Options,
     OutputOptions,
     PopulationOptions,
     Quiet,
@@ -30,6 +32,7 @@ from streamnet.settings.run import SourceSettings, StateSettings
 
 if TYPE_CHECKING:
     from streamnet.runs.replay import Replay
+    from streamnet.settings.run import RunSettings
 
 
 def replay(
@@ -63,20 +66,28 @@ def replay(
     from streamnet.cli.terminal import log_to_stderr
     from streamnet.cli.views.watcher import watch
     from streamnet.runs.replay import Replay
-    from streamnet.settings.run import RunSettings, apply_overrides, load
 
-    overrides: dict[str, Any] = {"source.files": files or None}
-    called = {"source.files": "FILE"}
     groups = (
         *(data, reading, delay, keys, encoder, population, selection, search),
         *(run, interval, output, state),
     )
+    settings = merge_options(files, groups, config)
+    with log_to_stderr():
+        return watch(Replay(settings, resume=resume), quiet=quiet)
+
+
+def merge_options(
+    files: Sequence[str], groups: Iterable[Options | None], config: Path | None
+) -> RunSettings:
+    """The settings of a run file, if there is one, overridden by files and options."""
+    from streamnet.settings.run import RunSettings, apply_overrides, load
+
+    overrides: dict[str, Any] = {"source.files": files or None}
+    called = {"source.files": "FILE"}
     for options in filter(None, groups):
         overrides |= options.to_overrides()
         called |= options.list_flags()
-    settings = apply_overrides(load(config) if config else RunSettings(), overrides, called=called)
-    with log_to_stderr():
-        return watch(Replay(settings, resume=resume), quiet=quiet)
+    return apply_overrides(load(config) if config else RunSettings(), overrides, called=called)
 
 
 _RELOADABLE_KEYS = tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -50,20 +50,15 @@ def sweep(
     of all go to the folder of --results; called again, only what is missing there is run. The exit
     code is 1 if a run failed; the others are not affected.
     """
+    from streamnet.cli.replay import merge_options
     from streamnet.cli.terminal import Terminal, log_to_stderr, write_error
     from streamnet.cli.views.sweep import SweepView
     from streamnet.executors import open_executor
     from streamnet.runs.sweep import plan_runs, run_all
-    from streamnet.settings.run import RunSettings, apply_overrides, load
     from streamnet.settings.sweep import SweepSettings
 
-    overrides: dict[str, Any] = {"source.files": files or None}
-    called = {"source.files": "FILE"}
     groups = data, reading, encoder, population, delay, keys, selection, search, run, interval
-    for options in filter(None, groups):
-        overrides |= options.to_overrides()
-        called |= options.list_flags()
-    settings = apply_overrides(load(config) if config else RunSettings(), overrides, called=called)
+    settings = merge_options(files, groups, config)
     given = {} if runs is None else runs.to_kwargs()
     chosen = SweepSettings(**{**given, "vary": dict(given.get("vary", ()))})
     planned = plan_runs(settings, chosen)

@@ -1,6 +1,6 @@
 """A sweep by one process and by several: seconds, their ratio, and whether results are the same.
 
-    python -m tests.benchmarks.sweep [--runs 64] [--samples 5000] [--workers 2]
+    python -m tests.benchmarks.sweep [--runs 64] [--samples 20000] [--workers 2]
 
 Each run has another seed; the first of all compiles what is not compiled yet, and is not counted.
 """
@@ -32,7 +32,7 @@ def main() -> None:
     """Print how long the same runs take."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=64)
-    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     with TemporaryDirectory() as name:
