@@ -37,6 +37,7 @@ SEE_EVENT_LOOPS = {
     "engine",
     "online",
     "pipeline",
+    "river",
     "runs",
     "sinks",
     "sources",
