@@ -25,7 +25,7 @@ Label = Annotated[str, Meta(max_length=100_000)] | int | float | bool
 Value = Label | None
 Sample = dict[str, Any]
 ModelState = Literal["starting", "learning", "paused", "failed", "stopped"]
-FeedState = Literal["reading", "ended", "failed"]
+FeedState = Literal["reading", "paused", "ended", "failed"]
 HealthStatus = Literal["ok", "starting", "compiling", "refusing", "failed", "stopping"]
 TroubleKind = Literal[
     "failed", "disk", "queue", "target", "feed", "checkpoint", "rejected", "score"
@@ -238,7 +238,7 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     count as predicted right before they were learned. ``intervals``, with ``evaluation.interval``
     only, says how many truths intervals or sets held, likewise as callers got them. ``sliding`` and
     ``fading`` are the scores of recent samples, in a window and with exponential forgetting.
-    ``feed`` is for models that read files, too.
+    ``feeds`` are the files and streams of the run file, one for each partition.
     """
 
     failure: str | None = None
@@ -290,16 +290,16 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     intervals: IntervalStatus | None = None
     sliding: HorizonScores | None = None
     fading: HorizonScores | None = None
-    feed: Feed | None = None
+    feeds: list[Feed] = msgspec.field(default_factory=list)
 
 
 class Trouble(_Reply):
     """What needs attention, since when (seconds since 1970), and whether samples are refused.
 
     ``failed``: the model, until it is resumed or reset. ``disk``: the journal can't be written.
-    ``queue``: it is full. ``target``: no sample has the target. ``feed``: a file can't be read.
-    ``checkpoint``: none can be written. ``rejected``: more records are rejected than learned.
-    ``score``: a baseline is better over the sliding window.
+    ``queue``: it is full. ``target``: no sample has the target. ``feed``: a file or a stream can't
+    be read. ``checkpoint``: none can be written. ``rejected``: more records are rejected than
+    learned. ``score``: a baseline is better over the sliding window.
     """
 
     kind: TroubleKind
@@ -323,20 +323,26 @@ class Permissions(_Reply):
     scopes: list[str]
 
 
-class Feed(_Reply):
-    """How far the files of the run file are read.
+class Feed(_Reply, kw_only=True):
+    """How far files, or a stream of messages, are read.
 
-    ``records``, including rejected ones, are in the journal; ``file`` and ``line`` are where the
-    next one starts, ``progress`` is the fraction of all bytes, from 0 to 1, if known. ``failure``
-    is what stopped it until the model is resumed.
+    ``records``, including rejected ones, are in the journal; ``stream`` is the last file, topic and
+    partition, or stream, ``offset`` is where its next record starts, and ``line`` its line.
+    ``failure`` is what stopped it until the model is resumed, or why it is not ``connected`` now,
+    while it is tried again. ``lag`` are the records that wait there, ``progress`` is the fraction
+    of all bytes of files, from 0 to 1; both if known.
     """
 
+    name: str
     state: FeedState
     failure: str | None = None
-    records: int = 0
-    file: str | None = None
+    connected: Annotated[bool, _gauge("1 while files are read, or a broker is connected.")] = False
+    records: Annotated[int, _counter("Records in the journal, including rejected ones.")] = 0
+    stream: str | None = None
+    offset: Annotated[int | None, _gauge("Where the next record starts.")] = None
     line: int | None = None
-    progress: float | None = None
+    lag: Annotated[int | None, _gauge("Records that wait to be read.")] = None
+    progress: Annotated[float | None, _gauge("Fraction of the files that was read.")] = None
 
 
 class FieldLine(_Reply):
@@ -386,7 +392,8 @@ class ClassChangeReply(_Reply):
 class RejectedLine(_Reply):
     """A record that was not learned; ``raw`` is its text, cut to a bounded length.
 
-    ``time`` is when it was rejected, in seconds since 1970.
+    ``time`` is when it was rejected, in seconds since 1970. ``message`` says of a broker's message
+    which stream it is from, its place and its key.
     """
 
     source: str
@@ -395,6 +402,7 @@ class RejectedLine(_Reply):
     detail: str
     raw: str
     time: float | None = None
+    message: dict[str, Any] | None = None
 
 
 class Rejected(_Reply):

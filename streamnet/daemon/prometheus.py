@@ -1,7 +1,7 @@
 """Prometheus metrics of the hosted models, collected at each scrape, and of the requests.
 
 They follow from the marks of `Status` and the registry of metrics. The only labels are model and
-operation names, states, reasons, outcomes and baselines, so the number of series is bounded.
+operation names, feeds, states, reasons, outcomes and baselines, so the number of series is bounded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from math import nan
 from typing import Any, NamedTuple, final, get_args
 
 import msgspec
+from msgspec import Struct
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -22,7 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from streamnet.client.schemas import ModelState, Outcome, Status, TroubleKind
+from streamnet.client.schemas import Feed, FeedState, ModelState, Outcome, Status, TroubleKind
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.metrics import METRICS, Horizon
 from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
@@ -103,9 +104,9 @@ class _Field(NamedTuple):
     description: str
 
 
-def _list_fields() -> dict[str, _Field]:
+def _list_fields(cls: type[Struct]) -> dict[str, _Field]:
     found = {}
-    for field in msgspec.inspect.type_info(Status).fields:  # type: ignore[attr-defined]
+    for field in msgspec.inspect.type_info(cls).fields:  # type: ignore[attr-defined]
         kind = field.type
         if isinstance(kind, msgspec.inspect.Metadata) and kind.extra is not None:
             assert kind.extra_json_schema is not None
@@ -125,7 +126,7 @@ class _ModelCollector(Collector):
         """Yield the metric families, each with a sample for every model."""
         models = self._models().items()
         statuses = {name: (hosted.status(), hosted.unknown_counts) for name, hosted in models}
-        for key, (kind, label, description) in _list_fields().items():
+        for key, (kind, label, description) in _list_fields(Status).items():
             values: dict[Any, float | None] = {}
             for name, (status, unknown) in statuses.items():
                 value = getattr(status, key)
@@ -162,6 +163,7 @@ class _ModelCollector(Collector):
         yield _build_family("gauge", "refusing", description, refusing)
         yield from _collect_scores({name: status for name, (status, _) in statuses.items()})
         yield from _collect_intervals({name: status for name, (status, _) in statuses.items()})
+        yield from _collect_feeds({name: status for name, (status, _) in statuses.items()})
         served = {
             (name, horizon): hosted.measures(horizon)
             for name, hosted in models
@@ -220,6 +222,21 @@ def _collect_classes(models: Mapping[str, Mapping[str, Scores]]) -> Iterator[Met
             for label, scores in classes.items()
         }
         yield _build_family("gauge", f"class_{key}", description, values, "class")
+
+
+def _collect_feeds(statuses: Mapping[str, Status]) -> Iterator[Metric]:
+    """Yield the numbers of the feeds of all models, and their states."""
+    feeds = {(name, feed.name): feed for name, one in statuses.items() for feed in one.feeds}
+    for key, (kind, _, description) in _list_fields(Feed).items():
+        values = {names: getattr(feed, key) for names, feed in feeds.items()}
+        yield _build_family(kind, f"feed_{key}", description, values, "feed")
+    states = {
+        (*names, state): float(feed.state == state)
+        for names, feed in feeds.items()
+        for state in get_args(FeedState)
+    }
+    description = "1 for the state of the feed, 0 for the others."
+    yield _build_family("gauge", "feed_state", description, states, "feed", "state")
 
 
 def _collect_intervals(statuses: Mapping[str, Status]) -> Iterator[Metric]:

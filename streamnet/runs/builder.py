@@ -23,7 +23,7 @@ from streamnet.settings.daemon import ModelSettings
 from streamnet.settings.fields import list_settings
 from streamnet.settings.keywords import SearchKeywords
 from streamnet.settings.learning import expand_grid, parse_hidden
-from streamnet.settings.run import OutputSettings, RunSettings, SourceSection, SourceSettings
+from streamnet.settings.run import OutputSettings, ReadingSection, RunSettings, SourceSettings
 from streamnet.settings.sinks import find_sink, parse_sink_url
 from streamnet.sources import (
     Columns,
@@ -182,10 +182,19 @@ def check_schema(settings: RunSettings, schema: Schema) -> None:
                 )
 
 
-def build_source(settings: RunSettings | ModelSettings, start: Model | None = None) -> Source:
+def build_source(settings: RunSettings, start: Model | None = None) -> Source:
     """The source of a run over files; ``start`` is the model that continues to learn."""
-    section = settings.source
-    columns = build_columns(settings, start)
+    return open_source(settings.source, build_columns(settings, start), settings.run.seed)
+
+
+def open_source(section: ReadingSection, columns: Columns, seed: int) -> Source:
+    """The source of files, of a query or of a stream of messages, with some columns.
+
+    Args:
+        section: What to read, and how.
+        columns: Which columns are used, and as what.
+        seed: Seed of a random order.
+    """
     given = section.to_kwargs()
 
     def read() -> Source:
@@ -212,7 +221,7 @@ def build_source(settings: RunSettings | ModelSettings, start: Model | None = No
         if section.limit:
             source = LimitedSource(source, section.limit)
         if section.shuffle_buffer:
-            source = ShuffledSource(source, section.shuffle_buffer, settings.run.seed, epoch=epoch)
+            source = ShuffledSource(source, section.shuffle_buffer, seed, epoch=epoch)
         return source
 
     return RepeatedSource(make, section.epochs) if section.epochs > 1 else make()
@@ -278,20 +287,24 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
 
 def check_files(settings: RunSettings) -> None:
     """Check the files to read and to write, before hours of learning rather than after."""
-    check_source(settings)
+    check_source(settings.source, keys=settings.keys.key)
+    if settings.source.mqtt is not None and settings.state.dir is None:
+        raise ConfigurationError(
+            "state.dir is not given, but source.mqtt needs it: messages leave the spool when they "
+            "are part of a checkpoint"
+        )
     _check_outputs(settings)
 
 
-def check_source(settings: RunSettings | ModelSettings) -> None:
-    """Check the settings of a source of files."""
-    source = settings.source
+def check_source(
+    source: ReadingSection, table: str = "source", *, keys: Sequence[str] = ()
+) -> None:
+    """Check the settings of a source, which are in a table of that name.
+
+    ``keys`` are the columns that tell entities apart.
+    """
     if source.broker is not None:
-        _check_broker(settings, source.broker)
-        if source.mqtt is not None and settings.state.dir is None:
-            raise ConfigurationError(
-                "state.dir is not given, but source.mqtt needs it: messages leave the spool when "
-                "they are part of a checkpoint"
-            )
+        _check_broker(source, source.broker, table, keys)
     elif not source.files:
         raise ConfigurationError("no file is given, but there must be one to learn from")
     _check_query(source)
@@ -314,17 +327,15 @@ def check_source(settings: RunSettings | ModelSettings) -> None:
         )
 
 
-def _check_broker(settings: RunSettings | ModelSettings, broker: str) -> None:
+def _check_broker(source: ReadingSection, broker: str, table: str, keys: Sequence[str]) -> None:
     """Check settings that are about files, where a stream of messages is read."""
-    source = settings.source
     others = [name for name in BROKERS if name != broker and getattr(source, name) is not None]
     if source.files or others:
         raise ConfigurationError(
-            f"source.{broker} is given, so source.{others[0] if others else 'files'} must not be"
+            f"{table}.{broker} is given, so {table}.{others[0] if others else 'files'} must not be"
         )
     given = getattr(source, broker)
-    key = settings.keys.key if isinstance(settings, RunSettings) else ()
-    if given.tombstones == "forget" and key != (given.key,):
+    if given.tombstones == "forget" and tuple(keys) != (given.key,):
         raise ConfigurationError(
             f"tombstones is 'forget', but then key must be {given.key!r}, the column of the "
             "messages' keys"
@@ -332,10 +343,10 @@ def _check_broker(settings: RunSettings | ModelSettings, broker: str) -> None:
     for name, why in _FILE_ONLY_KEYS.items():
         if name in source.model_fields_set and getattr(source, name):
             value = getattr(source, name)
-            raise ConfigurationError(f"{name} is {value!r}, but with source.{broker} {why}")
+            raise ConfigurationError(f"{name} is {value!r}, but with {table}.{broker} {why}")
 
 
-def _check_query(source: SourceSection) -> None:
+def _check_query(source: ReadingSection) -> None:
     """Check the settings of a query of a database."""
     databases = [name for name in source.files if is_database_url(name) and not is_url(name)]
     for name, other in (("query", "order_by"), ("order_by", "query")):

@@ -7,20 +7,39 @@ from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, final
+from typing import Annotated, Any, TypeVar, final
 
 from annotated_types import Ge, Le
 from pydantic import Field
 
 from streamnet.errors import ConfigurationError
 from streamnet.objects import is_url
-from streamnet.settings.fields import Check, Count, Positive, Setting, Size, Text, Texts
+from streamnet.settings.brokers import BROKERS
+from streamnet.settings.fields import (
+    Check,
+    Count,
+    Positive,
+    Settings,
+    Size,
+    Text,
+    Texts,
+    declare,
+    list_settings,
+)
 from streamnet.settings.inference import InferenceSettings
-from streamnet.settings.run import LearningTables, Section, validate_settings
+from streamnet.settings.run import (
+    LearningTables,
+    ReadingSection,
+    ReadingSettings,
+    Section,
+    validate_settings,
+)
 from streamnet.settings.toml import parse_toml, read_text
 
-FILE_KEYS = ("files", "format", "max_record_bytes", "follow", "epochs", "limit", "shuffle_buffer")
-"""Keys of a source that say which files are read and how, not what the columns mean."""
+READING_KEYS = tuple(list_settings(ReadingSettings))
+"""Keys of a source that say what is read and how, not what the columns mean."""
+SOURCE_FEED = "source"
+"""Name of the feed that the source of a model itself is."""
 STANDARD_INPUT = "-"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """Names of models: those of folders, and parts of URLs."""
@@ -155,18 +174,84 @@ class IntakeSection(Section, InferenceSettings, frozen=True):
     dead_letters_bytes: Size = 64 << 20
 
 
+@declare
+class FeedSettings(ReadingSettings):
+    """A feed of a model: files, or a stream of messages, with samples or with labels alone.
+
+    Args:
+        id: Column that says to which prediction a label belongs, by the id that it was made with.
+            It makes this a feed of labels alone, in any order: one that comes before its prediction
+            waits for it.
+        label: Column of a feed of labels that holds them; by default that of the model's target.
+    """
+
+    id: Text | None = None
+    label: Text | None = None
+
+
+def check_readable(section: ReadingSection) -> None:
+    """Check that a daemon can read files, or a stream of messages."""
+    if STANDARD_INPUT in section.files:
+        raise ConfigurationError(f"files has {STANDARD_INPUT!r}, but a daemon has no such input")
+    if section.format == "libsvm":
+        raise ConfigurationError("format is 'libsvm', whose inputs have no names for HTTP")
+
+
+@final
+class FeedSection(ReadingSection, FeedSettings, frozen=True):
+    """``[model.NAME.feed.NAME]``.
+
+    >>> FeedSection(files="nats://localhost/outcomes", id="order").reads_labels
+    True
+    """
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it has labels alone."""
+        return self.id is not None
+
+    def check_rules(self) -> None:
+        """Check that there is something to read, and what a feed of labels must be."""
+        if not self.files and self.broker is None:
+            raise ConfigurationError(
+                "files is not given, but a feed must name files or a stream of messages"
+            )
+        check_readable(self)
+        if self.id is None:
+            if self.label is not None:
+                raise ConfigurationError(
+                    f"label is {self.label!r}, but then id must be given, too: a column that says "
+                    "to which prediction a label belongs"
+                )
+        elif self.id == self.label:
+            raise ConfigurationError(f"label is {self.label!r}, but that is the column of the id")
+        elif self.epochs > 1:
+            raise ConfigurationError(f"epochs is {self.epochs}, but labels are read once")
+
+
 @final
 class ModelSettings(LearningTables, frozen=True):
     """``[model.NAME]``: one model of the daemon, with the tables of a run file but no outputs.
 
-    It learns what comes over HTTP, and also ``source.files``. Only a run file may name files:
-    `parse_model` rejects them.
+    It learns what comes over HTTP, and also what its source and its feeds name. Only a run file may
+    name them: `parse_model` rejects them.
 
     >>> parse_model({"source": {"target": "y"}}).source.target
     'y'
     """
 
     intake: IntakeSection = IntakeSection()
+    feed: dict[str, FeedSection] = Field(default_factory=dict)
+
+    @property
+    def feeds(self) -> dict[str, ReadingSection]:
+        """All that is read, by the names of the feeds; streams of messages without end."""
+        source = self.source
+        found: dict[str, ReadingSection] = {}
+        if source.files or source.broker is not None:
+            found[SOURCE_FEED] = source
+        found |= self.feed
+        return {name: _follow_messages(section) for name, section in found.items()}
 
     def check_rules(self) -> None:
         """Check that source and state suit a daemon."""
@@ -182,24 +267,41 @@ class ModelSettings(LearningTables, frozen=True):
                 f"evaluation.horizon is {self.evaluation.horizon!r}, but a hosted model predicts "
                 "the target of each sample, and waits for its label: send as label what came later"
             )
-        if STANDARD_INPUT in source.files:
-            raise ConfigurationError(
-                f"source.files has {STANDARD_INPUT!r}, but a daemon has no such input"
-            )
-        if source.format == "libsvm":
-            raise ConfigurationError(
-                "source.format is 'libsvm', whose inputs have no names for HTTP"
-            )
-        for name in FILE_KEYS[1:]:
-            if name in source.model_fields_set and getattr(source, name) and not source.files:
+        try:
+            check_readable(source)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"source.{error}") from None
+        unused = () if SOURCE_FEED in self.feeds else READING_KEYS
+        for name in unused:
+            if name in source.model_fields_set and getattr(source, name):
                 raise ConfigurationError(f"source.{name} is given, but there are no source.files")
-        if source.broker is not None:
-            raise ConfigurationError(
-                f"source.{source.broker} is given, but a daemon learns files and what comes over "
-                "HTTP: streamnet run reads streams of messages"
-            )
+        self._check_feeds()
         if self.state.dir is not None:
             raise ConfigurationError("state.dir is given, but state is kept in serve.dir")
+
+    def _check_feeds(self) -> None:
+        """Check the names of the feeds, and their columns."""
+        for name, section in self.feed.items():
+            if not MODEL_NAME.fullmatch(name) or name == SOURCE_FEED:
+                raise ConfigurationError(
+                    f"feed is {name!r}, but must be lower-case letters, digits, - and _, at most "
+                    f"64, begin with a letter or digit, and not be {SOURCE_FEED!r}"
+                )
+            if section.id == self.source.target and section.label is None:
+                raise ConfigurationError(
+                    f"feed.{name}.id is {section.id!r}, but that is the target: label names "
+                    "another column"
+                )
+
+
+R = TypeVar("R", bound=ReadingSection)
+
+
+def _follow_messages(section: R) -> R:
+    """A feed that reads messages on and on, unless ``follow`` says that it ends."""
+    if section.broker is None or "follow" in section.model_fields_set:
+        return section
+    return section.model_copy(update={"follow": True})
 
 
 @final
@@ -247,11 +349,14 @@ def parse(text: str, name: str = "run file") -> DaemonSettings:
 def parse_model(values: Mapping[str, Any]) -> ModelSettings:
     """Validate the settings of one model as they come over HTTP, which may not name files."""
     settings = validate_settings(ModelSettings, values)
+    if settings.feed:
+        raise ConfigurationError("feed is given, but feeds cannot be named over HTTP")
     for table, section in settings:
-        for name, field in type(section).model_fields.items():
-            names_files = any(isinstance(m, Setting) and m.files for m in field.metadata)
-            if names_files and getattr(section, name):
+        declared = list_settings(type(section)) if isinstance(section, Settings) else {}
+        for name, declaration in declared.items():
+            if declaration.setting.files and getattr(section, name):
+                what = "streams" if name in BROKERS else "files"
                 raise ConfigurationError(
-                    f"{table}.{name} is given, but files cannot be named over HTTP"
+                    f"{table}.{name} is given, but {what} cannot be named over HTTP"
                 )
     return settings

@@ -104,9 +104,12 @@ Targets = Annotated[Text | tuple[Text, ...], Converted(check_targets), Check(che
 """One target or several; a text may list them."""
 
 
+_NAMES_FILES = Setting(files=True)  # such as passwords
+
+
 @declare
-class SourceSettings(Settings):
-    r"""Where samples come from, and what their columns mean.
+class ReadingSettings(Settings):
+    """Where samples come from, and how they are read.
 
     Args:
         files: Files in this order, glob patterns, zip or tar archives, or - for standard input;
@@ -122,20 +125,7 @@ class SourceSettings(Settings):
             bytes.
         delimiter: Character between the fields of a CSV file; by default inferred.
         header: Whether the first record of a CSV file names its columns; by default inferred.
-        missing: Texts that stand for a missing value, like an empty one; by default ?, NA, N/A,
-            n/a, NULL, null, None, \N.
-        thousands: Separator of thousands in numbers; by default found where it is clear, as in
-            $1,234.50. With a point, decimals are separated by a comma.
         max_record_bytes: Largest record of a text file in bytes; longer ones are rejected.
-        target: Column to predict; required for all formats but libSVM. Several columns, such as
-            a,b,c, have a model each, which sees none of the others.
-        weight: Column with the weights of samples, which is no feature. A weight of 2 counts like
-            the sample twice, in learning and in scores; a sample of weight 0 is only predicted.
-        task: What is predicted; auto infers it from the target's values.
-        drop: Columns to leave out.
-        kinds: Kind of a column whose values are misread: number, id (a whole number that is a
-            category, too), category, time (dates, or seconds, milli-, micro- or nanoseconds since
-            1970), day_first or month_first (dates such as 3/4/2026) or text; may be repeated.
         shuffle_buffer: Samples in a buffer from which they come out in random order.
         epochs: Passes over the files; only the first is scored.
         limit: Most samples to read in each epoch; by default all.
@@ -143,8 +133,6 @@ class SourceSettings(Settings):
             that is given, or as messages arrive.
         on_gap: What to do where data was lost before it was read, as in a truncated file or a
             stream with deleted messages: stop, or go on.
-        most_fields: Most features that may appear by name; records with more are rejected.
-        drift: What to do when columns change.
         kafka: A partition of a Kafka topic, in place of files.
         redis: A Redis or Valkey stream, in place of files.
         nats: A NATS JetStream stream, in place of files.
@@ -161,27 +149,51 @@ class SourceSettings(Settings):
     encoding: Text | None = None
     delimiter: Annotated[str, MinLen(1), MaxLen(1)] | None = None
     header: bool | None = None
-    missing: Annotated[tuple[str, ...], Listed()] | None = None
-    thousands: Annotated[str, MinLen(1), MaxLen(1)] | None = None
     max_record_bytes: Count = 1 << 20
-    target: Targets | None = None
-    weight: Text | None = None
-    task: Annotated[Task, Enumeration()] | None = None
-    drop: Texts | None = None
-    kinds: Mapping[str, Annotated[Kind, Enumeration()]] | None = None
     shuffle_buffer: Size = 0
     epochs: Count = 1
     limit: Annotated[Count | None, Setting(changeable=True)] = None
     follow: bool = False
     on_gap: Annotated[Literal["stop", "go_on"], Setting(changeable=True)] = "stop"
-    most_fields: Count = 4096
-    drift: SchemaDriftSettings | None = None
-    kafka: KafkaSettings | None = None
-    redis: RedisSettings | None = None
-    nats: NatsSettings | None = None
-    mqtt: MqttSettings | None = None
+    kafka: Annotated[KafkaSettings | None, _NAMES_FILES] = None
+    redis: Annotated[RedisSettings | None, _NAMES_FILES] = None
+    nats: Annotated[NatsSettings | None, _NAMES_FILES] = None
+    mqtt: Annotated[MqttSettings | None, _NAMES_FILES] = None
     max_rejected: Annotated[Probability, Setting(reloadable=True, changeable=True)] = 0.1
     rejected_window: Annotated[Count, Setting(changeable=True)] = 1000
+
+
+@declare
+class SourceSettings(ReadingSettings):
+    r"""Where samples come from, and what their columns mean.
+
+    Args:
+        target: Column to predict; required for all formats but libSVM. Several columns, such as
+            a,b,c, have a model each, which sees none of the others.
+        weight: Column with the weights of samples, which is no feature. A weight of 2 counts like
+            the sample twice, in learning and in scores; a sample of weight 0 is only predicted.
+        task: What is predicted; auto infers it from the target's values.
+        drop: Columns to leave out.
+        kinds: Kind of a column whose values are misread: number, id (a whole number that is a
+            category, too), category, time (dates, or seconds, milli-, micro- or nanoseconds since
+            1970), day_first or month_first (dates such as 3/4/2026) or text; may be repeated.
+        missing: Texts that stand for a missing value, like an empty one; by default ?, NA, N/A,
+            n/a, NULL, null, None, \N.
+        thousands: Separator of thousands in numbers; by default found where it is clear, as in
+            $1,234.50. With a point, decimals are separated by a comma.
+        most_fields: Most features that may appear by name; records with more are rejected.
+        drift: What to do when columns change.
+    """
+
+    target: Targets | None = None
+    weight: Text | None = None
+    task: Annotated[Task, Enumeration()] | None = None
+    drop: Texts | None = None
+    kinds: Mapping[str, Annotated[Kind, Enumeration()]] | None = None
+    missing: Annotated[tuple[str, ...], Listed()] | None = None
+    thousands: Annotated[str, MinLen(1), MaxLen(1)] | None = None
+    most_fields: Count = 4096
+    drift: SchemaDriftSettings | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -328,21 +340,17 @@ class MqttSection(Section, MqttSettings, frozen=True):
     """``[source.mqtt]``."""
 
 
-@final
-class SourceSection(Section, SourceSettings, frozen=True):
-    """``[source]``.
+class ReadingSection(Section, ReadingSettings, frozen=True):
+    """Files to read, or a stream of messages in place of them.
 
-    >>> SourceSection(files="a.csv", target="label").files
-    ('a.csv',)
-    >>> SourceSection(files="kafka://localhost:9092/events").kafka.topic
+    >>> ReadingSection(files="kafka://localhost:9092/events").kafka.topic
     'events'
     """
 
-    drift: SchemaDriftSection | None = None
-    kafka: KafkaSection | None = None
-    redis: RedisSection | None = None
-    nats: NatsSection | None = None
-    mqtt: MqttSection | None = None
+    kafka: Annotated[KafkaSection | None, _NAMES_FILES] = None
+    redis: Annotated[RedisSection | None, _NAMES_FILES] = None
+    nats: Annotated[NatsSection | None, _NAMES_FILES] = None
+    mqtt: Annotated[MqttSection | None, _NAMES_FILES] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -366,6 +374,17 @@ class SourceSection(Section, SourceSettings, frozen=True):
     def broker(self) -> str | None:
         """Name of the broker whose messages are the samples; None for files."""
         return next((name for name in BROKERS if getattr(self, name) is not None), None)
+
+
+@final
+class SourceSection(ReadingSection, SourceSettings, frozen=True):
+    """``[source]``.
+
+    >>> SourceSection(files="a.csv", target="label").files
+    ('a.csv',)
+    """
+
+    drift: SchemaDriftSection | None = None
 
 
 @final

@@ -216,12 +216,18 @@ def _drop_implied_indices(path: KeyPath, values: Any) -> KeyPath:
     return tuple(kept)
 
 
+def _is_place_of(place: KeyPath, table: KeyPath) -> bool:
+    """Whether a path of a table, in which ``*`` stands for any name, is that of a table."""
+    return len(place) == len(table) and all(
+        part in ("*", name) for part, name in zip(place, table, strict=True)
+    )
+
+
 def _suggest_key(path: KeyPath, tables: Tables) -> str:
     """The key that was probably meant: one of the same table, else one of another table."""
     key = str(path[-1])
-    table = tuple(part for part in path[:-1] if isinstance(part, str))
-    if table not in tables:  # one of several tables with names of their own
-        table = (*table[:1], "*", *table[2:])
+    given = tuple(part for part in path[:-1] if isinstance(part, str))
+    table = next(place for place in tables if _is_place_of(place, given))
     known = list(tables[table].model_fields)
     if close := get_close_matches(key, known, 1):
         return f"did you mean {close[0]!r}?"

@@ -105,6 +105,15 @@ class Source(ABC):
         """
         return None
 
+    def lag(self) -> int | None:
+        """Records that are there and were not returned yet; None if that is unknown."""
+        return None
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can be read now, while it is tried again; None if it can."""
+        return None
+
 
 MAX_RAW_CHARACTERS = 4096
 MAX_RAW_BYTES = 4 * MAX_RAW_CHARACTERS  # which hold so many characters at least

@@ -63,6 +63,15 @@ class SourceWrapper(Source):
         """Progress of the wrapped source."""
         return self._source.progress()
 
+    def lag(self) -> int | None:
+        """Lag of the wrapped source."""
+        return self._source.lag()
+
+    @property
+    def failure(self) -> str | None:
+        """Failure of the wrapped source."""
+        return self._source.failure
+
 
 @final
 class LimitedSource(SourceWrapper):
@@ -215,6 +224,15 @@ class RepeatedSource(Source):
         fraction = 0.0 if self._source is None else self._source.progress()
         return None if fraction is None else (self._epoch - 1 + fraction) / self._epochs
 
+    def lag(self) -> int | None:
+        """Lag of the source of this epoch."""
+        return None if self._source is None else self._source.lag()
+
+    @property
+    def failure(self) -> str | None:
+        """Failure of the source of this epoch."""
+        return None if self._source is None else self._source.failure
+
     def _mark_epoch(self, block: Block) -> Block:
         if len(block.schema.fields) > len(self._schema.fields) or self._epoch == 1:
             self._schema = block.schema
@@ -227,6 +245,15 @@ class RepeatedSource(Source):
 
 FIRST_PAUSE = 0.1  # seconds, four times as long after each further failure
 LONGEST_PAUSE = 30.0
+
+
+def compute_pause(failures: int) -> float:
+    """Seconds until the next try after so many failures.
+
+    >>> [compute_pause(failures) for failures in (1, 2, 3, 9)]
+    [0.1, 0.4, 1.6, 30.0]
+    """
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 4.0 ** min(failures - 1, 9))
 
 
 @final
@@ -251,6 +278,7 @@ class RetryingSource(SourceWrapper):
         self._after: Position | None = None  # end of the last block
         self._state: Mapping[str, Any] | None = None  # to resume there
         self._failures: deque[float] = deque()  # when the last ones happened
+        self._failure: str | None = None  # the last one, until the source is open again
 
     async def open(self, after: Position | None = None) -> Schema:
         """Open the source, again if that fails."""
@@ -287,6 +315,15 @@ class RetryingSource(SourceWrapper):
         """Progress of the source; None while it is being reopened."""
         return self._source.progress() if self._is_open else None
 
+    def lag(self) -> int | None:
+        """Lag of the source; None while it is being reopened."""
+        return self._source.lag() if self._is_open else None
+
+    @property
+    def failure(self) -> str | None:
+        """Why reading failed, until it can be read again."""
+        return self._failure or self._source.failure
+
     async def _open(self) -> Schema:
         if not self._is_new:
             self._source = self._make_source()
@@ -294,14 +331,14 @@ class RetryingSource(SourceWrapper):
         if self._state:
             self._source.restore_state(self._state)
         schema = await open_or_close(self._source, self._after)
-        self._is_open = True
+        self._is_open, self._failure = True, None
         return schema
 
     async def _recover(self, error: ReadError) -> None:
         """Close the source and wait, or give up."""
         if self._is_open:
             self._state = self._source.export_state(self._after)
-        self._is_open = False
+        self._is_open, self._failure = False, str(error)
         await self._source.aclose()
         now = current_time()
         self._failures.append(now)
@@ -310,7 +347,7 @@ class RetryingSource(SourceWrapper):
         if self._tries is not None and len(self._failures) > self._tries:
             times = f"{len(self._failures)} failures in {self._seconds:g} seconds"
             raise DataError(f"{error}: given up after {times}") from error
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 4 ** (len(self._failures) - 1))
+        pause = compute_pause(len(self._failures))
         logger.warning("%s: trying again in %g seconds", error, pause)
         await sleep(pause)
 

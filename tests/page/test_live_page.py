@@ -122,7 +122,7 @@ def test_a_failure_is_shown(visit: Opener, daemon: StandIn) -> None:
     ("feed", "value", "note", "tone"),
     [
         (
-            {"state": "reading", "progress": 0.42},
+            {"state": "reading", "connected": True, "progress": 0.42},
             "42 %",
             "41,230 records; jam.csv.gz, line 41,2",
             "",
@@ -130,20 +130,36 @@ def test_a_failure_is_shown(visit: Opener, daemon: StandIn) -> None:
         ({"state": "reading", "line": None}, "41.2K", "41,230 records; jam.csv.gz", ""),
         ({"state": "ended", "progress": 1.0}, "complete", "41,230 records; jam.csv.gz, ", ""),
         ({"state": "failed", "failure": HOSTILE}, "failed", "41,230 records", "warn"),
+        (
+            {"state": "reading", "stream": "jam[3]", "offset": 9000, "line": None, "lag": 12000},
+            "12K behind",
+            "41,230 records; jam[3] at 9,000",
+            "",
+        ),
     ],
 )
-def test_progress_of_files_is_shown(
+def test_how_far_a_feed_is_read_is_shown(
     visit: Opener, daemon: StandIn, feed: dict[str, object], value: str, note: str, tone: str
 ) -> None:
-    place = {"records": 41230, "file": "/data/jam.csv.gz", "line": 41235}
-    daemon.models["traffic"]["status"]["feed"] = {**place, **feed}
+    place = {"name": "jams", "records": 41230, "stream": "/data/jam.csv.gz", "line": 41235}
+    daemon.models["traffic"]["status"]["feeds"] = [{**place, **feed}]
     page = visit(daemon.page)
-    tile = page.locator("#tiles .tile", has=page.get_by_role("heading", name="Files"))
+    tile = page.locator("#tiles .tile", has=page.get_by_role("heading", name="Feed"))
     expect(tile.locator("strong")).to_have_text(value)
     expect(tile.locator(".hint")).to_contain_text(note)
     expect(tile).to_have_attribute("data-tone", tone)
     page.locator("#models").select_option("bikes")  # which reads no files
-    expect(page.get_by_role("heading", name="Files")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Feed")).to_have_count(0)
+
+
+def test_each_feed_has_a_tile(visit: Opener, daemon: StandIn) -> None:
+    one = {"name": "jams/0", "state": "reading", "connected": True, "records": 7, "lag": 0}
+    other = {**one, "name": "jams/1", "connected": False, "failure": "all brokers are down"}
+    daemon.models["traffic"]["status"]["feeds"] = [one, other]
+    page = visit(daemon.page)
+    for name, value in (("jams/0", "up to date"), ("jams/1", "offline")):
+        tile = page.locator("#tiles .tile", has=page.get_by_role("heading", name=f"Feed {name}"))
+        expect(tile.locator("strong")).to_have_text(value)
 
 
 def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> None:

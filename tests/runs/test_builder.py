@@ -10,7 +10,13 @@ import pytest
 
 from streamnet.errors import ConfigurationError
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.runs.builder import build_candidates, build_source, build_state, check_source
+from streamnet.runs.builder import (
+    build_candidates,
+    build_source,
+    build_state,
+    check_files,
+    check_source,
+)
 from streamnet.runs.storage import RunStorage
 from streamnet.selection.search import default_population
 from streamnet.settings.candidate import CandidateSettings
@@ -111,7 +117,7 @@ def test_without_a_target_the_possible_columns_are_listed(path: str) -> None:
 def test_what_is_about_files_is_refused_where_messages_are_read(text: str, message: str) -> None:
     stream = "[source]\nkafka = { servers = 'b1:9092', topic = 'events' }\n"
     with pytest.raises(ConfigurationError, match=message):
-        check_source(parse(f"{stream}{text}"))
+        check_source(parse(f"{stream}{text}").source)
 
 
 def test_how_a_broker_is_reached_may_change_when_a_run_resumes(tmp_path: Path) -> None:
@@ -134,7 +140,7 @@ def test_how_a_broker_is_reached_may_change_when_a_run_resumes(tmp_path: Path) -
 def test_mqtt_needs_a_state_directory() -> None:
     text = "source.mqtt = { server = 'b1', topic = 't', spool = 's' }\nsource.follow = true"
     with pytest.raises(ConfigurationError, match=r"state.dir is not given, but source.mqtt needs"):
-        check_source(parse(text))
+        check_files(parse(text))
 
 
 def test_a_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

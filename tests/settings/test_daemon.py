@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,19 @@ def test_the_example_file_shows_each_intake_limit_with_its_default() -> None:
     assert shown == IntakeSection()
 
 
+@pytest.mark.parametrize(
+    ("name", "brokers"),
+    [
+        ("serve-kafka", {"history": "kafka", "outcomes": "kafka"}),
+        ("serve-mqtt", {"source": "mqtt"}),
+    ],
+)
+def test_the_examples_of_feeds_load(name: str, brokers: dict[str, str]) -> None:
+    (model,) = load(Path(__file__).parents[2] / "config" / f"{name}.toml").model.values()
+    assert {feed: section.broker for feed, section in model.feeds.items()} == brokers
+    assert all(section.follow for section in model.feeds.values())
+
+
 def test_running_a_daemons_run_file_is_an_error() -> None:
     path = Path(__file__).parents[2] / "config" / "serve.toml"
     with pytest.raises(
@@ -142,7 +156,62 @@ def test_hosts_and_origins_may_have_ports_and_be_numbers() -> None:
     assert (list(given["hosts"]), list(given["origins"])) == (hosts, origins)
 
 
-def test_a_daemon_does_not_read_streams_of_messages() -> None:
-    text = "[model.a.source]\ntarget = 'y'\nkafka = { servers = 'b1', topic = 'events' }"
-    with pytest.raises(ConfigurationError, match=r"source.kafka is given, but a daemon learns"):
-        parse(text)
+def test_streams_of_a_daemon_are_followed_unless_they_are_to_end() -> None:
+    text = """
+        [model.a.source]
+        target = "y"
+        kafka = { servers = "b1", topic = "events" }
+        [model.a.feed.old]
+        files = "nats://b2/events"
+        follow = false
+        [model.a.feed.outcomes]
+        files = "outcomes/*.csv"
+        id = "order"
+        """
+    feeds = parse(text).model["a"].feeds
+    assert {name: feed.follow for name, feed in feeds.items()} == {
+        "source": True,
+        "old": False,
+        "outcomes": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id = 'z'", "d.toml:3: model.a.feed.b.files is not given, but a feed must name files"),
+        ("files = 'a'\nlabel = 'z'", "d.toml:5: model.a.feed.b.label is 'z', but then id must"),
+        ("files = 'a'\nid = 'z'\nlabel = 'z'", "feed.b.label is 'z', but that is the column of"),
+        ("files = 'a'\nid = 'y'", "model.a.feed.b.id is 'y', but that is the target"),
+        ("files = 'a'\nid = 'z'\nepochs = 2", "feed.b.epochs is 2, but labels are read once"),
+        ("files = '-'", "model.a.feed.b.files has '-', but a daemon has no such input"),
+        (
+            "files = 'a'\nflies = 'b'",
+            "model.a.feed.b.flies is not a known key; did you mean 'files'",
+        ),
+        ("files = 'a'\ntask = 'regression'", "did you mean model.NAME.source.task?"),
+        ("kafka = { topic = 'z' }", "model.a.feed.b.kafka.servers is not given"),
+    ],
+)
+def test_mistakes_in_feeds_are_errors_with_their_place(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(f"[model.a.source]\ntarget = 'y'\n[model.a.feed.b]\n{text}\n", "d.toml")
+    assert message in str(caught.value)
+
+
+def test_the_name_of_the_source_is_no_name_of_a_feed() -> None:
+    with pytest.raises(ConfigurationError, match="feed is 'source', but must be"):
+        parse("[model.a.source]\ntarget = 'y'\n[model.a.feed.source]\nfiles = 'b'\n")
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"source": {"target": "y", "files": "kafka://b1/events"}},
+        {"source": {"target": "y", "redis": {"server": "b1", "stream": "events"}}},
+        {"source": {"target": "y"}, "feed": {"a": {"files": "a.csv"}}},
+    ],
+)
+def test_streams_and_feeds_cannot_be_named_over_http(tables: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be named over HTTP"):
+        parse_model(tables)

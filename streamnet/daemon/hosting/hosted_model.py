@@ -15,7 +15,6 @@ from streamnet.client.schemas import (
     Champion,
     ClassChangeReply,
     ClassLine,
-    Feed,
     FieldLine,
     Outcome,
     Overview,
@@ -100,7 +99,7 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "accepted": intake.samples,
         "in_flight": run.queued,
-        "feed": _build_feed(run),
+        "feeds": run.feeds.describe(),
         "rejected": _count_rejected(run),
         "pending": len(intake.pending),
         "early": intake.pending.early,
@@ -138,21 +137,6 @@ def describe_champion(model: Model, generation: int) -> Champion:
 def _count_rejected(run: ModelRun) -> dict[str, int]:
     reasons = dict(run.pipeline.rejections.reasons)
     return {str(reason): count for reason, count in sorted(reasons.items()) if count}
-
-
-def _build_feed(run: ModelRun) -> Feed | None:
-    feeder, intake = run.feeder, run.committer.intake
-    if feeder is None:
-        return None
-    position = None if intake.file_head is None else intake.file_head.position
-    return Feed(
-        state=feeder.state,
-        failure=feeder.failure,
-        records=intake.file_records,
-        file=None if position is None else position.source.encode(errors="replace").decode(),
-        line=None if position is None else position.line or None,
-        progress=feeder.progress,
-    )
 
 
 # Seconds until a refused sender should retry.
@@ -572,7 +556,15 @@ class HostedModel(Supervisor):
             return Rejected(0, {}, [])
         reasons = _count_rejected(run)
         letters = [
-            RejectedLine(letter.source, letter.line, letter.reason, letter.detail, letter.raw, when)
+            RejectedLine(
+                letter.source,
+                letter.line,
+                letter.reason,
+                letter.detail,
+                letter.raw,
+                when,
+                None if letter.message is None else dict(letter.message),
+            )
             for letter, when in list(run.journal_output.dead_letters)
         ]
         return Rejected(sum(reasons.values()), reasons, letters)

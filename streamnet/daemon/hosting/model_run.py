@@ -1,4 +1,4 @@
-"""One run of a model: journal, feeder, pipeline and publisher, new or from a model file."""
+"""One run of a model: journal, feeds, pipeline and publisher, new or from a model file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import numpy as np
 from anyio import Event, create_task_group, sleep, to_thread
 
 from streamnet.daemon.hosting.events import EventLog, Monitor
-from streamnet.daemon.hosting.feeder import Feeder
+from streamnet.daemon.hosting.feeder import QueueShare
+from streamnet.daemon.hosting.feeds import Feeds
 from streamnet.daemon.hosting.timeline import Timeline
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.intake import Intake
@@ -41,19 +42,12 @@ from streamnet.modelfiles.model import CONTRADICTIONS, Model
 from streamnet.pipeline.concurrency import run_abandonable
 from streamnet.pipeline.outputs import ResumableSink
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.rejections import (
-    STATE_DEAD_LETTERS,
-    RejectionLimit,
-    Rejections,
-    export_dead_letter,
-)
+from streamnet.pipeline.rejections import STATE_DEAD_LETTERS, Rejections, export_dead_letter
 from streamnet.pipeline.state import State, StateStatistics
 from streamnet.reporting.insight import RecentSamples
 from streamnet.runs.builder import (
     CHANGEABLE_SOURCE_KEYS,
     build_columns,
-    build_source,
-    check_source,
     encoder_arguments,
     learner_arguments,
     pipeline_arguments,
@@ -61,7 +55,7 @@ from streamnet.runs.builder import (
 from streamnet.samples import Block, DeadLetter, Sample, Task, are_compatible
 from streamnet.settings.daemon import (
     DEFAULT_CHECKPOINT_BYTES,
-    FILE_KEYS,
+    READING_KEYS,
     ModelSettings,
     parse_model,
 )
@@ -307,8 +301,13 @@ class ModelRun:
         columns = build_columns(settings, start)
         self.source: JournalSource = JournalSource(journal, self.committer.wait_beyond, columns)
         self.journal_output: _JournalOutput = _JournalOutput(journal)
-        self.feeder: Feeder | None = (
-            self._build_feeder(settings, start, events) if source.files else None
+        self.feeds: Feeds = Feeds(
+            settings,
+            columns,
+            schema=lambda: self.source.schema,
+            committer=self.committer,
+            share=QueueShare(lambda: self.queued, limits.max_queued // 2),
+            events=events,
         )
         files.make_dir(folder / "state")
         self._state = State(
@@ -352,19 +351,15 @@ class ModelRun:
             **pipeline_arguments(settings, networks),
         )
 
-    def _build_feeder(
-        self, settings: ModelSettings, start: Model | None, events: EventLog
-    ) -> Feeder:
-        check_source(settings)
-        source = settings.source
-        return Feeder(
-            partial(build_source, settings, start),
-            self.committer,
-            limit=lambda: RejectionLimit(share=source.max_rejected, window=source.rejected_window),
-            queued=lambda: self.queued,
-            most=self.max_queued,
-            events=events,
-        )
+    def pause(self) -> None:
+        """Learn nothing and read no feeds until `resume`."""
+        self.source.pause()
+        self.feeds.pause()
+
+    def resume(self) -> None:
+        """Learn and read again, also feeds that failed."""
+        self.source.resume()
+        self.feeds.resume()
 
     @property
     def queued(self) -> int:
@@ -455,8 +450,7 @@ class ModelRun:
             group.start_soon(self.publisher.run, self.pipeline, self.committer)
             group.start_soon(self.monitor.run)
             group.start_soon(self._call_when_restored, restored)
-            if self.feeder is not None:
-                group.start_soon(self.feeder.run)
+            group.start_soon(self.feeds.run)
             await stop.wait()
             group.cancel_scope.cancel()
 
@@ -478,8 +472,8 @@ class ModelRun:
 
 
 def _identify_source(source: SourceSection) -> dict[str, Any]:
-    """What identifies a model's data; which files there are and how they are read may change."""
-    changeable = {*FILE_KEYS, *CHANGEABLE_SOURCE_KEYS}
+    """What identifies a model's data; what is read and how may change."""
+    changeable = {*READING_KEYS, *CHANGEABLE_SOURCE_KEYS}
     return SourceSection.model_construct(
         **{name: value for name, value in source if name not in changeable}
     ).model_dump(mode="json")

@@ -226,7 +226,7 @@ class Supervisor:
     def _open(self, run: ModelRun) -> None:
         self.model_run = run
         if self._paused:
-            run.source.pause()
+            run.pause()
         if run.publisher.restored.is_set():
             self._enter("learning")
         self._opened.set()
@@ -295,7 +295,7 @@ class Supervisor:
     # ------------------------------------------------------------------ pause, resume
 
     async def pause(self) -> None:
-        """Pause learning, also across restarts; samples are accepted until the queue is full.
+        """Pause learning and feeds, also across restarts; senders may fill the queue.
 
         Pausing twice is allowed.
 
@@ -306,19 +306,17 @@ class Supervisor:
         """
         await self._record_pause(paused=True)
         if self.model_run is not None:
-            self.model_run.source.pause()
+            self.model_run.pause()
 
     async def resume(self) -> None:
-        """Resume learning, also after a failure of the model or of its files.
+        """Resume learning, also after a failure of the model or of its feeds.
 
         After a failure it waits until samples are accepted again, or the next run has failed.
         Raises as `pause` does.
         """
         await self._record_pause(paused=False)
         if self.model_run is not None:
-            self.model_run.source.resume()
-            if self.model_run.feeder is not None:
-                self.model_run.feeder.resume()
+            self.model_run.resume()
         if self._state == "failed":
             self._run_stop.set()
             self._close()  # wait for the next run, not for the one that failed

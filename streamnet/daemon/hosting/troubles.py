@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import sqrt
 from time import time
 from typing import NamedTuple, final
 
-from streamnet.client.schemas import Trouble, TroubleKind
+from streamnet.client.schemas import Feed, Trouble, TroubleKind
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.learning.learner import Learner
@@ -19,7 +19,7 @@ from streamnet.samples import Task
 from streamnet.settings.daemon import ModelSettings
 
 _LOG = logging.getLogger("streamnet.daemon")
-_PATIENCE = 10.0  # seconds: senders of streams fill the queue again and again
+_PATIENCE = 10.0  # seconds: a queue fills again and again, and brokers are restarted
 _MIN_UNLABELED = 100  # samples without a target before that is a trouble
 _MIN_SCORED = 200  # samples in the sliding window before a baseline may be better
 _DEVIATIONS = 3.0  # by how many standard deviations it must be
@@ -99,8 +99,8 @@ def find_troubles(
     if run.queued >= max_queued and not run.waits_for_target:
         message = f"{run.queued:,} samples wait to be learned; the limit is {max_queued:,}"
         found["queue"] = Finding(message, refuses=True, patience=_PATIENCE)
-    if run.feeder is not None and run.feeder.state == "failed":
-        found["feed"] = Finding(f"{run.feeder.failure}; resume the model to read on")
+    if (finding := _find_stopped_feed(run.feeds.describe())) is not None:
+        found["feed"] = finding
     if (statistics := run.statistics()).failures:
         attempts = f"{statistics.failures} attempts to write a checkpoint failed"
         found["checkpoint"] = Finding(f"{attempts}: {statistics.error}")
@@ -128,6 +128,17 @@ class BaselineWatch:
             self._learner, self._scored = learner, scored
             self._message = _compare_with_baselines(learner)
         return self._message
+
+
+def _find_stopped_feed(feeds: Sequence[Feed]) -> Finding | None:
+    """A feed that has stopped, or whose broker is away for long."""
+    troubled = [feed for feed in feeds if feed.failure is not None]
+    for feed in troubled:
+        if feed.state == "failed":
+            return Finding(f"feed {feed.name}: {feed.failure}; resume the model to read on")
+    for feed in troubled:
+        return Finding(f"feed {feed.name}: {feed.failure}; trying again", patience=_PATIENCE)
+    return None
 
 
 _MIN_REJECTED = 0.01  # records a second, recently

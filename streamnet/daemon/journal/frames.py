@@ -42,8 +42,9 @@ class FrameKind(IntEnum):
     LABELS = 4  # labels; the body has label lines
     TIME = 5  # the time, so that old predictions expire; the body has label lines
     MODEL = 6  # a model was published
-    FILE = 7  # samples of a file to learn, and the position after them; see `FileFrameHead`
+    FEED = 7  # samples of a feed to learn, and the position after them; see `FeedFrameHead`
     CLASSES = 8  # a change of the classes, as the only line of the body
+    FEED_LABELS = 9  # labels of a feed, and the position after them; the body has label lines
 
 
 _KINDS = tuple(map(int, FrameKind))
@@ -68,9 +69,9 @@ class Frame(NamedTuple):
         return HEADER_BYTES + len(self.head) + len(self.body)
 
     @property
-    def is_from_file(self) -> bool:
-        """Whether its samples come from a file."""
-        return self.kind is FrameKind.FILE
+    def is_from_feed(self) -> bool:
+        """Whether its samples or labels come from a feed."""
+        return self.kind in (FrameKind.FEED, FrameKind.FEED_LABELS)
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -311,6 +312,7 @@ class _PredictionsHead(msgspec.Struct):
     label_bytes: int
 
 
+_LABEL_KINDS = (FrameKind.LABELS, FrameKind.TIME, FrameKind.FEED_LABELS)
 _decode_predictions_head = msgspec.json.Decoder(_PredictionsHead).decode
 
 
@@ -318,41 +320,103 @@ def find_label_lines(frame: Frame) -> int:
     """Offset in the body of a frame of its first label line; its size if there is none."""
     if frame.kind is FrameKind.PREDICTIONS:
         return len(frame.body) - _decode_predictions_head(frame.head).label_bytes
-    return 0 if frame.kind in (FrameKind.LABELS, FrameKind.TIME) else len(frame.body)
+    return 0 if frame.kind in _LABEL_KINDS else len(frame.body)
 
 
 @final
-class FileFrameHead(NamedTuple):
-    """Head of a frame of samples from a file."""
+class FeedPosition(NamedTuple):
+    """How far a feed is in the journal."""
 
-    position: Position  # in the files, after the last line
+    position: Position  # in its files or stream, after the last record
     state: dict[str, Any]  # of the source at that position
     limit: dict[str, Any]  # state of the `RejectionLimit` there
-    schema: Schema  # of the samples
-    letters: tuple[int, ...]  # offsets in the body of rejected records
-    scored: bool  # False: learned only, since it is a repeated epoch
+    records: int = 0  # including rejected ones
+
+    def advance(self, head: FeedFrameHead, records: int) -> FeedPosition:
+        """The position after a frame of so many records."""
+        state = {name: self.state[name] for name in head.kept} | head.state
+        return FeedPosition(head.position, state, head.limit, self.records + records)
+
+
+FEED_START = FeedPosition(Position("", 0, 0), {}, {})
+"""The position of a feed of which nothing is in the journal."""
+
+
+def encode_feeds(feeds: Mapping[str, FeedPosition]) -> bytes:
+    """Encode positions of feeds, whose files may have names that are not UTF-8."""
+    return _encode_plain({name: list(feed) for name, feed in feeds.items()})
+
+
+def decode_feeds(data: bytes) -> dict[str, FeedPosition]:
+    """Decode positions of feeds."""
+    return {
+        name: FeedPosition(Position(*position), *others)
+        for name, (position, *others) in json.loads(data).items()
+    }
+
+
+@final
+class FeedFrameHead(NamedTuple):
+    """Head of a frame of samples, or of labels, from a feed."""
+
+    feed: str
+    position: Position  # in the files or the stream, after the last record
+    state: dict[str, Any]  # entries of the source's state there that differ from those before
+    kept: Sequence[str]  # names of the entries that are as before
+    limit: dict[str, Any]  # state of the `RejectionLimit` there
+    schema: Schema | None  # of the samples; None: as in the frame before, or of labels
+    letters: Sequence[int]  # offsets in the body of rejected records
+    scored: bool = True  # False: learned only, since it is a repeated epoch
+    time: float = 0.0  # when labels arrived
+    labels: Sequence[tuple[str, Any]] = ()  # IDs and labels, joined or not
 
     def encode(self) -> bytes:
         """Encode by the standard library's `json`, which allows a file name that is not UTF-8."""
-        values = self._asdict() | {"schema": schema_to_dict(self.schema)}
-        return json.dumps(values, separators=(",", ":")).encode()
+        schema = None if self.schema is None else schema_to_dict(self.schema)
+        return _encode_plain(self._asdict() | {"schema": schema})
 
     @classmethod
-    def decode(cls, head: bytes) -> FileFrameHead:
+    def decode(cls, head: bytes) -> FeedFrameHead:
         """Decode a head."""
         values = json.loads(head)
+        schema = values["schema"]
         return cls(
-            Position(*values["position"]),
-            values["state"],
-            values["limit"],
-            schema_from_dict(values["schema"]),
-            tuple(values["letters"]),
-            values["scored"],
+            **values
+            | {
+                "position": Position(*values["position"]),
+                "schema": None if schema is None else schema_from_dict(schema),
+            }
         )
 
+    @classmethod
+    def build(
+        cls,
+        feed: str,
+        block: Block,
+        state: Mapping[str, Any],
+        limit: dict[str, Any],
+        before: Mapping[str, Any],
+    ) -> FeedFrameHead:
+        """Build the head of a block without its schema.
 
-def build_file_frame(block: Block, state: dict[str, Any], limit: dict[str, Any]) -> Frame:
-    """Build a frame from a block of a file, with the states of source and limit after it."""
+        Args:
+            feed: Name of the feed.
+            block: What was read.
+            state: State of the source after it.
+            limit: State of the limit of rejected records after it.
+            before: State of the source in the frame before.
+        """
+        kept = [name for name in state if name in before and before[name] == state[name]]
+        changed = {name: value for name, value in state.items() if name not in kept}
+        return cls(feed, block.end, changed, kept, limit, None, (), block.scored)
+
+
+def _encode_plain(values: Any) -> bytes:
+    return json.dumps(values, separators=(",", ":")).encode()
+
+
+def build_feed_frame(block: Block, head: FeedFrameHead) -> Frame:
+    """Build a frame of the samples of a block; their schema is that of the block, or as before."""
     if block.sparse is not None:
         raise DataError(
             f"{block.source} is libSVM, whose inputs have no names that samples sent over HTTP "
@@ -364,8 +428,20 @@ def build_file_frame(block: Block, state: dict[str, Any], limit: dict[str, Any])
             letters.append(size)
         body.append(line + b"\n")
         size += len(line) + 1
-    head = FileFrameHead(block.end, state, limit, block.schema, tuple(letters), block.scored)
-    return Frame(FrameKind.FILE, head.encode(), b"".join(body), len(body))
+    data = head._replace(letters=letters).encode()
+    return Frame(FrameKind.FEED, data, b"".join(body), len(body))
+
+
+def build_feed_labels_frame(
+    lines: Sequence[LabelLine], rejected: Sequence[DeadLetter], head: FeedFrameHead
+) -> Frame:
+    """Build a frame of labels that were joined, and of rejected records."""
+    body, letters = [encode_labels(lines)], []
+    for letter in rejected:
+        letters.append(sum(map(len, body)))
+        body.append(_encode_dead_letter(letter) + b"\n")
+    data = head._replace(letters=letters).encode()
+    return Frame(FrameKind.FEED_LABELS, data, b"".join(body), len(lines) + len(rejected))
 
 
 def decode_dead_letter(data: bytes, at: int) -> DeadLetter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple, final
 
@@ -15,18 +15,23 @@ from streamnet.client.schemas import Outcome, Receipt
 from streamnet.daemon.journal import frames
 from streamnet.daemon.journal.delayed_labels import PendingPrediction, PendingPredictions
 from streamnet.daemon.journal.frames import (
-    FileFrameHead,
+    FEED_START,
+    FeedFrameHead,
+    FeedPosition,
     Frame,
     FrameKind,
     LabelLine,
     build_change_frame,
+    build_feed_labels_frame,
+    decode_feeds,
+    encode_feeds,
     encode_labels,
 )
 from streamnet.daemon.predictions import Prediction
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
 from streamnet.errors import ConfigurationError, ConflictError
-from streamnet.samples import ClassChange, Task
+from streamnet.samples import ClassChange, DeadLetter, Task
 from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.base import Reason
 from streamnet.sources.columns import ParseOptions, parse_number, parse_word
@@ -36,7 +41,7 @@ _OPTIONS = ParseOptions(frozenset(MISSING), typed=True)
 
 
 _DEFAULTS = IntakeSection()
-_COUNTERS = ("samples", "records", "remembered", "generation", "time", "file_records")
+_COUNTERS = ("samples", "records", "remembered", "generation", "time")
 
 
 class Bounds(NamedTuple):
@@ -74,8 +79,7 @@ class Intake:
         self.remembered: int = 0  # predictions
         self.generation: int = 0  # of the last published model
         self.outcomes: Counter[str] = Counter()
-        self.file_head: FileFrameHead | None = None  # of the last frame from a file
-        self.file_records: int = 0  # including rejected ones
+        self.feeds: dict[str, FeedPosition] = {}
         self.time: float = 0.0  # of the last frame that has one; never decreases
         self._keys: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
 
@@ -144,11 +148,14 @@ class Intake:
         return receipt
 
     def feed(self, frame: Frame) -> None:
-        """Accept a frame of samples from a file; see `build_file_frame`."""
-        self.file_head = FileFrameHead.decode(frame.head)
-        self.file_records += frame.samples
+        """Accept a frame of samples from a feed; see `build_feed_frame`."""
+        self._advance_feed(FeedFrameHead.decode(frame.head), frame.samples)
         self.samples += frame.samples
         self.records += frame.samples
+
+    def _advance_feed(self, head: FeedFrameHead, records: int) -> None:
+        before = self.feeds.get(head.feed, FEED_START)
+        self.feeds[head.feed] = before.advance(head, records)
 
     # ---------------------------------------------------------- predictions
 
@@ -242,6 +249,45 @@ class Intake:
         self.records += frame.samples
         return outcomes, frame
 
+    def feed_labels(
+        self,
+        head: FeedFrameHead,
+        labels: Sequence[tuple[str, Any]],
+        rejected: Sequence[DeadLetter],
+        reject: Callable[[int, str], DeadLetter],
+        now: float,
+    ) -> Frame:
+        """Join the labels of a feed as `label` does; one that is invalid is rejected.
+
+        Args:
+            head: Of the frame, but for the labels.
+            labels: IDs and labels.
+            rejected: Records that are none.
+            reject: Makes a rejected record of the label of an index, for a reason in words.
+            now: Seconds since 1970.
+
+        Returns:
+            A frame with the labels that are joined, and the rejected records.
+        """
+        parsed, letters = [], list(rejected)
+        for row, (identity, value) in enumerate(labels):
+            try:
+                parsed.append((identity, self._parse_label(identity, value)))
+            except ConfigurationError as error:
+                letters.append(reject(row, str(error)))
+        head = head._replace(time=self._later(now), labels=parsed)
+        _, lines = self._join({"time": head.time, "labels": head.labels})
+        frame = build_feed_labels_frame(lines, letters, head)
+        self._accept_feed_labels(head, frame, len(parsed) + len(letters), len(letters))
+        return frame
+
+    def _accept_feed_labels(
+        self, head: FeedFrameHead, frame: Frame, records: int, rejected: int
+    ) -> None:
+        self._advance_feed(head, records)
+        self.samples += rejected
+        self.records += frame.samples
+
     def knows_all(self, labels: Sequence[tuple[str, Any]]) -> bool:
         """Whether all labels came before, so that `label` would complete no sample."""
         return all(self.pending.is_known(identity) for identity, _ in labels)
@@ -313,8 +359,14 @@ class Intake:
         if frame.kind is FrameKind.SNAPSHOT:
             self._restore(checkpoint.decode(frame.head))
             return
-        if frame.kind is FrameKind.FILE:
+        if frame.kind is FrameKind.FEED:
             self.feed(frame)
+            return
+        if frame.kind is FrameKind.FEED_LABELS:
+            head = FeedFrameHead.decode(frame.head)
+            self._join({"time": head.time, "labels": head.labels})
+            rejected = len(head.letters)
+            self._accept_feed_labels(head, frame, len(head.labels) + rejected, rejected)
             return
         if frame.kind is FrameKind.CLASSES:
             self.records += frame.samples
@@ -341,7 +393,6 @@ class Intake:
 
     def export_state(self) -> StateDict:
         """Export the state; later changes don't affect the export."""
-        head = self.file_head
         # The long lists are one array: a tree of so many parts would take seconds.
         keys = [
             (key, digest, msgspec.structs.astuple(receipt))
@@ -351,7 +402,7 @@ class Intake:
         return {
             "lists": np.frombuffer(json.encode(lists), np.uint8),
             "bounds": self.bounds._asdict(),
-            "file_head": None if head is None else np.frombuffer(head.encode(), np.uint8),
+            "feeds": np.frombuffer(encode_feeds(self.feeds), np.uint8),
             **{name: getattr(self, name) for name in _COUNTERS},
         }
 
@@ -364,8 +415,7 @@ class Intake:
             (key, (digest, Receipt(*receipt))) for key, digest, receipt in lists["keys"]
         )
         self.outcomes = Counter(lists["outcomes"])
-        head = state["file_head"]
-        self.file_head = None if head is None else FileFrameHead.decode(head.tobytes())
+        self.feeds = decode_feeds(state["feeds"].tobytes())
         for name in _COUNTERS:
             setattr(self, name, state[name])
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamnet.daemon.journal.frames import (
     HEADER_BYTES,
-    FileFrameHead,
+    FeedFrameHead,
     Frame,
     FrameKind,
     LabelLine,
@@ -54,7 +54,7 @@ _BYTES_PER_SAMPLE = 128  # to estimate the work
 class JournalSource(Source):
     """Reads the samples of a journal as they are appended, without end.
 
-    A feature gets its kind from its first value, or from the file it comes from. If no task is
+    A feature gets its kind from its first value, or from the feed it comes from. If no task is
     configured, the first target determines it: a float means regression, anything else a label. So
     what is learned depends on the samples alone, never on when they arrived.
 
@@ -92,6 +92,11 @@ class JournalSource(Source):
             fields, target = self._schema.fields, self._schema.target
             self._schema = Schema(fields, target, await self._infer_task())
         self._set_schema(self._schema)
+        return self._schema
+
+    @property
+    def schema(self) -> Schema:
+        """The columns known so far."""
         return self._schema
 
     def _set_schema(self, schema: Schema) -> None:
@@ -174,12 +179,12 @@ class JournalSource(Source):
             self._window = self._window.skip_dead_letters(len(rejected.rejected))
             self.consumed += len(rejected.rejected)
             return rejected
-        if self._window.is_from_file:
-            return self._read_file_lines()
+        if self._window.holds_feed_samples:
+            return self._read_feed_lines()
         return self._read_lines()
 
-    def _read_file_lines(self) -> Block | None:
-        """Read the next samples of a file."""
+    def _read_feed_lines(self) -> Block | None:
+        """Read the next samples of a feed."""
         chunk = self._window.chunk(self._format, self._rows, self.consumed)
         if not len(chunk):
             self._window = self._window.after(chunk.records.behind)
@@ -257,15 +262,15 @@ class JournalSource(Source):
         return Arrivals(before, record, target, marks, answers, intervals, letters)
 
     def _fill(self) -> None:
-        """Read the next frames into the window; a frame from a file comes alone."""
+        """Read the next frames into the window; a frame from a feed comes alone."""
         if not self._prefetched or self._prefetched[0][0] != self._offset:
             self._prefetched = deque(self._journal.read(self._offset, READ_BYTES))
         head = None
         frames: list[tuple[int, Frame]] = []
-        while self._prefetched and not (frames and self._prefetched[0][1].is_from_file):
+        while self._prefetched and not (frames and self._prefetched[0][1].is_from_feed):
             frames.append(self._pop_frame())
-            if frames[-1][1].is_from_file:
-                head = FileFrameHead.decode(frames[-1][1].head)
+            if frames[-1][1].is_from_feed:
+                head = FeedFrameHead.decode(frames[-1][1].head)
                 self._extend_schema(head)
                 break
         self._window = _Window.build(frames, head)
@@ -275,8 +280,10 @@ class JournalSource(Source):
         self._offset = offset + frame.size
         return offset, frame
 
-    def _extend_schema(self, head: FileFrameHead) -> None:
-        """Add the columns of a file, whose kinds were inferred from all of it."""
+    def _extend_schema(self, head: FeedFrameHead) -> None:
+        """Add the columns of a feed, whose kinds were inferred from many samples."""
+        if head.schema is None:
+            return
         known = {field.name for field in self._schema.fields}
         new = [field for field in head.schema.fields if field.name not in known]
         if new:
@@ -295,7 +302,7 @@ class _Window:
         data: bytes,
         starts: NDArray[np.int64],
         at: int,
-        head: FileFrameHead | None = None,
+        head: FeedFrameHead | None = None,
         parts: NDArray[np.int64] = _NO_PARTS,
     ) -> None:
         self._data = data
@@ -307,7 +314,7 @@ class _Window:
         self._letters = letters[bisect_left(letters, at) :]  # unused ones, by their offset
 
     @classmethod
-    def build(cls, frames: Sequence[tuple[int, Frame]], head: FileFrameHead | None) -> _Window:
+    def build(cls, frames: Sequence[tuple[int, Frame]], head: FeedFrameHead | None) -> _Window:
         """Build a window of frames, each with its offset in the journal."""
         bodies, starts, parts, length = [], [], [], 0
         for offset, frame in frames:
@@ -315,7 +322,7 @@ class _Window:
                 continue
             starts.append((length, offset + HEADER_BYTES + len(frame.head)))
             labels = find_label_lines(frame)
-            if labels:
+            if labels and frame.kind is not FrameKind.FEED:
                 parts.append((length, int(frame.kind)))
             if labels < len(frame.body):
                 parts.append((length + labels, int(FrameKind.LABELS)))
@@ -326,9 +333,9 @@ class _Window:
         return cls(b"".join(bodies), own_starts, 0, head, own_parts)
 
     @property
-    def is_from_file(self) -> bool:
-        """Whether its samples come from a file."""
-        return self._head is not None
+    def holds_feed_samples(self) -> bool:
+        """Whether its lines are samples from a feed."""
+        return self._head is not None and not len(self._parts)
 
     @property
     def scored(self) -> bool:
@@ -370,16 +377,20 @@ class _Window:
 
     def chunk(self, form: JsonLinesFormat, rows: int, record: int) -> Chunk:
         """The next samples, up to a rejected record; the first has number ``record``."""
+        return self._build_chunk(self._find_records(form, rows), record)
+
+    def _find_records(self, form: JsonLinesFormat, rows: int) -> Records:
+        """The next lines, up to a rejected record."""
         records = find_records(self._data, self._at, True, form.rules, rows)
         if self._letters:
             records = records.first(int(np.searchsorted(records.begin, self._letters[0])))
-        return self._build_chunk(records, record)
+        return records
 
     def lines(
         self, form: JsonLinesFormat, rows: int, record: int
     ) -> tuple[Chunk, NDArray[np.int64]]:
         """The next lines, with samples that are all to be learned or all predicted; their kinds."""
-        records = find_records(self._data, self._at, True, form.rules, rows)
+        records = self._find_records(form, rows)
         at = np.searchsorted(self._parts[:, 0], records.begin, side="right") - 1
         kinds = self._parts[at, 1]
         changes = np.flatnonzero(kinds == FrameKind.CLASSES)

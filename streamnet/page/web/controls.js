@@ -29,7 +29,7 @@ class Controls {
     this.card.hidden = false;
     const admin = scopes.includes("admin");
     this.note.textContent = admin ? "" : "Changes need a token with the scope admin";
-    const key = [status.name, status.state, status.feed?.state, isNumber(status.generation), admin];
+    const key = [status.name, status.state, isFeedFailed(status), isNumber(status.generation), admin];
     whenChanged(this.list, key, () => {
       this.failed.textContent = "";
       fill(this.list, ...controlsOf(status).map((control) => controlRow(control, admin)));
@@ -52,8 +52,13 @@ class Controls {
   }
 }
 
-function controlsOf({ state, feed, generation }) {
-  const halted = state === "paused" || state === "failed" || feed?.state === "failed";
+function isFeedFailed({ feeds = [] }) {
+  return feeds.some((feed) => feed.state === "failed");
+}
+
+function controlsOf(status) {
+  const { state, generation } = status;
+  const halted = state === "paused" || state === "failed" || isFeedFailed(status);
   return [
     halted
       ? { act: "resume", name: "Resume", text: "Learn again, also after a failure." }

@@ -59,7 +59,7 @@ const KINDS = {
   rejected: "Rejected",
   quarantine: "Quarantine",
   state: "State",
-  feed: "Files",
+  feed: "Feed",
   gap: "Events missed",
   trouble: "Trouble",
 };

@@ -10,7 +10,7 @@ const REMEDIES = {
     "Senders that respect Retry-After lose nothing. If it stays full, send less or use fewer candidates.",
   target:
     "Is that really the name of the target? If not, create the model with the right one. If labels come later, send them with the ids of their predictions.",
-  feed: "Fix the file, then resume below: reading continues where it stopped.",
+  feed: "Fix the file or the stream, then resume below: reading continues where it stopped. A broker that is away is tried again by itself.",
   checkpoint:
     "See whether the daemon's disk is full or failing. Nothing is lost: the journal has all samples, but a restart takes longer.",
   rejected: "The table of rejected records below shows the latest ones, and why.",

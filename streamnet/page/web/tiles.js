@@ -98,9 +98,8 @@ class Tiles {
       isNumber(status.checkpoint_age) ? ago(status.checkpoint_age) : "none yet",
       "to restart from",
     );
-    if (status.feed) {
-      const failed = status.feed.state === "failed";
-      this.set("Files", fedValue(status.feed), fedNote(status.feed), failed ? "warn" : "");
+    for (const feed of status.feeds ?? []) {
+      this.set(feedTitle(feed, status.feeds), feedValue(feed), feedNote(feed), feedTone(feed));
     }
     this.spark("Throughput", status.learned_per_second);
     this.spark("Queue", status.in_flight);
@@ -138,17 +137,27 @@ function learnedNote(status, live) {
   return notes.join(", ") || "samples";
 }
 
-/** How far the model's files have been read. */
-function fedValue({ state, progress, records }) {
-  if (state === "failed") return "failed";
+function feedTitle({ name }, all) {
+  return all.length > 1 ? `Feed ${name}` : "Feed";
+}
+
+/** How far files or a stream have been read. */
+function feedValue({ state, connected, failure, progress, lag, records }) {
   if (state === "ended") return "complete";
+  if (state !== "reading") return state;
+  if (!connected && failure) return "offline";
+  if (isNumber(lag)) return lag ? `${compact(lag)} behind` : "up to date";
   return isNumber(progress) ? percent(progress, 0) : compact(records);
 }
 
-function fedNote({ records, file, line }) {
-  const name = file?.split("/").at(-1);
-  const place = isNumber(line) ? `${name}, line ${whole(line)}` : name;
-  return [`${whole(records)} ${records === 1 ? "record" : "records"}`, place]
+function feedTone({ state, connected, failure }) {
+  return state === "failed" || (!connected && failure) ? "warn" : "";
+}
+
+function feedNote({ records, stream, offset, line, lag }) {
+  const name = stream?.split("/").at(-1);
+  const where = isNumber(line) ? `, line ${whole(line)}` : isNumber(lag) ? ` at ${whole(offset)}` : "";
+  return [`${whole(records)} ${records === 1 ? "record" : "records"}`, name && `${name}${where}`]
     .filter(Boolean)
     .join("; ");
 }

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from itertools import islice, takewhile
+from math import inf
 from operator import attrgetter
+from time import monotonic
 from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 
 import numpy as np
-from anyio import current_time, to_thread
+from anyio import CapacityLimiter, current_time, to_thread
 from msgspec.structs import replace as replace_struct
 from numpy.typing import NDArray
 
@@ -35,6 +37,7 @@ from streamnet.sources.brokers.messages import SKIPPED, Message, MessageId, Mess
 from streamnet.sources.columns import Columns, UnknownTaskError
 from streamnet.sources.mappings import MappingConverter
 
+COUNT_SECONDS = 1.0  # between counts of the messages that wait at the broker
 POLL_SECONDS = 0.2  # longest time that a thread waits for messages: stopping takes no longer
 QUIET_SECONDS = 0.2  # without new messages, after which the head of a live stream is complete
 MAX_HEAD_SECONDS = 1.0  # after which it is complete even if messages keep coming
@@ -45,6 +48,7 @@ MAX_HEAD_MESSAGES = 100_000  # from which columns are inferred at most
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 S = TypeVar("S", bound=MessageSettings)
 
 
@@ -70,6 +74,7 @@ class Subscription(ABC):
     """
 
     caught_up: bool = False  # every message that was there when it was opened has been returned
+    failure: str | None = None  # why the broker can't be reached now, while the client tries again
 
     def __init__(self, *, follow: bool) -> None:
         self.follow = follow
@@ -118,6 +123,13 @@ class Subscription(ABC):
             GapError: If messages were lost, after those before them were returned.
             ReadError: If reading fails for a reason that may pass.
         """
+
+    def count_waiting(self) -> int | None:
+        """Number of the messages behind those that were returned; None if it is unknown.
+
+        Called every second, like `poll`; while there is a failure, it may find that it has passed.
+        """
+        return None
 
     def acknowledge(self, through: Bookmark) -> None:
         """Tell the broker that a checkpoint holds all up to a message. Any thread may call it."""
@@ -168,6 +180,9 @@ class BrokerSource(Source):
         self._on_gap = on_gap
         self._schema: Schema | None = None  # None until it was inferred or restored
         self._messages: deque[Message] = deque()  # polled, but not used yet
+        self._waiting: int | None = None  # messages that were not polled yet
+        self._counted = -inf  # when they were counted
+        self._thread = CapacityLimiter(1)  # which leaves the threads of others free
         self._rows = FIRST_ROWS  # maximum of the next block
         self._record = 0  # of the next message
         self._before: Bookmark | None = None  # before the last block
@@ -177,16 +192,26 @@ class BrokerSource(Source):
         self._closed = False
         self._restored: Mapping[str, Any] = {}
 
+    @classmethod
+    def list_streams(cls, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The streams that settings stand for, each with its settings: one by default.
+
+        Raises:
+            ReadError: If the broker can't be reached.
+            ConfigurationError: If there is no such stream, or the client may not read it.
+        """
+        return {"": settings}
+
     async def open(self, after: Position | None = None) -> Schema:
         """Connect, and wait for the first messages unless the schema was restored."""
         if after is not None and after.source:
+            name = self._subscription.name
             if not self._restored:
-                name = self._subscription.name
                 raise DataError(f"{name} can't be resumed at {after.offset} without a state")
             self._record = after.record
             last = self._restored["last"]
             self._before = None if last is None else Bookmark(*last)
-        await to_thread.run_sync(self._connect)
+        await self._run(self._connect)
         if self._schema is None:
             self._schema = await self._infer_schema()
         return self._schema
@@ -194,7 +219,7 @@ class BrokerSource(Source):
     async def receive(self) -> Block | None:
         """The next samples available; None at the end."""
         while not self._closed:
-            block = await to_thread.run_sync(self._next)
+            block = await self._run(self._next)
             if block is not None:
                 return block
             if self._ended:
@@ -225,7 +250,20 @@ class BrokerSource(Source):
         """Disconnect."""
         self._closed = True
         self._messages.clear()
-        await to_thread.run_sync(self._subscription.close)
+        await self._run(self._subscription.close)
+
+    def lag(self) -> int | None:
+        """Messages that were not returned yet, as of the last second."""
+        return None if self._waiting is None else self._waiting + len(self._messages)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the broker can't be reached now, while its client tries again."""
+        return self._subscription.failure
+
+    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a function in a thread, one at a time."""
+        return await to_thread.run_sync(function, *arguments, limiter=self._thread)
 
     # --------------------------------------------------------------------------- messages
 
@@ -255,6 +293,9 @@ class BrokerSource(Source):
             return False
         self._ended = found is None
         self._messages.extend(found or ())
+        if monotonic() - self._counted >= COUNT_SECONDS:
+            self._counted = monotonic()
+            self._waiting = self._subscription.count_waiting()
         return bool(found)
 
     def _find_bookmark(self, after: Position) -> Bookmark | None:
@@ -278,7 +319,7 @@ class BrokerSource(Source):
             if not head.samples:
                 raise head.make_error(self._subscription.name)
             try:
-                return await to_thread.run_sync(
+                return await self._run(
                     self._objects.infer, self._subscription.name, head.samples[:wanted]
                 )
             except UnknownTaskError:
@@ -298,8 +339,8 @@ class BrokerSource(Source):
             if deadline is None and head.samples and self._subscription.caught_up:
                 deadline = current_time() + MAX_HEAD_SECONDS
             left = POLL_SECONDS if deadline is None else deadline - current_time()
-            new = left > 0 and await to_thread.run_sync(self._poll, min(left, QUIET_SECONDS))
-            await to_thread.run_sync(head.read)
+            new = left > 0 and await self._run(self._poll, min(left, QUIET_SECONDS))
+            await self._run(head.read)
             if deadline is not None and not new:
                 return
 

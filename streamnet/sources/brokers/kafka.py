@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from math import inf, nan
 from threading import Lock
 from time import monotonic, time
@@ -13,6 +14,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from streamnet.errors import ConfigurationError, ReadError
 from streamnet.settings.brokers import KafkaSettings, KafkaTopicSettings
+from streamnet.settings.fields import build_settings
 from streamnet.settings.keywords import KafkaKeywords
 from streamnet.sources.brokers.base import (
     POLL_SECONDS,
@@ -44,8 +46,15 @@ REFUSED = (
 )
 
 
-def build_client_options(settings: KafkaTopicSettings) -> dict[str, Any]:
+def build_client_options(
+    settings: KafkaTopicSettings, *, on_error: Callable[[KafkaError], None] = lambda _: None
+) -> dict[str, Any]:
     """The options with which any client, consumer or producer, connects and logs in.
+
+    Args:
+        settings: Where the brokers are.
+        on_error: Called with what the client handles by itself, such as a broker that is away; that
+            is logged, too.
 
     Raises:
         ConfigurationError: If a password or token can't be read.
@@ -62,9 +71,15 @@ def build_client_options(settings: KafkaTopicSettings) -> dict[str, Any]:
         "sasl.username": settings.user,
         "sasl.password": read_secret("password", settings.password_file, settings.password_env),
         "client.id": "streamnet",
-        "error_cb": _ErrorLog(),
         "logger": logger,
     }
+    log = _ErrorLog()
+
+    def report(error: KafkaError) -> None:
+        log(error)
+        on_error(error)
+
+    given["error_cb"] = report
     if mechanism == "OAUTHBEARER":
 
         def read_token(_: str) -> tuple[str, float]:
@@ -101,7 +116,20 @@ class KafkaSubscription(Subscription):
 
     def open(self) -> None:
         """Connect, choose the partition and find its end."""
-        options = build_client_options(self._settings) | {
+        self._consumer = self._connect()
+        self._partition = self._choose_partition(self._consumer)
+        self._end = self._find_offsets()[1]
+
+    def find_partitions(self) -> list[int]:
+        """The numbers of all partitions of the topic."""
+        consumer = self._connect()
+        try:
+            return self._list_partitions(consumer)
+        finally:
+            consumer.close()
+
+    def _connect(self) -> Consumer:
+        options = build_client_options(self._settings, on_error=self._note_error) | {
             "group.id": self._settings.group or "streamnet",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -112,22 +140,18 @@ class KafkaSubscription(Subscription):
             "allow.auto.create.topics": False,
         }
         try:
-            self._consumer = Consumer(options)
+            return Consumer(options)
         except KafkaException as error:
             raise ConfigurationError(f"kafka: {error.args[0].str()}") from error
-        self._partition = self._choose_partition(self._consumer)
-        self._end = self._find_offsets()[1]
+
+    def _note_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.failure = f"{self.name} can't be read: {error.str()}"
 
     def _choose_partition(self, consumer: Consumer) -> int:
         """The partition that is given, or the only one."""
         topic, given = str(self._settings.topic), self._settings.partition
-        try:
-            found = consumer.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
-        except KafkaException as error:
-            raise self._make_error(error.args[0]) from error
-        if found.error is not None:
-            raise self._make_error(found.error)
-        numbers = sorted(found.partitions)
+        numbers = self._list_partitions(consumer)
         if given is None and len(numbers) > 1:
             raise ConfigurationError(
                 f"partition is not given, but topic {topic!r} has {len(numbers)}: one stream is "
@@ -137,6 +161,16 @@ class KafkaSubscription(Subscription):
             rule = f"topic {topic!r} has only the partitions {', '.join(map(str, numbers))}"
             raise ConfigurationError(f"partition is {given}, but {rule}")
         return numbers[0] if given is None else given
+
+    def _list_partitions(self, consumer: Consumer) -> list[int]:
+        topic = str(self._settings.topic)
+        try:
+            found = consumer.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
+        except KafkaException as error:
+            raise self._make_error(error.args[0]) from error
+        if found.error is not None:
+            raise self._make_error(found.error)
+        return sorted(found.partitions)
 
     def _find_offsets(self) -> tuple[int, int]:
         """Offset of the oldest message, and that behind the newest."""
@@ -210,6 +244,8 @@ class KafkaSubscription(Subscription):
         first = consumer.poll(seconds)
         if first is None:
             return []
+        if first.error() is None:
+            self.failure = None
         # `consume` would wait for all of them if it had time to.
         found = [first, *consumer.consume(most - 1, 0)]
         messages = []
@@ -229,6 +265,20 @@ class KafkaSubscription(Subscription):
         if self.caught_up and not self.follow:
             return [m for m in messages if m.place < self._end]
         return messages
+
+    def count_waiting(self) -> int | None:
+        """Messages between the next one and the end, as of the last answer of the broker."""
+        consumer = self._consumer
+        assert consumer is not None
+        place = TopicPartition(self._settings.topic, self._partition)
+        try:
+            if self.failure is not None:  # the client does not say when it is back
+                consumer.get_watermark_offsets(place, timeout=POLL_SECONDS)
+                self.failure = None
+            _, high = consumer.get_watermark_offsets(place, cached=True)
+        except KafkaException:
+            return None
+        return None if high < 0 else max(0, high - self._next)
 
     def _raise(self, error: KafkaError) -> None:
         """Raise an error of the client as a gap, or as what it is."""
@@ -307,6 +357,16 @@ class KafkaSource(BrokerSource):
     Raises:
         ConfigurationError: If a setting is invalid.
     """
+
+    @classmethod
+    def list_streams(cls, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The partitions of the topic by their numbers: that which is given, or all."""
+        declared = build_settings(KafkaSettings, settings, cls.__name__)
+        given = declared.partition
+        if given is not None:
+            return {str(given): settings}
+        numbers = KafkaSubscription(declared, follow=True).find_partitions()
+        return {str(number): {**settings, "partition": number} for number in numbers}
 
     def __init__(self, *, follow: bool = False, **given: Unpack[_Keywords]) -> None:
         declared, shared = split_keywords(KafkaSettings, given, "KafkaSource")

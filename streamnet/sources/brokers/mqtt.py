@@ -82,6 +82,7 @@ class MqttSubscription(Subscription):
             raise ConfigurationError("follow is False, but must be True: MQTT topics have no end")
         self._settings = settings
         self._spool: Spool | None = None
+        self._next = 0  # place of the next message
         self._client: Client | None = None
         self._writer: Thread | None = None
         self._arrived: list[MQTTMessage] = []  # which were not acknowledged yet
@@ -164,9 +165,10 @@ class MqttSubscription(Subscription):
         with self._changed:
             if reason.is_failure:
                 self._refused = str(reason)
+                self.failure = f"{self._where} can't be read: {reason}"
                 logger.warning("mqtt: %s", reason)
             else:
-                self._connected = True
+                self._connected, self.failure = True, None
                 client.subscribe(str(self._settings.topic), qos=1)
             self._changed.notify_all()
 
@@ -176,6 +178,7 @@ class MqttSubscription(Subscription):
             # What was not written is sent again, as a duplicate, in the next connection.
             self._arrived.clear()
         if not self._closed:
+            self.failure = f"{self._where} can't be read: disconnected ({reason})"
             logger.warning("mqtt: disconnected (%s); trying again", reason)
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
@@ -232,7 +235,7 @@ class MqttSubscription(Subscription):
     def start(self) -> None:
         """Read from the oldest message of the spool on."""
         assert self._spool is not None
-        self._spool.seek(self._spool.first_place)
+        self._go_to(self._spool.first_place)
 
     def resume(self, after: Bookmark) -> None:
         """Read the messages behind one of the spool."""
@@ -243,7 +246,12 @@ class MqttSubscription(Subscription):
                 f"was left at message {after.place + 1}, but spool {self._settings.spool} has "
                 f"those from {spool.first_place} to {spool.next_place - 1}: it is another one"
             )
-        spool.seek(after.place + 1)
+        self._go_to(after.place + 1)
+
+    def _go_to(self, place: int) -> None:
+        assert self._spool is not None
+        self._spool.seek(place)
+        self._next = place
 
     def poll(self, seconds: float, most: int) -> list[Message] | None:
         """Return the messages that are there."""
@@ -256,7 +264,15 @@ class MqttSubscription(Subscription):
             found = spool.read(most)
         if not found and self._failure is not None:
             raise ReadError(f"spool {self._settings.spool}: {self._failure}")
+        if found:
+            self._next = found[-1].place + 1
         return found
+
+    def count_waiting(self) -> int | None:
+        """Messages of the spool that were not read; how many the broker has is unknown."""
+        spool = self._spool
+        assert spool is not None
+        return spool.next_place - self._next
 
     def acknowledge(self, through: Bookmark) -> None:
         """Remove messages from the spool."""
@@ -275,8 +291,9 @@ class MqttSubscription(Subscription):
         if client is not None:
             client.disconnect()
             client.loop_stop()
-        if self._spool is not None:
-            self._spool.close()
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            spool.close()
 
 
 class _Keywords(StreamKeywords, MqttKeywords, total=False):

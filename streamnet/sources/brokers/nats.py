@@ -49,6 +49,7 @@ async def connect(
     settings: NatsServerSettings,
     *,
     reconnect: bool = True,
+    on_change: Callable[[str | None], None] = lambda _: None,
     on_closed: Callable[[], Awaitable[None]] | None = None,
 ) -> Any:
     """Connect a client.
@@ -56,6 +57,8 @@ async def connect(
     Args:
         settings: Where the servers are.
         reconnect: Whether it connects again by itself for as long as it is open.
+        on_change: Called with the reason when the connection is lost, and with None when it is
+            there again.
         on_closed: Called when the connection is closed for good.
 
     Raises:
@@ -72,12 +75,24 @@ async def connect(
         if str(error) and reconnect:
             logger.warning("nats: %s", error)
 
+    async def lose() -> None:
+        on_change(str(client.last_error or "disconnected"))
+
+    async def find() -> None:
+        on_change(None)
+
     options = _build_options(settings)
     if not reconnect:
         options |= {"allow_reconnect": False, "max_reconnect_attempts": 1}
     try:
         with fail_after(ANSWER_SECONDS):
-            await client.connect(error_cb=report, closed_cb=on_closed, **options)
+            await client.connect(
+                error_cb=report,
+                disconnected_cb=lose,
+                reconnected_cb=find,
+                closed_cb=on_closed,
+                **options,
+            )
         connected = True
     except TimeoutError:
         raise TimeoutError(str(client.last_error or "")) from None
@@ -127,16 +142,29 @@ class NatsConnection:
     Args:
         settings: Where the servers are.
         reconnect: Whether it connects again by itself for as long as it is open.
+        on_change: See `connect`.
     """
 
-    def __init__(self, settings: NatsServerSettings, *, reconnect: bool = True) -> None:
+    def __init__(
+        self,
+        settings: NatsServerSettings,
+        *,
+        reconnect: bool = True,
+        on_change: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
         self.client: Any = None
         self._closed = Event()
         self._host = start_blocking_portal("asyncio")
         self._portal = self._host.__enter__()
         try:
             self.client = self.call(
-                partial(connect, settings, reconnect=reconnect, on_closed=self._note_closed)
+                partial(
+                    connect,
+                    settings,
+                    reconnect=reconnect,
+                    on_change=on_change,
+                    on_closed=self._note_closed,
+                )
             )
         except BaseException:
             self._host.__exit__(None, None, None)
@@ -186,6 +214,8 @@ class NatsSubscription(Subscription):
         self._created = ""
         self._end = 0  # sequence of the last message when it was opened
         self._last = 0  # sequence of the message that was returned last
+        self._waiting = 0  # messages behind the one that arrived last
+        self._reconnected = False  # since the consumer was started
         self._arrived: deque[Any] = deque()
         self._changed = Condition()
 
@@ -209,6 +239,10 @@ class NatsSubscription(Subscription):
         assert self._connection is not None
         return self._connection.client
 
+    @property
+    def _where(self) -> str:
+        return f"stream {self._stream!r} of {', '.join(self._settings.servers)}"
+
     def _call(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """Call a function of the client in its thread, and say what its errors mean."""
         with self._explained():
@@ -217,7 +251,7 @@ class NatsSubscription(Subscription):
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        where = f"stream {self._stream!r} of {', '.join(self._settings.servers)}"
+        where = self._where
         try:
             yield
         except nats.js.errors.NotFoundError as error:
@@ -235,12 +269,16 @@ class NatsSubscription(Subscription):
     def open(self) -> None:
         """Connect, and find the last message."""
         with self._explained():
-            self._connection = NatsConnection(self._settings)
+            self._connection = NatsConnection(self._settings, on_change=self._note_connection)
         info = self._call(self._find_info)
         self._created = str(info.created)
         self._end = info.state.last_seq
         if self._settings.subject is not None and self._end:
             self._end = self._call(self._find_last_of_subject)
+
+    def _note_connection(self, problem: str | None) -> None:
+        self.failure = None if problem is None else f"{self._where} can't be read: {problem}"
+        self._reconnected = problem is None
 
     async def _find_info(self) -> Any:
         return await self._client.jsm().stream_info(self._stream)
@@ -298,6 +336,7 @@ class NatsSubscription(Subscription):
 
     def _subscribe(self, last: int) -> None:
         """Start a consumer behind a sequence number."""
+        self._reconnected = False
         if self._consumer is not None:
             self._call(self._consumer.unsubscribe)
         with self._changed:
@@ -326,6 +365,7 @@ class NatsSubscription(Subscription):
         """
         with self._changed:
             self._arrived.append(message)
+            self._waiting = message.metadata.num_pending
             self._changed.notify()
         while len(self._arrived) >= MAX_WAITING:  # noqa: ASYNC110 - another thread makes room
             await sleep(0.005)
@@ -336,6 +376,9 @@ class NatsSubscription(Subscription):
         """Return the messages that are there; None at the end."""
         if self.caught_up and not self.follow:
             return None
+        if self._reconnected:
+            # The server may have forgotten the consumer; the client would notice in 10 seconds.
+            self._subscribe(self._last)
         with self._changed:
             if not self._arrived:
                 self._changed.wait(seconds)
@@ -374,6 +417,11 @@ class NatsSubscription(Subscription):
         self._subscribe(before)
         self._last = last
         return found[:jump], None
+
+    def count_waiting(self) -> int | None:
+        """Messages that arrived, and those that the server had behind the last one of them."""
+        with self._changed:
+            return self._waiting + len(self._arrived)
 
     def _is_exhausted(self) -> bool:
         """Whether no message is left, as where the last ones were deleted meanwhile."""

@@ -81,6 +81,7 @@ class _Info:
         self.newest = parse_id(found["last-generated-id"].decode())
         # Before version 7 it is unknown how many entries there were.
         added = found.get("entries-added")
+        self.added = None if added is None else int(added)
         self.gone = None if added is None else int(added) - int(found["length"])
 
 
@@ -218,6 +219,13 @@ class RedisSubscription(Subscription):
         known = None if isinstance(info, Exception) else _Info(info)
         self._check_behind(self._last, self._place, known)
         return found
+
+    def count_waiting(self) -> int | None:
+        """Entries that were added behind the last one."""
+        info = self._find_info()
+        if info is None:
+            return 0
+        return None if info.added is None else max(0, info.added - self._place - 1)
 
     def _convert(self, entry: Entry, place: int) -> Message:
         name, fields = entry[0].decode(), entry[1] or {}

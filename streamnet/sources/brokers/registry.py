@@ -51,6 +51,21 @@ SOURCES: dict[str, ClientModule[BrokerSource]] = {
 """Sources by the name of the broker, which is also that of its settings and its extra."""
 
 
+def list_streams(name: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The streams of a broker that settings stand for, each with its settings.
+
+    A Kafka topic without a partition has a stream for each, by its number; others have the name "".
+
+    Raises:
+        ReadError: If the broker can't be reached.
+        ConfigurationError: If there is no such stream, the client may not read it, or is not
+            installed.
+    """
+    source: Any = SOURCES[name].load(name)
+    found: dict[str, dict[str, Any]] = source.list_streams(settings)
+    return found
+
+
 def open_broker(
     name: str, settings: dict[str, Any], *, follow: bool = False, **shared: Unpack[StreamKeywords]
 ) -> Source:

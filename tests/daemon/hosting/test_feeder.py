@@ -68,8 +68,7 @@ def fed(*files: Path, **tables: dict[str, Any]) -> ModelSettings:
 
 
 def feed_of(hosted: HostedModel) -> Feed:
-    found = hosted.status().feed
-    assert found is not None
+    (found,) = hosted.status().feeds
     return found
 
 
@@ -100,7 +99,7 @@ def test_a_file_is_learned_to_its_end_as_by_a_replay(run: Runner, tmp_path: Path
             history = hosted.history()
             fields = hosted.published_model().fields
         assert feed.state == "ended"
-        assert (feed.records, feed.file) == (1500, str(tmp_path / "a.csv"))
+        assert (feed.records, feed.stream) == (1500, str(tmp_path / "a.csv"))
 
         letters: list[DeadLetter] = []
         pipeline = Pipeline(
@@ -152,18 +151,36 @@ def test_a_file_uses_half_of_the_queue(run: Runner, tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "a.csv").write_text(text(500, bad=False))
         settings = fed(tmp_path / "a.csv", intake={"max_queued": 100})
-        (tmp_path / "model").mkdir()
-        (tmp_path / "model" / "paused").touch()
         async with hosting(tmp_path / "model", settings) as hosted:
+            hosted.current_run().source.pause()
             await until(lambda: hosted.queued >= 50)
-            for _ in range(50):
+            sent = 100 - hosted.queued
+            for _ in range(sent):
                 await hosted.learn(rows(1), durable=False)
             assert hosted.queued == 100
+            assert feed_of(hosted).state == "reading"
             with pytest.raises(BusyError):
                 await hosted.learn(rows(1))
+            hosted.current_run().source.resume()
+            await ended(hosted)
+            assert hosted.status().learned == 500 + sent
+
+    run(main)
+
+
+def test_a_paused_model_reads_nothing_until_it_is_resumed(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "a.csv").write_text(text(500, bad=False))
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "paused").touch()
+        async with hosting(tmp_path / "model", fed(tmp_path / "a.csv")) as hosted:
+            await until(lambda: feed_of(hosted).connected)
+            assert feed_of(hosted).state == "paused"
+            await anyio.sleep(0.1)
+            assert feed_of(hosted).records == 0
             await hosted.resume()
             await ended(hosted)
-            assert hosted.status().learned == 550
+            assert hosted.status().learned == 500
 
     run(main)
 

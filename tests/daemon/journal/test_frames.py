@@ -16,10 +16,10 @@ from numpy.testing import assert_array_equal
 
 from streamnet.daemon.journal.frames import (
     MAX_LINE_BYTES,
-    FileFrameHead,
+    FeedFrameHead,
     Frame,
     FrameKind,
-    build_file_frame,
+    build_feed_frame,
     count_lines,
     encode_sample,
     encode_samples,
@@ -116,6 +116,14 @@ def rows_of(blocks: list[Block]) -> list[object]:
     return rows
 
 
+def frame_of(
+    block: Block, state: dict[str, Any] | None = None, limit: dict[str, Any] | None = None
+) -> Frame:
+    """The first frame of a feed."""
+    head = FeedFrameHead.build("source", block, state or {}, limit or {}, {})
+    return build_feed_frame(block, head._replace(schema=block.schema))
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_the_journal_returns_the_samples_of_the_file(
     run: Runner, tmp_path: Path, name: str
@@ -128,7 +136,7 @@ def test_the_journal_returns_the_samples_of_the_file(
         for block in given:
             for start in range(0, max(len(block), 1), 37):
                 part = block.part(start, min(start + 37, len(block))) if len(block) else block
-                journal.append([build_file_frame(part, {}, {})])
+                journal.append([frame_of(part)])
                 journal.append([Frame(FrameKind.TIME, b"{}")])
 
         async def never(offset: int) -> None:
@@ -150,11 +158,11 @@ def test_its_head_holds_any_name_of_a_file(tmp_path: Path, run: Runner) -> None:
         path.write_text("x,y\n1,a\n2\n")
         (block,) = await blocks_of(open_files([path], columns=COLUMNS), 10**9)
         block = replace(block, source="n\udcffame.csv")  # which was taken once
-        frame = build_file_frame(block, {"a": [1]}, {"read": 2})
-        fed = FileFrameHead.decode(frame.head)
+        frame = frame_of(block, {"a": [1]}, {"read": 2})
+        fed = FeedFrameHead.decode(frame.head)
         assert fed.position.source == block.source
         assert (fed.state, fed.limit, fed.schema) == ({"a": [1]}, {"read": 2}, block.schema)
-        assert fed.letters == (frame.body.index(b"["),)
+        assert fed.letters == [frame.body.index(b"[")]
 
     run(main)
 
@@ -165,9 +173,9 @@ def test_a_sample_that_is_too_long_for_a_line_is_rejected(tmp_path: Path, run: R
         note = "\x01" * (MAX_LINE_BYTES // 4)  # each becomes six characters
         path.write_text(f"x,note,y\n1,short,a\n2,{note},b\n3,short,a\n")
         (block,) = await blocks_of(open_files([path], columns=COLUMNS), 10**9)
-        frame = build_file_frame(block, {}, {})
+        frame = frame_of(block)
         assert frame.samples == 3
-        assert len(FileFrameHead.decode(frame.head).letters) == 1
+        assert len(FeedFrameHead.decode(frame.head).letters) == 1
         assert len(frame.body) < 100_000
         assert b"too-long" in frame.body
 
@@ -180,7 +188,7 @@ def test_inputs_without_names_are_an_error(tmp_path: Path, run: Runner) -> None:
         path.write_text("1 3:0.5 7:1\n-1 2:1\n")
         (block,) = await blocks_of(open_files([path]), 10**9)
         with pytest.raises(DataError, match="libSVM, whose inputs have no names"):
-            build_file_frame(block, {}, {})
+            frame_of(block)
 
     run(main)
 
@@ -191,7 +199,7 @@ def test_a_number_keeps_its_bits(tmp_path: Path, run: Runner) -> None:
         path = tmp_path / "a.csv"
         path.write_text("x,y\n" + "".join(f"{float(x)!r},{float(-x)!r}\n" for x in numbers))
         given = await blocks_of(open_files([path], columns=COLUMNS), 10**9)
-        rows = [json.loads(line) for line in build_file_frame(given[0], {}, {}).body.splitlines()]
+        rows = [json.loads(line) for line in frame_of(given[0]).body.splitlines()]
         assert_array_equal([row["x"] for row in rows], numbers)
         assert_array_equal([row["y"] for row in rows], -numbers)
 

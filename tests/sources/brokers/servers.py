@@ -103,9 +103,16 @@ class Server:
 
     def kill(self) -> None:
         """Kill it; what was written stays."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Stop it as a service manager does; what it has is written."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+            self._process.send_signal(number)
+            self._process.wait(START_SECONDS)
             self._process = None
 
 
