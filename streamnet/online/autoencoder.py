@@ -131,6 +131,12 @@ class AutoEncoder(FrameOutput, ScikitLearnEstimator):
             return encoder is not None
         return self._reader.records > 0
 
+    def _summarize(self) -> dict[str, str]:
+        encoder: Any = self._encoder
+        if isinstance(encoder, Broken):
+            return {"samples": "unusable: interrupted while it learned"}
+        return {"samples": f"{self._reader.records:,}", "features": f"{self.n_features_in_:,}"}
+
     @property
     def n_features_in_(self) -> int:
         """Number of features learned so far: of a matrix, or of all names that have appeared."""

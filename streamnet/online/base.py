@@ -25,6 +25,7 @@ from streamnet.online.scikit_learn import (
     check_some_weight,
     make_tags,
     raise_not_fitted,
+    read_missing,
     read_samples,
     read_targets,
 )
@@ -37,7 +38,7 @@ from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, Searc
 from streamnet.settings.learning import KeySettings, LearningSettings, check_candidates
 from streamnet.sources.base import Reason, Rejection
 from streamnet.sources.columns import Columns
-from streamnet.sources.frames import DEFAULT_PARSE_OPTIONS, SamplesLike
+from streamnet.sources.frames import SamplesLike
 from streamnet.sources.rows import RowReader
 from streamnet.sources.sparse import SparseSamples
 from streamnet.sources.weights import check_weights, weigh
@@ -51,10 +52,11 @@ def describe_rejection(letter: DeadLetter, number: int | None = None) -> str:
     return detail if number is None else f"sample {number}: {detail}"
 
 
-def _check_labeled(targets: Sequence[Any]) -> None:
+def _check_labeled(targets: Sequence[Any], columns: Columns) -> None:
     """Refuse targets of which one is missing."""
+    is_missing = columns.parse_options().is_missing
     for number, target in enumerate(targets):
-        if DEFAULT_PARSE_OPTIONS.is_missing(target):
+        if is_missing(target):
             detail = Rejection.for_value(Reason.TARGET_MISSING, TARGET, target).detail
             raise DataError(f"sample {number}: {detail.replace(f' {TARGET!r}', '')}")
 
@@ -104,6 +106,9 @@ class OnlineEstimator(ScikitLearnEstimator):
         encoder: Settings of the `Encoder`.
         evolution: Settings of the search for better candidates; None disables it if ``candidates``
             are given.
+        missing: Texts that stand for a missing value in place of "?", "NA", "None" and the like, as
+            on the command line; an empty one always does. With ``()``, these are labels like any
+            others. A `model` does not keep them: it reads features as by default.
         on_unknown: What to do with features that were not learned yet, in samples to predict:
             "warn" logs a warning with what may have been meant, "ignore" does not, "raise" refuses
             the sample with a `SchemaError`.
@@ -116,7 +121,9 @@ class OnlineEstimator(ScikitLearnEstimator):
     """
 
     _task: ClassVar[Task]
-    _made_by_begin = frozenset(("_settings", "_learner", "_reader", "_queries", "_matrix"))
+    _made_by_begin = frozenset(
+        ("_settings", "_learner", "_reader", "_queries", "_labels", "_matrix")
+    )
     _without_lags: ClassVar[bool] = True  # whether `predict` ignores the last targets
     _key_kinds: Mapping[str, Kind] = {}  # of the columns of a key
 
@@ -139,6 +146,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         encoder: EncoderKeywords | None = None,
         evolution: SearchKeywords | None = None,
         delay: int | str = 0,
+        missing: Sequence[str] | str | None = None,
         on_unknown: OnUnknown = "warn",
         **learning: Unpack[LearningKeywords],
     ) -> None:
@@ -152,28 +160,33 @@ class OnlineEstimator(ScikitLearnEstimator):
             "encoder": encoder,
             "evolution": evolution,
             "delay": delay,
+            "missing": missing,
             "on_unknown": on_unknown,
         }
         self._keep_settings(given, learning)
 
     def _begin(self) -> None:
         given = {**self._params, "candidates": check_candidates(self._params["candidates"])}
-        taken = "kinds", "most_fields", "start", "delay", "on_unknown"
-        kinds, most, start, delay, on_unknown = (given.pop(name) for name in taken)
+        start, delay = given.pop("start"), given.pop("delay")
+        reading = {name: given.pop(name) for name in ("kinds", "most_fields", "missing")}
+        on_unknown = given.pop("on_unknown")
         # A copy, since the caller may change the given objects.
-        others = {"kinds": kinds, "most_fields": most, "delay": delay, "on_unknown": on_unknown}
+        others = {**reading, "delay": delay, "on_unknown": on_unknown}
         settings = {**deepcopy({**given, **others}), "start": start}
+        kinds, most, missing = reading.values()
         learner = Learner(task=self._task, start=start, label_delay=delay, **given)
         fields = () if start is None else start.fields
         kinds = {**self._key_kinds, **dict(fields), **Columns(kinds=kinds or {}).kinds}
         limit = {} if most is None else {"most_fields": most}
-        reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit))
-        queries = QueryReader(reader, Columns(kinds=kinds), on_unknown, _reject)
+        gaps = read_missing(missing)
+        reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit, **gaps))
+        queries = QueryReader(reader, Columns(kinds=kinds, **gaps), on_unknown, _reject)
         if start is not None:
             known = schema_to_dict(Schema(fields, TARGET, self._task))
             reader.restore_state({**known, "records": 0})
         self._settings, self._learner, self._reader = settings, learner, reader
         self._queries = queries
+        self._labels = Columns(target=TARGET, task=self._task, labels_required=True, **gaps)
         self._matrix: MatrixForm | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -288,9 +301,9 @@ class OnlineEstimator(ScikitLearnEstimator):
         targets = read_targets(y, len(rows))
         weights = _read_weights(sample_weight, len(rows))
         check_some_weight(weights)
-        _check_labeled(targets)
-        self._check_targets(targets)
         with self._lock:
+            _check_labeled(targets, Columns(**read_missing(self._params["missing"])))
+            self._check_targets(targets)
             with Uninterrupted():
                 self._begin()
             with self._whole():
@@ -382,8 +395,7 @@ class OnlineEstimator(ScikitLearnEstimator):
 
     def _read_targets(self, targets: Sequence[Any]) -> Block:
         """Read targets without features; there must be at least one."""
-        reader = RowReader(Columns(target=TARGET, task=self._task, labels_required=True))
-        return reader.read([{}] * len(targets), targets)
+        return RowReader(self._labels).read([{}] * len(targets), targets)
 
     def _targets(self, targets: Sequence[Any]) -> NDArray[Any]:
         """Return the targets to compare predictions with: the encoder's labels, or numbers."""
@@ -528,6 +540,13 @@ class OnlineEstimator(ScikitLearnEstimator):
         with self._lock:
             member = self._scored_learner().serving.champion
         return None if member is None else member.settings
+
+    def _summarize(self) -> dict[str, str]:
+        learner: Any = self._learner
+        if isinstance(learner, Broken):
+            return {"samples": "unusable: interrupted while it learned"}
+        scores = {name: f"{value:.4g}" for name, value in self.served.items()}
+        return {"samples": f"{learner.trainer.number:,}", **scores}
 
     def export_state(self) -> dict[str, Any]:
         """Return everything needed to resume, bit for bit."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
 from inspect import signature
+from reprlib import repr as shortened
 from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Never, Self
 
@@ -13,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError, DataError, NotReadyError, SchemaError
+from streamnet.online.forks import make_lock
 from streamnet.samples import Field, Sample
-from streamnet.settings.fields import check_names
+from streamnet.settings.fields import Texts, check_names, check_value
 from streamnet.sources.frames import (
     SamplesLike,
     is_matrix,
@@ -47,7 +50,7 @@ class ScikitLearnEstimator:
         # An iterator can be read only once.
         values = {n: list(v) if isinstance(v, Iterator) else v for n, v in given.items()}
         self._params = {**self._read_defaults(), **values, **more}
-        self._lock = RLock()
+        self._lock = make_lock()
 
     def _begin(self) -> None:
         """Check the present settings and start from scratch; an error changes nothing."""
@@ -74,10 +77,29 @@ class ScikitLearnEstimator:
     def _read_defaults(cls) -> dict[str, Any]:
         return {name: known.default for name, known in signature(cls).parameters.items()}
 
-    def __repr__(self) -> str:
+    def _list_given(self) -> dict[str, Any]:
+        """The settings that differ from their defaults."""
         defaults = self._read_defaults()
-        given = {n: v for n, v in self._params.items() if v is not defaults[n]}
-        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in given.items())})"
+        return {n: v for n, v in self._params.items() if v is not defaults[n]}
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self._list_given().items())
+        return f"{type(self).__name__}({given})"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the given settings, and what was learned."""
+        given = {name: shortened(value) for name, value in self._list_given().items()}
+        learned = self._summarize() if self._has_learned() else {"samples": "none yet"}
+        rows = (
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in (given | learned).items()
+        )
+        name = type(self).__name__
+        return f"<table><caption><code>{name}</code></caption>{''.join(rows)}</table>"
+
+    def _summarize(self) -> dict[str, str]:
+        """What was learned, by name."""
+        raise NotImplementedError
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - it has no parts
         """Return the settings as given.
@@ -212,6 +234,14 @@ def check_fitted_samples(X: SamplesLike, rows: Sequence[Sample]) -> None:
         )
     if not len(rows):
         raise DataError("X has 0 sample(s) while a minimum of 1 is required.")
+
+
+def read_missing(given: Sequence[str] | str | None) -> dict[str, Any]:
+    """The setting of `Columns` for texts that stand for missing values; none keeps its default."""
+    if given is None:
+        return {}
+    texts = check_value("missing", given, Texts)
+    return {"missing": ("", *texts)}
 
 
 # -------------------------------------------------------------------------------- targets

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamnet.errors import DataError
+from streamnet.errors import ConfigurationError, DataError
 from streamnet.online import OnlineClassifier
-from tests.online.estimators import classifier, flat
+from tests.online.estimators import FEW, classifier, flat
 
 
 @pytest.mark.parametrize("labels", [(0, 1), (True, False), ("a", "b"), (-7, 2**70), (1.5, 2.5)])
@@ -218,3 +218,24 @@ def test_declared_classes_are_known_from_the_start_and_others_refused() -> None:
     X, y = [{"x": i % 2} for i in range(100)], ["up", "down"] * 50
     assert estimator.fit(X, y).classes_.tolist() == ["up", "down"]
     assert estimator.predict([{"x": 1}]).tolist() == ["down"]
+
+
+def test_labels_that_look_like_missing_values_are_learned_if_told_so() -> None:
+    names = ["None", "NA", "?"]
+    rows = [{"x": float(i % 3)} for i in range(300)]
+    labels = [names[i % 3] for i in range(300)]
+    with pytest.raises(DataError, match="'None' stands for a missing value"):
+        OnlineClassifier(FEW).fit(rows, labels)
+    estimator = OnlineClassifier(FEW, missing=()).fit(rows, labels)
+    assert sorted(estimator.classes_) == sorted(names)
+    assert estimator.predict([{"x": 0.0}, {"x": 1.0}, {"x": 2.0}]).tolist() == names
+    assert estimator.score(rows, labels) == 1.0
+    assert loads(dumps(estimator)).score(rows, labels) == 1.0
+    for gap in (None, float("nan"), ""):
+        with pytest.raises(DataError, match="sample 0: the target is missing"):
+            estimator.fit(rows[:1], [gap])
+    chosen = OnlineClassifier(FEW, missing="none at all")
+    chosen.partial_fit(rows[:4], ["None", "none at all", "NA", "?"])
+    assert chosen.classes_.tolist() == ["None", "NA", "?"]
+    with pytest.raises(ConfigurationError, match="missing is 3, but must be a list"):
+        OnlineClassifier(FEW, missing=3).predict_one({})  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -201,3 +202,40 @@ def test_labels_with_fractions_are_refused_by_fit_alone() -> None:
     with pytest.raises(DataError, match=r"Unknown label type: continuous. y has 0.5"):
         OnlineClassifier(ONE).fit(X, [0.5, 1.0, 0.5])
     assert OnlineClassifier(ONE).partial_fit(X, [0.5, 1.0, 0.5]).classes_.tolist() == [0.5, 1.0]
+
+
+# ------------------------------------------------------------------------------ notebooks
+
+
+class Table(HTMLParser):
+    """The cells of a table, as a browser shows them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_notebooks_show_settings_and_scores() -> None:
+    estimator = OnlineClassifier(ONE, seed=3, encoder={"scalings": {"<b>&": "rank"}})
+    fresh = Table(estimator._repr_html_())
+    assert fresh.texts[0] == "OnlineClassifier"
+    assert {"candidates", "seed", "3", "encoder", "none yet"} <= set(fresh.texts)
+    assert any("<b>&" in text for text in fresh.texts)
+    estimator.partial_fit([{"<b>&": i % 2} for i in range(60)], [i % 2 for i in range(60)])
+    shown = Table(estimator._repr_html_()).texts
+    assert shown[shown.index("samples") + 1] == "60"
+    assert shown[shown.index("accuracy") + 1] == f"{estimator.served['accuracy']:.4g}"
+    coder = AutoEncoder(2).fit(np.ones((20, 3)))
+    assert Table(coder._repr_html_()).texts[-4:] == ["samples", "20", "features", "3"]

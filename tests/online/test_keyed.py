@@ -177,7 +177,9 @@ def test_the_model_of_a_key_predicts_without_the_others(
         assert model.predict_proba(X) == pytest.approx(estimator.predict_proba(X), abs=0.01)
         assert model.predict(X).tolist() == estimator.predict(X).tolist()
     with pytest.raises(ConfigurationError, match="start is the model of key 'd3'"):
-        (OnlineRegressor if kind is KeyedRegressor else OnlineClassifier)(start=model)
+        (OnlineRegressor if kind is KeyedRegressor else OnlineClassifier)(start=model).predict_one(
+            {}
+        )
     with pytest.raises(DataError, match="there is no key 'd99'"):
         estimator.key_model("d99")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 
 from streamnet.learning.learner import Learner
 from streamnet.online import AutoEncoder, OnlineClassifier
-from tests.online.estimators import KINDS, Estimator, classifier, samples, taught
+from tests.online.estimators import KINDS, Estimator, classifier, label, samples, taught
 
 THREADS, EACH = 4, 150
 
@@ -97,3 +100,44 @@ def test_threads_share_an_auto_encoder() -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(work, range(THREADS)))
     assert coder._reader.records == THREADS * EACH
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_learns_leaves_the_child_a_whole_estimator() -> None:
+    estimator, rows, ended = classifier(), samples(EACH), Event()
+    estimator.partial_fit(rows, list(map(label, rows)))
+
+    def learn() -> None:
+        while not ended.is_set():
+            estimator.partial_fit(rows, list(map(label, rows)))
+
+    thread = Thread(target=learn)
+    thread.start()
+    try:
+        for _ in range(8):
+            child = os.fork()
+            if child == 0:
+                try:
+                    known = estimator._learner.trainer.number
+                    estimator.learn_one(rows[0], "yes")
+                    right = estimator._learner.trainer.number == known + 1 and known % EACH == 0
+                    os._exit(0 if right and len(estimator.predict(rows)) == EACH else 1)
+                finally:
+                    os._exit(2)
+            assert wait_for(child) == 0
+    finally:
+        ended.set()
+        thread.join()
+
+
+def wait_for(child: int, seconds: float = 60.0) -> int:
+    """The exit code of a child, which is killed if it hangs."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return -1
