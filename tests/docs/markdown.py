@@ -42,13 +42,13 @@ def code_blocks(text: str) -> list[CodeBlock]:
             text, opening.end()
         )
         assert closing is not None, f"nothing closes {opening[0]!r}"
-        above = [line for line in text[: opening.start()].splitlines() if line.strip()]
+        above = text[: opening.start()].rstrip().rpartition("\n")[2]
         blocks.append(
             CodeBlock(
                 opening["language"],
                 text[opening.end() : closing.start()],
                 text.count("\n", 0, opening.start()) + 1,
-                above[-1].strip() if above else "",
+                above.strip(),
             )
         )
         at = closing.end()

@@ -175,7 +175,7 @@ FORMS = {
             b"u 2:1 2:1",
             b"u " + DIGITS.encode() + b":1",
             b"u 1:" + DIGITS.encode(),
-            b"u " + b" ".join(b"%d:1" % n for n in range(1_000_000)),
+            b"u " + b" ".join(map(b"%d:1".__mod__, range(1_000_000))),
             b"u" * LONG,
             b"u " + b"1:1 " * 250_000,
             b"u,v 1:1",
