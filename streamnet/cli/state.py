@@ -118,6 +118,7 @@ def keys(
         ),
     ],
     folder: Folder,
+    /,
     *key: Annotated[
         str, Parameter(name="KEY", help="A key; values of several columns are joined by |.")
     ],
