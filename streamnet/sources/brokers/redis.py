@@ -189,8 +189,9 @@ class RedisSubscription(Subscription):
                 since = {self._stream: self._last or "0-0"}
                 self._client.xread(since, count=1, block=milliseconds)
                 found = self._read(most)
-        if not self.follow and self._end is not None:
-            found = [e for e in found if parse_id(e[0].decode()) <= self._end]
+        end = None if self.follow or not found else self._end
+        if end is not None and parse_id(found[-1][0].decode()) > end:
+            found = [e for e in found if parse_id(e[0].decode()) <= end]
         messages = [self._convert(e, self._place + i) for i, e in enumerate(found, start=1)]
         if messages:
             self._last, self._place = str(messages[-1].id), messages[-1].place
@@ -234,7 +235,9 @@ class RedisSubscription(Subscription):
         if held is None:
             return Message(place, name, _encode_fields(fields), time=time)
         value, found = fields.get(held.encode()), None if key is None else fields.get(key.encode())
-        headers = [(field.decode("utf-8", "replace"), text) for field, text in fields.items()]
+        headers: Sequence[tuple[str, bytes | None]] = ()
+        if self._settings.headers:
+            headers = [(field.decode("utf-8", "replace"), text) for field, text in fields.items()]
         return Message(place, name, value, found, headers, time)
 
     def acknowledge(self, through: Bookmark) -> None:

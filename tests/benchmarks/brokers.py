@@ -1,0 +1,161 @@
+"""Streams of messages: pace of learning them, memory over many of them, processor time while idle.
+
+    python -m tests.benchmarks.brokers [--samples N] [--millions N] [--idle SECONDS] [BROKER ...]
+
+Writes JSON messages to real servers on this machine, and replays them with four candidates, in turn
+with the same lines in a file, so that the ratio of both does not depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+
+import anyio
+
+from streamnet.pipeline import Pipeline
+from streamnet.selection.search import default_population
+from streamnet.sources import Columns, Source, open_files
+from streamnet.sources.brokers.registry import open_broker
+from tests.benchmarks.memory import MILLION, Meter
+from tests.sources.brokers.servers import mock_kafka, nats_server, noida, valkey
+from tests.sources.brokers.streams import NatsStream, add
+
+CANDIDATES = 4
+WRITTEN = 50_000  # messages at a time
+COLUMNS = Columns(target="y")
+Write = Callable[[Sequence[bytes]], None]
+Open = Callable[[bool], Source]
+
+
+def make_messages(count: int) -> list[bytes]:
+    """Samples of eight numbers, a category and a label that depends on two of them."""
+    chance, found = random.Random(1), []
+    for _ in range(count):
+        row: dict[str, object] = {f"x{i}": round(chance.gauss(0, 1), 4) for i in range(8)}
+        row["c"] = chance.choice("rgb")
+        row["y"] = "ab"[float(str(row["x0"])) + float(str(row["x1"])) > 0]
+        found.append(json.dumps(row).encode())
+    return found
+
+
+@contextmanager
+def kafka() -> Iterator[tuple[Write, Open]]:
+    with noida() as (server, _):
+        server.create_topic()
+        yield server.produce, opener("kafka", servers=[server.address], topic="events")
+
+
+@contextmanager
+def kafka_mock() -> Iterator[tuple[Write, Open]]:
+    with mock_kafka() as server:
+        given = {"servers": [server.address], "topic": "events", "partition": 0}
+        yield server.produce, opener("kafka", **given)
+
+
+@contextmanager
+def redis() -> Iterator[tuple[Write, Open]]:
+    with valkey("--appendonly", "no") as server:
+        given = {"server": server.address, "stream": "events", "value_field": "data"}
+        yield lambda values: add(server, "events", list(values)), opener("redis", **given)
+
+
+@contextmanager
+def nats() -> Iterator[tuple[Write, Open]]:
+    with nats_server() as server:
+        stream = NatsStream(server, "events")
+        given = {"servers": [server.address], "stream": "events"}
+        yield stream.publish, opener("nats", **given)
+
+
+BROKERS = {"kafka": kafka, "kafka-mock": kafka_mock, "redis": redis, "nats": nats}
+
+
+def opener(broker: str, **settings: object) -> Open:
+    return lambda follow: open_broker(broker, settings, follow=follow, columns=COLUMNS)
+
+
+def pipeline(source: Source, **more: object) -> Pipeline:
+    return Pipeline(source, candidates=default_population(CANDIDATES), **more)  # type: ignore[arg-type]
+
+
+class Timed:
+    """Wall and processor time of a piece of work."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        wall, used = perf_counter(), process_time()
+        work()
+        self.wall, self.used = perf_counter() - wall, process_time() - used
+
+    def describe(self, count: int) -> str:
+        pace, each = count / self.wall, 1e6 * self.used / count
+        return f"{pace:,.0f} samples/s, {each:.1f} µs of processor time each"
+
+
+async def read_all(source: Source) -> None:
+    await source.open()
+    while await source.receive() is not None:
+        pass
+    await source.aclose()
+
+
+async def idle(source: Source, seconds: float) -> None:
+    await source.open()
+    for _ in range(3):  # the messages that are there
+        with anyio.move_on_after(1.0):
+            while await source.receive() is not None:
+                pass
+    used = process_time()
+    with anyio.move_on_after(seconds):
+        await source.receive()
+    share = (process_time() - used) / seconds
+    print(f"    idle: {100 * share:.2f} % of a core", flush=True)
+    await source.aclose()
+
+
+def measure(name: str, messages: Sequence[bytes], file: Path, given: argparse.Namespace) -> None:
+    with BROKERS[name]() as (write, open_stream):
+        print(name, flush=True)
+        for start in range(0, len(messages), WRITTEN):
+            write(messages[start : start + WRITTEN])
+        count = len(messages)
+        found = Timed(lambda: anyio.run(read_all, open_stream(False)))
+        print(f"    read:     {found.describe(count)}", flush=True)
+        learned = Timed(lambda: anyio.run(pipeline(open_stream(False)).run))
+        print(f"    learned:  {learned.describe(count)}", flush=True)
+        plain = Timed(lambda: anyio.run(pipeline(open_files([file], columns=COLUMNS)).run))
+        print(f"    the file: {plain.describe(count)}", flush=True)
+        print(f"    {plain.wall / learned.wall:.2f} of its pace", flush=True)
+        if given.idle:
+            anyio.run(idle, open_stream(True), given.idle)
+        if given.millions:
+            for _ in range(given.millions * MILLION // count):
+                for start in range(0, count, WRITTEN):
+                    write(messages[start : start + WRITTEN])
+            anyio.run(pipeline(open_stream(False), sinks=[Meter()]).run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("brokers", nargs="*", metavar="BROKER", help=f"of {', '.join(BROKERS)}")
+    parser.add_argument("--samples", type=int, default=200_000)
+    parser.add_argument("--millions", type=int, default=0, help="messages, for the memory")
+    parser.add_argument("--idle", type=float, default=0.0, help="seconds without a message")
+    given = parser.parse_args()
+    messages = make_messages(given.samples)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "messages.jsonl"
+        file.write_bytes(b"\n".join(messages) + b"\n")
+        anyio.run(pipeline(open_files([file], columns=COLUMNS)).run)  # which compiles the kernels
+        for name in given.brokers or BROKERS:
+            measure(name, messages, file, given)
+
+
+if __name__ == "__main__":
+    main()
