@@ -63,10 +63,16 @@ def listens(port: int) -> bool:
 
 
 class Server:
-    """A server that can be killed and started again with its data."""
+    """A server that can be killed and started again with its data.
 
-    def __init__(self, command: Sequence[str], folder: Path, port: int) -> None:
+    ``saves_after`` are the seconds until it has written to its disk what it has confirmed.
+    """
+
+    def __init__(
+        self, command: Sequence[str], folder: Path, port: int, *, saves_after: float = 0.0
+    ) -> None:
         self.port = port
+        self._saves_after = saves_after
         self._command = list(command)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,14 +108,16 @@ class Server:
         return False
 
     def kill(self) -> None:
-        """Kill it; what was written stays."""
-        self._end(signal.SIGKILL)
+        """Kill it; what it had confirmed before stays."""
+        time.sleep(self._saves_after)
+        self.end(signal.SIGKILL)
 
     def stop(self) -> None:
         """Stop it as a service manager does; what it has is written."""
-        self._end(signal.SIGTERM)
+        self.end(signal.SIGTERM)
 
-    def _end(self, number: int) -> None:
+    def end(self, number: int) -> None:
+        """Send it a signal that ends it, and wait until it has ended."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(START_SECONDS)
@@ -123,7 +131,7 @@ def running(server: Server) -> Iterator[Server]:
         server.start()
         yield server
     finally:
-        server.kill()
+        server.end(signal.SIGKILL)
 
 
 def require_program(name: str) -> str:
@@ -195,7 +203,7 @@ def mosquitto(password: str | None = None) -> Iterator[Server]:
         text = MOSQUITTO.format(port=port, folder=folder, more=more, anonymous=anonymous)
         (folder / "mosquitto.conf").write_text(text)
         command = [program, "-c", str(folder / "mosquitto.conf")]
-        with running(Server(command, folder, port)) as server:
+        with running(Server(command, folder, port, saves_after=1.5)) as server:
             yield server
 
 
@@ -332,5 +340,5 @@ def noida() -> Iterator[tuple[Kafka, Server]]:
         port = free_port()
         command = [str(program), "start", "--only", "kafka", "--kafka-port", str(port)]
         command += ["--data-dir", str(folder / "data")]
-        with running(Server(command, folder, port)) as server:
+        with running(Server(command, folder, port, saves_after=2.0)) as server:
             yield Kafka(server.address), server

@@ -144,7 +144,6 @@ def test_a_killed_broker_is_waited_for(own_kafka: tuple[Kafka, Server]) -> None:
         source = source_of(kafka, "events", follow=True)
         await source.open()
         found = firsts(await take(source, 50))
-        await anyio.sleep(2)  # until the server has written to its disk
         await anyio.to_thread.run_sync(server.kill)
         await anyio.sleep(0.5)
         await anyio.to_thread.run_sync(server.start)
