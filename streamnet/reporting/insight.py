@@ -33,7 +33,7 @@ class _Part(NamedTuple):
     first: int  # number of the first one
     block: Block
     answers: NDArray[Any]  # probabilities (n, outputs), or numbers (n,)
-    classes: NDArray[np.intp] | None  # predicted class numbers (n,)
+    classes: NDArray[np.int32]  # class numbers where others than the most probable were predicted
 
 
 class _Case(NamedTuple):
@@ -71,7 +71,7 @@ class RecentSamples:
         most = max(1, min(MAX_SAMPLES, _MAX_CELLS // max(columns, 1)))
         start = max(0, n - most)
         answers, first = served.answers[start:], served.predicted.first + start
-        classes = served.predicted_classes[start:] if answers.ndim == 2 else None
+        classes = served.classes[start:]
         part = block.part(start, n) if start else block
         self._parts.append(_Part(first, part, answers, classes))
         self._samples += n - start
@@ -158,7 +158,7 @@ def _build_error(case: _Case, numbers: dict[str, int], labels: Sequence[str]) ->
     part, row, truth = case
     answer = part.answers[row]
     prediction: str | float
-    if part.classes is None:
+    if part.answers.ndim == 1:
         error = abs(float(answer) - float(truth))
         prediction = float(answer)
     else:
@@ -166,7 +166,8 @@ def _build_error(case: _Case, numbers: dict[str, int], labels: Sequence[str]) ->
             return None
         number = numbers.get(str(truth), len(answer))
         error = 1.0 - float(answer[number]) if number < len(answer) else 1.0
-        prediction = labels[int(part.classes[row])]
+        decided = int(part.classes[row]) if len(part.classes) else -1
+        prediction = labels[decided if decided >= 0 else int(answer.argmax())]
         if prediction == truth:
             return None
     if not isfinite(error):

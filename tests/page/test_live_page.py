@@ -107,7 +107,7 @@ def test_a_failure_is_shown(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.page)
     problems = page.locator("#problems .problem")
     expect(problems).to_have_count(2)
-    expect(problems.first).to_contain_text("out of memory. Samples are refused. since 14 Nov 2023")
+    expect(problems.first).to_contain_text("Out of memory. Samples are refused. since 14 Nov 2023")
     expect(problems.first).to_contain_text("Fix the cause, then resume")
     expect(page.locator("#state")).to_have_attribute("data-tone", "bad")
     status |= {"state": "paused", "troubles": []}
@@ -128,7 +128,7 @@ def test_a_failure_is_shown(visit: Opener, daemon: StandIn) -> None:
             "",
         ),
         ({"state": "reading", "line": None}, "41.2K", "41,230 records; jam.csv.gz", ""),
-        ({"state": "ended", "progress": 1.0}, "complete", "41,230 records; jam.csv.gz, ", ""),
+        ({"state": "ended", "progress": 1.0}, "all read", "41,230 records; jam.csv.gz, ", ""),
         ({"state": "failed", "failure": HOSTILE}, "failed", "41,230 records", "warn"),
         (
             {"state": "reading", "stream": "jam[3]", "offset": 9000, "line": None, "lag": 12000},
@@ -194,7 +194,7 @@ def test_all_models_are_compared_at_a_glance_and_linked(visit: Opener, daemon: S
     expect(rows).to_have_count(2)
     assert page.title() == "All models - streamnet"
     expect(page.locator("#overview-note")).to_have_text("2 models, 1 needs attention")
-    expect(rows.first).to_contain_text("out of memory")
+    expect(rows.first).to_contain_text("Out of memory")
     cells = [cell.inner_text().split("\n") for cell in rows.last.locator("td").all()]
     assert cells[:4] == [["bikes"], ["learning"], ["2.9", "MAE"], ["11", "no change"]]
     assert cells[5:] == [["61,440"], ["1"], ["12"], ["62"]]
@@ -574,9 +574,11 @@ def test_events_are_described_and_routine_ones_shown_once(visit: Opener, daemon:
     daemon.happen("rejected", reasons={"wrong_type": 2, "no_target": 1})
     daemon.happen("quarantine", count=1, number=4000)
     daemon.happen("from_the_future", colour="blue", shape={})
+    daemon.happen("trouble", trouble="queue", change="ended", message="it was full")
     page = visit(daemon.page)
-    expect(page.locator("#events .event")).to_have_count(7)
+    expect(page.locator("#events .event")).to_have_count(8)
     assert page.locator("#events .what").all_inner_texts() == [
+        "Trouble it was full (it has ended)",
         "from the future colour blue",
         "Quarantine of 1 candidate that diverged, up to sample 4,000",
         "Rejected wrong type 2, no target 1",

@@ -81,7 +81,7 @@ function classChange({ label, into, number }) {
 /** An event in words; for an unknown kind, as a later daemon may send, its values. */
 function eventText(kind, data) {
   if (typeof data.text === "string") return data.text;
-  if (kind === "trouble") return data.message;
+  if (kind === "trouble") return `${data.message}${data.change === "ended" ? " (it has ended)" : ""}`;
   if (kind === "champion") return `${data.after} from sample ${whole(data.number)} on`;
   if (kind === "drift") return `loss rose from ${digits(data.before)} to ${digits(data.after)}`;
   if (kind === "classes") return classChange(data);

@@ -266,8 +266,8 @@ class FirstSteps {
     );
   }
 
-  show({ name, target, task, accepted = 0 }, published, hasToken) {
-    this.card.hidden = published || accepted > 0;
+  show({ name, state, target, task, accepted = 0 }, published, hasToken) {
+    this.card.hidden = published || accepted > 0 || state !== "learning";
     const address = new URL(`v1/models/${encodeURIComponent(name)}/samples`, document.baseURI);
     const value = task === "regression" ? "12.5" : '"yes"';
     const sample = `{"samples": [{"x": 1.5, ${JSON.stringify(target ?? "target")}: ${value}}]}`;

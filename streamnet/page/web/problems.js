@@ -24,7 +24,7 @@ function problemsOf(status) {
   const found = (status.troubles ?? []).map(({ kind, message, since, refuses }) => ({
     kind,
     tone: GRAVE.has(kind) || refuses ? "bad" : "warn",
-    what: refuses ? `${message}. Samples are refused.` : message,
+    what: capitalized(refuses ? `${message}. Samples are refused.` : message),
     todo: REMEDIES[kind] ?? "See the daemon's log.",
     since,
   }));

@@ -111,6 +111,10 @@ function bestOf(measure, scores) {
   return known.reduce((best, one) => (gain(measure, one[1], best[1]) > 0 ? one : best));
 }
 
+function capitalized(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** `1 sample`, `2 samples`. */
 function plural(count, name, several = `${name}s`) {
   return `${whole(count)} ${count === 1 ? name : several}`;

@@ -143,7 +143,7 @@ function feedTitle({ name }, all) {
 
 /** How far files or a stream have been read. */
 function feedValue({ state, connected, failure, progress, lag, records }) {
-  if (state === "ended") return "complete";
+  if (state === "ended") return "all read";
   if (state !== "reading") return state;
   if (!connected && failure) return "offline";
   if (isNumber(lag)) return lag ? `${compact(lag)} behind` : "up to date";

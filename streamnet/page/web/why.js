@@ -74,7 +74,7 @@ class Why {
         y: observed,
         title: `${percent(predicted)} predicted, ${percent(observed)} true, ${plural(samples, "probability", "probabilities")}`,
       }));
-      fill(this.trust, plotOf(points, [0, 1], percent, ["predicted probability", "how often true"], true));
+      fill(this.trust, plotOf(points, [0, 1], (value) => percent(value, 0), ["predicted probability", "how often true"], true));
     } else if (pairs.length) {
       this.trustTitle.textContent = "Predicted against actual";
       this.trustNote.textContent = `the last ${plural(pairs.length, "sample")}; on the line, the prediction was right`;
@@ -108,7 +108,7 @@ function trustInWords(calibration) {
   return `${judged}: on average they are off by ${(100 * off).toFixed(1)} points`;
 }
 
-const PLOT = { width: 420, height: 300, left: 58, right: 14, top: 26, bottom: 40 };
+const PLOT = { width: 420, height: 300, left: 58, right: 24, top: 26, bottom: 40 };
 
 /** Points on equal axes with a diagonal, as SVG; a line joins them if they are a curve. */
 function plotOf(points, [low, high], format, [xName, yName], joined) {
