@@ -219,7 +219,8 @@ def test_what_the_api_shows_is_what_a_client_counted(run_file: Path) -> None:
     scored = count - delay
     assert (status.scored, status.requested, status.pending) == (scored, scored, delay)
     assert status.served == pytest.approx(np.mean(hits[:scored]), abs=1e-12)
-    (line,) = re.findall(r"^streamnet_served_accuracy\{.*\} (.*)", metrics, re.MULTILINE)
+    name = r'streamnet_served_accuracy\{.*horizon="overall".*\}'
+    (line,) = re.findall(rf"^{name} (.*)", metrics, re.MULTILINE)
     assert float(line) == pytest.approx(status.served, abs=1e-12)
     assert isinstance(confusion, Confusion)
     answered = [answer is not None for answer in answers[:scored]]
