@@ -20,7 +20,6 @@ from streamnet.neighbors.kernels import (
 from streamnet.samples import NO_WEIGHTS, Inputs, constant_column
 
 NO_LABELS = np.empty(0, np.int32)
-_BY_PLACE = ("vector", "label", "weight")
 
 
 @final
@@ -110,18 +109,12 @@ class NeighborMemory:
 
     def move_class(self, number: int, into: int) -> None:
         """Let samples of a class vote for another one, or for none at -1."""
-        self._store.label[self._store.label == number] = into
+        label = _list_used(self._store)["label"]  # all others stay 0, as in a restored memory
+        label[label == number] = into
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to resume, bit for bit."""
-        lists = int(self._store.used[0])
-        state: dict[str, Any] = {
-            name: array[: lists * LIST_SIZE if name in _BY_PLACE else lists].copy()
-            for name, array in self._store._asdict().items()
-        }
-        for name in ("metric", "used"):
-            state[name] = getattr(self._store, name).copy()
-        return state
+        return {name: array.copy() for name, array in _list_used(self._store).items()}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of `export_state`; `StateError` if it does not fit."""
@@ -131,15 +124,14 @@ class NeighborMemory:
             given = np.asarray(state[name])
             if given.shape[1:] != array.shape[1:] or len(given) > len(array):
                 raise StateError(f"{name} of stored neighbors has shape {given.shape}")
-            array[: len(given)] = given
-        self._store = store
+        self._store = _fill(store, state)
 
 
 def _create_store(lists: int, width: int) -> Store:
     places = lists * LIST_SIZE
     return Store(
         vector=np.zeros((places, width), np.float32),
-        label=np.full(places, -1, np.int32),
+        label=np.zeros(places, np.int32),
         weight=np.zeros(places, np.float32),
         center=np.zeros((lists, width), np.float32),
         size=np.zeros(lists, np.int64),
@@ -149,12 +141,25 @@ def _create_store(lists: int, width: int) -> Store:
     )
 
 
+def _list_used(store: Store) -> dict[str, NDArray[Any]]:
+    """Views of what is in use, by name: the arrays without room for further lists."""
+    lists = int(store.used[0])
+    sizes = dict.fromkeys(("center", "size", "following"), lists)
+    sizes |= dict.fromkeys(("vector", "label", "weight"), lists * LIST_SIZE)
+    return {name: array[: sizes.get(name)] for name, array in store._asdict().items()}
+
+
+def _fill(store: Store, used: Mapping[str, NDArray[Any]]) -> Store:
+    """Write what is in use into an empty store, which may have more lists and dimensions."""
+    for name, array in store._asdict().items():
+        given = used[name]
+        array[tuple(map(slice, given.shape))] = given
+    return store
+
+
 def _widen(store: Store, width: int) -> Store:
-    """A store with room for more dimensions, which are 0 in all samples so far."""
-    more = width - store.metric.size
-    columns = [(0, 0), (0, more)]
-    return store._replace(
-        vector=np.pad(store.vector, columns),
-        center=np.pad(store.center, columns),
-        metric=np.pad(store.metric, columns[1:], constant_values=1.0),
-    )
+    """A store with room for more dimensions, which are 0 in all samples so far.
+
+    Lists that are not in use take no memory yet: they are not written.
+    """
+    return _fill(_create_store(len(store.size), width), _list_used(store))

@@ -218,6 +218,18 @@ def test_a_merged_class_votes_for_the_other_one_and_a_retired_one_not_at_all() -
     assert (said[:, 1] <= 1.0 / LABELS).all()
 
 
+def test_a_class_that_moved_leaves_no_trace_that_a_restored_memory_lacks() -> None:
+    dense, label = clusters(1500)
+    whole, resumed = NeighborMemory(4096), NeighborMemory(4096)
+    run(whole, inputs_of(dense[:100]), label[:100])
+    whole.move_class(0, 1)
+    resumed.restore_state(whole.export_state())
+    for memory in (whole, resumed):
+        run(memory, inputs_of(dense[100:]), label[100:])
+    for name, array in whole.export_state().items():
+        assert_array_equal(resumed.export_state()[name], array)
+
+
 def test_samples_count_by_their_weight() -> None:
     dense = np.zeros((3, 2))
     memory = NeighborMemory(256)
