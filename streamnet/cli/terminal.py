@@ -65,6 +65,7 @@ def escape_text(text: str) -> str:
 
 
 _STATE_LOGGER, _SOURCES_LOGGER = "streamnet.durability", "streamnet.sources"
+_SINKS_LOGGER = "streamnet.sinks"
 
 
 @final
@@ -84,9 +85,9 @@ class _StderrHandler(logging.Handler):
 
 @contextmanager
 def log_to_stderr() -> Iterator[None]:
-    """Print warnings about the state and the files to standard error while the block runs."""
+    """Print warnings about state, sources and sinks to standard error while the block runs."""
     handler = _StderrHandler()
-    loggers = [logging.getLogger(name) for name in (_STATE_LOGGER, _SOURCES_LOGGER)]
+    loggers = [logging.getLogger(name) for name in (_STATE_LOGGER, _SOURCES_LOGGER, _SINKS_LOGGER)]
     for logger in loggers:
         logger.addHandler(handler)
     try:

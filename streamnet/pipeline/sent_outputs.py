@@ -95,7 +95,7 @@ class SentPredictions(SentOutput):
     """
 
     def __init__(
-        self, outbox: Outbox, rows: PredictionRows, count_emitted: Callable[[], int] = lambda: 0
+        self, outbox: Outbox, rows: PredictionRows, count_emitted: Callable[[], int]
     ) -> None:
         super().__init__(outbox)
         self._rows, self._count_emitted = rows, count_emitted

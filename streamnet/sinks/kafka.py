@@ -27,7 +27,7 @@ SCAN_SECONDS = 60.0  # to read the end of a partition
 LINGER_MILLISECONDS = 1  # in which records are gathered into a batch
 RUN, NUMBER = "streamnet-run", "streamnet-number"  # headers of records
 
-_ERRORS = 3  # level of the client's log, which warns of each option that is experimental
+_CRITICAL = 2  # level of the client's log: other troubles are reported by the outbox
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 _PERMANENT = (*REFUSED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.INVALID_CONFIG)
 
@@ -45,7 +45,7 @@ class KafkaDestination(Destination):
         self._settings = settings
         self._topic = str(settings.topic)
         self._keyed = keyed
-        self._options = build_client_options(settings)
+        self._options = build_client_options(settings) | {"log_level": _CRITICAL}
         self._producer: Producer | None = None
         self._ends: dict[int, End] = {}  # by partition
         self._run = 0
@@ -68,7 +68,6 @@ class KafkaDestination(Destination):
             "enable.gapless.guarantee": True,
             "message.timeout.ms": 0,
             "linger.ms": LINGER_MILLISECONDS,
-            "log_level": _ERRORS,
         }
         try:
             self._producer = producer = Producer(options)

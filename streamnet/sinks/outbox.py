@@ -108,6 +108,7 @@ class Outbox:
             self._open()
         except DeliveryError as error:
             self._note(error)
+            self._destination.close()
         self._thread = Thread(target=self._deliver, name=self.name, daemon=True)
         self._thread.start()
 

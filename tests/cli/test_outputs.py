@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from streamnet.cli.terminal import log_to_stderr
 from streamnet.modelfiles import Model
 from tests.cli.invocation import Cli, csv_text, json_lines, read_csv, rows, write
 from tests.cli.processes import COMMAND, redirected, start
@@ -306,3 +308,9 @@ def test_sigterm_ends_a_command_that_ignores_sigint() -> None:
     process.communicate(timeout=60)
     # Before the run listens, or when it does and has learned nothing yet.
     assert process.returncode in (-signal.SIGTERM, 130)
+
+
+def test_a_sink_that_is_waited_for_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    with log_to_stderr():
+        logging.getLogger("streamnet.sinks").warning("predictions answers waits: it is away")
+    assert capsys.readouterr().err == "streamnet: predictions answers waits: it is away\n"
