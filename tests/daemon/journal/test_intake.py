@@ -18,6 +18,9 @@ from streamnet.client.schemas import Receipt
 from streamnet.daemon.journal import delayed_labels
 from streamnet.daemon.journal.delayed_labels import now
 from streamnet.daemon.journal.frames import (
+    FEED_START,
+    FeedFrameHead,
+    FeedPosition,
     Frame,
     FrameKind,
     build_part_key,
@@ -29,7 +32,7 @@ from streamnet.daemon.journal.frames import (
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.predictions import Prediction
 from streamnet.errors import ConfigurationError, ConflictError
-from streamnet.samples import Task
+from streamnet.samples import DeadLetter, Position, Task
 from streamnet.settings.daemon import IntakeSection, parse_model
 
 MOST, AGE, KEYS = 4, 10.0, 3
@@ -171,7 +174,12 @@ class Machine(RuleBasedStateMachine):
         if frame is None:
             return
         self.frames.append(frame)
-        lines = frame.body[find_label_lines(frame) :].splitlines()
+        letters = []
+        if frame.kind is FrameKind.FEED_LABELS:
+            letters = list(FeedFrameHead.decode(frame.head).letters)
+        end = letters[0] if letters else len(frame.body)
+        lines = frame.body[find_label_lines(frame) : end].splitlines()
+        assert frame.body[end:].count(b"\n") == len(letters)
         told = [decode_label(line) for line in lines]
         found = [
             [one.record, None if one.label is None else _text(one.label), one.answer]
@@ -221,6 +229,32 @@ class Machine(RuleBasedStateMachine):
         assert outcomes == wanted
         self.note(frame)
 
+    @rule(
+        labels=st.lists(st.tuples(IDS, LABELS), max_size=3),
+        feed=st.sampled_from(["f", "g/0"]),
+        rejected=st.integers(0, 2),
+        state=st.dictionaries(st.sampled_from("abc"), st.integers(0, 1)),
+    )
+    def feed_labels(
+        self, labels: list[tuple[str, Any]], feed: str, rejected: int, state: dict[str, int]
+    ) -> None:
+        """Labels of a stream are joined as those over HTTP, and its position moves with them."""
+        self.plain.move(max(self.plain.now, self.time))
+        for identity, value in labels:
+            self.plain.label(identity, _text(value), self.time)
+        before = self.intake.feeds.get(feed, FEED_START)
+        place = Position("s", before.position.offset + 5, 0)
+        kept = [name for name, value in state.items() if before.state.get(name) == value]
+        changed = {name: value for name, value in state.items() if name not in kept}
+        head = FeedFrameHead(feed, place, changed, kept, {}, None, ())
+        letters = [DeadLetter("s", 1, None, "json", "", "")] * rejected
+        frame = self.intake.feed_labels(head, labels, letters, _never, self.time)
+        records = before.records + len(labels) + rejected
+        assert self.intake.feeds[feed] == FeedPosition(place, state, {}, records)
+        self.plain.samples += rejected
+        self.plain.records += rejected
+        self.note(frame)
+
     @rule()
     def tick(self) -> None:
         self.plain.move(self.time) if self.intake.pending.is_due(self.time) else None
@@ -249,6 +283,10 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whenever it ends, its frames lead to the same."""
         assert again(self.frames).snapshot() == self.intake.snapshot()
+
+
+def _never(row: int, detail: str) -> DeadLetter:
+    raise AssertionError((row, detail))
 
 
 def _text(value: Any) -> str:
