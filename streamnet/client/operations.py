@@ -40,7 +40,7 @@ from streamnet.client.schemas import (
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.reporting.outcomes import Confusion, Residuals
-from streamnet.reporting.report import Contender, History, Insight, LeaderBoardRow
+from streamnet.reporting.report import Contender, FeatureDriftLine, History, Insight, LeaderBoardRow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -446,6 +446,10 @@ class Operations:
     )
     def confusion(self, name: str) -> None:
         """Return the confusion matrix, or for regression a histogram of the residuals."""
+
+    @operation("GET", f"{_MODEL}/features", Scope.READ, list[FeatureDriftLine])
+    def features(self, name: str) -> None:
+        """Return how far the recent values of each column are from those that came first."""
 
     @operation("GET", f"{_MODEL}/insight", Scope.READ, Insight)
     def insight(self, name: str) -> None:

@@ -141,7 +141,7 @@ def explain_by_occlusion(
     """
     explanations = []
     for number, sample in enumerate(samples):
-        row = model.read_sample(sample)
+        (row,) = model.read_blocks([sample], "ignore")
         effects = dict.fromkeys(sample, 0.0)
         names = [name for name, _ in row.schema.fields if name in effects]
         before = _read_output(predictions, number, predictions, number)

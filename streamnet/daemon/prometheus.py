@@ -6,7 +6,7 @@ operation names, feeds, states, reasons, outcomes and baselines, so the number o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import nan
 from typing import Any, NamedTuple, final, get_args
 
@@ -27,7 +27,7 @@ from streamnet.client.schemas import Feed, FeedState, ModelState, Outcome, Statu
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.metrics import METRICS, Horizon
 from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
-from streamnet.reporting.report import HorizonScores, Scores
+from streamnet.reporting.report import FeatureDriftLine, HorizonScores, Scores
 from streamnet.samples import Task
 from streamnet.sources.base import Reason
 
@@ -174,6 +174,7 @@ class _ModelCollector(Collector):
                 values = {names: found[key] for names, found in served.items() if key in found}
                 description = f"Prequential {metric.title} of what was served, by horizon."
                 yield _build_family("gauge", f"served_{key}", description, values, "horizon")
+        yield from _collect_features({name: hosted.features() for name, hosted in models})
         yield from _collect_classes({name: hosted.class_scores() for name, hosted in models})
 
 
@@ -211,6 +212,24 @@ _CLASS_SCORES = {
     "precision": "Fraction of the predictions of a class that were right, lately.",
     "positives": "Samples of a class in the sliding window.",
 }
+
+
+_MAX_FEATURES = 50  # of a model that have series: the first ones
+_FEATURE_SERIES = {
+    "drift": "Distance of the recent values of a column from its first ones, from 0 to 1.",
+    "missing": "Fraction of the recent values of a column that are missing.",
+}
+
+
+def _collect_features(models: Mapping[str, Sequence[FeatureDriftLine]]) -> Iterator[Metric]:
+    """Yield how far the columns of each model have drifted."""
+    for key, description in _FEATURE_SERIES.items():
+        values = {
+            (name, line.name): getattr(line, key)
+            for name, lines in models.items()
+            for line in lines[:_MAX_FEATURES]
+        }
+        yield _build_family("gauge", f"feature_{key}", description, values, "feature")
 
 
 def _collect_classes(models: Mapping[str, Mapping[str, Scores]]) -> Iterator[Metric]:

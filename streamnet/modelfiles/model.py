@@ -307,7 +307,7 @@ class Model:
         Raises:
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
-        blocks, last, parts, start = self._read(samples, on_unknown), None, [], 0
+        blocks, last, parts, start = self.read_blocks(samples, on_unknown), None, [], 0
         if last_targets is not None:
             last = read_last_targets(self._encoder, last_targets, sum(map(len, blocks)))
         for block in blocks:
@@ -400,7 +400,7 @@ class Model:
             ConfigurationError: If the model has no auto-encoder.
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
-        parts = [self._encoder.outliers(block) for block in self._read(samples, on_unknown)]
+        parts = [self._encoder.outliers(block) for block in self.read_blocks(samples, on_unknown)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def _predict(self, inputs: Inputs, *, with_last: bool) -> NDArray[np.float64]:
@@ -437,15 +437,7 @@ class Model:
         known = np.full(probabilities.shape[-2], len(self.labels))
         return self._redirects.apply(probabilities, known)
 
-    def read_sample(self, sample: Sample) -> Block:
-        """Read a sample as a block with the model's columns, which `outputs` takes.
-
-        Columns that the model does not know are skipped; a SampleError if it can't be read.
-        """
-        (block,) = self._read([sample], "ignore")
-        return block
-
-    def _read(self, samples: Any, on_unknown: OnUnknown) -> list[Block]:
+    def read_blocks(self, samples: Any, on_unknown: OnUnknown) -> list[Block]:
         """Read samples as blocks with the model's columns."""
         if isinstance(samples, Block):
             return [align_columns(samples, self.fields)]

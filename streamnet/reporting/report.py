@@ -356,6 +356,16 @@ class KeysReport(Struct, frozen=True):
     best: list[KeyReport]
 
 
+class FeatureDriftLine(Struct, frozen=True):
+    """How far the recent values of a column are from its first 1,000; None with too few."""
+
+    name: str
+    samples: int  # recent ones
+    drift: float | None  # Jensen-Shannon distance of the two distributions, from 0 to 1
+    missing: float | None  # fraction of the recent values that are missing
+    reference_missing: float | None  # and of the first ones
+
+
 class Environment(Struct, frozen=True):
     """Where the run took place."""
 

@@ -38,6 +38,7 @@ from streamnet.reporting.outcomes import Confusion, Residuals
 from streamnet.reporting.report import (
     ColumnImportance,
     Contender,
+    FeatureDriftLine,
     History,
     Insight,
     LeaderBoardRow,
@@ -127,6 +128,9 @@ class StandIn:
 
     def measures(self, horizon: str = "overall") -> dict[str, float]:
         return {"accuracy": 0.9}
+
+    def features(self) -> list[FeatureDriftLine]:
+        return [FeatureDriftLine("x", 900, 0.25, 0.1, None)]
 
     def class_scores(self) -> dict[str, Any]:
         return {"on": {"recall": 0.8, "precision": None, "positives": 3.0}}

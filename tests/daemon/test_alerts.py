@@ -203,6 +203,23 @@ def test_a_model_that_fails_and_files_that_cannot_be_read_fire(tmp_path: Path) -
     assert find_alerts(tmp_path, healthy, fed) == {"StreamnetFeedFails"}
 
 
+def test_a_column_that_changes_fires_also_if_a_restart_is_between(tmp_path: Path) -> None:
+    async def main() -> list[str]:
+        texts: list[str] = []
+        for shift in (0, 0, 100):
+            async with hosting(tmp_path / "model") as hosted:
+                samples = [row | {"extra": i % 5 + shift} for i, row in enumerate(rows(700))]
+                await hosted.learn(samples)
+                await learned(hosted, 700 * (1 + len(texts)))
+                texts.append(scrape(hosted))
+        return texts
+
+    first, before, after = anyio.run(main)
+    assert 'streamnet_feature_drift{feature="extra",model="spam"} NaN' in first
+    assert "StreamnetFeatureDrift" not in find_alerts(tmp_path, first, before)
+    assert "StreamnetFeatureDrift" in find_alerts(tmp_path, before, after)
+
+
 def test_requests_that_fail_fire(registry: StandInRegistry, tmp_path: Path) -> None:
     http = client(registry)
     before = http.get("/metrics").text
@@ -216,5 +233,10 @@ def test_requests_that_fail_fire(registry: StandInRegistry, tmp_path: Path) -> N
 def test_every_rule_is_fired_by_one_of_these_faults(repository: Path) -> None:
     rules = (repository / "config" / "alerts.yaml").read_text("utf-8")
     fired = set().union(*(expected for _, _, expected in FAULTS.values()))
-    fired |= {"StreamnetModelFailed", "StreamnetFeedFails", "StreamnetServerErrors"}
+    fired |= {
+        "StreamnetModelFailed",
+        "StreamnetFeedFails",
+        "StreamnetFeatureDrift",
+        "StreamnetServerErrors",
+    }
     assert set(re.findall(r"- alert: (\w+)", rules)) == fired

@@ -19,6 +19,7 @@ def scrape(status: Status, *unknown: str) -> str:
         status=lambda: status,
         unknown_counts=frozenset(unknown),
         measures=lambda horizon: {"accuracy": 0.75, "log_loss": 0.5},
+        features=list,
         class_scores=lambda: {"red": {"recall": 0.8, "precision": None, "positives": 3.0}},
     )
     return Metrics(lambda: {"wine": model}).text()  # type: ignore[dict-item]

@@ -26,6 +26,12 @@ from streamnet.client.schemas import (
     TroubleKind,
 )
 from streamnet.daemon.hosting.model_run import Budgets, ModelRun
+from streamnet.daemon.hosting.run_counts import (
+    LEARNED_COUNTS,
+    RUN_COUNTS,
+    build_counts,
+    count_rejected,
+)
 from streamnet.daemon.hosting.supervisor import Supervisor
 from streamnet.daemon.hosting.troubles import BaselineWatch, Finding, TroubleLog, find_troubles
 from streamnet.daemon.journal.delayed_labels import now
@@ -52,72 +58,21 @@ from streamnet.reporting.builder import (
     build_curve,
     build_history,
     build_outcomes,
-    build_status,
     count_classes,
 )
 from streamnet.reporting.insight import build_insight
 from streamnet.reporting.outcomes import MAX_LABELS, Confusion, Residuals
-from streamnet.reporting.report import Contender, History, Insight, LeaderBoardRow, Scores
+from streamnet.reporting.report import (
+    Contender,
+    FeatureDriftLine,
+    History,
+    Insight,
+    LeaderBoardRow,
+    Scores,
+)
 from streamnet.samples import Block, ClassChange, Sample
 from streamnet.settings.daemon import ModelSettings
 from streamnet.sources.unknown_columns import ColumnCheck
-
-LEARNED_COUNTS = frozenset(
-    {
-        "learned",
-        "scored",
-        "requested",
-        "unlabeled",
-        "rejected",
-        "switches",
-        "drifts",
-        "quarantined",
-        "unsaved",
-    }
-)
-"""Fields of `Status` that are unknown until a run's state is restored."""
-RUN_COUNTS = LEARNED_COUNTS | {
-    "accepted",
-    "in_flight",
-    "outcomes",
-    "pending",
-    "early",
-    "checkpoint_failures",
-}
-"""Fields of `Status` that are unknown without a run."""
-
-
-def build_counts(run: ModelRun) -> dict[str, Any]:
-    """Build the fields of `Status` that a run knows."""
-    intake, published = run.committer.intake, run.publisher.published
-    checkpoint, statistics = run.monitor.checkpoint, run.statistics()
-    outcomes = dict(intake.outcomes)
-    if intake.pending.expired:
-        outcomes["given_up"] = intake.pending.expired
-    if intake.pending.unknown:
-        outcomes[Outcome.UNKNOWN] = intake.pending.unknown
-    counts: dict[str, Any] = {
-        "accepted": intake.samples,
-        "in_flight": run.queued,
-        "feeds": run.feeds.describe(),
-        "rejected": _count_rejected(run),
-        "pending": len(intake.pending),
-        "early": intake.pending.early,
-        "label_delay": intake.pending.delay,
-        "outcomes": outcomes,
-        "learned_per_second": run.monitor.learning.value,
-        "predicted_per_second": run.monitor.predicting.value,
-        "checkpoint_age": None if checkpoint is None else monotonic() - checkpoint,
-        "checkpoint_failures": statistics.failures,
-        "generation": None if published is None else published.generation,
-        "champion": None if published is None else published.model.describe(),
-    }
-    if run.learner is not None:
-        learning = build_status(run.learner)
-        learned = run.learner.trainer.learned
-        unsaved = max(0, run.learner.trainer.number - statistics.samples)
-        counts |= asdict(learning) | {"learned": learned, "samples": learned, "unsaved": unsaved}
-    return counts
 
 
 def describe_champion(model: Model, generation: int) -> Champion:
@@ -132,11 +87,6 @@ def describe_champion(model: Model, generation: int) -> Champion:
         fields=[FieldLine(name, str(kind)) for name, kind in model.fields],
         since=model.about.get("samples"),
     )
-
-
-def _count_rejected(run: ModelRun) -> dict[str, int]:
-    reasons = dict(run.pipeline.rejections.reasons)
-    return {str(reason): count for reason, count in sorted(reasons.items()) if count}
 
 
 # Seconds until a refused sender should retry.
@@ -459,6 +409,10 @@ class HostedModel(Supervisor):
         """All prequential metrics of what was served, by name; empty before the first sample."""
         return {} if self._learner is None else self._learner.serving.measures(horizon)
 
+    def features(self) -> list[FeatureDriftLine]:
+        """How far the recent values of each column are from the first ones."""
+        return [] if self.model_run is None else self.model_run.feature_drift.lines()
+
     def class_scores(self) -> dict[str, Scores]:
         """Metrics of the most frequent classes over the sliding window, by label; of numbers none.
 
@@ -554,7 +508,7 @@ class HostedModel(Supervisor):
         run = self.model_run
         if run is None:
             return Rejected(0, {}, [])
-        reasons = _count_rejected(run)
+        reasons = count_rejected(run)
         letters = [
             RejectedLine(
                 letter.source,

@@ -44,6 +44,7 @@ from streamnet.pipeline.outputs import ResumableSink
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS, Rejections, export_dead_letter
 from streamnet.pipeline.state import State, StateStatistics
+from streamnet.reporting.feature_drift import FeatureDrift
 from streamnet.reporting.insight import RecentSamples
 from streamnet.runs.builder import (
     CHANGEABLE_SOURCE_KEYS,
@@ -301,6 +302,7 @@ class ModelRun:
         columns = build_columns(settings, start)
         self.source: JournalSource = JournalSource(journal, self.committer.wait_beyond, columns)
         self.journal_output: _JournalOutput = _JournalOutput(journal)
+        self.feature_drift: FeatureDrift = FeatureDrift()
         self.feeds: Feeds = Feeds(
             settings,
             columns,
@@ -344,7 +346,7 @@ class ModelRun:
         return Pipeline(
             self.source,
             rejections=rejections,
-            sinks=(self.journal_output,),
+            sinks=(self.journal_output, _FeatureDriftSink(self.feature_drift)),
             settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self._state,
             late_labels=True,
@@ -511,3 +513,28 @@ class _JournalOutput(ResumableSink):
 
     def sync(self) -> None:
         self._journal.sync()
+
+
+@final
+class _FeatureDriftSink(ResumableSink):
+    """Counts the values of each column."""
+
+    name = "feature_drift"
+
+    def __init__(self, drift: FeatureDrift) -> None:
+        self._drift = drift
+
+    def __call__(self, served: Served) -> None:
+        self._drift.add(served.predicted.encoded.block)
+
+    def begin(self) -> None:
+        """Nothing to do: it has no file."""
+
+    def export_state(self) -> dict[str, Any]:
+        return self._drift.export_state()
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        self._drift.restore_state(state)
+
+    def sync(self) -> None:
+        """Nothing to do: all is in the checkpoint."""

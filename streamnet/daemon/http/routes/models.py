@@ -202,6 +202,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "history": _build_view(lambda hosted: hosted.history()),
     "confusion": _build_view(lambda hosted: hosted.outcomes()),
     "insight": _insight,
+    "features": _build_view(lambda hosted: hosted.features()),
     "rejected": _build_view(lambda hosted: hosted.rejected()),
     "dead_letters": _dead_letters,
     "download": _download,
