@@ -91,7 +91,9 @@ def kind(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(kind(one) for one in schema["anyOf"]))
     if schema.get("type") == "array":
-        return f"array of {kind(schema.get('items', {})) or 'anything'}"
+        # Of an array of fixed length each entry has its own, and ``items`` is False.
+        entries = schema.get("prefixItems") or [schema.get("items", {})]
+        return f"array of {', '.join(dict.fromkeys(map(kind, entries))) or 'anything'}"
     if isinstance(values := schema.get("additionalProperties"), dict) and values:
         return f"object of {kind(values)}"
     return str(schema.get("type", ""))
