@@ -25,7 +25,7 @@ OF_OTHERS = {  # options of programs that are not ours
         "--adaptive", "--cb", "--daemon", "--l2", "--nn", "--oaa", "--passes",
         "--port", "--save_resume",
     },
-    "docs/benchmarks.md": {"--nn", "--epochs", "--limit", "--repeats"},
+    "docs/benchmarks.md": {"--nn", "--epochs", "--idle", "--limit", "--repeats"},
     "README.md": {"--nn"},
 }  # fmt: skip
 NAMES = [(page, name) for page in PAGES for name in inline_code(page.read_text("utf-8"))]

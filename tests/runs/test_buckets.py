@@ -149,7 +149,7 @@ def test_outputs_go_to_a_bucket(bucket: str, tmp_path: Path) -> None:
     ("name", "url", "rule"),
     [
         ("model", "s3://no-such-bucket/m.json", "the bucket of s3://no-such-bucket/m.json/ does"),
-        ("model", "https://host/m.json", "a web server can't be written to"),
+        ("model", "https://host/m.json", "must be a file"),
         ("report", "s3://bucket/r.txt", "must end in .json or .html"),
     ],
 )
