@@ -116,7 +116,7 @@ def test_another_run_begins_behind_an_earlier_one(stream: Stream) -> None:
     assert numbers(stream) == [*range(10), *range(10)]
 
 
-def test_a_server_that_is_killed_loses_and_repeats_nothing(
+def test_a_server_that_goes_away_loses_and_repeats_nothing(
     own_kafka: tuple[Kafka, Server], own_valkey: Server, own_jetstream: Server
 ) -> None:
     kafka, kafka_server = own_kafka
@@ -136,7 +136,8 @@ def test_a_server_that_is_killed_loses_and_repeats_nothing(
         for number in range(6000):
             outbox.put(b'{"number": %d}' % number)
             if number % 2000 == 1000:
-                stream.server.kill()
+                # The small Kafka server loses what it confirmed when it is killed.
+                (stream.server.stop if stream is on_kafka else stream.server.kill)()
             if number % 2000 == 1500:
                 stream.server.start()
         outbox.flush()

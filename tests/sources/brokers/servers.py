@@ -326,7 +326,7 @@ def mock_kafka() -> Iterator[Kafka]:
 
 @contextmanager
 def noida() -> Iterator[tuple[Kafka, Server]]:
-    """A small Kafka-compatible server, which can be killed and keeps its data."""
+    """A small Kafka-compatible server, which can be stopped and keeps its data."""
     require_module("confluent_kafka")
     require_module("noida_db")
     spec = find_spec("noida_db")
@@ -340,5 +340,5 @@ def noida() -> Iterator[tuple[Kafka, Server]]:
         port = free_port()
         command = [str(program), "start", "--only", "kafka", "--kafka-port", str(port)]
         command += ["--data-dir", str(folder / "data")]
-        with running(Server(command, folder, port, saves_after=2.0)) as server:
+        with running(Server(command, folder, port)) as server:
             yield Kafka(server.address), server

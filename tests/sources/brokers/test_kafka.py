@@ -135,7 +135,7 @@ def test_the_group_follows_the_checkpoints(kafka: Kafka, topic: str, tmp_path: P
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_killed_broker_is_waited_for(own_kafka: tuple[Kafka, Server]) -> None:
+def test_a_broker_that_is_away_is_waited_for(own_kafka: tuple[Kafka, Server]) -> None:
     kafka, server = own_kafka
     kafka.create_topic()
     kafka.produce(rows(50))
@@ -144,7 +144,7 @@ def test_a_killed_broker_is_waited_for(own_kafka: tuple[Kafka, Server]) -> None:
         source = source_of(kafka, "events", follow=True)
         await source.open()
         found = firsts(await take(source, 50))
-        await anyio.to_thread.run_sync(server.kill)
+        await anyio.to_thread.run_sync(server.stop)
         await anyio.sleep(0.5)
         await anyio.to_thread.run_sync(server.start)
         await anyio.to_thread.run_sync(kafka.produce, rows(10, start=50))
