@@ -111,6 +111,11 @@ def labels_model(name: str = "traffic") -> dict[str, Any]:
         "history": history(120),
         "leaders": leaders(),
         "scores": contenders(),
+        "features": [
+            {"name": "road", "drift": None},
+            {"name": "at", "drift": 0.2, "missing": 0.0, "reference_missing": 0.0},
+            {"name": "speed", "drift": 0.713, "missing": 0.25, "reference_missing": 0.01},
+        ],
         "insight": {
             "task": "classification",
             "samples": 256,

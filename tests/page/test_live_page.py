@@ -259,6 +259,11 @@ def test_it_is_shown_why_a_model_answers_as_it_does(visit: Opener, daemon: Stand
     expect(bars).to_have_count(3)
     assert bars.first.inner_text().split("\n") == ["speed", "23.1 points"]
     expect(page.locator("#importance-note")).to_contain_text("the last 128 samples")
+    changed = page.locator("#changed .bar").all_inner_texts()
+    assert [text.split("\n") for text in changed] == [
+        ["speed", "0.71; 25 % missing, at first 1 %"],
+        ["at", "0.20"],
+    ]
     expect(page.locator("#trust-note")).to_have_text("yes: on average they are off by 1.2 points")
     expect(page.locator("#trust circle")).to_have_count(3)
     error = page.locator("#errors tbody tr td").all_inner_texts()

@@ -34,6 +34,7 @@ class Page {
     this.why = new Why({
       importance: byId("importance"),
       importanceNote: byId("importance-note"),
+      changed: byId("changed"),
       trust: byId("trust"),
       trustTitle: byId("trust-title"),
       trustNote: byId("trust-note"),
@@ -73,7 +74,7 @@ class Page {
   }
 
   /** Show one model, from the daemon's responses or from a report. */
-  show({ status, history, leaders, outcomes, rejected, scores, insight, facts = [], ...rest }, live) {
+  show({ status, history, leaders, outcomes, rejected, scores, insight, features, facts = [], ...rest }, live) {
     this.shown = status;
     const made = rest.made ? `, ${rest.made}` : "";
     const verb = live ? " predicts" : ": predictions of";
@@ -95,7 +96,9 @@ class Page {
       this.leaders.show(leaders, scores ?? [], status),
     );
     whenChanged(byId("outcomes"), [name, outcomes], () => this.outcomes.show(outcomes));
-    whenChanged(byId("trust"), [name, outcomes, insight], () => this.why.show(insight, outcomes));
+    whenChanged(byId("trust"), [name, outcomes, insight, features], () =>
+      this.why.show(insight, outcomes, features),
+    );
     whenChanged(byId("rejected"), rejected, () =>
       showRejected(byId("rejected"), byId("rejected-note"), rejected),
     );

@@ -102,6 +102,7 @@ class Live {
     this.name = name;
     this.attempt = 0;
     this.insight = null;
+    this.features = null;
     this.insightExpires = 0;
     byId("token-open").hidden = true;
     this.page.tiles.clear();
@@ -176,8 +177,9 @@ class Live {
     ]);
     await this.look(status, get);
     if (signal.aborted) return;
-    const { insight } = this;
-    this.page.show({ status, history: past, leaders, outcomes, rejected, scores, insight }, true);
+    const { insight, features } = this;
+    const shown = { status, history: past, leaders, outcomes, rejected, scores };
+    this.page.show({ ...shown, insight, features }, true);
     this.trying.offer(insight?.last ?? null);
     document.title = titleOf(status);
     this.page.compare.show(leaders, status, names);
@@ -192,7 +194,7 @@ class Live {
   async look({ samples }, get) {
     const known = this.insightOf === this.name && Date.now() < this.insightExpires;
     if (known || !(samples > 0)) return;
-    this.insight = await get("insight");
+    [this.insight, this.features] = await Promise.all([get("insight"), get("features")]);
     this.insightOf = this.name;
     this.insightExpires = Date.now() + (this.insight?.permuted ? INSIGHT : REFRESH);
   }

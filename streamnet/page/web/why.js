@@ -5,7 +5,17 @@ const MOST_COLUMNS = 15; // of the importance
 const MOST_VALUES = 8; // of a sample in the table of errors
 
 class Why {
-  constructor({ importance, importanceNote, trust, trustTitle, trustNote, errors, errorsNote }) {
+  constructor({
+    importance,
+    importanceNote,
+    changed,
+    trust,
+    trustTitle,
+    trustNote,
+    errors,
+    errorsNote,
+  }) {
+    this.changed = changed;
     this.importance = importance;
     this.importanceNote = importanceNote;
     this.trust = trust;
@@ -15,8 +25,9 @@ class Why {
     this.errorsNote = errorsNote;
   }
 
-  show(insight, outcomes) {
+  show(insight, outcomes, features) {
     this.showImportance(insight);
+    this.showChanged(features ?? []);
     this.showErrors(insight);
     this.showTrust(outcomes);
   }
@@ -35,6 +46,14 @@ class Why {
       this.importance,
       ...columns.map(({ column, loss }) => bar(column, loss / most, format(loss))),
     );
+  }
+
+  /** The columns whose values are distributed the most unlike the first ones. */
+  showChanged(features) {
+    const known = features.filter(({ drift }) => isNumber(drift));
+    cardOf(this.changed).hidden = !known.length;
+    const most = known.sort((a, b) => b.drift - a.drift).slice(0, MOST_COLUMNS);
+    fill(this.changed, ...most.map((one) => bar(one.name, one.drift, changeOfColumn(one))));
   }
 
   showErrors(insight) {
@@ -84,6 +103,11 @@ class Why {
       fill(this.trust, plotOf(points, range, digits, ["actual", "predicted"], false));
     }
   }
+}
+
+function changeOfColumn({ drift, missing, reference_missing: before }) {
+  const differs = isNumber(missing) && isNumber(before) && Math.abs(missing - before) > 0.01;
+  return `${drift.toFixed(2)}${differs ? `; ${percent(missing, 0)} missing, at first ${percent(before, 0)}` : ""}`;
 }
 
 function cardOf(node) {
