@@ -38,6 +38,7 @@ from streamnet.settings.toml import parse_toml, read_text
 
 READING_KEYS = tuple(list_settings(ReadingSettings))
 """Keys of a source that say what is read and how, not what the columns mean."""
+_ALL_RECORDS = ("max_rejected", "rejected_window")  # of what comes over HTTP as well
 SOURCE_FEED = "source"
 """Name of the feed that the source of a model itself is."""
 STANDARD_INPUT = "-"
@@ -271,9 +272,9 @@ class ModelSettings(LearningTables, frozen=True):
             check_readable(source)
         except ConfigurationError as error:
             raise ConfigurationError(f"source.{error}") from None
-        unused = () if SOURCE_FEED in self.feeds else READING_KEYS
-        for name in unused:
-            if name in source.model_fields_set and getattr(source, name):
+        unused = set() if SOURCE_FEED in self.feeds else set(READING_KEYS) - set(_ALL_RECORDS)
+        for name in sorted(unused & source.model_fields_set):
+            if getattr(source, name):
                 raise ConfigurationError(f"source.{name} is given, but there are no source.files")
         self._check_feeds()
         if self.state.dir is not None:

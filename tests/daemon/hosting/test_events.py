@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -155,14 +155,17 @@ def test_predictions_per_second_are_reported(run: Runner, tmp_path: Path) -> Non
 
 def test_the_pace_is_measured_while_samples_wait_and_idle_time_changes_nothing() -> None:
     waiting = iter([0, 500, 200, 0, 0, 0])
+    pipeline = SimpleNamespace(rejections=SimpleNamespace(total=0))
+    seconds = 0.0
     watch = Monitor(
-        *(None, None, None, EventLog()),  # type: ignore[arg-type]
+        *(pipeline, None, None, EventLog()),  # type: ignore[arg-type]
         predicted=lambda: 0,
         queued=lambda: next(waiting),
-        clock=itertools.count().__next__,
+        clock=lambda: seconds,
     )
     paces = []
     for learned_so_far in (0, 10, 310, 510, 510, 510):
+        seconds += 3.0
         watch._measure(learned_so_far)
         paces.append(watch.pace.value)
     assert paces == [0.0, 0.0, pytest.approx(300 / 3), *[pytest.approx(100.0)] * 3]

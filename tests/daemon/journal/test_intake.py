@@ -430,8 +430,10 @@ def test_only_what_needs_the_system_time_reads_it() -> None:
     folder = Path(streamnet.daemon.__file__).parent
     wall = re.compile(r"from time import .*\btime$|\btime\.time\(", re.MULTILINE)
     found = {path.name for path in folder.rglob("*.py") if wall.search(path.read_text())}
-    # The clock itself, events for people, and the age of files.
-    assert found == {"delayed_labels.py", "events.py", "registry.py"}
+    # The clock itself, the age of files, and for people: events, troubles, scores by the clock, and
+    # when a record was rejected.
+    for_people = {"events.py", "troubles.py", "timeline.py", "model_run.py"}
+    assert found == {"delayed_labels.py", "registry.py"} | for_people
 
 
 def test_the_clock_of_the_process_is_right() -> None:
