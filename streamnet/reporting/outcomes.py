@@ -52,7 +52,7 @@ class Residuals(Struct, frozen=True, tag="residuals", tag_field="kind"):
 
     edges: list[float]
     counts: list[int]
-    pairs: list[tuple[float, float]] = []  # truth and prediction of some of them
+    pairs: list[list[float]] = []  # truth and prediction of some of them
 
 
 MAX_LABELS = 30  # of a matrix
@@ -155,4 +155,4 @@ def build_residual_histogram(pairs: NDArray[np.float64]) -> Residuals:
     edges = reach * np.linspace(-1.0, 1.0, HISTOGRAM_BINS + 1)
     counts, _ = np.histogram(np.clip(residuals, -reach, reach), edges)
     every = -(-len(pairs) // MAX_PAIRS)
-    return Residuals(edges.tolist(), counts.tolist(), list(map(tuple, pairs[::every].tolist())))
+    return Residuals(edges.tolist(), counts.tolist(), pairs[::every].tolist())

@@ -153,10 +153,8 @@ def replay_many(
 
     >>> import tempfile, pathlib
     >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> rows = "".join(f"{i % 9},{i % 9 * 2}
-    " for i in range(300))
-    >>> _ = (folder / "numbers.csv").write_text("x,y
-    " + rows)
+    >>> rows = "".join(f"{i % 9},{i % 9 * 2}\n" for i in range(300))
+    >>> _ = (folder / "numbers.csv").write_text("x,y\n" + rows)
     >>> sweep = replay_many(folder / "numbers.csv", target="y", candidates=2, seeds=[0, 1],
     ...     vary={"serve": ["ensemble", "champion"]}, results=str(folder / "sweep"))
     >>> [(row["seed"], row["selection.serve"]) for row in sweep.table]
