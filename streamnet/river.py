@@ -46,8 +46,25 @@ class _Estimator:
             self._known.update(key for key in x if isinstance(key, str))
 
 
+class _Supervised(_Estimator):
+    """What has a population of networks, and learns targets."""
+
+    def __init__(self, candidates: Any = None, seed: int = 0, **settings: Any) -> None:
+        self._start(candidates=candidates, seed=seed, settings=settings)
+
+    def learn_one(self, x: Mapping[Any, Any], y: Any, w: float = 1.0) -> None:
+        """Predict, score and then learn one sample.
+
+        Args:
+            x: Features by name.
+            y: The label or number.
+            w: How much the sample counts.
+        """
+        self._learn(x, y, w)
+
+
 @final
-class Classifier(_Estimator, base.Classifier):
+class Classifier(_Supervised, base.Classifier):
     """`streamnet.OnlineClassifier` as a classifier of River.
 
     The order of a dict's keys changes nothing, and names of features may be any objects.
@@ -63,22 +80,9 @@ class Classifier(_Estimator, base.Classifier):
 
     _kind = OnlineClassifier
 
-    def __init__(self, candidates: Any = None, seed: int = 0, **settings: Any) -> None:
-        self._start(candidates=candidates, seed=seed, settings=settings)
-
     @property
     def _multiclass(self) -> bool:
         return True
-
-    def learn_one(self, x: Mapping[Any, Any], y: Any, w: float = 1.0) -> None:
-        """Predict, score and then learn one sample.
-
-        Args:
-            x: Features by name.
-            y: The label.
-            w: How much the sample counts.
-        """
-        self._learn(x, y, w)
 
     def predict_one(self, x: Mapping[Any, Any]) -> Any:
         """Predict the label of the next sample; None before the first one.
@@ -99,7 +103,7 @@ class Classifier(_Estimator, base.Classifier):
 
 
 @final
-class Regressor(_Estimator, base.Regressor):
+class Regressor(_Supervised, base.Regressor):
     """`streamnet.OnlineRegressor` as a regressor of River.
 
     The order of a dict's keys changes nothing, and names of features may be any objects.
@@ -114,19 +118,6 @@ class Regressor(_Estimator, base.Regressor):
     """
 
     _kind = OnlineRegressor
-
-    def __init__(self, candidates: Any = None, seed: int = 0, **settings: Any) -> None:
-        self._start(candidates=candidates, seed=seed, settings=settings)
-
-    def learn_one(self, x: Mapping[Any, Any], y: Any, w: float = 1.0) -> None:
-        """Predict, score and then learn one sample.
-
-        Args:
-            x: Features by name.
-            y: The number.
-            w: How much the sample counts.
-        """
-        self._learn(x, y, w)
 
     def predict_one(self, x: Mapping[Any, Any]) -> float:
         """Predict the number of the next sample; 0 before the first one.

@@ -17,8 +17,8 @@ from streamnet.samples import Task
 # That of `streamnet.settings.daemon.MODEL_NAME`, which would import pydantic.
 NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,63}$"
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
-# A whole number stands for its digits.
-Identity = Annotated[str, Meta(min_length=1, max_length=200)] | int
+MAX_ID_LENGTH = 200  # characters of an id; a whole number stands for its digits
+Identity = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)] | int
 Count = Annotated[int, Meta(ge=0)]
 # int besides float: an integer label keeps all its digits.
 Label = Annotated[str, Meta(max_length=100_000)] | int | float | bool

@@ -33,7 +33,7 @@ class InProcessExecutor(Executor):
         future: Future[T] = Future()
         try:
             future.set_result(function(*arguments))
-        except Exception as error:  # noqa: BLE001 - it is the caller's, who asks the future
+        except Exception as error:  # noqa: BLE001 - raised by the future's result
             future.set_exception(error)
         return future
 

@@ -139,7 +139,7 @@ def _make_calls(connection: Connection) -> None:
             return
         try:
             connection.send((True, function(*arguments)))
-        except Exception as error:  # noqa: BLE001 - it is raised where the call came from
+        except Exception as error:  # noqa: BLE001 - raised in the calling process
             _send_error(connection, error)
 
 

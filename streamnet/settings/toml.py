@@ -216,7 +216,7 @@ def _drop_implied_indices(path: KeyPath, values: Any) -> KeyPath:
     return tuple(kept)
 
 
-def _is_place_of(place: KeyPath, table: KeyPath) -> bool:
+def _matches_place(place: KeyPath, table: KeyPath) -> bool:
     """Whether a path of a table, in which ``*`` stands for any name, is that of a table."""
     return len(place) == len(table) and all(
         part in ("*", name) for part, name in zip(place, table, strict=True)
@@ -227,7 +227,7 @@ def _suggest_key(path: KeyPath, tables: Tables) -> str:
     """The key that was probably meant: one of the same table, else one of another table."""
     key = str(path[-1])
     given = tuple(part for part in path[:-1] if isinstance(part, str))
-    table = next(place for place in tables if _is_place_of(place, given))
+    table = next(place for place in tables if _matches_place(place, given))
     known = list(tables[table].model_fields)
     if close := get_close_matches(key, known, 1):
         return f"did you mean {close[0]!r}?"

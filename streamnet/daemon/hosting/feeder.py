@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -11,7 +12,7 @@ from anyio import CancelScope, Event, Lock, create_task_group, move_on_after, sl
 from msgspec import json
 from msgspec.structs import replace
 
-from streamnet.client.schemas import Feed, FeedState
+from streamnet.client.schemas import MAX_ID_LENGTH, Feed, FeedState
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.delayed_labels import now
@@ -29,7 +30,6 @@ _POLL_SECONDS = 0.02  # between checks for space in the queue, or a disk that re
 _MAX_VALUES_PER_FRAME = 1 << 18
 _ACKNOWLEDGE_SECONDS = 0.5  # between two messages to a broker about what is in the journal
 _END_SECONDS = 2.0  # for the last one
-_MAX_ID_LENGTH = 200  # as of `streamnet.client.schemas.Identity`
 
 
 @final
@@ -118,7 +118,9 @@ class LabelRecipient:
             return block
         places = block.places().tolist()  # of the records that are rejected already
         kept = drop_rejected(replace(block, rejected=()), letters)
-        both = sorted([*zip(places, block.rejected, strict=True), *letters.items()], key=_first)
+        both = sorted(
+            [*zip(places, block.rejected, strict=True), *letters.items()], key=itemgetter(0)
+        )
         return replace(kept, rejected=tuple(letter for _, letter in both))
 
     def _reject(self, block: Block, row: int, detail: str) -> DeadLetter:
@@ -147,13 +149,9 @@ class LabelRecipient:
 def _find_problem(identity: str | None) -> str | None:
     if identity is None:
         return "is missing, but must be the id of a prediction"
-    if len(identity) > _MAX_ID_LENGTH:
-        return f"has {len(identity):,} characters, but must have <= {_MAX_ID_LENGTH}"
+    if len(identity) > MAX_ID_LENGTH:
+        return f"has {len(identity):,} characters, but must have <= {MAX_ID_LENGTH}"
     return None
-
-
-def _first(pair: tuple[int, DeadLetter]) -> int:
-    return pair[0]
 
 
 @final
@@ -161,9 +159,9 @@ class Feeder:
     """Reads a source and appends what it holds to a journal, together with the position in it.
 
     Position and records reach the disk together or not at all, so that the next feeder resumes
-    after them; a broker is told of what is on the disk. While the queue is full, nothing is read.
-    What makes it fail, such as a changed file, does not stop the model; after `resume` the source
-    and the limit of rejected records are built again.
+    after them; what is on the disk is acknowledged to the broker. While the queue is full, nothing
+    is read. What makes it fail, such as a changed file, does not stop the model; after `resume` the
+    source and the limit of rejected records are built again.
 
     Args:
         name: Name of the feed, and of its stream if it has several.
@@ -343,7 +341,7 @@ class Feeder:
     # -------------------------------------------------------------- acknowledgements
 
     async def _acknowledge_on(self) -> None:
-        """Tell the broker what is on the disk, until cancelled."""
+        """Acknowledge to the broker what is on the disk, until cancelled."""
         while True:
             await self._appended.wait()
             self._appended = Event()
@@ -352,7 +350,7 @@ class Feeder:
                 self._appended.set()
 
     async def _acknowledge(self) -> bool:
-        """Tell the broker what is on the disk; return whether nothing is left to tell."""
+        """Acknowledge to the broker what is on the disk; return whether nothing is left."""
         given = self._unacknowledged
         if given is None:
             return True

@@ -493,6 +493,8 @@ class HostedModel(Supervisor):
             raise NotReadyError("nothing was learned yet")
         if self.is_insight_due or self._insight is None:
             with self._insight_lock:
+                if self._insight is not None and monotonic() < self._insight_expires:
+                    return self._insight  # another thread has just computed it
                 published = run.publisher.published
                 self._insight = build_insight(
                     run.journal_output.recent,

@@ -132,7 +132,7 @@ class Subscription(ABC):
         return None
 
     def acknowledge(self, through: Bookmark) -> None:
-        """Tell the broker that a checkpoint holds all up to a message. Any thread may call it."""
+        """Acknowledge all up to a message, which a checkpoint holds. Any thread may call it."""
         del through
 
     @abstractmethod
@@ -242,7 +242,7 @@ class BrokerSource(Source):
             self._objects.restore_state(state, self._schema)
 
     def commit(self, state: Mapping[str, Any]) -> None:
-        """Tell the broker that a checkpoint holds all before the position of a state."""
+        """Acknowledge all before the position of a state, which a checkpoint holds."""
         if state.get("last") is not None:
             self._subscription.acknowledge(Bookmark(*state["last"]))
 
