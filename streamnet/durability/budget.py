@@ -1,4 +1,4 @@
-"""A budget that several users share, such as bytes to write a minute."""
+"""What several users share: a budget, such as bytes to write a minute, and turns in order."""
 
 from __future__ import annotations
 
@@ -44,3 +44,31 @@ class Budget:
     def _fill(self) -> None:
         before, self._time = self._time, self._clock()
         self._level = min(self._most, self._level + (self._time - before) * self._rate)
+
+
+@final
+class Turns:
+    """Turns that come at most so many a second, in the order in which they were asked for.
+
+    Args:
+        rate: Turns a second.
+        most: Turns that come at once after a quiet time.
+        clock: A monotonic clock, in seconds.
+
+    >>> turns = Turns(10.0, most=2, clock=lambda: 5.0)
+    >>> [round(turns.take(), 3) for _ in range(4)]
+    [0.0, 0.0, 0.1, 0.2]
+    """
+
+    def __init__(self, rate: float, *, most: float, clock: Callable[[], float] = monotonic) -> None:
+        self._step, self._ahead, self._clock = 1.0 / rate, (most - 1) / rate, clock
+        self._next = clock() - self._ahead
+        self._lock = Lock()
+
+    def take(self) -> float:
+        """Take the next turn; return the seconds until it comes, 0 if it has."""
+        with self._lock:
+            now = self._clock()
+            turn = max(self._next, now - self._ahead)
+            self._next = turn + self._step
+            return max(0.0, turn - now)

@@ -139,6 +139,7 @@ class Cadence:
         self.failures: int = 0  # in a row
         self._clock = clock
         self._busy = False
+        self._charged = 0  # bytes, for the pending one
         self._number = self._records = 0
         self._time = clock()
         self._not_before = -inf
@@ -193,10 +194,17 @@ class Cadence:
         """Note that a checkpoint is pending after so many samples, and records in all."""
         self._busy = True
         if self._budget is not None:
-            self._budget.spend(self.size)
+            self._budget.spend(self.size)  # as far as is known; see `written`
+        self._charged = self.size
         self._overdue = self._asked = False
         self._number, self._records = number, records
         self._time = self._clock()
+
+    def written(self, size: int) -> None:
+        """Note how many bytes a checkpoint has: a model that learns more has larger ones."""
+        if self._budget is not None and self._busy:
+            self._budget.spend(size - self._charged)
+        self.size = size
 
     def done(self, *, failed: bool) -> None:
         """Note that the pending checkpoint was written, or failed and is to be retried."""
@@ -454,7 +462,7 @@ class State:
             output.sync()
         tree = {"streamnet": __version__, "lineage": self.lineage, **self._about, **barrier.tree()}
         self._generation = self.folder.generations.save(tree)
-        self.cadence.size = self.folder.generations.size(self._generation)
+        self.cadence.written(self.folder.generations.size(self._generation))
         self._samples = barrier.number
         self._records = int(barrier.reading["records"])
         if self.on_saved is not None:

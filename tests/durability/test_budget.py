@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamnet.durability.budget import Budget
+from streamnet.durability.budget import Budget, Turns
 from streamnet.pipeline.state import Cadence
 
 
@@ -59,3 +59,25 @@ def test_without_a_budget_nothing_waits() -> None:
     clock.now = 1.0
     assert cadence.seconds_left(1) == 0.0
     assert cadence.due(1, 1)
+
+
+def test_a_checkpoint_that_is_larger_than_the_last_one_is_charged_in_full() -> None:
+    clock = Clock()
+    budget = Budget(10.0, most=20.0, clock=clock)
+    cadence = Cadence(every_samples=5, every_seconds=1.0, budget=budget, clock=clock)
+    cadence.written(10)  # before the first sample
+    clock.now = 1.0
+    cadence.cut(5, 5)
+    assert budget.seconds_left() == 0.0
+    cadence.written(50)
+    assert budget.seconds_left() == 3.0
+
+
+def test_turns_come_in_order_and_those_of_a_quiet_time_do_not_add_up() -> None:
+    clock = Clock()
+    turns = Turns(4.0, most=2, clock=clock)
+    assert [turns.take() for _ in range(4)] == [0.0, 0.0, 0.25, 0.5]
+    clock.now = 0.25
+    assert turns.take() == 0.5
+    clock.now = 100.0
+    assert [turns.take() for _ in range(3)] == [0.0, 0.0, 0.25]

@@ -23,7 +23,7 @@ from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
 from streamnet.daemon.predictions import Predictions
-from streamnet.durability.budget import Budget
+from streamnet.durability.budget import Budget, Turns
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.state_directory import WriterLock
 from streamnet.errors import (
@@ -147,11 +147,12 @@ _TIMELINE_FILE = "timeline.json"
 
 
 _PUBLISHING_SHARE = 0.1  # of the time that all models together may take to publish
+_SMALL_BLOCKS = 150.0  # of few samples, that all models together learn a second; each takes 1 ms
 
 
 @final
 class Budgets:
-    """What the models of a daemon share: bytes of checkpoints, and seconds to publish models.
+    """What the models of a daemon share: bytes of checkpoints, time to publish, turns to learn.
 
     >>> Budgets(checkpoint_bytes=1 << 20).checkpoints.seconds_left()
     0.0
@@ -161,6 +162,7 @@ class Budgets:
         rate = checkpoint_bytes / 60.0
         self.checkpoints: Budget = Budget(rate, most=checkpoint_bytes / 2)
         self.publishing: Budget = Budget(_PUBLISHING_SHARE, most=2.0)
+        self.learning: Turns = Turns(_SMALL_BLOCKS, most=15.0)
 
 
 class PublishedModel(NamedTuple):
@@ -300,7 +302,9 @@ class ModelRun:
         build_intake = partial(Intake, source.targets[0], limits, source.task)
         self.committer: Committer = Committer(journal, build_intake)
         columns = build_columns(settings, start)
-        self.source: JournalSource = JournalSource(journal, self.committer.wait_beyond, columns)
+        self.source: JournalSource = JournalSource(
+            journal, self.committer.wait_beyond, columns, budgets.learning
+        )
         self.journal_output: _JournalOutput = _JournalOutput(journal)
         self.feature_drift: FeatureDrift = FeatureDrift()
         self.feeds: Feeds = Feeds(

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
-from anyio import Event, to_thread
+from anyio import Event, sleep, to_thread
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ from streamnet.daemon.journal.frames import (
     find_label_lines,
 )
 from streamnet.daemon.journal.segments import Journal
+from streamnet.durability.budget import Turns
 from streamnet.errors import StateError
 from streamnet.pipeline.concurrency import Worker
 from streamnet.samples import (
@@ -48,6 +49,7 @@ BLOCK_ROWS = 8192
 MIN_BLOCK_ROWS = 32
 READ_BYTES = 1 << 20
 _BYTES_PER_SAMPLE = 128  # to estimate the work
+_SMALL_BYTES = 64 * _BYTES_PER_SAMPLE  # learned for hardly more than a single sample
 
 
 @final
@@ -60,16 +62,24 @@ class JournalSource(Source):
 
     Samples that were predicted have no target; their labels arrive between later samples. Of
     samples that were sent to be learned, those without a target never get one.
+
+    A block of one sample takes almost as long as one of fifty. So sources that share ``turns`` read
+    few samples only when it is their turn, and meanwhile more arrive.
     """
 
     def __init__(
-        self, journal: Journal, wait_beyond: Callable[[int], Awaitable[None]], columns: Columns
+        self,
+        journal: Journal,
+        wait_beyond: Callable[[int], Awaitable[None]],
+        columns: Columns,
+        turns: Turns | None = None,
     ) -> None:
         self.consumed: int = 0  # samples read in this run and by earlier ones
         self.infers_task: bool = False  # whether it reads ahead for a first target
         self._journal = journal
         self._wait_beyond = wait_beyond
         self._columns = columns
+        self._turns = turns
         self._format = JsonLinesFormat(TextOptions(columns))
         self._parse_label = _LabelParser(columns)
         self._schema = Schema((), columns.target, columns.task)
@@ -157,11 +167,18 @@ class JournalSource(Source):
 
     async def receive(self) -> Block:
         """Wait for samples and return the next block; the stream never ends."""
+        waited = False  # for a turn
         while True:
             await self._running.wait()
-            left = self._window.left or self._journal.end - self._offset
+            unread = self._journal.end - self._offset
+            left = self._window.left or unread
             if not left:
                 await self._wait_beyond(self._offset)
+                continue
+            is_small = self._window.left + unread < _SMALL_BYTES
+            if self._turns is not None and is_small and not waited:
+                waited = True
+                await sleep(self._turns.take())
                 continue
             work = max(1.0, min(left, READ_BYTES) / _BYTES_PER_SAMPLE)
             block = await self._worker.run(work, self._read_block)

@@ -16,6 +16,7 @@ from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
 from streamnet.daemon.predictions import Prediction
+from streamnet.durability.budget import Turns
 from streamnet.errors import StateError
 from streamnet.samples import Block, ClassChange, Position, Task
 from streamnet.settings.daemon import IntakeSection
@@ -384,3 +385,32 @@ def test_a_label_that_is_no_number_is_a_rejected_record_of_a_regression() -> Non
         assert letter.detail.startswith("column 'y' has 'high', which is not a finite number")
 
     anyio.run(main)
+
+
+def test_few_samples_wait_for_a_turn_and_many_do_not(run: Runner) -> None:
+    turns = Turns(2.0, most=1, clock=lambda: 0.0)
+    line = b'{"x": 1, "y": "a"}\n'
+
+    async def main() -> list[int]:
+        journal = journal_of([1], between=False, segment_bytes=1 << 20)
+        columns = Columns(target="y", task=Task.CLASSIFICATION)
+        source = JournalSource(journal, never, columns, turns)
+        await source.open()
+        sizes = [len(await source.receive())]
+
+        async def receive() -> None:
+            sizes.append(len(await source.receive()))
+
+        journal.append([Frame(FrameKind.SAMPLES, b"{}", line, 1)])
+        async with anyio.create_task_group() as group:
+            group.start_soon(receive)
+            await anyio.wait_all_tasks_blocked()
+            journal.append([Frame(FrameKind.SAMPLES, b"{}", 4 * line, 4)])
+        journal.append([Frame(FrameKind.SAMPLES, b"{}", 4000 * line, 4000)])
+        await receive()
+        return sizes
+
+    first, second, third = run(main)
+    assert (first, second) == (1, 5)
+    assert third > 5
+    assert turns.take() == 1.0  # the third, since two were taken
