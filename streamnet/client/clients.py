@@ -15,8 +15,9 @@ import anyio
 import httpx
 import msgspec
 
+from streamnet.client.contents import Content, Request
 from streamnet.client.operations import AsyncOperations, BlockingOperations, build_line_request
-from streamnet.client.schemas import Content, Event, Problem, Receipt, Request
+from streamnet.client.schemas import Event, Problem, Receipt
 from streamnet.errors import RefusedError
 
 T = TypeVar("T")

@@ -28,13 +28,14 @@ from uuid import uuid4
 import msgspec
 
 from streamnet.client import schemas
-from streamnet.client.schemas import (
+from streamnet.client.contents import (
     JSON,
     Content,
     LineStream,
     Request,
     SplitContent,
     encode_items,
+    join_predictions,
     json_content,
 )
 from streamnet.errors import ConfigurationError
@@ -235,7 +236,7 @@ class Operations:
             part_ids = None if ids is None else ids[part]
             return json_content({"samples": texts[part], "ids": part_ids, "explain": explain})
 
-        return SplitContent("sample", sizes, build, schemas.join_predictions)
+        return SplitContent("sample", sizes, build, join_predictions)
 
     @operation(
         "POST",

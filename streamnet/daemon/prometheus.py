@@ -23,7 +23,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from streamnet.client.schemas import Feed, FeedState, ModelState, Outcome, Status, TroubleKind
+from streamnet.client.schemas import (
+    Feed,
+    FeedState,
+    ModelState,
+    Outcome,
+    Output,
+    Status,
+    TroubleKind,
+)
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.metrics import METRICS, Horizon
 from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
@@ -164,6 +172,7 @@ class _ModelCollector(Collector):
         yield from _collect_scores({name: status for name, (status, _) in statuses.items()})
         yield from _collect_intervals({name: status for name, (status, _) in statuses.items()})
         yield from _collect_feeds({name: status for name, (status, _) in statuses.items()})
+        yield from _collect_outputs({name: status for name, (status, _) in statuses.items()})
         served = {
             (name, horizon): hosted.measures(horizon)
             for name, hosted in models
@@ -256,6 +265,14 @@ def _collect_feeds(statuses: Mapping[str, Status]) -> Iterator[Metric]:
     }
     description = "1 for the state of the feed, 0 for the others."
     yield _build_family("gauge", "feed_state", description, states, "feed", "state")
+
+
+def _collect_outputs(statuses: Mapping[str, Status]) -> Iterator[Metric]:
+    """Yield the numbers of what models send to streams and web addresses."""
+    outputs = {(name, one.name): one for name, status in statuses.items() for one in status.outputs}
+    for key, (kind, _, description) in _list_fields(Output).items():
+        values = {names: getattr(output, key) for names, output in outputs.items()}
+        yield _build_family(kind, f"output_{key}", description, values, "output")
 
 
 def _collect_intervals(statuses: Mapping[str, Status]) -> Iterator[Metric]:

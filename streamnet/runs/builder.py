@@ -23,8 +23,8 @@ from streamnet.settings.daemon import ModelSettings
 from streamnet.settings.fields import list_settings
 from streamnet.settings.keywords import SearchKeywords
 from streamnet.settings.learning import expand_grid, parse_hidden
-from streamnet.settings.run import OutputSettings, ReadingSection, RunSettings, SourceSettings
-from streamnet.settings.sinks import find_sink, parse_sink_url
+from streamnet.settings.run import ReadingSection, RunSettings, SourceSettings
+from streamnet.settings.sinks import SENT_OUTPUTS, check_sinks, find_sink
 from streamnet.sources import (
     Columns,
     GuardedSource,
@@ -70,7 +70,6 @@ _SUFFIXES = {
     "report": (".json", ".html"),
     "dead_letters": (),
 }
-_SENT_OUTPUTS = ("champions", "events")
 _REPLACED_OUTPUTS = ("model", "report")
 
 
@@ -380,26 +379,10 @@ def _is_sink(name: str, path: str) -> bool:
     return True
 
 
-def _check_sinks(settings: OutputSettings) -> None:
-    """Check the URLs of sinks: each output has one of its own."""
-    taken: dict[str, str] = {}
-    for name in ("predictions", "dead_letters", "champions", "events"):
-        url = getattr(settings, name)
-        if url is None:
-            continue
-        if find_sink(url) is None:
-            if name in _SENT_OUTPUTS:
-                rule = "must be the URL of a stream or a web address, such as kafka://HOST/TOPIC"
-                raise ConfigurationError(f"{name} is {url!r}, but {rule}")
-            continue
-        parse_sink_url(url)
-        if url in taken:
-            raise ConfigurationError(f"{name} is {url!r}, but that is where {taken[url]} go")
-        taken[url] = name
-
-
 def _check_outputs(settings: RunSettings) -> None:
-    _check_sinks(settings.output)
+    check_sinks(
+        {name: getattr(settings.output, name) for name in SENT_OUTPUTS}, ("champions", "events")
+    )
     paths = settings.output.to_kwargs()
     if settings.state.dir is None:  # whose folder is created when it is opened
         paths = {"dead_letters": RunStorage.DEAD_LETTERS, **paths}

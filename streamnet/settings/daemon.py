@@ -32,8 +32,10 @@ from streamnet.settings.run import (
     ReadingSection,
     ReadingSettings,
     Section,
+    SentOutputSettings,
     validate_settings,
 )
+from streamnet.settings.sinks import SENT_OUTPUTS, check_sinks
 from streamnet.settings.toml import parse_toml, read_text
 
 READING_KEYS = tuple(list_settings(ReadingSettings))
@@ -176,6 +178,32 @@ class IntakeSection(Section, InferenceSettings, frozen=True):
 
 
 @declare
+class HostedOutputSettings(SentOutputSettings):
+    """Where a model sends what it does, besides what HTTP tells.
+
+    Args:
+        predictions: URL of a stream or a web address to send every served prediction to, such as
+            kafka://HOST:PORT/TOPIC. Each output needs one of its own.
+        dead_letters: URL as for predictions to send rejected records to.
+    """
+
+    predictions: Text | None = None
+    dead_letters: Text | None = None
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The URLs that are given, by the names of the outputs."""
+        given = {name: getattr(self, name) for name in SENT_OUTPUTS}
+        return {name: url for name, url in given.items() if url is not None}
+
+    def check_rules(self) -> None:
+        """Check the URLs."""
+        check_sinks(self.urls, SENT_OUTPUTS)
+        if self.send_models and self.champions is None:
+            raise ConfigurationError("send_models is true, but then champions must be given, too")
+
+
+@declare
 class FeedSettings(ReadingSettings):
     """A feed of a model: files, or a stream of messages, with samples or with labels alone.
 
@@ -231,11 +259,16 @@ class FeedSection(ReadingSection, FeedSettings, frozen=True):
 
 
 @final
+class HostedOutputSection(Section, HostedOutputSettings, frozen=True):
+    """``[model.NAME.output]``."""
+
+
+@final
 class ModelSettings(LearningTables, frozen=True):
-    """``[model.NAME]``: one model of the daemon, with the tables of a run file but no outputs.
+    """``[model.NAME]``: one model of the daemon, with the tables of a run file.
 
     It learns what comes over HTTP, and also what its source and its feeds name. Only a run file may
-    name them: `parse_model` rejects them.
+    name them, and where outputs go: `parse_model` rejects them.
 
     >>> parse_model({"source": {"target": "y"}}).source.target
     'y'
@@ -243,6 +276,7 @@ class ModelSettings(LearningTables, frozen=True):
 
     intake: IntakeSection = IntakeSection()
     feed: dict[str, FeedSection] = Field(default_factory=dict)
+    output: HostedOutputSection = HostedOutputSection()
 
     @property
     def feeds(self) -> dict[str, ReadingSection]:
@@ -317,9 +351,15 @@ class DaemonSettings(Section, frozen=True):
     model: dict[str, ModelSettings] = Field(default_factory=dict)
 
     def check_rules(self) -> None:
-        """Check the names of the models."""
-        for name in self.model:
+        """Check the names of the models, and that each of their outputs has its own place."""
+        taken: dict[str, str] = {}
+        for name, settings in self.model.items():
             check_model_name(name)
+            for output, url in settings.output.urls.items():
+                key = f"model.{name}.output.{output}"
+                if url in taken:
+                    raise ConfigurationError(f"{key} is {url!r}, but that is {taken[url]}")
+                taken[url] = key
 
 
 def check_model_name(name: str) -> None:
@@ -352,6 +392,8 @@ def parse_model(values: Mapping[str, Any]) -> ModelSettings:
     settings = validate_settings(ModelSettings, values)
     if settings.feed:
         raise ConfigurationError("feed is given, but feeds cannot be named over HTTP")
+    if settings.output.model_fields_set:
+        raise ConfigurationError("output is given, but streams cannot be named over HTTP")
     for table, section in settings:
         declared = list_settings(type(section)) if isinstance(section, Settings) else {}
         for name, declaration in declared.items():

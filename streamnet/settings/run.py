@@ -219,7 +219,25 @@ class ExecutionSettings(Settings):
 
 
 @declare
-class OutputSettings(Settings):
+class SentOutputSettings(Settings):
+    """Outputs that are sent to streams and web addresses.
+
+    Args:
+        champions: URL as for predictions to send every emitted model to: the name of its file in
+            the state directory, and its checksum.
+        send_models: Whether champions have the models themselves, in base64; always so without a
+            state directory.
+        events: URL as for predictions to send changes of champion, drifts, quarantines and changes
+            of classes to.
+    """
+
+    champions: Text | None = None
+    send_models: bool = False
+    events: Text | None = None
+
+
+@declare
+class OutputSettings(SentOutputSettings):
     """Files to write, relative to the working directory, or their URLs in a bucket.
 
     Args:
@@ -231,12 +249,6 @@ class OutputSettings(Settings):
             rejected.jsonl, or dead-letters.jsonl in the state directory.
         dead_letters_bytes: Largest size of the file of rejected records; further ones are counted
             only.
-        champions: URL as for predictions to send every emitted model to: the name of its file in
-            the state directory, and its checksum.
-        send_models: Whether champions have the models themselves, in base64; always so without a
-            state directory.
-        events: URL as for predictions to send changes of champion, drifts, quarantines and changes
-            of classes to.
     """
 
     model: Text | None = None
@@ -244,9 +256,6 @@ class OutputSettings(Settings):
     report: Text | None = None
     dead_letters: Text | None = None
     dead_letters_bytes: Size = 1 << 30
-    champions: Text | None = None
-    send_models: bool = False
-    events: Text | None = None
 
 
 @declare

@@ -6,6 +6,7 @@ to log in there is declared as for sources, in `streamnet.settings.brokers`.
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
 from streamnet.errors import ConfigurationError
@@ -122,6 +123,9 @@ SINKS: dict[str, type[LoginSettings] | type[WebhookSettings]] = {
 }
 """Settings of each sink by its name."""
 
+SENT_OUTPUTS = ("predictions", "dead_letters", "champions", "events")
+"""Outputs that can be sent to a sink."""
+
 _WEB = ("http", "https")
 
 
@@ -137,6 +141,29 @@ def find_sink(text: str) -> str | None:
     if found and scheme.lower() in _WEB:
         return "webhook"
     return find_broker(text)
+
+
+def check_sinks(outputs: Mapping[str, str | None], only: Container[str]) -> None:
+    """Check the URLs of outputs by name: each has one of its own, and is no file if in ``only``.
+
+    >>> check_sinks({"events": "events.jsonl"}, ["events"])
+    Traceback (most recent call last):
+    streamnet.errors.ConfigurationError: events is 'events.jsonl', but must be the URL of a stream
+    or a web address, such as kafka://HOST/TOPIC
+    """
+    taken: dict[str, str] = {}
+    for name, url in outputs.items():
+        if url is None:
+            continue
+        if find_sink(url) is None:
+            if name in only:
+                rule = "must be the URL of a stream or a web address, such as kafka://HOST/TOPIC"
+                raise ConfigurationError(f"{name} is {url!r}, but {rule}")
+            continue
+        parse_sink_url(url)
+        if url in taken:
+            raise ConfigurationError(f"{name} is {url!r}, but that is where {taken[url]} go")
+        taken[url] = name
 
 
 def parse_sink_url(url: str) -> SinkSettings:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamnet.client.schemas import Content, SplitContent
+from streamnet.client.contents import Content, SplitContent
 from streamnet.errors import RefusedError
 
 

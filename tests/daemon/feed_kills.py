@@ -2,7 +2,8 @@
 
 Run as ``python -m tests.daemon.feed_kills KILLS SEED FOLDER [sending | SOURCE RECORDS]``: it
 prints a line of JSON. With ``sending``, samples are sent besides, each under a key, until they are
-acknowledged. SOURCE has the settings of a stream, as JSON; without it a file is read.
+acknowledged. SOURCE has the settings of a stream, as JSON, and under ``output`` those of outputs,
+in which FOLDER stands for the name of the model's folder; without it a file is read.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ BAD = 89  # each such record is none
 def settings_of(folder: Path) -> ModelSettings:
     """Of a model that reads a file or stream, with small segments and many checkpoints."""
     named = folder.parent / "source.json"
-    read = (
-        json.loads(named.read_text()) if named.exists() else {"files": [f"{folder.parent}/a.csv"]}
-    )
-    tables = {
+    read: dict[str, Any] = {"files": [f"{folder.parent}/a.csv"]}
+    if named.exists():
+        read = json.loads(named.read_text().replace("FOLDER", folder.name))
+    tables: dict[str, Any] = {
+        "output": read.pop("output", {}),
         "source": {"target": "y", "max_rejected": 1.0, **read},
         "state": {"every_samples": 300, "every_seconds": 0.05},
         "intake": {"segment_bytes": 16_384, "publish_seconds": 0.02, "max_queued": 1500},

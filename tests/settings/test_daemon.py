@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamnet.errors import ConfigurationError
-from streamnet.settings.daemon import IntakeSection, load, parse, parse_model
+from streamnet.settings.daemon import DaemonSettings, IntakeSection, load, parse, parse_model
 from streamnet.settings.run import load as load_run
 
 GOOD = """
@@ -100,6 +100,29 @@ def test_the_examples_of_feeds_load(name: str, brokers: dict[str, str]) -> None:
     (model,) = load(Path(__file__).parents[2] / "config" / f"{name}.toml").model.values()
     assert {feed: section.broker for feed, section in model.feeds.items()} == brokers
     assert all(section.follow for section in model.feeds.values())
+
+
+def test_each_output_has_a_stream_of_its_own_also_among_models() -> None:
+    def read(*outputs: str) -> DaemonSettings:
+        models = (
+            f"[model.m{i}]\nsource.target = 'y'\noutput = {{{output}}}\n"
+            for i, output in enumerate(outputs)
+        )
+        return parse("".join(models))
+
+    place = "kafka://b1/answers?partition=0"
+    found = read(f"predictions = '{place}'", "events = 'https://b2/hook'")
+    assert found.model["m0"].output.urls == {"predictions": place}
+    for outputs, message in (
+        (["predictions = 'answers.csv'"], "predictions is 'answers.csv', but must be the URL of a"),
+        ([f"predictions = '{place}', events = '{place}'"], "that is where predictions go"),
+        ([f"predictions = '{place}'", f"events = '{place}'"], "that is model.m0.output.pred"),
+        (["send_models = true"], "send_models is true, but then champions must be given, too"),
+        (["model = 'm.json'"], "model.m0.output.model is not a known key"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            read(*outputs)
+        assert message in str(caught.value), str(caught.value)
 
 
 def test_running_a_daemons_run_file_is_an_error() -> None:

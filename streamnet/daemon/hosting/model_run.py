@@ -12,7 +12,7 @@ from time import monotonic, time
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from anyio import Event, create_task_group, sleep, to_thread
+from anyio import CancelScope, Event, create_task_group, sleep, to_thread
 
 from streamnet.daemon.hosting.events import EventLog, Monitor
 from streamnet.daemon.hosting.feeder import QueueShare
@@ -53,6 +53,7 @@ from streamnet.runs.builder import (
     learner_arguments,
     pipeline_arguments,
 )
+from streamnet.runs.outputs import open_boxes, open_sinks
 from streamnet.samples import Block, DeadLetter, Sample, Task, are_compatible
 from streamnet.settings.daemon import (
     DEFAULT_CHECKPOINT_BYTES,
@@ -61,6 +62,7 @@ from streamnet.settings.daemon import (
     parse_model,
 )
 from streamnet.settings.run import SourceSection
+from streamnet.sinks.outbox import OutboxStatus
 
 _LOG = logging.getLogger("streamnet.daemon")
 _SOURCE_NAME = "the file"
@@ -315,6 +317,8 @@ class ModelRun:
             share=QueueShare(lambda: self.queued, limits.max_queued // 2),
             events=events,
         )
+        self._output = settings.output
+        self._boxes = open_boxes(settings.output.urls)
         files.make_dir(folder / "state")
         self._state = State(
             folder / "state",
@@ -351,11 +355,27 @@ class ModelRun:
             self.source,
             rejections=rejections,
             sinks=(self.journal_output, _FeatureDriftSink(self.feature_drift)),
+            prepare=self._open_sinks,
             settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self._state,
             late_labels=True,
             **pipeline_arguments(settings, networks),
         )
+
+    def _open_sinks(self, *_: Any) -> Sequence[ResumableSink]:
+        """The outputs that the run file sends somewhere."""
+        return open_sinks(
+            self._boxes,
+            self.pipeline.parts[""],
+            name=self._name,
+            lineage=self._state.lineage,
+            send_models=self._output.send_models,
+        )
+
+    @property
+    def outputs(self) -> tuple[OutboxStatus, ...]:
+        """The condition of the outputs that are sent."""
+        return self.pipeline.statistics().outputs
 
     def pause(self) -> None:
         """Learn nothing and read no feeds until `resume`."""
@@ -447,6 +467,23 @@ class ModelRun:
         return self._has_start or bool(self._state.folder.generations.numbers())
 
     async def _learn(self, restored: Callable[[], None], stop: Event) -> None:
+        async with create_task_group() as group:
+            if self._boxes:
+                group.start_soon(self._abandon, stop, group.cancel_scope)
+            await self._learn_until(restored, stop)
+            group.cancel_scope.cancel()
+
+    async def _abandon(self, stop: Event, scope: CancelScope) -> None:
+        """Cancel learning that would end, but waits for a sink which takes nothing.
+
+        What follows the last checkpoint is learned, and sent, when the model starts again.
+        """
+        await stop.wait()
+        while not any(status.error for status in self.outputs):  # noqa: ASYNC110 - of a thread
+            await sleep(_POLL_SECONDS)
+        scope.cancel()
+
+    async def _learn_until(self, restored: Callable[[], None], stop: Event) -> None:
         async with self.pipeline, create_task_group() as group:
             if self.publisher.restored.is_set():
                 # The first sample of a new model need not wait; other models start with it.

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from streamnet.client.schemas import Outcome
+from streamnet.client.schemas import Outcome, Output
 from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.reporting.builder import build_status
 
@@ -49,6 +49,7 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
         "accepted": intake.samples,
         "in_flight": run.queued,
         "feeds": run.feeds.describe(),
+        "outputs": [Output(one.name, one.waiting, one.error or None) for one in run.outputs],
         "rejected": count_rejected(run),
         "pending": len(intake.pending),
         "early": intake.pending.early,

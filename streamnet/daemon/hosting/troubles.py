@@ -17,6 +17,7 @@ from streamnet.reporting.builder import build_horizon_scores
 from streamnet.reporting.report import MAIN_METRICS
 from streamnet.samples import Task
 from streamnet.settings.daemon import ModelSettings
+from streamnet.sinks.outbox import MAX_WAITING, OutboxStatus
 
 _LOG = logging.getLogger("streamnet.daemon")
 _PATIENCE = 10.0  # seconds: a queue fills again and again, and brokers are restarted
@@ -101,7 +102,9 @@ def find_troubles(
         found["queue"] = Finding(message, refuses=True, patience=_PATIENCE)
     if (finding := _find_stopped_feed(run.feeds.describe())) is not None:
         found["feed"] = finding
-    if (statistics := run.statistics()).failures:
+    if (finding := _find_stalled_output(run.outputs)) is not None:
+        found["output"] = finding  # checkpoints wait for it
+    elif (statistics := run.statistics()).failures:
         attempts = f"{statistics.failures} attempts to write a checkpoint failed"
         found["checkpoint"] = Finding(f"{attempts}: {statistics.error}")
     if run.monitor.rejecting.value > max(run.monitor.learning.value, _MIN_REJECTED):
@@ -138,6 +141,16 @@ def _find_stopped_feed(feeds: Sequence[Feed]) -> Finding | None:
             return Finding(f"feed {feed.name}: {feed.failure}; resume the model to read on")
     for feed in troubled:
         return Finding(f"feed {feed.name}: {feed.failure}; trying again", patience=_PATIENCE)
+    return None
+
+
+def _find_stalled_output(outputs: Sequence[OutboxStatus]) -> Finding | None:
+    """An output that takes nothing for long."""
+    for name, waiting, error in outputs:
+        if error:
+            effect = "learning waits for it" if waiting >= MAX_WAITING else "trying again"
+            message = f"output {name}: {waiting:,} records wait: {error}; {effect}"
+            return Finding(message, patience=_PATIENCE)
     return None
 
 

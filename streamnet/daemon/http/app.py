@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from streamnet.client.contents import JSON
 from streamnet.client.operations import NDJSON, OPERATIONS, Operation
-from streamnet.client.schemas import JSON, NAME_PATTERN, Problem
+from streamnet.client.schemas import NAME_PATTERN, Problem
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits, RateLimiter
 from streamnet.daemon.http.middleware import GuardMiddleware

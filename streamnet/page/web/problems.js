@@ -11,13 +11,15 @@ const REMEDIES = {
   target:
     "Is that really the name of the target? If not, create the model with the right one. If labels come later, send them with the ids of their predictions.",
   feed: "Fix the file or the stream, then resume below: reading continues where it stopped. A broker that is away is tried again by itself.",
+  output:
+    "Mend the stream or the web address, or the network to it. It is tried again by itself; nothing is lost or sent twice.",
   checkpoint:
     "See whether the daemon's disk is full or failing. Nothing is lost: the journal has all samples, but a restart takes longer.",
   rejected: "The table of rejected records below shows the latest ones, and why.",
   score:
     "The columns may say little about the target, or its meaning has just changed: see drifts on the curve.",
 };
-const GRAVE = new Set(["failed", "disk", "target", "feed", "checkpoint"]);
+const GRAVE = new Set(["failed", "disk", "target", "feed", "output", "checkpoint"]);
 
 /** Problems as `{kind, tone, what, todo, since}`, of a status of the daemon. */
 function problemsOf(status) {

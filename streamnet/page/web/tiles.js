@@ -101,6 +101,10 @@ class Tiles {
     for (const feed of status.feeds ?? []) {
       this.set(feedTitle(feed, status.feeds), feedValue(feed), feedNote(feed), feedTone(feed));
     }
+    for (const { name, waiting, failure } of status.outputs ?? []) {
+      const note = failure ? "wait to be sent: it takes none" : "wait to be sent";
+      this.set(`Output ${words(name)}`, whole(waiting), note, failure ? "warn" : "");
+    }
     this.spark("Throughput", status.learned_per_second);
     this.spark("Queue", status.in_flight);
   }
