@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         OnlineClassifier,
         OnlineRegressor,
     )
-    from streamnet.pipeline import Champion, Pipeline, Result, State
+    from streamnet.pipeline import Callback, Champion, Pipeline, Result, State
     from streamnet.runs.replay import replay
     from streamnet.runs.sweep import Sweep, replay_many
     from streamnet.samples import Kind, Task
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "AutoEncoder",
+    "Callback",
     "CandidateSettings",
     "Champion",
     "Engine",
@@ -75,6 +76,7 @@ __all__ = (
 # Names are imported when they are first used: `streamnet --help` must not wait for numba.
 _HOMES = {
     "AutoEncoder": "streamnet.online",
+    "Callback": "streamnet.pipeline",
     "CandidateSettings": "streamnet.networks",
     "Champion": "streamnet.pipeline",
     "Engine": "streamnet.engine",

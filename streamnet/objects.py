@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from streamnet.errors import ConfigurationError
+from streamnet.version import install_command
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -209,8 +210,7 @@ def _open_store(scheme: str, bucket: str) -> ObjectStore:
         from obstore.store import from_url
     except ImportError:
         raise ConfigurationError(
-            f"{scheme}://{bucket} can't be used without obstore: pip install "
-            "'streamnet-learn[objects]'"
+            f"{scheme}://{bucket} can't be used without obstore: {install_command('objects')}"
         ) from None
     from datetime import timedelta
 

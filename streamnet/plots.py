@@ -1,13 +1,14 @@
-"""Plots of a confusion matrix and of regression residuals; they need matplotlib."""
+"""Plots of scores over time, confusion, calibration and residuals; they need matplotlib."""
 
 from __future__ import annotations
 
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,7 @@ MAX_ANNOTATED_CLASSES = 30  # classes, before there is no room for a number in e
 MAX_LABEL_LENGTH = 16  # characters of a label
 NO_PREDICTION = "(none)"
 BINS = 40
+MARK_COLORS = {"champion": "tab:green", "drift": "tab:red", "classes": "tab:purple"}
 
 
 def confusion_figure(labels: Sequence[Any], confusion: ArrayLike) -> Figure:
@@ -100,24 +102,109 @@ def residual_figure(truths: ArrayLike, predictions: ArrayLike) -> Figure:
     return figure
 
 
+def history_figure(
+    metric: str,
+    samples: Sequence[int],
+    series: Mapping[str, Sequence[float | None]],
+    marks: Iterable[tuple[int, str]] = (),
+) -> Figure:
+    """A metric over time: a line for each of ``series``, a vertical line for each of ``marks``.
+
+    Args:
+        metric: Name of the metric.
+        samples: Number of samples up to each point.
+        series: Values at the points by name; None where one is undefined.
+        marks: Number of a sample, and the kind of what happened there.
+
+    >>> history_figure("accuracy", [10, 20], {"served": [0.5, 0.9]}).axes[0].get_ylabel()
+    'accuracy'
+    """
+    if not samples or not series:
+        raise ConfigurationError("samples is empty, but a plot needs one")
+    figure = _figure(9.0, 3.6)
+    axes = figure.subplots()
+    for name, values in series.items():
+        numbers = [np.nan if value is None else value for value in values]
+        axes.plot(samples, numbers, label=name.replace("_", " "), linewidth=1.2)
+    seen: set[str] = set()
+    for number, kind in marks:
+        label = None if kind in seen else kind
+        axes.axvline(number, color=MARK_COLORS[kind], linestyle=":", linewidth=0.9, label=label)
+        seen.add(kind)
+    axes.set_xlabel("samples")
+    axes.set_ylabel(metric)
+    axes.legend(loc="best", fontsize=8)
+    return figure
+
+
+def calibration_figure(predicted: ArrayLike, observed: ArrayLike) -> Figure:
+    """How often what was predicted with some probability was true, beside the ideal line.
+
+    >>> calibration_figure([0.1, 0.9], [0.2, 0.8]).axes[0].get_ylabel()
+    'fraction that was true'
+    """
+    x, y = check_array("predicted", predicted), check_array("observed", observed)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ConfigurationError(f"observed has shape {y.shape}, but must have (n,) = {x.shape}")
+    figure = _figure(4.6, 4.2)
+    axes = figure.subplots()
+    axes.plot([0.0, 1.0], [0.0, 1.0], color="black", linewidth=0.8, label="ideal")
+    axes.plot(x, y, marker="o", markersize=4, label="served")
+    axes.set_xlabel("predicted probability")
+    axes.set_ylabel("fraction that was true")
+    axes.legend(loc="upper left")
+    return figure
+
+
+@final
+@dataclass(frozen=True)
+class Plot:
+    """A figure that notebooks show.
+
+    Attributes:
+        figure: The figure of matplotlib, which may be changed.
+    """
+
+    figure: Figure
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a .png or .svg file.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            ConfigurationError: If the ending is another one.
+        """
+        save_figure(self.figure, path)
+
+    def _repr_png_(self) -> bytes:
+        return _draw(self.figure, "png")
+
+
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure to a .png or .svg file atomically; the same figure gives the same bytes."""
-    import matplotlib as mpl
-
     suffix = Path(path).suffix
     if suffix not in SUFFIXES:
         raise ConfigurationError(
             f"path is {os.fspath(path)!r}, but must end in {' or '.join(SUFFIXES)}"
         )
+    picture = _draw(figure, suffix[1:])
+    with explain_write_errors(f"plot {path}"):
+        write_durably(path, picture)
+
+
+def _draw(figure: Figure, kind: str) -> bytes:
+    """A figure as a file of some kind, "png" or "svg"."""
+    import matplotlib as mpl
+
     picture = io.BytesIO()
-    metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with mpl.rc_context({"svg.hashsalt": "streamnet"}), warnings.catch_warnings():
         # A label in a script that the font lacks is drawn as boxes, which is no reason to stop.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        kind = suffix[1:]
         figure.savefig(picture, format=kind, dpi=120, metadata=metadata, bbox_inches="tight")
-    with explain_write_errors(f"plot {path}"):
-        write_durably(path, picture.getvalue())
+    return picture.getvalue()
 
 
 def _figure(width: float, height: float) -> Figure:

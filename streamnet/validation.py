@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.version import install_command
 
 
 def as_kernel_array(values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
@@ -98,13 +99,12 @@ def check_extra(extra: str, *packages: str) -> None:
     >>> check_extra("serve", "json", "nowhere")
     Traceback (most recent call last):
     streamnet.errors.ConfigurationError: nowhere is not installed, but is needed for this:
-    pip install 'streamnet[serve]'
+    pip install 'streamnet-learn[serve]'
     """
     for package in packages:
         if find_spec(package) is None:
             raise ConfigurationError(
-                f"{package} is not installed, but is needed for this: "
-                f"pip install 'streamnet[{extra}]'"
+                f"{package} is not installed, but is needed for this: {install_command(extra)}"
             )
 
 

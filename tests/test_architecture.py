@@ -41,6 +41,7 @@ SEE_EVENT_LOOPS = {
     "runs",
     "sinks",
     "sources",
+    "tracking",
 }
 NAMES_THAT_SAY_NOTHING = re.compile(r"_*(utils?|helpers?|commons?|misc)")
 CODE_FROM_DATA = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "pickletools", "shelve"}

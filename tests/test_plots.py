@@ -107,7 +107,7 @@ def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch: pytest.M
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Hidden])
-    with pytest.raises(ConfigurationError, match=r"pip install 'streamnet\[report\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install 'streamnet-learn\[report\]'"):
         confusion_figure(("R", "M"), CONFUSION)
 
 

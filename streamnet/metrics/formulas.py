@@ -349,3 +349,19 @@ def mean_absolute_percentage_error(errors: Errors) -> Values:
 def half_squared_error(errors: Errors) -> Values:
     """Half the mean squared error: gopher-neural's distance."""
     return errors.square / 2.0
+
+
+def format_number(value: float | None) -> str:
+    """Format a metric with enough digits to compare it; a dash if it is undefined.
+
+    >>> format_number(0.81234), format_number(-0.00001), format_number(1234.5), format_number(None)
+    ('0.8123', '0.0000', '1,234.50', '-')
+    """
+    if value is None or not isfinite(value):
+        return "-"
+    if abs(value) >= 1e9:
+        return f"{value:.3e}"
+    if abs(value) >= 10:
+        return f"{value:,.2f}"
+    text = f"{value:.4f}"
+    return text.removeprefix("-") if float(text) == 0.0 else text

@@ -105,12 +105,24 @@ class AutoEncoder(FrameOutput, ScikitLearnEstimator):
         self._kinds = {name: Kind(kind) for name, kind in (kinds or {}).items()}
         self._matrix: MatrixForm | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> dict[str, Any]:
         with self._lock:
+            kept = {"params": self._params, "output": self._output}
             if not self._has_begun:
-                return _restored, (self._params, None, None, self._output)
-            kinds, state = self._kinds, self.export_state()
-            return _restored, (self._params, kinds, state, self._output)
+                return kept
+            kinds = {name: str(kind) for name, kind in self._kinds.items()}
+            return {**kept, "kinds": kinds, "state": self.export_state()}
+
+    def __setstate__(self, kept: Mapping[str, Any]) -> None:
+        params = kept["params"]
+        if "state" in kept:
+            self.__init__(kinds=kept["kinds"])  # the state has the others
+            self.restore_state(kept["state"])
+            params = {**self._params, **params}
+        else:
+            self.__init__(**params)
+        self._params = params  # for the next `fit`
+        self._output = kept["output"]
 
     # ----------------------------------------------------------- scikit-learn
 
@@ -469,27 +481,12 @@ class AutoEncoder(FrameOutput, ScikitLearnEstimator):
         document: Document = read_document(path, FORMAT)
         try:
             kinds = document["kinds"]
-            coder = _restored({"kinds": kinds}, kinds, document)
+            coder = cls(kinds=kinds)
+            coder.restore_state(document)
             coder._params |= coder._read_settings()
             return coder
         except (ModelFileError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"{path} is damaged: {error}") from error
-
-
-def _restored(
-    params: Mapping[str, Any],
-    kinds: Mapping[str, Kind] | None,
-    state: Mapping[str, Any] | None,
-    output: str | None = None,
-) -> AutoEncoder:
-    if state is None:
-        coder = AutoEncoder(**params)
-    else:
-        coder = AutoEncoder(kinds=kinds)  # the state has the other settings
-        coder.restore_state(state)
-        coder._params = {**coder._params, **params}  # for the next `fit`
-    coder._output = output
-    return coder
 
 
 def _reject(letter: DeadLetter, number: int, total: int) -> None:

@@ -189,11 +189,19 @@ class OnlineEstimator(ScikitLearnEstimator):
         self._labels = Columns(target=TARGET, task=self._task, labels_required=True, **gaps)
         self._matrix: MatrixForm | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             if not self._has_begun:
-                return _restored, (type(self), self._params)
-            return _restored, (type(self), self._params, self._settings, self.export_state())
+                return {"params": self._params}
+            settings, state = self._settings, self.export_state()
+            return {"params": self._params, "settings": settings, "state": state}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        params = kept["params"]
+        self.__init__(**kept.get("settings", params))  # type: ignore[misc]
+        if "state" in kept:
+            self.restore_state(kept["state"])
+        self._params = params  # for the next `fit`
 
     def _has_learned(self) -> bool:
         learner: Any = self.__dict__.get("_learner")
@@ -585,16 +593,3 @@ def _read_weights(given: ArrayLike | None, n: int) -> NDArray[np.float64] | None
 
 def _reject(letter: DeadLetter, number: int | None) -> Never:
     raise DataError(describe_rejection(letter, number))
-
-
-def _restored(
-    kind: type[OnlineEstimator],
-    params: dict[str, Any],
-    settings: dict[str, Any] | None = None,
-    state: dict[str, Any] | None = None,
-) -> OnlineEstimator:
-    estimator = kind(**(params if settings is None else settings))
-    if state is not None:
-        estimator.restore_state(state)
-    estimator._params = params  # for the next `fit`
-    return estimator

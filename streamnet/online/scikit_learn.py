@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
 from inspect import signature
 from reprlib import repr as shortened
 from threading import RLock
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError, DataError, NotReadyError, SchemaError
 from streamnet.online.forks import make_lock
+from streamnet.reporting.html import render_properties
 from streamnet.samples import Field, Sample
 from streamnet.settings.fields import Texts, check_names, check_value
 from streamnet.sources.frames import (
@@ -90,12 +90,7 @@ class ScikitLearnEstimator:
         """What notebooks show: the given settings, and what was learned."""
         given = {name: shortened(value) for name, value in self._list_given().items()}
         learned = self._summarize() if self._has_learned() else {"samples": "none yet"}
-        rows = (
-            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in (given | learned).items()
-        )
-        name = type(self).__name__
-        return f"<table><caption><code>{name}</code></caption>{''.join(rows)}</table>"
+        return render_properties(type(self).__name__, given | learned)
 
     def _summarize(self) -> dict[str, str]:
         """What was learned, by name."""

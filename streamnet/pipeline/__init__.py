@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from streamnet.pipeline.callbacks import Callback
 from streamnet.pipeline.outputs import Champion, Predictions
-from streamnet.pipeline.part_run import PartResult, PartRun, Result
+from streamnet.pipeline.part_run import PartRun
 from streamnet.pipeline.parts import Part
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.result import PartResult, Result
 from streamnet.pipeline.state import State
 from streamnet.reporting.report import PipelineStatistics
 
 __all__ = (
+    "Callback",
     "Champion",
     "Part",
     "PartResult",

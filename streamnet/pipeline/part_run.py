@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.provenance import Ledger
 from streamnet.errors import ConfigurationError, NoCandidateError
 from streamnet.learning.learner import Learner
 from streamnet.learning.trainer import Snapshot
-from streamnet.modelfiles.model import Model
+from streamnet.pipeline.callbacks import Callbacks, PartFollower
 from streamnet.pipeline.control_messages import LEARNER_PARTS, Barrier
 from streamnet.pipeline.model_queue import EmittedModel
 from streamnet.pipeline.outputs import Champion, ResumableSink, Sink
@@ -21,6 +22,7 @@ from streamnet.pipeline.parts import Part, TargetView
 from streamnet.pipeline.reader import Reader
 from streamnet.pipeline.recorder import Record, check_records
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.result import PartResult
 from streamnet.pipeline.stages import Encode, Evaluate, Feed, Serve, Stage, Train
 from streamnet.pipeline.state import State
 from streamnet.reporting.builder import RunTimes, build_leader_board, build_report
@@ -55,49 +57,6 @@ def open_outputs(outputs: Iterable[ResumableSink], saved: StateDict | None) -> N
             output.begin_unsaved()
 
 
-class PartResult(NamedTuple):
-    """The outcome of one part: the JSON ``report``, see docs/report.md, and the ``model``."""
-
-    report: dict[str, Any]
-    model: Model
-
-
-@final
-@dataclass(frozen=True)
-class Result:
-    """The outcome of a run.
-
-    Attributes:
-        parts: Report and model of each part by its name, such as ``"cnt+24"``; that of the only one
-            is empty.
-
-    Raises:
-        ConfigurationError: By ``report`` and ``model``, if the run has several parts.
-    """
-
-    parts: dict[str, PartResult]
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """The JSON report, see docs/report.md."""
-        return self._only.report
-
-    @property
-    def model(self) -> Model:
-        """The model to take home."""
-        return self._only.model
-
-    @property
-    def _only(self) -> PartResult:
-        first, *others = self.parts.values()
-        if others:
-            raise ConfigurationError(
-                f"the run has the parts {format_names(list(self.parts))}: result.parts has report "
-                "and model of each"
-            )
-        return first
-
-
 @final
 @dataclass(frozen=True)
 class RunOptions:
@@ -110,6 +69,7 @@ class RunOptions:
     threads: int
     seed: int
     inline_seconds: float
+    callbacks: Callbacks
     weight: str | None = None  # column with the weights of samples
 
 
@@ -150,6 +110,7 @@ class PartRun:
         self.prepare: Prepare | None = prepare
         self._make, self._state, self._options = make, state, options
         self._record: Record | None = None
+        self._follower: PartFollower | None = None
         self._emitted = 0  # models, where there is no state
 
     @property
@@ -189,6 +150,9 @@ class PartRun:
                 ledger.restore_state(saved["ledger"])
         if self.prepare is not None:
             self.sinks += check_sinks(self.prepare(self.learner, self.schema) or ())
+        if callbacks := self._options.callbacks:
+            self._follower = PartFollower(callbacks, self.learner, self.name, self.champion)
+            self.sinks.append(self._follower)
         self._record = Record(
             self.rejections,
             self.sinks,
@@ -224,7 +188,13 @@ class PartRun:
             Encode(learner.source, feed, self.rejections.limit, seconds),
             train,
             Evaluate(learner.evaluator, seconds),
-            Serve(learner.serving, train.decide, learner.trainer.decisions, seconds),
+            Serve(
+                learner.serving,
+                train.decide,
+                learner.trainer.decisions,
+                seconds,
+                follow=self._follower and self._follower.note_round,
+            ),
             self._record,
         ]
         return self.stages
@@ -318,3 +288,50 @@ class PartRun:
             earlier=times.earlier,
             outputs=tuple(output.status() for output in self._record.sent) if self._record else (),
         )
+
+
+def build_part_runs(
+    parts: Sequence[Part],
+    given: Mapping[str, Any],
+    *,
+    rejections: Rejections,
+    sinks: list[Sink],
+    prepare: Prepare | None,
+    state: State | None,
+    options: RunOptions,
+) -> list[PartRun]:
+    """Build the parts of a run.
+
+    Args:
+        parts: What they predict.
+        given: Arguments of their learners.
+        rejections: Where rejected records go.
+        sinks: Receive what the only part serves.
+        prepare: Called for each part before the first sample.
+        state: Where the run keeps its state.
+        options: What all parts have in common.
+    """
+    if len(parts) > 1:
+        names = format_names([part.name for part in parts])
+        for name in ("sinks", "late_labels", "start"):
+            if sinks if name == "sinks" else given[name]:
+                raise ConfigurationError(f"{name} is given, but the run has the parts {names}")
+        if state is not None:
+            state.split({part.name: part.slug for part in parts})
+    targets = list(dict.fromkeys(part.target for part in parts if part.target is not None))
+    runs = []
+    for number, part in enumerate(parts):
+        own = {**given, **({} if part.horizon is None else {"horizon": part.horizon})}
+        runs.append(
+            PartRun(
+                part,
+                TargetView(part.target, targets if len(targets) > 1 else ()),
+                partial(Learner, forecasts=True, **own),
+                rejections=rejections if number == 0 else rejections.derive(part.place),
+                sinks=sinks if number == 0 else [],
+                prepare=prepare,
+                state=state,
+                options=options,
+            )
+        )
+    return runs

@@ -19,29 +19,23 @@ from streamnet.learning.label_delay import LabelDelay
 from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
 from streamnet.modelfiles.model import Model
+from streamnet.pipeline.callbacks import Callback, Callbacks
 from streamnet.pipeline.concurrency import INLINE_SECONDS, raise_cause, run_abandonable
 from streamnet.pipeline.control_messages import Barrier, Glance, JoinedBarrier, list_part_trees
 from streamnet.pipeline.outputs import Champion, ChampionBroadcast, Sink
 from streamnet.pipeline.part_run import (
     PartRun,
     Prepare,
-    Result,
     RunOptions,
+    build_part_runs,
     check_sinks,
     open_outputs,
 )
-from streamnet.pipeline.parts import (
-    Part,
-    PartFeed,
-    TargetView,
-    check_only_part,
-    fork,
-    list_parts,
-    open_branch,
-)
+from streamnet.pipeline.parts import PartFeed, check_only_part, fork, list_parts, open_branch
 from streamnet.pipeline.reader import BlockSplitter, Reader, check_source
 from streamnet.pipeline.recorder import discard, keep
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.result import Result
 from streamnet.pipeline.stages import CHANNEL_BLOCKS, run_chains, run_stages
 from streamnet.pipeline.state import State, build_identity
 from streamnet.reporting.builder import RunTimes
@@ -107,6 +101,7 @@ class Pipeline:
         threads: Maximum number of training threads; affects speed, never results.
         dtype: "float32" or "float64", of the networks.
         sinks: Called with every served block, in order, in a worker thread.
+        callbacks: Called when a round, a drift, a new champion or a checkpoint has come.
         rejections: Where rejected records go; None only counts them.
         prepare: Called with learner and schema before the first sample; may return sinks.
         settings: Passed through to the report.
@@ -153,6 +148,7 @@ class Pipeline:
         threads: int = 2,
         dtype: str = "float32",
         sinks: Sequence[Sink] = (),
+        callbacks: Sequence[Callback] = (),
         rejections: Rejections | None = None,
         prepare: Prepare | None = None,
         settings: dict[str, Any] | None = None,
@@ -174,6 +170,7 @@ class Pipeline:
         check_arguments(threads, inline_seconds, state, start, rejections)
         seed, candidates = check_seed(seed), check_candidates(candidates)
         self.source, self.state = source, state
+        self._callbacks = Callbacks(callbacks)
         self.ready: Event = Event()
         self._reader = Reader(
             source if weight is None else WeightedSource(check_source(source), weight),
@@ -181,7 +178,7 @@ class Pipeline:
             None if state is None else state.cadence,
         )
         if state is not None:
-            state.on_saved = self._reader.source.commit
+            state.on_saved = self._on_saved
         if start is not None:
             dtype = start.networks[0].dtype.name
         given: dict[str, Any] = to_builtins(
@@ -205,6 +202,7 @@ class Pipeline:
             threads=int(threads),
             seed=seed,
             inline_seconds=inline_seconds,
+            callbacks=self._callbacks,
             weight=weight,
         )
         self._runs = build_part_runs(
@@ -390,6 +388,15 @@ class Pipeline:
             raise ConfigurationError("the pipeline has run before, but can run only once")
         self._begun = perf_counter()
         try:
+            await self._learn_then_close()
+        except BaseException as error:
+            await self._callbacks.fail(error)
+            raise
+        if self._callbacks:
+            await self._callbacks.end(self.result)
+
+    async def _learn_then_close(self) -> None:
+        try:
             await self._learn()
         finally:
             self._ended = self._ended or perf_counter()
@@ -406,6 +413,13 @@ class Pipeline:
                         self.state.close()
         if self._reader.broken is not None:
             raise self._reader.broken
+
+    def _on_saved(self, position: Mapping[str, Any]) -> None:
+        """A checkpoint is on disk; ``position`` is that of the source."""
+        assert self.state is not None
+        self._reader.source.commit(position)
+        statistics = self.state.statistics()
+        self._callbacks.call(lambda one: one.on_checkpoint(statistics))
 
     async def _learn(self) -> None:
         saved = None if self.state is None else await to_thread.run_sync(self.state.open)
@@ -440,6 +454,7 @@ class Pipeline:
 
     def _begin(self, schema: Schema, saved: StateDict | None) -> None:
         """Restore everything from a checkpoint, or save the first one."""
+        self._callbacks.call(lambda one: one.on_start(self._settings))
         state = self.state
         if state is not None:
             state.begin(self._identity | self._describe_task(schema), self._settings, saved)
@@ -538,50 +553,3 @@ class Pipeline:
         """Progress of the run, which is that of the part that is furthest behind."""
         found = [run.statistics() for run in self._runs]
         return min(found, key=lambda now: now.samples + now.rejected)
-
-
-def build_part_runs(
-    parts: Sequence[Part],
-    given: Mapping[str, Any],
-    *,
-    rejections: Rejections,
-    sinks: list[Sink],
-    prepare: Prepare | None,
-    state: State | None,
-    options: RunOptions,
-) -> list[PartRun]:
-    """Build the parts of a run.
-
-    Args:
-        parts: What they predict.
-        given: Arguments of their learners.
-        rejections: Where rejected records go.
-        sinks: Receive what the only part serves.
-        prepare: Called for each part before the first sample.
-        state: Where the run keeps its state.
-        options: What all parts have in common.
-    """
-    if len(parts) > 1:
-        names = format_names([part.name for part in parts])
-        for name in ("sinks", "late_labels", "start"):
-            if sinks if name == "sinks" else given[name]:
-                raise ConfigurationError(f"{name} is given, but the run has the parts {names}")
-        if state is not None:
-            state.split({part.name: part.slug for part in parts})
-    targets = list(dict.fromkeys(part.target for part in parts if part.target is not None))
-    runs = []
-    for number, part in enumerate(parts):
-        own = {**given, **({} if part.horizon is None else {"horizon": part.horizon})}
-        runs.append(
-            PartRun(
-                part,
-                TargetView(part.target, targets if len(targets) > 1 else ()),
-                partial(Learner, forecasts=True, **own),
-                rejections=rejections if number == 0 else rejections.derive(part.place),
-                sinks=sinks if number == 0 else [],
-                prepare=prepare,
-                state=state,
-                options=options,
-            )
-        )
-    return runs

@@ -291,7 +291,8 @@ class Evaluate(Stage[Predicted]):
 class Serve(Stage[Any]):
     """Chooses what is served, scores it, and decides at the end of each round.
 
-    ``latest`` are the last decisions before the first block, see `Trainer.decisions`.
+    ``latest`` are the last decisions before the first block, see `Trainer.decisions`; ``follow`` is
+    called at the end of each round.
     """
 
     def __init__(
@@ -300,8 +301,9 @@ class Serve(Stage[Any]):
         decide: Callable[[Decision], Awaitable[None]],
         latest: Sequence[Decision] = (),
         inline_seconds: float = INLINE_SECONDS,
+        follow: Callable[[], None] | None = None,
     ) -> None:
-        self._server, self._decide = server, decide
+        self._server, self._decide, self._follow = server, decide, follow
         self._latest = deque(latest, maxlen=2)
         self._worker = Worker(inline_seconds)
 
@@ -311,6 +313,8 @@ class Serve(Stage[Any]):
         served = await self._worker.run(samples, self._server.serve, block)
         if served.decision is not None:
             self._latest.append(served.decision)
+            if self._follow is not None:
+                self._follow()
             await self._decide(served.decision)
         await self.send(served)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections import deque
@@ -30,13 +31,15 @@ from streamnet.errors import (
 from streamnet.learning.learner import Learner
 from streamnet.modelfiles.columns import check_columns
 from streamnet.modelfiles.model import Model
+from streamnet.objects import is_url
 from streamnet.page import build_view, render_single_file
+from streamnet.pipeline.callbacks import Callback
 from streamnet.pipeline.control_messages import list_part_trees
 from streamnet.pipeline.outputs import Predictions, Sink
-from streamnet.pipeline.part_run import Result
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
+from streamnet.pipeline.result import Result
 from streamnet.pipeline.state import State
 from streamnet.reporting.insight import RecentSamples, build_insight
 from streamnet.reporting.report import Insight, Report
@@ -91,7 +94,9 @@ class Replay:
     500
     """
 
-    def __init__(self, settings: RunSettings, *, resume: bool = False) -> None:
+    def __init__(
+        self, settings: RunSettings, *, resume: bool = False, callbacks: Sequence[Callback] = ()
+    ) -> None:
         self.settings: RunSettings = settings
         self.result: Result | None = None
         source = settings.source
@@ -118,6 +123,7 @@ class Replay:
         self.pipeline: Pipeline = Pipeline(
             build_source(settings, self._start),
             rejections=self.rejections,
+            callbacks=callbacks,
             prepare=self._prepare,
             settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self.state,
@@ -163,7 +169,7 @@ class Replay:
 
     async def _learn(self) -> Result:
         try:
-            return await self.pipeline.run()
+            return self._with_files(await self.pipeline.run())
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise StreamnetError(f"the run failed: {where}{error.strerror or error}") from error
@@ -173,6 +179,17 @@ class Replay:
                     predictions.close()
             with explain_write_errors("an output"):
                 self._storage.store()
+
+    def _with_files(self, result: Result) -> Result:
+        """The result with the files of its predictions, if they are on this machine."""
+        path = self.settings.output.predictions
+        if path is None or is_url(path):
+            return result
+        parts = {}
+        for name, part in result.parts.items():
+            file = Path(self.pipeline.parts[name].part.place(path))
+            parts[name] = dataclasses.replace(part, predictions_file=file)
+        return Result(parts)
 
     def _write_partial_result(self) -> None:
         try:
@@ -228,6 +245,7 @@ def replay(
     config: str | os.PathLike[str] | None = None,
     state: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     **settings: Unpack[ReplayKeywords],
 ) -> Result:
     r"""Learn data files as a stream and return the report and the model.
@@ -242,6 +260,7 @@ def replay(
         config: A run file, whose values the other arguments override.
         state: Directory for checkpoints and emitted models, from which a run can resume.
         resume: Resume the run whose state is there; without it, an existing state is an error.
+        callbacks: Follow the run, see `Callback`.
 
     Raises:
         ConfigurationError: If a setting is unknown or breaks its rule.
@@ -258,8 +277,8 @@ def replay(
     (2000, 8)
     """
     given = {"target": target, "state": state, **settings}
-    merged = merge_settings(files, config, given, "replay()", ["config", "resume"])
-    return run_in_thread(Replay(merged, resume=resume))
+    merged = merge_settings(files, config, given, "replay()", ["config", "resume", "callbacks"])
+    return run_in_thread(Replay(merged, resume=resume, callbacks=callbacks))
 
 
 def run_in_thread(replay: Replay) -> Result:

@@ -31,6 +31,7 @@ from streamnet.sources.files.detection import TextOptions
 from streamnet.sources.files.jsonl import JsonLinesFormat, encode_record
 from streamnet.sources.files.text_source import FIRST_ROWS, HEAD_GROWTH
 from streamnet.sources.text.records import Chunk, Head, find_records
+from streamnet.version import install_command
 
 POLL_SECONDS = 1.0  # between two looks for new rows
 _LONGEST = 1 << 30  # bytes of a row
@@ -308,8 +309,7 @@ def _parse_url(url: str) -> str:
         from sqlalchemy.exc import ArgumentError
     except ImportError:
         raise ConfigurationError(
-            f"{_hide_password(url)} can't be read without SQLAlchemy: pip install "
-            "'streamnet-learn[sql]'"
+            f"{_hide_password(url)} can't be read without SQLAlchemy: {install_command('sql')}"
         ) from None
     try:
         password = make_url(_VARIABLE.sub("variable", url)).password

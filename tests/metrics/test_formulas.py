@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from streamnet.metrics import formulas
-from streamnet.metrics.formulas import ConfusionCounts, Errors, Sums
+from streamnet.metrics.formulas import ConfusionCounts, Errors, Sums, format_number
 
 FUNCTIONS = (
     formulas.accuracy,
@@ -120,3 +121,22 @@ def test_a_mean_of_no_samples_is_nan() -> None:
     np.testing.assert_array_equal(
         formulas.ratio(np.array([3.0, 0.0]), np.array([2.0, 0.0])), [1.5, np.nan]
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (nan, "-"),
+        (-inf, "-"),
+        (0.0, "0.0000"),
+        (-0.00004, "0.0000"),
+        (-0.00006, "-0.0001"),
+        (0.99999, "1.0000"),
+        (12.345, "12.35"),
+        (1234567.0, "1,234,567.00"),
+        (2e12, "2.000e+12"),
+    ],
+)
+def test_a_number_has_enough_digits_to_compare_it(value: float | None, text: str) -> None:
+    assert format_number(value) == text

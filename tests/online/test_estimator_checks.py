@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import skops.io
 from scipy.sparse import coo_array, csc_matrix, csr_array
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
@@ -27,6 +27,7 @@ from streamnet.settings.candidate import CandidateSettings
 from streamnet.sources import sparse
 from streamnet.sources.sparse import SparseSamples
 from tests.online.estimators import FEW, flat
+from tests.reporting.html_text import HtmlText
 
 ONE = [CandidateSettings(hidden=(8,), learning_rate=0.02)]
 
@@ -207,35 +208,31 @@ def test_labels_with_fractions_are_refused_by_fit_alone() -> None:
 # ------------------------------------------------------------------------------ notebooks
 
 
-class Table(HTMLParser):
-    """The cells of a table, as a browser shows them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.texts: list[str] = []
-        self.feed(html)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-
 def test_notebooks_show_settings_and_scores() -> None:
     estimator = OnlineClassifier(ONE, seed=3, encoder={"scalings": {"<b>&": "rank"}})
-    fresh = Table(estimator._repr_html_())
+    fresh = HtmlText(estimator._repr_html_())
     assert fresh.texts[0] == "OnlineClassifier"
     assert {"candidates", "seed", "3", "encoder", "none yet"} <= set(fresh.texts)
     assert any("<b>&" in text for text in fresh.texts)
     estimator.partial_fit([{"<b>&": i % 2} for i in range(60)], [i % 2 for i in range(60)])
-    shown = Table(estimator._repr_html_()).texts
+    shown = HtmlText(estimator._repr_html_()).texts
     assert shown[shown.index("samples") + 1] == "60"
     assert shown[shown.index("accuracy") + 1] == f"{estimator.served['accuracy']:.4g}"
     coder = AutoEncoder(2).fit(np.ones((20, 3)))
-    assert Table(coder._repr_html_()).texts[-4:] == ["samples", "20", "features", "3"]
+    assert HtmlText(coder._repr_html_()).texts[-4:] == ["samples", "20", "features", "3"]
+
+
+@pytest.mark.parametrize(
+    "estimator", [OnlineClassifier(ONE, seed=2), OnlineRegressor(ONE), AutoEncoder(2)]
+)
+def test_skops_stores_an_estimator_by_its_type_and_plain_data(estimator: Any) -> None:
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    fitted = copy.copy(estimator).fit(X, (X[:, 0] > 0).astype(int))
+    stored = skops.io.dumps(fitted)
+    kind = f"{type(estimator).__module__}.{type(estimator).__name__}"
+    setting = "streamnet.settings.candidate.CandidateSettings"
+    trusted = skops.io.get_untrusted_types(data=stored)
+    assert set(trusted) <= {kind, setting}
+    loaded = skops.io.loads(stored, trusted=trusted)
+    assert pickle.dumps(loaded.export_state()) == pickle.dumps(fitted.export_state())
+    assert loaded.get_params() == fitted.get_params()

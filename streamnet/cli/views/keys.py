@@ -5,8 +5,9 @@ from __future__ import annotations
 from rich.text import Text
 
 from streamnet.cli.terminal import Terminal, escape_text
-from streamnet.cli.views.tables import format_count, format_number, new_grid
+from streamnet.cli.views.tables import format_count, new_grid
 from streamnet.keyed import KeyScores
+from streamnet.metrics.formulas import format_number
 from streamnet.runs.keys import StoredKeys
 
 _HEADINGS = "samples", "loss", "shared", "recent", "drifts"

@@ -20,7 +20,6 @@ from streamnet.cli.views.tables import (
     format_class_changes,
     format_count,
     format_learned,
-    format_number,
     measures_table,
     new_grid,
     new_table,
@@ -29,6 +28,7 @@ from streamnet.cli.views.tables import (
 )
 from streamnet.durability.files import write_durably
 from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
+from streamnet.metrics.formulas import format_number
 from streamnet.modelfiles import Model
 from streamnet.reporting.report import KeysReport, Report, Scores
 from streamnet.runs.inference import EvaluationResult

@@ -19,16 +19,17 @@ from streamnet.cli.views.tables import (
     format_count,
     format_duration,
     format_learned,
-    format_number,
     measures_table,
     new_grid,
     new_table,
     sparkline,
 )
 from streamnet.metrics import METRICS
+from streamnet.metrics.formulas import format_number
 from streamnet.modelfiles import Model
-from streamnet.pipeline.part_run import PartRun, Result
+from streamnet.pipeline.part_run import PartRun
 from streamnet.pipeline.pipeline import Pipeline
+from streamnet.pipeline.result import Result
 from streamnet.reporting.report import (
     LeaderBoard,
     LeaderBoardRow,
@@ -275,14 +276,14 @@ def render_summary(run: Replay, result: Result, width: int = WIDE) -> Padding:
 def _render_parts(run: Replay, result: Result, width: int) -> Padding:
     """Render the summary of a run with several parts: a table for each."""
     rows: list[tuple[str, RenderableType]] = []
-    for name, (values, model) in result.parts.items():
-        report, part = Report.from_dict(values), run.pipeline.parts[name]
+    for name, outcome in result.parts.items():
+        report, part = Report.from_dict(outcome.report), run.pipeline.parts[name]
         table = _metrics_table(report) if width >= WIDE else _narrow_metrics_table(report)
         rows += [
             ("part", Text(escape_text(name), "bold")),
             ("learned", _format_learned(report, part.statistics().earlier)),
             ("", table),
-            *_summarize_rest(run, part, report, model),
+            *_summarize_rest(run, part, report, outcome.model),
             ("", ""),
         ]
     return Padding(new_grid(*rows[:-1]), (1, 0, 0, 0), expand=False)

@@ -9,7 +9,8 @@ from typing import Any, final
 from rich.text import Text
 
 from streamnet.cli.terminal import Terminal, escape_text
-from streamnet.cli.views.tables import format_duration, format_number, new_table
+from streamnet.cli.views.tables import format_duration, new_table
+from streamnet.metrics.formulas import format_number
 from streamnet.runs.sweep import Finished, Sweep
 
 _MAX_METRICS = 4  # in a table; the file has all of them

@@ -16,27 +16,12 @@ from rich.table import Table
 
 from streamnet.cli.terminal import escape_text
 from streamnet.metrics import METRICS, RegressionEvaluation
+from streamnet.metrics.formulas import format_number
 from streamnet.metrics.per_class import compute_per_class
 from streamnet.reporting.report import Report, Scores
 
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-~=*^#"
-
-
-def format_number(value: float | None) -> str:
-    """Format a metric with enough digits to compare it; a dash if it is undefined.
-
-    >>> format_number(0.81234), format_number(-0.00001), format_number(1234.5), format_number(None)
-    ('0.8123', '0.0000', '1,234.50', '-')
-    """
-    if value is None or not isfinite(value):
-        return "-"
-    if abs(value) >= 1e9:
-        return f"{value:.3e}"
-    if abs(value) >= 10:
-        return f"{value:,.2f}"
-    text = f"{value:.4f}"
-    return text.removeprefix("-") if float(text) == 0.0 else text
 
 
 def format_count(count: int, thing: str) -> str:

@@ -27,7 +27,6 @@ from streamnet.cli.views.tables import (
     confusion_table,
     format_count,
     format_duration,
-    format_number,
     measures_table,
     new_grid,
     regression_table,
@@ -35,6 +34,7 @@ from streamnet.cli.views.tables import (
 from streamnet.engine import Engine, EngineProgress, Improvement, Trained
 from streamnet.errors import NoCandidateError, StreamnetError
 from streamnet.metrics import RegressionEvaluation
+from streamnet.metrics.formulas import format_number
 from streamnet.runs.replay import Replay
 
 REFRESH_SECONDS = 0.25  # between two updates of the live display

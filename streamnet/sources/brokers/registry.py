@@ -14,6 +14,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.sources.base import Source
 from streamnet.sources.brokers.base import BrokerSource, StreamKeywords
 from streamnet.sources.wrappers import GuardedSource
+from streamnet.version import install_command
 
 T = TypeVar("T")
 
@@ -35,8 +36,7 @@ class ClientModule(NamedTuple, Generic[T]):
             import_module(self.client)
         except ModuleNotFoundError:
             raise ConfigurationError(
-                f"{extra} needs {self.client}, which is not installed: "
-                f"pip install 'streamnet-learn[{extra}]'"
+                f"{extra} needs {self.client}, which is not installed: {install_command(extra)}"
             ) from None
         found: Callable[..., T] = getattr(import_module(self.module), self.name)
         return found

@@ -23,6 +23,7 @@ from streamnet.sources.files.jsonl import JSONL, encode_record
 from streamnet.sources.storage.locations import DOCUMENT_SUFFIXES
 from streamnet.sources.storage.raw import DamagedFileError, RawFile
 from streamnet.sources.text.records import TextFormat
+from streamnet.version import install_command
 
 _PIECE_BYTES = 1 << 16
 _MAX_WHOLE = 1e15  # numbers below it that are whole are written without a decimal point
@@ -207,7 +208,7 @@ def _explained(path: str, extra: str, library: str) -> Iterator[None]:
         yield
     except ImportError:
         raise ConfigurationError(
-            f"{path} can't be read without {library}: pip install 'streamnet-learn[{extra}]'"
+            f"{path} can't be read without {library}: {install_command(extra)}"
         ) from None
 
 

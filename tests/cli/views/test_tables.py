@@ -22,7 +22,6 @@ from streamnet.cli.views.tables import (
     estimate_remaining,
     format_count,
     format_duration,
-    format_number,
     measures_table,
     regression_table,
     sparkline,
@@ -183,25 +182,6 @@ def test_the_remaining_time_ignores_the_progress_of_earlier_runs() -> None:
     assert estimate_remaining(10.0, 0.75, 0.5) == pytest.approx(10.0)
     assert estimate_remaining(10.0, 0.5, 0.5) == inf
     assert estimate_remaining(10.0, 1.0, 1.0) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "-"),
-        (nan, "-"),
-        (-inf, "-"),
-        (0.0, "0.0000"),
-        (-0.00004, "0.0000"),
-        (-0.00006, "-0.0001"),
-        (0.99999, "1.0000"),
-        (12.345, "12.35"),
-        (1234567.0, "1,234,567.00"),
-        (2e12, "2.000e+12"),
-    ],
-)
-def test_a_number_has_enough_digits_to_compare_it(value: float | None, text: str) -> None:
-    assert format_number(value) == text
 
 
 def test_nouns_are_singular_or_plural() -> None:

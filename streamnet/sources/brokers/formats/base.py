@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from streamnet.errors import ConfigurationError
 from streamnet.settings.brokers import MessageSettings
 from streamnet.sources.base import Reason, Rejection
+from streamnet.version import install_command
 
 Decoder = Callable[[bytes], "dict[str, Any] | Rejection"]
 """Decodes a message to a new dict, or says why it can't."""
@@ -50,6 +51,5 @@ def import_library(module: str, extra: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError:
         raise ConfigurationError(
-            f"format is {extra!r}, but {module} is not installed: "
-            f"pip install 'streamnet-learn[{extra}]'"
+            f"format is {extra!r}, but {module} is not installed: {install_command(extra)}"
         ) from None
