@@ -38,6 +38,7 @@ def serve(
     check_extra("serve", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
     from streamnet.daemon.hosting.model_run import Budgets
     from streamnet.daemon.hosting.registry import Registry
+    from streamnet.daemon.hosting.webhooks import Webhooks
     from streamnet.daemon.http.access import Access
     from streamnet.daemon.memory import limit_arenas
     from streamnet.daemon.server import ConfigReloader, build_limits, log_as_json
@@ -51,7 +52,9 @@ def serve(
     limit_arenas()
     log_as_json(log_level)
     budgets = Budgets(settings.serve.checkpoint_bytes)
-    registry = Registry(Path(settings.serve.dir), settings.model, budgets=budgets)
+    folder = Path(settings.serve.dir)
+    webhooks = Webhooks(settings.webhook, folder)
+    registry = Registry(folder, settings.model, budgets=budgets, webhooks=webhooks)
 
     async def main() -> int:
         return await serve_models(

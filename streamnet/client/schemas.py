@@ -298,8 +298,8 @@ class Trouble(_Reply):
     ``failed``: the model, until it is resumed or reset. ``disk``: the journal can't be written.
     ``queue``: it is full. ``target``: no sample has the target. ``feed``: a file or a stream can't
     be read. ``output``: a stream or a web address takes nothing. ``checkpoint``: none can be
-    written. ``rejected``: more records are rejected than learned. ``score``: a baseline is better
-    over the sliding window.
+    written. ``rejected``: of the recent records more than ``alerts.rejected`` allows. ``score``:
+    over the sliding window it is worse than ``alerts.score``, or a baseline is better.
     """
 
     kind: TroubleKind

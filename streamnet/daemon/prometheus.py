@@ -33,6 +33,7 @@ from streamnet.client.schemas import (
     TroubleKind,
 )
 from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.daemon.hosting.webhooks import Webhooks
 from streamnet.metrics import METRICS, Horizon
 from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
 from streamnet.reporting.report import FeatureDriftLine, HorizonScores, Scores
@@ -53,9 +54,13 @@ class Metrics:
     True
     """
 
-    def __init__(self, models: Callable[[], Mapping[str, HostedModel]]) -> None:
+    def __init__(
+        self, models: Callable[[], Mapping[str, HostedModel]], webhooks: Webhooks | None = None
+    ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_ModelCollector(models))
+        if webhooks is not None:
+            self._registry.register(_WebhookCollector(webhooks))
         # Those with standard names: process_cpu_seconds_total, process_resident_memory_bytes, ...
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
@@ -98,6 +103,30 @@ class Metrics:
     def text(self) -> str:
         """The metrics in Prometheus's text format."""
         return generate_latest(self._registry).decode()
+
+
+_WEBHOOK_METRICS = {
+    "waiting": (GaugeMetricFamily, "Events that wait to be delivered."),
+    "delivered": (CounterMetricFamily, "Events delivered."),
+    "failures": (CounterMetricFamily, "Attempts to deliver an event that failed."),
+    "dropped": (CounterMetricFamily, "Events that were never delivered."),
+}
+
+
+@final
+class _WebhookCollector(Collector):
+    """What became of the events of each webhook."""
+
+    def __init__(self, webhooks: Webhooks) -> None:
+        self._webhooks = webhooks
+
+    def collect(self) -> Iterator[Metric]:
+        counts = [(hook.name, hook.counts) for hook in self._webhooks.hooks]
+        for name, (family, description) in _WEBHOOK_METRICS.items():
+            metric = family(f"streamnet_webhook_{name}", description, labels=["webhook"])
+            for hook, found in counts:
+                metric.add_metric([hook], getattr(found, name))
+            yield metric
 
 
 _Family = CounterMetricFamily | GaugeMetricFamily

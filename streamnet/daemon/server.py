@@ -260,7 +260,7 @@ class _Daemon:
     config: uvicorn.Config = field(init=False)
 
     def __post_init__(self) -> None:
-        self.metrics = Metrics(lambda: self.registry.models)
+        self.metrics = Metrics(lambda: self.registry.models, self.registry.webhooks)
         self.config = self._build_config()
 
     @property
@@ -503,6 +503,8 @@ class ConfigReloader:
             old, new = getattr(self.settings.serve, key), getattr(fresh.serve, key)
             if old != new:
                 yield f"serve.{key} stays {old!r} instead of {new!r}, {restart}"
+        if self.settings.webhook != fresh.webhook:
+            yield f"webhook stays as it was, {restart}"
         fixed = self.registry.fixed
         for name, settings in fresh.model.items():
             if name not in fixed:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, final
+from typing import Annotated, Any, Literal, TypeVar, final, get_args
 
 from annotated_types import Ge, Le
 from pydantic import Field
@@ -18,6 +18,7 @@ from streamnet.settings.brokers import BROKERS
 from streamnet.settings.fields import (
     Check,
     Count,
+    Listed,
     Positive,
     Settings,
     Size,
@@ -35,7 +36,7 @@ from streamnet.settings.run import (
     SentOutputSettings,
     validate_settings,
 )
-from streamnet.settings.sinks import SENT_OUTPUTS, check_sinks
+from streamnet.settings.sinks import SENT_OUTPUTS, WebAddressSettings, check_sinks, find_sink
 from streamnet.settings.toml import parse_toml, read_text
 
 READING_KEYS = tuple(list_settings(ReadingSettings))
@@ -204,6 +205,73 @@ class HostedOutputSettings(SentOutputSettings):
 
 
 @declare
+class AlertSettings(Settings):
+    """Bounds beyond which a model is in trouble.
+
+    Args:
+        rejected: Largest share of the recent records that are rejected.
+        score: Worst main score over the `window` of last samples: accuracy of labels, of which less
+            is worse, or MAE of numbers, of which more is. Without it, only that of a baseline.
+    """
+
+    rejected: Annotated[float, Ge(0.0), Le(1.0)] = 0.5
+    score: Annotated[float, Ge(0.0)] | None = None
+
+
+@final
+class AlertsSection(Section, AlertSettings, frozen=True):
+    """``[model.NAME.alerts]``: a trouble is shown, and sent to the webhooks.
+
+    >>> AlertsSection(score=0.9).to_kwargs()
+    {'score': 0.9}
+    """
+
+
+WebhookEvent = Literal[
+    "champion",
+    "drift",
+    "failed",
+    "disk",
+    "queue",
+    "target",
+    "feed",
+    "output",
+    "checkpoint",
+    "rejected",
+    "score",
+]
+
+
+@final
+class WebhookSection(Section, WebAddressSettings, frozen=True):
+    """``[webhook.NAME]``: a web address that events of the models are posted to.
+
+    Args:
+        models: Models whose events are sent; by default all.
+        events: Events that are sent: champion for a change of the champion, drift, failed for a
+            model that fails, and the other troubles, as they begin and end.
+        max_queued: Events that may wait for the address; of more, the oldest are dropped.
+        max_age: Seconds after which an event that could not be delivered is dropped.
+
+    >>> WebhookSection(url="https://example.org/hook", models="spam").models
+    ('spam',)
+    """
+
+    models: Texts = ()
+    events: Annotated[tuple[WebhookEvent, ...], Listed()] = get_args(WebhookEvent)
+    max_queued: Count = 1000
+    max_age: Positive = 3 * 24 * 3600.0
+
+    def check_rules(self) -> None:
+        """Check the address."""
+        super().check_rules()
+        if find_sink(self.url) != "webhook":
+            raise ConfigurationError(
+                f"url is {self.url!r}, but must begin with http:// or https://"
+            )
+
+
+@declare
 class FeedSettings(ReadingSettings):
     """A feed of a model: files, or a stream of messages, with samples or with labels alone.
 
@@ -275,6 +343,7 @@ class ModelSettings(LearningTables, frozen=True):
     """
 
     intake: IntakeSection = IntakeSection()
+    alerts: AlertsSection = AlertsSection()
     feed: dict[str, FeedSection] = Field(default_factory=dict)
     output: HostedOutputSection = HostedOutputSection()
 
@@ -349,9 +418,10 @@ class DaemonSettings(Section, frozen=True):
 
     serve: ServeSection = ServeSection()
     model: dict[str, ModelSettings] = Field(default_factory=dict)
+    webhook: dict[str, WebhookSection] = Field(default_factory=dict)
 
     def check_rules(self) -> None:
-        """Check the names of the models, and that each of their outputs has its own place."""
+        """Check the names, and that each output of a model has its own place."""
         taken: dict[str, str] = {}
         for name, settings in self.model.items():
             check_model_name(name)
@@ -360,6 +430,12 @@ class DaemonSettings(Section, frozen=True):
                 if url in taken:
                     raise ConfigurationError(f"{key} is {url!r}, but that is {taken[url]}")
                 taken[url] = key
+        for name in self.webhook:
+            if not MODEL_NAME.fullmatch(name):
+                raise ConfigurationError(
+                    f"webhook is {name!r}, but must be lower-case letters, digits, - and _, at "
+                    "most 64, and begin with a letter or digit"
+                )
 
 
 def check_model_name(name: str) -> None:

@@ -75,12 +75,11 @@ class MqttSinkSettings(MqttServerSettings):
 
 
 @declare
-class WebhookSettings(Settings):
-    """A web address that records are posted to.
+class WebAddressSettings(Settings):
+    """A web address that something is posted to.
 
     Args:
         url: The address.
-        batch: Most records of a request.
         seconds: Seconds to wait for a reply.
         ca: PEM file of the authorities whose certificates are trusted; by default the system's.
         token_file: File with the token for the Authorization header.
@@ -90,7 +89,6 @@ class WebhookSettings(Settings):
     """
 
     url: Text
-    batch: Count = 500
     seconds: Positive = 10.0
     ca: Text | None = None
     token_file: Text | None = None
@@ -110,6 +108,17 @@ class WebhookSettings(Settings):
                 "url has a user or a password in it, but must not: token_file or token_env, after "
                 "a #, says where a token is"
             )
+
+
+@declare
+class WebhookSettings(WebAddressSettings):
+    """A web address that records are posted to.
+
+    Args:
+        batch: Most records of a request.
+    """
+
+    batch: Count = 500
 
 
 SinkSettings = LoginSettings | WebhookSettings

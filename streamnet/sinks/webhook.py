@@ -16,7 +16,7 @@ from typing import final
 import httpx
 
 from streamnet.errors import ConfigurationError, OutputError
-from streamnet.settings.sinks import WebhookSettings
+from streamnet.settings.sinks import WebAddressSettings, WebhookSettings
 from streamnet.sinks.base import DeliveryError, Destination, End, Record
 from streamnet.sources.brokers.secrets import read_secret
 
@@ -35,15 +35,66 @@ def sign(secret: str, seconds: int, body: bytes) -> str:
 
 
 @final
+class WebClient:
+    """Posts to one address, with the token and the certificates of its settings.
+
+    Raises:
+        ConfigurationError: If a secret or the certificates can't be read.
+    """
+
+    def __init__(
+        self, settings: WebAddressSettings, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.url: str = settings.url
+        self.secret: str | None = read_secret("secret", settings.secret_file, settings.secret_env)
+        token = read_secret("token", settings.token_file, settings.token_env)
+        authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            trusted = ssl.create_default_context(cafile=settings.ca)
+        except OSError as error:
+            raise ConfigurationError(f"ca can't be read: {error}") from None
+        try:
+            httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise ConfigurationError(f"url is {self.url!r}, but: {error}") from None
+        self._client = httpx.Client(
+            timeout=settings.seconds, verify=trusted, headers={**(headers or {}), **authorization}
+        )
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> str | None:
+        """Post a body; return the reply if it refuses the body for good.
+
+        Raises:
+            DeliveryError: If there is no reply, or one that may pass.
+            ConfigurationError: If the address is not one.
+        """
+        try:
+            reply = self._client.post(self.url, content=body, headers=headers)
+        except httpx.UnsupportedProtocol as error:
+            raise ConfigurationError(f"url is {self.url!r}, but: {error}") from None
+        except httpx.TransportError as error:
+            raise DeliveryError(str(error) or type(error).__name__) from error
+        if reply.is_success:
+            return None
+        said = f"{reply.status_code} {reply.reason_phrase}"
+        if reply.status_code in _MAY_PASS or reply.status_code >= 500:
+            raise DeliveryError(f"it answers {said}")
+        return said
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+@final
 class WebhookDestination(Destination):
     """An address that takes batches of records as JSON: ``{"run": ..., "records": [...]}``."""
 
     def __init__(self, settings: WebhookSettings, *, keyed: bool = False) -> None:
         del keyed
         self._settings = settings
-        self._token = read_secret("token", settings.token_file, settings.token_env)
-        self._secret = read_secret("secret", settings.secret_file, settings.secret_env)
-        self._client: httpx.Client | None = None
+        WebClient(settings).close()  # raises what is wrong with the settings
+        self._client: WebClient | None = None
         self._run = 0
 
     @property
@@ -56,13 +107,7 @@ class WebhookDestination(Destination):
         del number, ends
         self._run = run
         headers = {"Content-Type": "application/json", RUN_HEADER: str(run)}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        try:
-            trusted = ssl.create_default_context(cafile=self._settings.ca)
-        except OSError as error:
-            raise ConfigurationError(f"ca can't be read: {error}") from None
-        self._client = httpx.Client(timeout=self._settings.seconds, verify=trusted, headers=headers)
+        self._client = WebClient(self._settings, headers)
         return 0
 
     def send(self, records: Sequence[Record]) -> None:
@@ -75,23 +120,14 @@ class WebhookDestination(Destination):
         assert client is not None
         body = b'{"run":%d,"records":[%b]}' % (self._run, b",".join(r.value for r in records))
         headers = {"Idempotency-Key": f"{self._run}-{records[0].number}-{records[-1].number}"}
-        if self._secret is not None:
-            headers[SIGNATURE_HEADER] = sign(self._secret, int(time()), body)
-        try:
-            reply = client.post(self._settings.url, content=body, headers=headers)
-        except httpx.UnsupportedProtocol as error:
-            raise ConfigurationError(f"url is {self._settings.url!r}, but: {error}") from None
-        except httpx.TransportError as error:
-            raise DeliveryError(str(error) or type(error).__name__) from error
-        if reply.is_success:
-            return
-        said = f"{reply.status_code} {reply.reason_phrase}"
-        if reply.status_code in _MAY_PASS or reply.status_code >= 500:
-            raise DeliveryError(f"it answers {said}")
-        raise OutputError(
-            f"{self.name} answers {said} to records {records[0].number} to {records[-1].number}, "
-            "but must answer 2xx once it has them"
-        )
+        if client.secret is not None:
+            headers[SIGNATURE_HEADER] = sign(client.secret, int(time()), body)
+        said = client.post(body, headers)
+        if said is not None:
+            raise OutputError(
+                f"{self.name} answers {said} to records {records[0].number} to "
+                f"{records[-1].number}, but must answer 2xx once it has them"
+            )
 
     def close(self) -> None:
         """Close the connection."""

@@ -33,7 +33,7 @@ from streamnet.daemon.hosting.run_counts import (
     count_rejected,
 )
 from streamnet.daemon.hosting.supervisor import Supervisor
-from streamnet.daemon.hosting.troubles import BaselineWatch, Finding, TroubleLog, find_troubles
+from streamnet.daemon.hosting.troubles import Finding, ScoreWatch, TroubleLog, find_troubles
 from streamnet.daemon.journal.delayed_labels import now
 from streamnet.daemon.journal.frames import (
     count_lines,
@@ -161,7 +161,7 @@ class HostedModel(Supervisor):
         self._insight_lock = Lock()
         self._insight_expires = 0.0
         self._troubles = TroubleLog(name, self.events)
-        self._baselines = BaselineWatch()
+        self._scores = ScoreWatch(settings.alerts.score)
         self._worker = Worker()
         source = settings.source
         (self._target,) = source.targets
@@ -388,7 +388,7 @@ class HostedModel(Supervisor):
         else:
             found = find_troubles(self.model_run, self.settings, max_queued=self.max_queued)
             learner = self.model_run.learner
-            if learner is not None and (worse := self._baselines.compare(learner)) is not None:
+            if learner is not None and (worse := self._scores.compare(learner)) is not None:
                 found["score"] = Finding(worse)
         self._troubles.update(found)
         return self._troubles.current

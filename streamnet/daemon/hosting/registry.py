@@ -18,6 +18,7 @@ from streamnet.client.schemas import HealthStatus
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import Budgets, ModelRun
+from streamnet.daemon.hosting.webhooks import Webhooks
 from streamnet.daemon.request_context import CURRENT_REQUEST
 from streamnet.durability.files import DISK, FileSystem, write_durably
 from streamnet.durability.state_directory import WriterLock
@@ -104,8 +105,10 @@ class Registry:
         *,
         files: FileSystem = DISK,
         budgets: Budgets | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self.folder = folder
+        self.webhooks: Webhooks = Webhooks({}, folder) if webhooks is None else webhooks
         self.models: dict[str, HostedModel] = {}
         self.fixed: dict[str, ModelSettings] = dict(fixed or {})
         self.released: set[str] = set()  # fixed models that the run file no longer has
@@ -148,13 +151,17 @@ class Registry:
             ) from error
         except OSError as error:
             raise StateError(f"{error.filename or self.folder}: {error.strerror}") from error
-        async with create_task_group() as self._group:
-            for name, settings in {**stored, **self.fixed}.items():
-                self._start(name, settings)
-            task_status.started()
-            await self._stopping.wait()
-            for hosted in self.models.values():
-                hosted.stop()
+        async with create_task_group() as delivery:
+            for hook in self.webhooks.hooks:
+                delivery.start_soon(hook.run)
+            async with create_task_group() as self._group:
+                for name, settings in {**stored, **self.fixed}.items():
+                    self._start(name, settings)
+                task_status.started()
+                await self._stopping.wait()
+                for hosted in self.models.values():
+                    hosted.stop()
+            delivery.cancel_scope.cancel()  # what is queued is delivered after the next start
 
     def add(self, name: str, settings: ModelSettings) -> None:
         """Start a model that was added to the run file; raises as `check_new` does."""
@@ -226,6 +233,7 @@ class Registry:
         )
         self.models[name] = hosted
         self._ended[name] = Event()
+        self._group.start_soon(self.webhooks.follow, name, hosted.events)
         self._group.start_soon(self._host, hosted, self._ended[name])
         return hosted
 

@@ -107,29 +107,45 @@ def find_troubles(
     elif (statistics := run.statistics()).failures:
         attempts = f"{statistics.failures} attempts to write a checkpoint failed"
         found["checkpoint"] = Finding(f"{attempts}: {statistics.error}")
-    if run.monitor.rejecting.value > max(run.monitor.learning.value, _MIN_REJECTED):
-        found["rejected"] = Finding(
-            f"more records are rejected than learned: {', '.join(_describe_reasons(run))}"
-        )
+    if (finding := _find_rejected(run, settings.alerts.rejected)) is not None:
+        found["rejected"] = finding
     return found
 
 
-@final
-class BaselineWatch:
-    """Compares what is served with the baselines, again after every so many scored samples."""
+def _find_rejected(run: ModelRun, limit: float) -> Finding | None:
+    """More rejected records than the limit allows, recently."""
+    rejecting, learning = run.monitor.rejecting.value, run.monitor.learning.value
+    if rejecting <= max(limit * (rejecting + learning), _MIN_REJECTED):
+        return None
+    share = rejecting / (rejecting + learning)
+    return Finding(
+        f"{100 * share:.0f} % of the recent records are rejected; the limit is "
+        f"{100 * limit:.0f} %: {', '.join(_describe_reasons(run))}"
+    )
 
-    def __init__(self, every: int = 100) -> None:
-        self._every = every
+
+@final
+class ScoreWatch:
+    """Compares what is served with a bound and the baselines, after every so many scored samples.
+
+    Args:
+        bound: The worst score over the sliding window; None leaves it to the baselines.
+        every: Samples between two comparisons.
+    """
+
+    def __init__(self, bound: float | None = None, every: int = 100) -> None:
+        self._bound, self._every = bound, every
         self._learner: Learner | None = None
         self._scored = 0
         self._message: str | None = None
 
     def compare(self, learner: Learner) -> str | None:
-        """Say which baseline is better over the sliding window, if one is beyond doubt."""
+        """Say what is better than the score over the sliding window, if that is beyond doubt."""
         scored = learner.serving.scored
         if learner is not self._learner or scored - self._scored >= self._every:
             self._learner, self._scored = learner, scored
-            self._message = _compare_with_baselines(learner)
+            self._message = _compare_with_bound(learner, self._bound)
+            self._message = self._message or _compare_with_baselines(learner)
         return self._message
 
 
@@ -182,26 +198,53 @@ def _find_missing_target(run: ModelRun, settings: ModelSettings, max_queued: int
     return Finding(message, refuses=run.waits_for_target and run.queued >= max_queued)
 
 
+def _compare_with_bound(learner: Learner, bound: float | None) -> str | None:
+    """Say that the score over the sliding window is worse than a bound."""
+    if bound is None:
+        return None
+    scores, metric = build_horizon_scores(learner, Horizon.SLIDING), _main_metric(learner)
+    if scores.served is None or scores.samples < _MIN_SCORED:
+        return None
+    if metric.sign * (bound - scores.served) <= 0:
+        return None
+    return (
+        f"over the last {scores.samples:,} samples {metric.title} is "
+        f"{metric.format(scores.served)}; the bound is {metric.format(bound)}"
+    )
+
+
 def _compare_with_baselines(learner: Learner) -> str | None:
     """Say which baseline is better over the sliding window, if one is beyond doubt."""
-    scores = build_horizon_scores(learner, Horizon.SLIDING)
-    metric = METRICS[learner.task][MAIN_METRICS[learner.task]]
-    sign = 1.0 if metric.larger_is_better else -1.0
+    scores, metric = build_horizon_scores(learner, Horizon.SLIDING), _main_metric(learner)
     known = {name: value for name, value in scores.baselines.items() if value is not None}
     if scores.served is None or not known or scores.samples < _MIN_SCORED:
         return None
-    best = max(known, key=lambda name: sign * known[name])
+    best = max(known, key=lambda name: metric.sign * known[name])
     margin = _compute_margin(learner.task, scores.served, known[best], scores.samples)
-    if sign * (known[best] - scores.served) <= margin:
+    if metric.sign * (known[best] - scores.served) <= margin:
         return None
-    served, other = (
-        f"{value:.1%}".replace("%", " %") if metric.percentage else f"{value:.4g}"
-        for value in (scores.served, known[best])
-    )
     return (
-        f"over the last {scores.samples:,} samples {metric.title} is {served}, and that of the "
-        f"baseline {best.replace('_', ' ')} {other}"
+        f"over the last {scores.samples:,} samples {metric.title} is "
+        f"{metric.format(scores.served)}, and that of the baseline {best.replace('_', ' ')} "
+        f"{metric.format(known[best])}"
     )
+
+
+class _MainMetric(NamedTuple):
+    """The metric by which a task is judged."""
+
+    title: str
+    sign: float  # 1 if a larger score is better, -1 if a smaller one is
+    percentage: bool
+
+    def format(self, value: float) -> str:
+        """A score in a message."""
+        return f"{value:.1%}".replace("%", " %") if self.percentage else f"{value:.4g}"
+
+
+def _main_metric(learner: Learner) -> _MainMetric:
+    metric = METRICS[learner.task][MAIN_METRICS[learner.task]]
+    return _MainMetric(metric.title, 1.0 if metric.larger_is_better else -1.0, metric.percentage)
 
 
 def _compute_margin(task: Task, served: float, other: float, samples: int) -> float:

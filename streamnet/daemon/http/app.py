@@ -71,7 +71,7 @@ def create_app(
         access=Access() if access is None else access,
         limits=limits,
         rates=rates,
-        metrics=Metrics(lambda: registry.models) if metrics is None else metrics,
+        metrics=Metrics(lambda: registry.models, registry.webhooks) if metrics is None else metrics,
         stopping=anyio.Event() if stopping is None else stopping,
     )
     document = build_document()
