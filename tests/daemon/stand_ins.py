@@ -29,6 +29,7 @@ from streamnet.client.schemas import (
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import describe_champion
 from streamnet.daemon.hosting.registry import Registry
+from streamnet.daemon.hosting.webhooks import Webhooks
 from streamnet.daemon.journal.frames import parse_label
 from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
 from streamnet.errors import ConfigurationError, ConflictError
@@ -255,6 +256,7 @@ class StandInRegistry:
         self.models = {name: StandIn(name) for name in names}
         self.settings: dict[str, Any] = {}
         self.starts: dict[str, Any] = {}
+        self.webhooks = Webhooks({}, Path("models"))
         self._stopped = anyio.Event()
 
     health = Registry.health
