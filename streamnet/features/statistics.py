@@ -133,11 +133,14 @@ MISSING = 0  # code of a missing value in every field; codes of values start at 
 # Columns of a plan of standardized inputs: which column of a block goes where.
 SOURCE, STATISTIC, DENSE, KEY, BASE = range(5)
 
-# Columns of a table: number of distinct values, whether one is a fraction, the first value.
-DISTINCT, FRACTION, FIRST_VALUE = range(3)
+# Columns of a table: number of distinct values, whether one is a fraction, whether they are many
+# and close together, the first value.
+DISTINCT, FRACTION, CROWDED, FIRST_VALUE = range(4)
 
 MAX_FRACTIONS = 12  # fractions are categories up to so many distinct values,
 MIN_REPETITIONS = 2  # once each occurred so often on average
+MAX_CLOSE = 64  # whole numbers are categories up to so many distinct values, and beyond that
+MAX_DENSITY = 0.05  # if they are so few of those in their range
 MAX_INTEGER = 2.0**31  # larger whole numbers count as fractions
 MIN_DISTINCT = 3  # two values are already told apart by their standardized number
 FINITE = np.finfo(np.float64).max
@@ -152,14 +155,21 @@ def as_float64(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 @jit
+def _are_crowded(bits: NDArray[np.int64]) -> bool:
+    """Whether distinct whole numbers, given as bits, are a larger part of those in their range."""
+    values = bits.view(np.float64)
+    return bool(values.size > MAX_DENSITY * (values.max() - values.min()))
+
+
+@jit
 def _category_code(
     x: float, bits: int, count: float, tables: NDArray[np.int64], m: int, limit: int, learn: bool
 ) -> int:
     """Number (from 1) of the value ``x`` with these bits in the table of row ``m``, or 0.
 
     A table row holds the number of distinct values (-1: not a category any more), whether one is a
-    fraction, the bits of the values in order of appearance, and their open-addressing index.
-    ``count`` is the number of samples that have a value.
+    fraction, whether they are many and close together, the bits of the values in order of
+    appearance, and their open-addressing index. ``count`` is the number of samples with a value.
     """
     first = FIRST_VALUE + limit
     mask = np.uint64(tables.shape[1] - first - 1)
@@ -179,11 +189,15 @@ def _category_code(
         tables[m, FIRST_VALUE + number - 1] = bits
         tables[m, slot] = number
         tables[m, FRACTION] |= not abs(x) < MAX_INTEGER or np.floor(x) != x
+        if number > MAX_CLOSE:
+            tables[m, CROWDED] = _are_crowded(tables[m, FIRST_VALUE : FIRST_VALUE + number])
     few = tables[m, DISTINCT]
     if tables[m, FRACTION] and few > MAX_FRACTIONS:
         tables[m, DISTINCT] = -1 if learn else few
         return 0
-    if few < MIN_DISTINCT or (tables[m, FRACTION] and count < MIN_REPETITIONS * few):
+    if few < MIN_DISTINCT or tables[m, CROWDED]:
+        return 0
+    if (tables[m, FRACTION] or few > MAX_CLOSE) and count < MIN_REPETITIONS * few:
         return 0
     return number
 
@@ -267,7 +281,7 @@ class NumberStatistics:
 
     def __init__(self, *, category_limit: int) -> None:
         self.limit = category_limit
-        index = 1 << (2 * category_limit).bit_length()
+        index = 1 << (2 * category_limit - 1).bit_length()
         self._moments = GrowingArray((MOMENT_COLUMNS,), np.float64)
         self._tables = GrowingArray((FIRST_VALUE + category_limit + index,), np.int64)
 

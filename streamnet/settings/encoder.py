@@ -133,7 +133,8 @@ class EncoderSettings(Settings):
         clip: Bound of every standardized input and target.
         max_rows: Input rows for categories and words; later ones share rows by hash.
         category_limit: Distinct values up to which a number is also a category. Integers are from
-            the third value on, fractions up to 12 values once each came twice on average.
+            the third value on; more than 64 only if they are at most 5 % of those in their range.
+            These, and up to 12 fractions, are categories once each came twice on average.
         max_categories: Distinct values of a category; later ones share 256 hashed rows.
         text_buckets: Hash buckets for the words of each text column.
         max_words: Distinct words and pairs of words that count in a text.
@@ -154,7 +155,7 @@ class EncoderSettings(Settings):
     target_scaling: Literal["standard", "none"] = "standard"
     clip: Annotated[float, Ge(1), Le(1000000.0)] = 8.0
     max_rows: Annotated[int, Ge(1), Le(1 << 24)] = 8192
-    category_limit: Annotated[int, Ge(0), Le(1024)] = 64
+    category_limit: Annotated[int, Ge(0), Le(1024)] = 256
     max_categories: Annotated[int, Ge(0), Le(1 << 20)] = 1000
     text_buckets: Annotated[int, Ge(2), Le(1 << 24)] = 4096
     max_words: Annotated[int, Ge(1), Le(1024)] = 256

@@ -92,7 +92,11 @@ class NaiveEncoder:
         distinct = len(set(past))
         whole = all(v == int(v) and abs(v) < 2**31 for v in past)
         limit = self.limit if whole else min(self.limit, 12)
-        few = 3 <= distinct <= limit and (whole or len(past) >= 2 * distinct)
+        few = 3 <= distinct <= limit
+        if distinct > 64:
+            few &= distinct <= 0.05 * (max(past) - min(past))
+        if distinct > 64 or not whole:
+            few &= len(past) >= 2 * distinct
         return [(name, past[-1])] if few else []
 
     def calendar(self, name: str, past: list[float]) -> tuple[list[float], list[Any]]:

@@ -32,7 +32,7 @@ from streamnet.features.statistics import (
 )
 from streamnet.samples import Field, Kind
 from streamnet.settings.encoder import EncoderSettings, ScalingName
-from tests.features.naive import standard
+from tests.features.naive import NaiveEncoder, standard
 
 ANY_NUMBER = st.floats(allow_nan=True, allow_infinity=True)
 ONE_COLUMN = np.array([[0, 0, 0, 0, 0]])
@@ -99,6 +99,22 @@ def test_not_a_number_counts_as_missing_and_changes_no_statistics(absent: float)
 def test_few_integers_are_categories_from_the_third_value_on() -> None:
     _, keys = standardized(one_measure(), [5.0, 7.0, 5.0, -3.0, 7.0, 5.0, -0.0, 0.0])
     assert keys == [-1, -1, -1, 3, 2, 1, 4, 4]
+
+
+@pytest.mark.parametrize("step", [1, 19, 25, 1000])
+def test_many_whole_numbers_are_categories_if_they_are_far_apart(step: int) -> None:
+    rng = np.random.default_rng(step)
+    values = (rng.integers(0, 100, 700) * step).astype(float).tolist()
+    naive = NaiveEncoder(category_limit=256)
+    expected = [bool(naive.few("x", values[: i + 1])) for i in range(700)]
+    measures, resumed = one_measure(limit=256), one_measure(limit=256)
+    _, begun = standardized(measures, values[:300])
+    resumed.restore_state(
+        {name: part() if callable(part) else part for name, part in measures.export_state().items()}
+    )
+    _, rest = standardized(resumed, values[300:])
+    assert [key > 0 for key in begun + rest] == expected
+    assert expected[-1] == (step >= 25)
 
 
 @pytest.mark.parametrize("last", [0.5, 2.0**31, -(2.0**31), 1e300, 9.0])
