@@ -56,6 +56,7 @@ def build_document(
     about: dict[str, Any],
     intervals: dict[str, Any] | None = None,
     key: dict[str, Any] | None = None,
+    classes: list[Any] | None = None,
 ) -> Document:
     """Build the document of a model, with its checksum."""
     document: Document = {
@@ -73,7 +74,7 @@ def build_document(
         "ensemble": ensemble,
         "encoder": encoder,
     }
-    for name, part in (("intervals", intervals), ("key", key)):
+    for name, part in (("intervals", intervals), ("key", key), ("classes", classes)):
         if part is not None:
             document[name] = part
     return add_checksum(document)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from itertools import chain, compress
-from threading import local
+from copy import copy
+from itertools import compress
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.errors import ConfigurationError, ModelFileError, SampleError, StreamnetError
+from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
 from streamnet.features.encoder import Encoder
 from streamnet.keyed.key_model import KeyModel
-from streamnet.modelfiles.columns import align_columns
+from streamnet.modelfiles.columns import ModelSamples, align_columns
 from streamnet.modelfiles.document import (
     Document,
     build_document,
@@ -37,10 +37,7 @@ from streamnet.selection.ensemble.labels import LabelEnsemble
 from streamnet.selection.ensemble.registry import build_averaging_state, restore_ensemble
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.inference import OnUnknown
-from streamnet.sources.columns import Columns
-from streamnet.sources.frames import SamplesLike, to_one_or_more_rows
-from streamnet.sources.rows import RowReader
-from streamnet.sources.unknown_columns import ColumnCheck
+from streamnet.sources.frames import SamplesLike
 
 # Exceptions that inconsistent files cause in code that trusts them.
 CONTRADICTIONS = (
@@ -68,6 +65,8 @@ class Model:
         about: Metadata, JSON-serializable: target, scores, position, seed.
         intervals: State of its prediction intervals; None if it has none.
         key: State of the model of one key, see `KeyModel`; None for all samples.
+        classes: The labels as they were learned, strings, numbers or booleans, in the order of
+            `labels`, which are their texts; None if all are texts.
 
     Raises:
         ModelFileError: If parts are inconsistent or a weight is not finite.
@@ -91,12 +90,18 @@ class Model:
         about: Mapping[str, Any] | None = None,
         intervals: Mapping[str, Any] | None = None,
         key: Mapping[str, Any] | None = None,
+        classes: Sequence[Any] | None = None,
     ) -> None:
         self._encoder_state = dict(encoder)
         self._encoder = Encoder.restore_state(encoder)
         self.about: dict[str, Any] = dict(about or {})
         self.task: Task = self._encoder.task
         self.labels: tuple[str, ...] = tuple(self._encoder.labels)
+        self.classes: tuple[Any, ...] = self.labels if classes is None else tuple(classes)
+        if len(self.classes) != len(self.labels):
+            raise ModelFileError(
+                f"there are {len(self.classes)} classes, but {len(self.labels)} labels"
+            )
         self._redirects = self._encoder.label_numbers.redirects
         self.fields: tuple[Field, ...] = tuple(
             Field(name, Kind(kind)) for name, kind in encoder["fields"]
@@ -125,8 +130,7 @@ class Model:
             dtype=dtype,
             lags=self._encoder.lags,
         )
-        self._local = local()  # one reader per thread
-        self._checks: dict[str, ColumnCheck] = {}  # by policy
+        self._samples = ModelSamples(self.fields, self.expected_columns)
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -238,19 +242,23 @@ class Model:
             SchemaError: If the same is true of the columns of a frame; if a matrix does not have
                 exactly the model's columns, or a column of a block has another kind.
         """
-        return self.named(self.outputs(samples, last_targets=last_targets, on_unknown=on_unknown))
+        outputs = self.outputs(samples, last_targets=last_targets, on_unknown=on_unknown)
+        return self._name(outputs, self.classes)
 
     def named(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
-        """Convert `outputs` to what `predict` returns.
+        """Convert `outputs` to what `predict` returns, but labels as texts.
 
         Args:
             outputs: Probabilities or numbers, shape=(n, outputs).
         """
+        return self._name(outputs, self.labels)
+
+    def _name(self, outputs: NDArray[np.float64], classes: Sequence[Any]) -> NDArray[Any]:
         if self.task is Task.REGRESSION:
             return outputs[:, 0]
-        if not self.labels:
+        if not classes:
             return np.full(len(outputs), None, object)
-        names: NDArray[np.object_] = np.array(self.labels, object)[self.decide(outputs)]
+        names: NDArray[np.object_] = np.array([*classes, None], object)[self.decide(outputs)]
         names[~np.isfinite(outputs).all(axis=1)] = None
         return names
 
@@ -347,7 +355,7 @@ class Model:
 
     def predict_set(
         self, samples: Sample | SamplesLike | Block, *, on_unknown: OnUnknown = "warn"
-    ) -> list[set[str]]:
+    ) -> list[set[Any]]:
         """Predict a set of labels for each sample; empty where no label is likely enough.
 
         Args:
@@ -361,7 +369,7 @@ class Model:
         """
         self._check_intervals(Task.CLASSIFICATION, "predict_set")
         rows = self.intervals(self.outputs(samples, on_unknown=on_unknown))
-        return [set(compress(self.labels, row)) for row in rows.tolist()]
+        return [set(compress(self.classes, row)) for row in rows.tolist()]
 
     def _check_intervals(self, task: Task, name: str) -> None:
         if self.task is not task:
@@ -441,39 +449,22 @@ class Model:
         """Read samples as blocks with the model's columns."""
         if isinstance(samples, Block):
             return [align_columns(samples, self.fields)]
-        rows = to_one_or_more_rows(samples, self.fields)
-        self._column_check(on_unknown).samples(samples, rows)
-        reader = self._reader()
-        first = reader.records
-        blocks = list(reader.blocks(rows))
-        for rejected in chain.from_iterable(block.rejected for block in blocks):
-            raise SampleError(rejected.offset - first, rejected.detail)
-        return [align_columns(block, self.fields) for block in blocks]
+        return self._samples.read(samples, on_unknown)
 
     @property
     def expected_columns(self) -> list[str]:
         """Columns that samples may have besides its inputs: the target and the weight."""
         return [n for n in map(self.about.get, ("target", "weight")) if isinstance(n, str)]
 
-    def _column_check(self, policy: OnUnknown) -> ColumnCheck:
-        """Return the check of a policy, which remembers what it has reported."""
-        if policy not in self._checks:
-            check = ColumnCheck(policy, self.expected_columns)
-            check.know(name for name, _ in self.fields)
-            self._checks[policy] = check
-        return self._checks[policy]
-
-    def _reader(self) -> RowReader:
-        """Return the calling thread's row reader, which knows the model's columns."""
-        reader: RowReader | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = RowReader(Columns(kinds=dict(self.fields)), name="samples", closed=True)
-            fields = self._encoder_state["fields"]
-            reader.restore_state({"fields": fields, "target": None, "task": None, "records": 0})
-            self._local.reader = reader
-        return reader
-
     # ------------------------------------------------------------------ files
+
+    def with_classes(self, classes: Sequence[Any]) -> Model:
+        """The same model with labels as they were learned, see ``classes``."""
+        if tuple(classes) == self.labels:
+            return self
+        named = copy(self)
+        named.classes = tuple(classes)
+        return named
 
     def document(self) -> Document:
         """Return the model as plain values and arrays, with a checksum."""
@@ -485,6 +476,7 @@ class Model:
             about=self.about,
             intervals=self.intervals_state,
             key=self._key_state,
+            classes=None if self.classes == self.labels else list(self.classes),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -589,6 +581,7 @@ class Model:
                     about=document["about"],
                     intervals=document.get("intervals"),
                     key=document.get("key"),
+                    classes=document.get("classes"),
                 )
             stated = (document["task"], document["labels"]) == (model.task, list(model.labels))
         except StreamnetError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import compress
+from math import isfinite
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.features.columns.category import escape_surrogates, match_spelling
+from streamnet.modelfiles.model import Model
 from streamnet.online.base import OnlineEstimator, describe_rejection
 from streamnet.online.scikit_learn import check_discrete, read_targets
 from streamnet.samples import Block, ClassChange, Sample, Task
@@ -129,7 +131,7 @@ class OnlineClassifier(OnlineEstimator):
 
     Labels may be strings, numbers or booleans. Labels that are equal, such as 1, 1.0 and True, or
     have the same text ("1" for 1.0 as well) are the same label; predictions return the one that
-    came first. In model files labels are strings.
+    came first. A `model` predicts them, too.
 
     >>> classifier = OnlineClassifier(seed=1)
     >>> for i in range(300):
@@ -146,9 +148,10 @@ class OnlineClassifier(OnlineEstimator):
 
     def _begin(self) -> None:
         super()._begin()
-        self._classes: list[Any] = list(self._learner.encoder.labels)
+        texts, start = list(self._learner.encoder.labels), self._settings["start"]
+        self._classes: list[Any] = texts if start is None else list(start.classes)
         # Numbers, with the encoder's text of the label that equals them.
-        self._firsts = _index_first_labels(self._classes, self._classes)
+        self._firsts = _index_first_labels(self._classes, texts)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -225,6 +228,15 @@ class OnlineClassifier(OnlineEstimator):
             self._scored_learner().check_change(change)
             with self._whole():
                 self._learner.change_classes(change)
+
+    def model(self) -> Model:
+        """Build an immutable model of the networks behind `predict`.
+
+        Raises:
+            NoCandidateError: If nothing was learned yet, or no network is finite.
+        """
+        with self._lock:
+            return super().model().with_classes(self._classes)
 
     def predict_one(self, x: Sample) -> Any:
         """Predict the label of the next sample of the stream.
@@ -441,10 +453,12 @@ class OnlineClassifier(OnlineEstimator):
 
 
 def _to_label(given: object, text: str) -> Any:
-    """Return the user's own label, or its text if a state cannot hold it."""
+    """Return the user's own label, or its text if a file cannot hold it."""
     if isinstance(given, _MOMENTS):
         return text  # those in nanoseconds would become integers
     value = given.item() if isinstance(given, np.generic) else given
+    if isinstance(value, float) and not isfinite(value):
+        return text  # no JSON file can hold it
     return value if isinstance(value, _LABELS) else text
 
 

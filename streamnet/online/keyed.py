@@ -172,3 +172,16 @@ class KeyedClassifier(_KeyedEstimator, OnlineClassifier):
     >>> [classifier.predict_one({"user": user, "hour": 20}) for user in "ab"]
     [True, False]
     """
+
+    def key_model(self, key: Key) -> Model:
+        """Build an immutable model of one key, see `KeyedRegressor.key_model`.
+
+        Args:
+            key: The key.
+
+        Raises:
+            DataError: If there is no such key.
+            NoCandidateError: If no network is finite.
+        """
+        with self._lock:
+            return super().key_model(key).with_classes(self._classes)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from copy import copy
 from decimal import Decimal
+from math import inf
+from pathlib import Path
 from pickle import dumps, loads
 from typing import Any
 
 import numpy as np
 import pytest
 
-from streamnet.errors import ConfigurationError, DataError
+from streamnet.errors import ConfigurationError, DataError, ModelFileError
+from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier
 from tests.online.estimators import FEW, classifier, flat
 
@@ -97,7 +100,7 @@ def test_labels_of_a_start_model_match_numbers_of_any_type() -> None:
     taught = classifier().partial_fit([{"x": 0.0}, {"x": 1.0}] * 20, [0, 1] * 20)
     estimator = OnlineClassifier(seed=1, start=taught.model())
     estimator.partial_fit([{"x": 0.0}, {"x": 1.0}, {"x": 1.0}], [0.0, 1.0, True])
-    assert estimator.classes_.tolist() == ["0", "1"]
+    assert estimator.classes_.tolist() == [0, 1]
 
 
 def test_a_new_label_may_appear_in_the_middle_of_a_block() -> None:
@@ -239,3 +242,42 @@ def test_labels_that_look_like_missing_values_are_learned_if_told_so() -> None:
     assert chosen.classes_.tolist() == ["None", "NA", "?"]
     with pytest.raises(ConfigurationError, match="missing is 3, but must be a list"):
         OnlineClassifier(FEW, missing=3).predict_one({})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+@pytest.mark.parametrize(
+    "labels", [[0, 1], [True, False], [1.5, "b", 3], ["1", "2"], [2**60, -7], ["?", "None"]]
+)
+def test_labels_keep_their_type_in_model_files_and_where_learning_goes_on(
+    labels: list[Any], suffix: str, tmp_path: Path
+) -> None:
+    rows = [{"x": i % len(labels)} for i in range(60)]
+    estimator = OnlineClassifier(FEW, seed=1, missing=())
+    estimator.partial_fit(rows, [labels[i % len(labels)] for i in range(60)])
+    estimator.model().save(tmp_path / f"m{suffix}")
+    model = Model.load(tmp_path / f"m{suffix}")
+    for sample in rows[: len(labels)]:
+        (predicted,) = model.predict(sample).tolist()
+        assert predicted == estimator.predict([sample])[0]
+        assert type(predicted) is type(labels[labels.index(predicted)])
+    assert list(map(type, model.classes)) == list(map(type, labels))
+    assert model.labels == tuple(estimator._learner.encoder.labels)
+    again = OnlineClassifier(start=model, missing=())
+    again.learn_one(rows[0], labels[0])
+    assert list(map(type, again.classes_.tolist())) == list(map(type, labels))
+
+
+def test_a_model_file_with_too_few_typed_labels_is_damaged(tmp_path: Path) -> None:
+    estimator = OnlineClassifier(FEW).fit(
+        [{"x": i % 2} for i in range(20)], [i % 2 for i in range(20)]
+    )
+    document = estimator.model().document()
+    with pytest.raises(ModelFileError, match="there are 1 classes, but 2 labels"):
+        Model.from_document({**document, "classes": [0]})
+
+
+def test_an_infinite_label_is_a_text_since_no_file_can_hold_it(tmp_path: Path) -> None:
+    labels = [inf if i % 2 else 1 for i in range(20)]
+    estimator = OnlineClassifier(FEW).partial_fit([{"x": i % 2} for i in range(20)], labels)
+    estimator.model().save(tmp_path / "m.json")
+    assert Model.load(tmp_path / "m.json").classes == (1, "inf")
