@@ -241,6 +241,23 @@ class Arrivals(NamedTuple):
         )
 
 
+class Prediction(NamedTuple):
+    """One prediction that a caller got."""
+
+    value: str | float | None  # label or number; None if no finite value was predicted
+    probabilities: dict[str, float] | None  # of labels, where > 0; None for numbers
+    generation: int  # of the model that predicted; 0 if there was none yet
+    # Lower and upper bound of a number, or the labels in the set, if the model has an `interval`.
+    interval: list[Any] | None = None
+
+    @property
+    def task(self) -> Task | None:
+        """What was predicted; None if there was no model yet."""
+        if not self.generation:
+            return None
+        return Task.REGRESSION if self.probabilities is None else Task.CLASSIFICATION
+
+
 class Given(NamedTuple):
     """Answers that callers got to samples whose labels have arrived: these count as served."""
 
@@ -275,6 +292,9 @@ class Block(Struct, frozen=True, eq=False, gc=False):
     scored: bool = True  # False: learned but not scored, since it was seen in an earlier epoch
     learned: bool = True  # False: predicted and scored but not learned, since it is held out
     weight: NDArray[np.float64] | None = None  # shape=(n,), of each sample; None: all are 1
+    ids: NDArray[np.object_] | None = None  # shape=(n,), of each sample: a text, or None
+    # shape=(n,): the `Prediction` that a caller got for each sample, if all were predicted before.
+    requested: NDArray[np.object_] | None = None
     arrivals: Arrivals | None = None  # labels of earlier samples that arrive between these
     # Where labels may arrive on their own: whether those of samples without a target will.
     awaits_labels: bool = True
@@ -363,6 +383,8 @@ class Block(Struct, frozen=True, eq=False, gc=False):
             target=None if self.target is None else self.target[rows],
             sparse=None if self.sparse is None else self.sparse.rows(rows),
             weight=None if self.weight is None else self.weight[rows],
+            ids=None if self.ids is None else self.ids[rows],
+            requested=None if self.requested is None else self.requested[rows],
         )
 
     def _rejected_within(self, start: int, stop: int) -> tuple[DeadLetter, ...]:
@@ -476,7 +498,7 @@ def widen_block(block: Block, schema: Schema) -> Block:
 
 
 def concatenate_blocks(blocks: Sequence[Block], schema: Schema) -> Block:
-    """Concatenate at least one block, without rejected records; the schema may have grown."""
+    """Concatenate at least one block, without rejected records or ids; the schema may grow."""
     wide = [widen_block(block, schema) for block in blocks]
     last = wide[-1]
     target = None
@@ -491,6 +513,8 @@ def concatenate_blocks(blocks: Sequence[Block], schema: Schema) -> Block:
         sparse=_concatenate_rows([block.sparse for block in wide if block.sparse is not None]),
         rejected=(),
         weight=concatenate_weights([(block.weight, len(block)) for block in wide]),
+        ids=None,
+        requested=None,
         arrivals=None,
     )
 

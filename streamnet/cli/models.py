@@ -193,6 +193,10 @@ def predict(
             "Where to write predictions, .csv or .jsonl; default CSV on standard output."
         ),
     ] = None,
+    id: Annotated[
+        str | None,
+        Parameter(group=DATA, metavar="COLUMN", help="Column with ids, which predictions have."),
+    ] = None,
     last_targets: Annotated[
         str | None,
         Parameter(
@@ -205,9 +209,9 @@ def predict(
     """Predict every sample in files with a saved model; nothing is learned.
 
     The columns are source, position (the line, or the record where there are no lines), answer and
-    probabilities. Malformed records are left out and counted, and make the exit code 1. The target
-    is not needed. A model that needs the last targets, see streamnet inspect, predicts with
-    a network that does not if they are not given.
+    probabilities, and with --id the id. Malformed records are left out and counted, and make the
+    exit code 1. The target is not needed. A model that needs the last targets, see streamnet
+    inspect, predicts with a network that does not if they are not given.
     """
     import anyio
 
@@ -224,7 +228,7 @@ def predict(
     }
     last = None if last_targets is None else [one.strip() for one in last_targets.split(",")]
     with log_to_stderr():
-        given = Model.load(model), files, output or sys.stdout, options, last
+        given = Model.load(model), files, output or sys.stdout, options, last, id
         rejected = anyio.run(write_predictions, *given)
     if rejected.note:
         write_error(rejected.note)

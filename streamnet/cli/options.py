@@ -282,6 +282,7 @@ class SourceOptions(Options):
     query="SELECT",
     order_by="COLUMN",
     weight="COLUMN",
+    id="COLUMN",
     drop="",
     kinds="COLUMN=KIND",
     epochs="",

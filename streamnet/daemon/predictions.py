@@ -16,24 +16,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.model import Model
 from streamnet.reporting.outcomes import Residuals
-from streamnet.samples import Block, Sample, Task
-
-
-class Prediction(NamedTuple):
-    """One prediction."""
-
-    value: str | float | None  # label or number; None if no finite value was predicted
-    probabilities: dict[str, float] | None  # of labels, where > 0; None for numbers
-    generation: int  # of the model that predicted; 0 if there was none yet
-    # Lower and upper bound of a number, or the labels in the set, if the model has an `interval`.
-    interval: list[Any] | None = None
-
-    @property
-    def task(self) -> Task | None:
-        """What was predicted; None if there was no model yet."""
-        if not self.generation:
-            return None
-        return Task.REGRESSION if self.probabilities is None else Task.CLASSIFICATION
+from streamnet.samples import Block, Prediction, Sample
 
 
 class Predictions(NamedTuple):

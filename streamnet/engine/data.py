@@ -22,8 +22,8 @@ from streamnet.samples import Block, DeadLetter, Position, Schema, Task, concate
 from streamnet.settings.engine import EngineSettings
 from streamnet.sources import Columns, open_files
 from streamnet.sources.base import Source
+from streamnet.sources.roles import WeightedSource, check_weights, weigh
 from streamnet.sources.storage.raw import STANDARD_INPUT
-from streamnet.sources.weights import WeightedSource, check_weights, weigh
 
 Path = str | os.PathLike[str]
 Data = Set | Block | Sequence[Block] | Path | Sequence[Path]

@@ -36,6 +36,7 @@ from streamnet.settings.candidate import CandidateSettings
 CURVE_EVERY = 64
 BY_BASELINE = -1  # the first baseline, if no candidate has a finite prediction
 BY_ENSEMBLE = -2
+BY_REQUEST = -3  # as a caller got it before
 _SURGE = 2  # rounds after a detected drift
 MAX_CHANGES = 100  # changes of champion kept
 MAX_RETIRED = 100  # retired candidates kept

@@ -453,8 +453,8 @@ class Model:
 
     @property
     def expected_columns(self) -> list[str]:
-        """Columns that samples may have besides its inputs: the target and the weight."""
-        return [n for n in map(self.about.get, ("target", "weight")) if isinstance(n, str)]
+        """Columns that samples may have besides its inputs: target, weight and id."""
+        return [n for n in map(self.about.get, ("target", "weight", "id")) if isinstance(n, str)]
 
     # ------------------------------------------------------------------ files
 

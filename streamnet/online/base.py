@@ -39,9 +39,9 @@ from streamnet.settings.learning import KeySettings, LearningSettings, check_can
 from streamnet.sources.base import Reason, Rejection
 from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike
+from streamnet.sources.roles import check_weights, weigh
 from streamnet.sources.rows import RowReader
 from streamnet.sources.sparse import SparseSamples
-from streamnet.sources.weights import check_weights, weigh
 
 TARGET = "(target)"  # column of the targets; no feature has this name
 

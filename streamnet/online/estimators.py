@@ -19,7 +19,7 @@ from streamnet.online.scikit_learn import check_discrete, read_targets
 from streamnet.samples import Block, ClassChange, Sample, Task
 from streamnet.sources.frames import SamplesLike, to_target_list
 from streamnet.sources.inference import WHITESPACE
-from streamnet.sources.weights import check_weights
+from streamnet.sources.roles import check_weights
 
 
 class OnlineRegressor(OnlineEstimator):

@@ -23,11 +23,11 @@ from streamnet.durability.safe_file import AppendedFile
 from streamnet.errors import ConfigurationError
 from streamnet.features.encoder import Encoded
 from streamnet.learning.learner import build_model
-from streamnet.learning.serving import Served
+from streamnet.learning.serving import BY_REQUEST, Served
 from streamnet.learning.trainer import Snapshot
 from streamnet.modelfiles.document import Document, build_document
 from streamnet.modelfiles.model import Model
-from streamnet.samples import Task
+from streamnet.samples import Prediction, Task
 from streamnet.settings.candidate import CandidateSettings
 
 
@@ -74,7 +74,7 @@ Sink = Callable[[Served], None]
 
 
 COLUMNS = ("sample", "source", "position", "answer", "probabilities", "truth", "candidate")
-PROBABILITIES = 4  # their place
+ANSWER, PROBABILITIES = 3, 4  # their places
 INTERVAL_COLUMNS = {Task.CLASSIFICATION: ("set",), Task.REGRESSION: ("lower", "upper")}
 
 
@@ -84,27 +84,35 @@ class PredictionRows:
 
     Columns: number of the sample; name of its file or stream; its line, or record where there are
     no lines; the prediction; the probability of each label (None for numbers); the true value, None
-    if unknown; the candidate (-1 is the first baseline, -2 the ensemble); with ``intervals``, lower
-    and upper bound of a number (None at first), or the set of labels; with an auto-encoder, the
-    outlier score.
+    if unknown; the candidate (-1 is the first baseline, -2 the ensemble, -3 what a caller got on
+    request, see `Block.requested`); with ``intervals``, lower and upper bound of a number (None at
+    first), or the set of labels; with an auto-encoder, the outlier score; with ``ids``, the id.
 
     Args:
         task: What is predicted.
         labels: Names of the classes by number, which may grow.
         outliers: Whether there is an auto-encoder.
         intervals: Whether there are prediction intervals or sets.
+        ids: Whether samples have ids.
     """
 
     def __init__(
-        self, *, task: Task, labels: list[str], outliers: bool = False, intervals: bool = False
+        self,
+        *,
+        task: Task,
+        labels: list[str],
+        outliers: bool = False,
+        intervals: bool = False,
+        ids: bool = False,
     ) -> None:
         self.task = task
         self.labels = labels
-        self._has_outliers, self._has_intervals = outliers, intervals
+        self._has_outliers, self._has_intervals, self._has_ids = outliers, intervals, ids
         self.columns: tuple[str, ...] = (
             *COLUMNS,
             *(INTERVAL_COLUMNS[task] if intervals else ()),
             *(("outlier",) if outliers else ()),
+            *(("id",) if ids else ()),
         )
 
     def list_rows(self, served: Served) -> Iterator[tuple[Any, ...]]:
@@ -115,10 +123,26 @@ class PredictionRows:
         if self._has_intervals:
             pairs = zip(rows, self._intervals(served), strict=True)
             rows = ((*row, *interval) for row, interval in pairs)
+        block = served.predicted.encoded.block
+        if block.requested is not None:
+            rows = map(self._replace_answer, rows, block.requested.tolist())
         if self._has_outliers:
             scores = served.predicted.encoded.outlier.tolist()
             rows = ((*row, float(f"{s:.6g}")) for row, s in zip(rows, scores, strict=True))
+        if self._has_ids:
+            ids = [None] * len(block) if block.ids is None else block.ids.tolist()
+            rows = ((*row, one) for row, one in zip(rows, ids, strict=True))
         return rows
+
+    def _replace_answer(self, row: tuple[Any, ...], given: Prediction) -> tuple[Any, ...]:
+        """The row of a sample that a caller got a prediction for, so far without outlier and id."""
+        row = (*row[:ANSWER], given.value, given.probabilities, *row[PROBABILITIES + 1 :])
+        row = (*row[: len(COLUMNS) - 1], BY_REQUEST)
+        if not self._has_intervals:
+            return row
+        if self.task is Task.REGRESSION:
+            return (*row, *(given.interval or (None, None)))
+        return (*row, given.interval)
 
     def _places(self, served: Served) -> Iterator[tuple[int, str, int, int]]:
         block = served.predicted.encoded.block
@@ -189,6 +213,7 @@ class Predictions(ResumableSink):
         labels: list[str],
         outliers: bool = False,
         intervals: bool = False,
+        ids: bool = False,
         files: FileSystem = DISK,
     ) -> None:
         path = Path(path)
@@ -197,7 +222,7 @@ class Predictions(ResumableSink):
                 f"predictions is {str(path)!r}, but must end in .csv or .jsonl"
             )
         self._rows = PredictionRows(
-            task=task, labels=labels, outliers=outliers, intervals=intervals
+            task=task, labels=labels, outliers=outliers, intervals=intervals, ids=ids
         )
         self._json_cells: tuple[int, ...] = (PROBABILITIES,)
         if intervals and task is Task.CLASSIFICATION:

@@ -70,7 +70,7 @@ class RunOptions:
     seed: int
     inline_seconds: float
     callbacks: Callbacks
-    weight: str | None = None  # column with the weights of samples
+    columns: Mapping[str, str]  # that are no features by what they are: weight, id
 
 
 @final
@@ -233,8 +233,7 @@ class PartRun:
             "target": self.schema and self.schema.target,
             **({} if horizon is None else {"horizon": horizon}),
         }
-        if self._options.weight is not None:
-            about["weight"] = self._options.weight
+        about |= self._options.columns
         return Champion(serial, settings, snapshot.number, about, snapshot, self.name)
 
     def result(self) -> PartResult:

@@ -19,7 +19,7 @@ from streamnet.pipeline.reader import Reader, SplitBlock, count_records
 from streamnet.samples import TIMES, Block, Schema, Task
 from streamnet.settings.horizon import list_horizons
 from streamnet.sources.columns import make_missing_column_error
-from streamnet.sources.weights import weigh
+from streamnet.sources.roles import weigh
 
 PathLike = TypeVar("PathLike", str, Path)
 

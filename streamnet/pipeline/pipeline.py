@@ -53,7 +53,7 @@ from streamnet.settings.learning import (
 )
 from streamnet.sources.base import Source
 from streamnet.sources.columns import format_names
-from streamnet.sources.weights import WeightedSource
+from streamnet.sources.roles import IdentifiedSource, WeightedSource
 from streamnet.validation import check_integer, check_number, check_seed, to_builtins
 
 
@@ -112,6 +112,7 @@ class Pipeline:
         encoder: Settings of the encoder.
         evolution: Settings of the search for better candidates; see `Learner`.
         weight: Name of the column with the weights of samples; see `WeightedSource`.
+        ids: Name of the column with the ids of samples; see `IdentifiedSource`.
         late_labels: Whether samples without target wait for labels that the source brings later.
         targets: Names of all targets, if there are several: that of the source, and columns of it.
             Numbers are predicted as numbers, categories as labels.
@@ -158,6 +159,7 @@ class Pipeline:
         encoder: EncoderKeywords | None = None,
         evolution: SearchKeywords | None = None,
         weight: str | None = None,
+        ids: str | None = None,
         late_labels: bool = False,
         targets: Sequence[str] | None = None,
         **learning: Unpack[LearningKeywords],
@@ -172,8 +174,9 @@ class Pipeline:
         self.source, self.state = source, state
         self._callbacks = Callbacks(callbacks)
         self.ready: Event = Event()
+        reading = source if ids is None else IdentifiedSource(check_source(source), ids)
         self._reader = Reader(
-            source if weight is None else WeightedSource(check_source(source), weight),
+            reading if weight is None else WeightedSource(check_source(reading), weight),
             BlockSplitter(block_size=block_size, round_size=round_size),
             None if state is None else state.cadence,
         )
@@ -203,7 +206,9 @@ class Pipeline:
             seed=seed,
             inline_seconds=inline_seconds,
             callbacks=self._callbacks,
-            weight=weight,
+            columns={
+                role: name for role, name in (("weight", weight), ("id", ids)) if name is not None
+            },
         )
         self._runs = build_part_runs(
             list_parts(targets, chosen.horizon),

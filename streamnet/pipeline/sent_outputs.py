@@ -6,6 +6,7 @@ import base64
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, final
 
@@ -88,6 +89,8 @@ class SentOutput(ResumableSink):
 class SentPredictions(SentOutput):
     """Every served prediction, see `PredictionRows`; ``generation`` counts the emitted models.
 
+    Of what a caller got on request, it is that of the model that the response named.
+
     Args:
         outbox: Sends them.
         rows: What is said of each.
@@ -103,11 +106,15 @@ class SentPredictions(SentOutput):
     def make_records(self, served: Served) -> Iterator[dict[str, Any]]:
         """The predictions of a block."""
         # A model is emitted in front of the first block of a round.
-        generation = self._count_emitted() + (served.emitted is not None)
-        for row in self._rows.list_rows(served):
+        generations: Iterator[int]
+        generations = repeat(self._count_emitted() + (served.emitted is not None))
+        if (requested := served.predicted.encoded.block.requested) is not None:
+            generations = (one.generation for one in requested)
+        for row, generation in zip(self._rows.list_rows(served), generations, strict=False):
             values = dict(zip(self._rows.columns, row, strict=True))
-            if values["probabilities"] is None:
-                del values["probabilities"]
+            for name in ("probabilities", "id"):
+                if name in values and values[name] is None:
+                    del values[name]
             yield {**values, "generation": generation}
 
 

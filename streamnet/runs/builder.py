@@ -159,6 +159,8 @@ def pipeline_arguments(
     """Arguments of a `Pipeline` that determine what it learns, with those of its networks."""
     weight = settings.source.weight
     more: dict[str, Any] = {} if weight is None else {"weight": weight}
+    if settings.source.id is not None:
+        more["ids"] = settings.source.id
     if targets := settings.source.targets:
         more["targets"] = targets
     return {**settings.run.to_kwargs(), **learner_arguments(settings), **networks, **more}
@@ -276,7 +278,11 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
         known=known,
         thousands=section.thousands,
     )
-    given: dict[str, Any] = {"most_fields": section.most_fields, "weight": section.weight}
+    given: dict[str, Any] = {
+        "most_fields": section.most_fields,
+        "weight": section.weight,
+        "id": section.id,
+    }
     if section.missing is not None:
         given["missing"] = section.missing
     if section.drift is not None:

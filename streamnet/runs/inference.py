@@ -36,8 +36,8 @@ from streamnet.samples import Block, DeadLetter, Field, Kind, Schema, Task
 from streamnet.settings.horizon import describe_horizon
 from streamnet.sources import Columns, open_files
 from streamnet.sources.base import Source
+from streamnet.sources.roles import IdentifiedSource, WeightedSource
 from streamnet.sources.unknown_columns import ColumnCheck
-from streamnet.sources.weights import WeightedSource
 
 COLUMNS = ("source", "position", "answer", "probabilities")
 """Columns of written predictions."""
@@ -54,6 +54,7 @@ async def predict_files(
     *,
     target: str | None = None,
     weight: str | None = None,
+    ids: str | None = None,
     labeled: bool = False,
     last_targets: Sequence[Any] | None = None,
 ) -> AsyncGenerator[tuple[Block, NDArray[Any]], None]:
@@ -62,27 +63,28 @@ async def predict_files(
     ``options`` are keyword arguments of `open_files`, ``missing`` and ``thousands`` of `Columns`,
     and ``on_unknown`` of `InferenceSettings`; None stands for a default. ``target`` is the column
     with the true values, by default the one that the model learned; it is required if ``labeled``.
-    ``weight`` is a column with the weights of samples, see `WeightedSource`.
-    ``last_targets`` are those before all samples, see `Model.predict`.
+    ``weight`` is a column with the weights of samples, see `WeightedSource`, and ``ids`` one with
+    their ids. ``last_targets`` are those before all samples, see `Model.predict`.
     """
     if not files:
         raise ConfigurationError("no file is given, but at least one with samples is needed")
     given = {name: value for name, value in (options or {}).items() if value is not None}
     reading = {name: given.pop(name) for name in ("missing", "thousands") if name in given}
     target = target or model.about.get("target")
-    given_names = [name for name in (target, weight) if name is not None]
+    given_names = [name for name in (target, weight, ids) if name is not None]
     expected = dict.fromkeys((*given_names, *model.expected_columns))
     check = ColumnCheck(given.pop("on_unknown", "warn"), expected)
     check.know(name for name, _ in model.fields)
     columns = Columns(
-        schema=Schema(_add_weight(model, weight), target, model.task),
+        schema=Schema(_list_fields(model, weight, ids), target, model.task),
         target_optional=not labeled,
         labels_required=labeled,
         weight=weight,
+        id=ids,
         check=check.table,
         **reading,
     )
-    async with aclosing(_open_weighted(files, columns, given)) as source:
+    async with aclosing(_open_files(files, columns, given)) as source:
         await source.open()
         while (block := await source.receive()) is not None:
             if not model.fields and block.sparse is None:
@@ -93,21 +95,25 @@ async def predict_files(
             yield block, model.outputs(block, last_targets=last_targets)
 
 
-def _add_weight(model: Model, weight: str | None) -> tuple[Field, ...]:
-    """The columns to read: those of a model, and that of the weights.
+def _list_fields(model: Model, weight: str | None, ids: str | None) -> tuple[Field, ...]:
+    """The columns to read: those of a model, and those of weights and ids.
 
     The last targets of a key are unknown, and so are missing for a shared model.
     """
     fields = tuple(field for field in model.fields if field.name not in HISTORY_COLUMNS)
-    if weight is None:
-        return fields
-    if weight in {name for name, _ in fields}:
-        raise ConfigurationError(f"weight is {weight!r}, but that is an input of the model")
-    return (*fields, Field(weight, Kind.NUMBER))
+    for role, name, kind in (("weight", weight, Kind.NUMBER), ("id", ids, Kind.CATEGORY)):
+        if name is None:
+            continue
+        if name in {field.name for field in model.fields}:
+            raise ConfigurationError(f"{role} is {name!r}, but that is an input of the model")
+        fields = (*fields, Field(name, kind))
+    return fields
 
 
-def _open_weighted(files: Sequence[str], columns: Columns, options: Mapping[str, Any]) -> Source:
-    source = open_files(files, columns=columns, **options)
+def _open_files(files: Sequence[str], columns: Columns, options: Mapping[str, Any]) -> Source:
+    source: Source = open_files(files, columns=columns, **options)
+    if columns.id is not None:
+        source = IdentifiedSource(source, columns.id)
     return source if columns.weight is None else WeightedSource(source, columns.weight)
 
 
@@ -147,19 +153,22 @@ async def write_predictions(
     output: Path | TextIO,
     options: Mapping[str, Any] | None = None,
     last_targets: Sequence[Any] | None = None,
+    ids: str | None = None,
 ) -> RejectedRecords:
     """Write a row for each sample, with the columns of `list_columns`; see `predict_files`.
+
+    With ``ids``, the name of a column, a row ends with the id.
 
     A path ends in .csv or .jsonl, and is replaced once all predictions are written; an open file
     receives CSV.
     """
     if not isinstance(output, Path):
-        return await _write_rows(model, files, output, options, last_targets, as_csv=True)
+        return await _write_rows(model, files, output, options, last_targets, ids, as_csv=True)
     part, as_csv = output.with_name(f".{output.name}.part"), output.suffix == ".csv"
     with explain_write_errors(f"output {output}"):
         try:
             with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                given = options, last_targets
+                given = options, last_targets, ids
                 rejected = await _write_rows(model, files, file, *given, as_csv=as_csv)
             part.replace(output)
         finally:
@@ -173,13 +182,15 @@ async def _write_rows(
     file: TextIO,
     options: Mapping[str, Any] | None,
     last_targets: Sequence[Any] | None,
+    ids: str | None,
     *,
     as_csv: bool,
 ) -> RejectedRecords:
     writer = csv.writer(file, lineterminator="\n")
     rejected, columns = RejectedRecords(), list_columns(model)
+    columns = columns if ids is None else (*columns, "id")
     header_written = False
-    predicted = predict_files(model, files, options, last_targets=last_targets)
+    predicted = predict_files(model, files, options, ids=ids, last_targets=last_targets)
     async with aclosing(predicted) as blocks:
         async for block, outputs in blocks:
             if as_csv and not header_written:
@@ -215,8 +226,9 @@ def _build_rows(model: Model, block: Block, outputs: NDArray[np.float64]) -> Ite
     positions = np.where(marks[:, 2] > 0, marks[:, 2], marks[:, 1]).tolist()
     named = model.named(outputs).tolist()
     intervals = _build_intervals(model, outputs)
-    for position, name, values, interval in zip(
-        positions, named, outputs.tolist(), intervals, strict=True
+    ids = [()] * len(block) if block.ids is None else [(one,) for one in block.ids.tolist()]
+    for position, name, values, interval, one in zip(
+        positions, named, outputs.tolist(), intervals, ids, strict=True
     ):
         probabilities = None
         if model.task is Task.CLASSIFICATION:
@@ -224,7 +236,7 @@ def _build_rows(model: Model, block: Block, outputs: NDArray[np.float64]) -> Ite
                 label: float(f"{value:.6g}")
                 for label, value in zip(model.labels, values, strict=True)
             }
-        yield block.source, position, name, probabilities, *interval
+        yield block.source, position, name, probabilities, *interval, *one
 
 
 def _build_intervals(model: Model, outputs: NDArray[np.float64]) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from streamnet.pipeline.sent_outputs import (
 )
 from streamnet.pipeline.state import State
 from streamnet.runs.storage import RunStorage
-from streamnet.settings.run import OutputSettings
+from streamnet.settings.run import RunSettings
 from streamnet.settings.sinks import SENT_OUTPUTS
 from streamnet.sinks.outbox import Outbox
 from streamnet.sinks.registry import open_sink
@@ -24,14 +24,15 @@ from streamnet.sinks.registry import open_sink
 _MODEL = "model"  # name of a model whose target has none
 
 
-def describe_rows(run: PartRun) -> dict[str, Any]:
-    """The arguments of `PredictionRows` for what a part serves."""
+def describe_rows(run: PartRun, *, ids: bool) -> dict[str, Any]:
+    """The arguments of `PredictionRows` for what a part serves; see there for ``ids``."""
     assert run.learner is not None
     return {
         "task": run.learner.task,
         "labels": run.learner.encoder.labels,
         "outliers": run.learner.encoder.autoencoder,
         "intervals": run.learner.serving.intervals is not None,
+        "ids": ids,
     }
 
 
@@ -42,6 +43,7 @@ def open_sinks(
     name: str | None = None,
     lineage: str | None,
     send_models: bool,
+    ids: bool,
     only: Container[str] | None = None,
 ) -> list[ResumableSink]:
     """Make the outputs of one part of a run that are sent.
@@ -52,13 +54,14 @@ def open_sinks(
         name: Name of the models; by default that of the part or the target.
         lineage: The run's lineage, if its models are in a state directory.
         send_models: Whether champions have the models themselves.
+        ids: Whether predictions have the ids of samples.
         only: The reasons for which rejected records are sent; None is all.
     """
     assert run.learner is not None
     assert run.schema is not None
     outputs: list[ResumableSink] = []
     if (box := boxes.get("predictions")) is not None:
-        rows = PredictionRows(**describe_rows(run))
+        rows = PredictionRows(**describe_rows(run, ids=ids))
         outputs.append(SentPredictions(box, rows, lambda: run.emitted))
     if (box := boxes.get("dead_letters")) is not None:
         outputs.append(SentRejections(box, only))
@@ -78,23 +81,25 @@ def open_sinks(
 
 
 def open_outputs(
-    settings: OutputSettings, storage: RunStorage, run: PartRun, state: State | None, place: int
+    settings: RunSettings, storage: RunStorage, run: PartRun, state: State | None, place: int
 ) -> list[ResumableSink]:
     """Make the outputs of one part of a run.
 
     Args:
-        settings: Where they go.
+        settings: Settings of the run.
         storage: The files of the run.
         run: The part, which has its learner and schema.
         state: Where the run keeps its state.
         place: Place of the part among those of the run.
     """
     outputs: list[ResumableSink] = []
-    urls = {name: getattr(settings, name) for name in SENT_OUTPUTS}
+    urls = {name: getattr(settings.output, name) for name in SENT_OUTPUTS}
+    ids = settings.source.id is not None
     if storage.predictions is not None:
         path, files = storage.predictions
         urls["predictions"] = None
-        outputs.append(Predictions(run.part.place(path), files=files, **describe_rows(run)))
+        described = describe_rows(run, ids=ids)
+        outputs.append(Predictions(run.part.place(path), files=files, **described))
     if storage.dead_letters is not None:
         urls["dead_letters"] = None
     own = {name: run.part.place_stream(url) for name, url in urls.items() if url is not None}
@@ -104,7 +109,8 @@ def open_outputs(
         open_boxes(own),
         run,
         lineage=None if state is None else state.lineage,
-        send_models=settings.send_models,
+        send_models=settings.output.send_models,
+        ids=ids,
         only=CLASS_REASONS if place else None,
     )
 

@@ -137,7 +137,7 @@ class Replay:
         check_schema(self.settings, schema)
         runs = list(self.pipeline.parts.values())
         place = next(i for i, run in enumerate(runs) if run.learner is learner)
-        outputs = open_outputs(self.settings.output, self._storage, runs[place], self.state, place)
+        outputs = open_outputs(self.settings, self._storage, runs[place], self.state, place)
         self._files += (output for output in outputs if isinstance(output, Predictions))
         if not str(self.settings.output.report).endswith(".html"):
             return outputs

@@ -216,6 +216,7 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     thousands: str | None
     max_record_bytes: int
     weight: str | None
+    id: str | None
     task: Task | str | None
     drop: Sequence[str] | str | None
     kinds: Mapping[str, Kind | str] | None

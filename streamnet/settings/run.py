@@ -172,6 +172,7 @@ class SourceSettings(ReadingSettings):
             a,b,c, have a model each, which sees none of the others.
         weight: Column with the weights of samples, which is no feature. A weight of 2 counts like
             the sample twice, in learning and in scores; a sample of weight 0 is only predicted.
+        id: Column with the ids of samples, which is no feature; predictions have them.
         task: What is predicted; auto infers it from the target's values.
         drop: Columns to leave out.
         kinds: Kind of a column whose values are misread: number, id (a whole number that is a
@@ -187,6 +188,7 @@ class SourceSettings(ReadingSettings):
 
     target: Targets | None = None
     weight: Text | None = None
+    id: Text | None = None
     task: Annotated[Task, Enumeration()] | None = None
     drop: Texts | None = None
     kinds: Mapping[str, Annotated[Kind, Enumeration()]] | None = None

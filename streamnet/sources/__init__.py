@@ -13,10 +13,10 @@ from streamnet.sources.files.columnar import ColumnarSource
 from streamnet.sources.files.registry import open_files
 from streamnet.sources.files.text_source import TextSource
 from streamnet.sources.iterable import IterableSource
+from streamnet.sources.roles import IdentifiedSource, WeightedSource
 from streamnet.sources.rows import RowReader
 from streamnet.sources.shuffle import ShuffledSource
 from streamnet.sources.sql import SqlSource
-from streamnet.sources.weights import WeightedSource
 from streamnet.sources.wrappers import (
     GuardedSource,
     LimitedSource,
@@ -29,6 +29,7 @@ __all__ = (
     "ColumnarSource",
     "Columns",
     "GuardedSource",
+    "IdentifiedSource",
     "IterableSource",
     "LimitedSource",
     "Reason",

@@ -175,7 +175,13 @@ LAST_COLUMN = ("last", "-1")
 
 MAX_NAMES_SHOWN = 40
 MAX_FIELDS = 4096
-OPTION_NAMES = {"target": "--target", "weight": "--weight", "drop": "--drop", "kinds": "--kind"}
+OPTION_NAMES = {
+    "target": "--target",
+    "weight": "--weight",
+    "id": "--id",
+    "drop": "--drop",
+    "kinds": "--kind",
+}
 
 NewPolicy = Literal["adapt", "ignore", "reject", "stop"]
 MissingPolicy = Literal["adapt", "reject", "stop"]
@@ -254,6 +260,7 @@ class Columns:
         most_fields: Maximum number of features that may appear by name, as in JSON Lines and dicts.
         weight: Name of the column with the weights of samples; `WeightedSource` takes it out of the
             blocks.
+        id: Name of the column with the ids of samples; `IdentifiedSource` takes it out likewise.
         more_targets: Further columns that are targets. They are read like the others, but whole
             numbers that may be codes are labels, as of ``target``.
         check: Is called with the names of all columns of a file, and that of the file, if there is
@@ -282,6 +289,7 @@ class Columns:
     drift: SchemaDrift = SchemaDrift()
     most_fields: int = MAX_FIELDS
     weight: str | None = None
+    id: str | None = None
     more_targets: tuple[str, ...] = ()
     check: Callable[[Sequence[str], str], object] | None = None
 
@@ -313,8 +321,8 @@ class Columns:
 
     def _check_kinds(self) -> None:
         for name, kind in self.kinds.items():
-            if name in self.drop or name in (self.target, self.weight):
-                roles = {self.target: "the target", self.weight: "the weight"}
+            if name in self.drop or name in (self.target, self.weight, self.id):
+                roles = {self.target: "the target", self.weight: "the weight", self.id: "the id"}
                 role = roles.get(name, "dropped")
                 raise ConfigurationError(f"kinds has {name!r}, but that is {role}")
             if kind not in list(Kind):
@@ -324,11 +332,15 @@ class Columns:
 
     def _check_roles(self) -> None:
         """Refuse a column that is to be two things."""
-        for role, name in (("target", self.target), ("weight", self.weight)):
-            if name is not None and name in self.drop:
+        taken: dict[str, str] = {}
+        for role, name in (("target", self.target), ("weight", self.weight), ("id", self.id)):
+            if name is None:
+                continue
+            if name in self.drop:
                 raise ConfigurationError(f"drop has {name!r}, but that is the {role}")
-        if self.weight is not None and self.weight == self.target:
-            raise ConfigurationError(f"weight is {self.weight!r}, but that is the target")
+            if name in taken:
+                raise ConfigurationError(f"{role} is {name!r}, but that is the {taken[name]}")
+            taken[name] = role
 
     def parse_options(self, *, typed: bool = False) -> ParseOptions:
         """How single values are parsed; see `ParseOptions` for ``typed``."""
@@ -349,6 +361,8 @@ class Columns:
         """The kind given for the column of this name; None if it has to be inferred."""
         if name == self.weight:
             return Kind.NUMBER
+        if name == self.id:
+            return Kind.CATEGORY  # compared as texts, even if all are numbers
         if name in self.more_targets and self.task is not None:
             return Kind.NUMBER if self.task is Task.REGRESSION else Kind.CATEGORY
         return self.kinds.get(name) or self.known.get(name)
@@ -368,7 +382,8 @@ class Columns:
     @property
     def named(self) -> tuple[str, ...]:
         """All column names in these settings."""
-        target = tuple(name for name in (self.target, self.weight) if name is not None)
+        roles = self.target, self.weight, self.id
+        target = tuple(name for name in roles if name is not None)
         known = () if self.schema is None else tuple(f.name for f in self.schema.fields)
         return (*target, *self.drop, *self.kinds, *known)
 
@@ -394,8 +409,12 @@ class Columns:
         target = self._checked_target(file, names)
         lacked = () if self.schema is None or not sparse else [f.name for f in self.schema.fields]
         there = frozenset((*names, *lacked))
-        weight = () if self.weight is None else (self.weight,)
-        given = (("weight", weight), ("drop", self.drop), ("kinds", tuple(self.kinds)))
+        given = (
+            ("weight", () if self.weight is None else (self.weight,)),
+            ("id", () if self.id is None else (self.id,)),
+            ("drop", self.drop),
+            ("kinds", tuple(self.kinds)),
+        )
         for setting, wanted in given:
             for name in wanted:
                 if name not in there:

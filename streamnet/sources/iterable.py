@@ -38,8 +38,8 @@ from streamnet.sources.base import Source
 from streamnet.sources.columns import Columns, make_missing_target_error
 from streamnet.sources.inference import WHITESPACE
 from streamnet.sources.number_styles import infer_target
+from streamnet.sources.roles import WeightColumn
 from streamnet.sources.rows import RowReader, copy_sample, to_mapping
-from streamnet.sources.weights import WeightColumn
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ from streamnet.daemon.hosting.hosted_model import describe_champion
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.hosting.webhooks import Webhooks
 from streamnet.daemon.journal.frames import parse_label
-from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
+from streamnet.daemon.predictions import MicroBatcher, Predictions, compute_interval
 from streamnet.errors import ConfigurationError, ConflictError
 from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier, OnlineRegressor
@@ -47,7 +47,7 @@ from streamnet.reporting.report import (
     RecentError,
     Scores,
 )
-from streamnet.samples import Task
+from streamnet.samples import Prediction, Task
 from streamnet.sources.unknown_columns import ColumnCheck
 
 __all__ = ("StandIn", "StandInRegistry", "learned_model", "model_of_numbers")

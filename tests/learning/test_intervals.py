@@ -19,7 +19,7 @@ from streamnet.metrics import Horizon
 from streamnet.modelfiles import Model
 from streamnet.samples import Block, Task
 from streamnet.selection.conformal import build_tracker
-from streamnet.sources.weights import weigh
+from streamnet.sources.roles import weigh
 from tests.learning.streams import ROUND, differences, feed, learner_of, state_of, stream, unscored
 from tests.learning.test_joined_labels import late
 

@@ -16,7 +16,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.learner import Learner
 from streamnet.samples import Arrivals, Block, Task
-from streamnet.sources.weights import weigh
+from streamnet.sources.roles import weigh
 from tests.learning.streams import ROUND, differences, feed, learner_of, state_of, stream
 
 TASKS = [Task.CLASSIFICATION, Task.REGRESSION]

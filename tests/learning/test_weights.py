@@ -15,7 +15,7 @@ from sklearn import metrics
 from streamnet.learning.learner import Learner
 from streamnet.samples import Block, Task
 from streamnet.selection import Selector
-from streamnet.sources.weights import weigh
+from streamnet.sources.roles import weigh
 from tests.learning.streams import candidate, differences, feed, learner_of, state_of, stream
 
 N = 400

@@ -18,7 +18,7 @@ from streamnet.modelfiles import Model
 from streamnet.page import build_view
 from streamnet.reporting.report import Report
 from streamnet.runs.builder import build_source
-from streamnet.runs.inference import evaluate_files
+from streamnet.runs.inference import evaluate_files, write_predictions
 from streamnet.runs.replay import Replay, replay
 from streamnet.settings.run import RunSettings, apply_overrides, parse
 
@@ -405,3 +405,29 @@ def test_samples_in_place_of_files_are_refused_in_a_short_message() -> None:
     with pytest.raises(ConfigurationError, match="files has ") as caught:
         replay([{"x": i, "y": "ab"[i % 2]} for i in range(5000)], target="y")  # type: ignore[arg-type]
     assert len(str(caught.value)) < 300
+
+
+def test_written_predictions_have_the_ids_of_a_column_that_is_no_feature(tmp_path: Path) -> None:
+    rows = [{"order": 7000 + i, "x": i % 7, "y": "ab"[i % 7 > 3]} for i in range(600)]
+    (tmp_path / "s.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    def run(**given: Any) -> list[dict[str, Any]]:
+        path = tmp_path / "p.jsonl"
+        replay(tmp_path / "s.jsonl", target="y", hidden="4", predictions=path, **given)
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    found = run(id="order", model=tmp_path / "m.json")
+    assert [row.pop("id") for row in found] == [str(row["order"]) for row in rows]
+    assert found == run(drop=["order"])
+    model = Model.load(tmp_path / "m.json")
+    anyio.run(
+        write_predictions,
+        model,
+        [str(tmp_path / "s.jsonl")],
+        tmp_path / "q.csv",
+        None,
+        None,
+        "order",
+    )
+    with (tmp_path / "q.csv").open() as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [str(row["order"]) for row in rows]

@@ -49,11 +49,11 @@ def test_the_example_of_all_keys_has_every_key() -> None:
     sections = [section for _, section in settings] + [settings, candidates[0]]
     left_out = [name for section in sections for name in unset(section)]
     # A query stands in place of files; streams of messages have examples of their own, and sinks
-    # must be there; beside a start no network may be described; times, weights and keys must be
-    # columns of the data; and the example is no forecast.
+    # must be there; beside a start no network may be described; times, weights, ids and keys
+    # must be columns of the data; and the example is no forecast.
     without_value = ["start", "time", "label_time", "horizon", "key"]
     sent = ["champions", "send_models", "events"]
-    assert left_out == ["query", "order_by", *BROKERS, "weight", *without_value, *sent]
+    assert left_out == ["query", "order_by", *BROKERS, "weight", "id", *without_value, *sent]
     assert all(f"\n# {name} = " in WHOLE.read_text() for name in left_out)
 
 

@@ -42,7 +42,7 @@ from streamnet.daemon.journal.frames import (
     has_target,
     parse_label,
 )
-from streamnet.daemon.predictions import MicroBatcher, Prediction, Predictions, compute_interval
+from streamnet.daemon.predictions import MicroBatcher, Predictions, compute_interval
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
 from streamnet.learning.learner import Learner
@@ -70,7 +70,7 @@ from streamnet.reporting.report import (
     LeaderBoardRow,
     Scores,
 )
-from streamnet.samples import Block, ClassChange, Sample
+from streamnet.samples import Block, ClassChange, Prediction, Sample
 from streamnet.settings.daemon import ModelSettings
 from streamnet.sources.unknown_columns import ColumnCheck
 
@@ -165,7 +165,7 @@ class HostedModel(Supervisor):
         self._worker = Worker()
         source = settings.source
         (self._target,) = source.targets
-        others = self._target, source.weight, *(source.drop or ())
+        others = self._target, source.weight, source.id, *(source.drop or ())
         expected = {name for name in others if name is not None}
         self.expected_columns: tuple[str, ...] = tuple(sorted(expected))  # besides the model's
         self._column_check = ColumnCheck(settings.intake.on_unknown, expected)

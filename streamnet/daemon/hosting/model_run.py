@@ -305,7 +305,11 @@ class ModelRun:
         self.committer: Committer = Committer(journal, build_intake)
         columns = build_columns(settings, start)
         self.source: JournalSource = JournalSource(
-            journal, self.committer.wait_beyond, columns, budgets.learning
+            journal,
+            self.committer.wait_beyond,
+            columns,
+            budgets.learning,
+            keeps_requests=settings.output.predictions is not None,
         )
         self.journal_output: _JournalOutput = _JournalOutput(journal)
         self.feature_drift: FeatureDrift = FeatureDrift()
@@ -370,6 +374,7 @@ class ModelRun:
             name=self._name,
             lineage=self._state.lineage,
             send_models=self._output.send_models,
+            ids=True,
         )
 
     @property

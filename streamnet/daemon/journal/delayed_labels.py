@@ -7,8 +7,7 @@ from time import monotonic, time
 from typing import Any, NamedTuple, final
 
 from streamnet.client.schemas import Outcome
-from streamnet.daemon.predictions import Prediction
-from streamnet.samples import Task
+from streamnet.samples import Prediction, Task
 
 
 class PendingPrediction(NamedTuple):

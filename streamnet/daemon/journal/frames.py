@@ -20,6 +20,7 @@ from streamnet.samples import (
     ClassChange,
     DeadLetter,
     Position,
+    Prediction,
     Schema,
     schema_from_dict,
     schema_to_dict,
@@ -312,6 +313,14 @@ class _PredictionsHead(msgspec.Struct):
     label_bytes: int
 
 
+class Requests(msgspec.Struct):
+    """What the head of a frame of predictions says of each sample."""
+
+    ids: list[str]
+    predictions: list[Prediction]
+
+
+decode_requests: Callable[[bytes], Requests] = msgspec.json.Decoder(Requests).decode
 _LABEL_KINDS = (FrameKind.LABELS, FrameKind.TIME, FrameKind.FEED_LABELS)
 _decode_predictions_head = msgspec.json.Decoder(_PredictionsHead).decode
 

@@ -27,11 +27,10 @@ from streamnet.daemon.journal.frames import (
     encode_feeds,
     encode_labels,
 )
-from streamnet.daemon.predictions import Prediction
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
 from streamnet.errors import ConfigurationError, ConflictError
-from streamnet.samples import ClassChange, DeadLetter, Task
+from streamnet.samples import ClassChange, DeadLetter, Prediction, Task
 from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.base import Reason
 from streamnet.sources.columns import ParseOptions, parse_number, parse_word

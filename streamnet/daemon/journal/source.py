@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -22,6 +22,7 @@ from streamnet.daemon.journal.frames import (
     decode_change,
     decode_dead_letter,
     decode_label,
+    decode_requests,
     find_label_lines,
 )
 from streamnet.daemon.journal.segments import Journal
@@ -33,6 +34,7 @@ from streamnet.samples import (
     Block,
     DeadLetter,
     Position,
+    Prediction,
     Schema,
     Task,
     schema_from_dict,
@@ -61,7 +63,8 @@ class JournalSource(Source):
     what is learned depends on the samples alone, never on when they arrived.
 
     Samples that were predicted have no target; their labels arrive between later samples. Of
-    samples that were sent to be learned, those without a target never get one.
+    samples that were sent to be learned, those without a target never get one. If it
+    ``keeps_requests``, blocks of samples that were predicted have their ids and predictions.
 
     A block of one sample takes almost as long as one of fifty. So sources that share ``turns`` read
     few samples only when it is their turn, and meanwhile more arrive.
@@ -73,6 +76,8 @@ class JournalSource(Source):
         wait_beyond: Callable[[int], Awaitable[None]],
         columns: Columns,
         turns: Turns | None = None,
+        *,
+        keeps_requests: bool = False,
     ) -> None:
         self.consumed: int = 0  # samples read in this run and by earlier ones
         self.infers_task: bool = False  # whether it reads ahead for a first target
@@ -83,6 +88,7 @@ class JournalSource(Source):
         self._format = JsonLinesFormat(TextOptions(columns))
         self._parse_label = _LabelParser(columns)
         self._schema = Schema((), columns.target, columns.task)
+        self._keeps_requests = keeps_requests
         self._window = _EMPTY_WINDOW
         self._offset = 0  # of the frame after the window
         self._prefetched: deque[tuple[int, Frame]] = deque()  # from there on, with their offsets
@@ -234,6 +240,8 @@ class JournalSource(Source):
         labels = np.flatnonzero(kinds[:lines] == FrameKind.LABELS)
         if len(labels):
             block = replace(block, arrivals=self._read_labels(chunk, labels, block))
+        if predicted and self._keeps_requests:
+            block = self._add_requests(block)
         self._use(chunk, lines, block.schema)
         return block if predicted else replace(block, awaits_labels=False)
 
@@ -278,6 +286,14 @@ class JournalSource(Source):
         record = np.array([line.record for line in lines], np.int64)
         return Arrivals(before, record, target, marks, answers, intervals, letters)
 
+    def _add_requests(self, block: Block) -> Block:
+        """Add ids and predictions of a block of samples that were predicted."""
+        requests = self._window.read_requests(block.marks[:-1, 0])
+        ids, predictions = (np.empty(len(block), object) for _ in range(2))
+        for i, (identity, prediction) in enumerate(requests):
+            ids[i], predictions[i] = identity, prediction
+        return replace(block, ids=ids, requested=predictions)
+
     def _fill(self) -> None:
         """Read the next frames into the window; a frame from a feed comes alone."""
         if not self._prefetched or self._prefetched[0][0] != self._offset:
@@ -321,19 +337,21 @@ class _Window:
         at: int,
         head: FeedFrameHead | None = None,
         parts: NDArray[np.int64] = _NO_PARTS,
+        heads: Sequence[bytes] = (),
     ) -> None:
         self._data = data
         self._starts = starts  # shape=(frames, 2): offset of each body here, and in the journal
         self._parts = parts  # shape=(parts, 2): offset of each part here, and the kind of its lines
         self._at = at
         self._head = head
+        self._heads = heads  # of the frames
         letters = () if head is None else head.letters
         self._letters = letters[bisect_left(letters, at) :]  # unused ones, by their offset
 
     @classmethod
     def build(cls, frames: Sequence[tuple[int, Frame]], head: FeedFrameHead | None) -> _Window:
         """Build a window of frames, each with its offset in the journal."""
-        bodies, starts, parts, length = [], [], [], 0
+        bodies, starts, parts, heads, length = [], [], [], [], 0
         for offset, frame in frames:
             if not frame.samples:
                 continue
@@ -344,10 +362,11 @@ class _Window:
             if labels < len(frame.body):
                 parts.append((length + labels, int(FrameKind.LABELS)))
             bodies.append(frame.body)
+            heads.append(frame.head)
             length += len(frame.body)
         arrays = (np.array(pairs, np.int64).reshape(-1, 2) for pairs in (starts, parts))
         own_starts, own_parts = arrays
-        return cls(b"".join(bodies), own_starts, 0, head, own_parts)
+        return cls(b"".join(bodies), own_starts, 0, head, own_parts, heads)
 
     @property
     def holds_feed_samples(self) -> bool:
@@ -366,7 +385,20 @@ class _Window:
 
     def after(self, at: int) -> _Window:
         """The window, used up to ``at``."""
-        return _Window(self._data, self._starts, at, self._head, self._parts)
+        return _Window(self._data, self._starts, at, self._head, self._parts, self._heads)
+
+    def read_requests(self, offsets: NDArray[np.int64]) -> Iterator[tuple[str, Prediction]]:
+        """Yield id and prediction of the samples that were predicted, at offsets in the journal."""
+        frames = np.searchsorted(self._starts[:, 1], offsets, side="right") - 1
+        for frame in np.unique(frames).tolist():
+            begin, offset = self._starts[frame].tolist()
+            lines = np.frombuffer(self._data, np.uint8)[begin:]
+            if frame + 1 < len(self._starts):
+                lines = lines[: int(self._starts[frame + 1, 0]) - begin]
+            ends = np.flatnonzero(lines == ord("\n"))
+            head = decode_requests(self._heads[frame])
+            for number in np.searchsorted(ends, offsets[frames == frame] - offset).tolist():
+                yield head.ids[number], head.predictions[number]
 
     def after_offset(self, offset: int) -> _Window:
         """The window, used up to an offset in the journal, within or after its first body."""

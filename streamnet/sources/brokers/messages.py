@@ -78,7 +78,7 @@ class MessageReader:
     def add_kinds(self, columns: Columns) -> Columns:
         """Columns in which that of the messages' times is one of times, if nothing says else."""
         time = self._settings.timestamp
-        roles = (*columns.drop, columns.target, columns.weight)
+        roles = (*columns.drop, columns.target, columns.weight, columns.id)
         if time is None or time in roles or columns.kind_for(time) or columns.schema is not None:
             return columns
         return replace(columns, kinds={**columns.kinds, time: Kind.TIME})

@@ -6,10 +6,12 @@ import json
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import pytest
 
+from streamnet.daemon.predictions import predict_nothing
 from streamnet.daemon.prometheus import Metrics
 from streamnet.errors import ConfigurationError
 from streamnet.settings.daemon import parse_model
@@ -92,6 +94,43 @@ def test_learning_waits_for_a_sink_that_is_away_and_a_stop_does_not(
             await until(lambda: len(read_entries(own_valkey, "predictions")) == 3000)
         sent = unnumbered(read_entries(own_valkey, "predictions"))
         assert [row["sample"] for row in sent] == list(range(3000))
+
+    anyio.run(main)
+
+
+def test_predictions_have_the_ids_of_their_samples_and_what_callers_got(
+    tmp_path: Path, valkey_server: Server
+) -> None:
+    name = f"p{uuid4().hex}"
+    output = {"predictions": f"valkey://{valkey_server.address}/{name}"}
+    settings = fed({"id": "order"}, output=output, evaluation={"interval": 0.8})
+    samples = [{**row, "order": f"s{i}"} for i, row in enumerate(rows(500))]
+
+    async def main() -> None:
+        async with hosting(tmp_path / "model", settings) as hosted:
+            first = await hosted.remember(["early"], samples[:1], predict_nothing(1))
+            await hosted.learn(samples[:300])
+            await learned(hosted, 300)
+            await hosted.published()
+            assert hosted.check_columns(samples[:1]) is None
+            given = hosted.predict(samples[300:])
+            kept = await hosted.remember([f"r{i}" for i in range(200)], samples[300:], given)
+            await hosted.label([(f"r{i}", samples[300 + i]["y"]) for i in range(200)])
+            await learned(hosted, 500)
+            await until(lambda: len(read_entries(valkey_server, name)) == 501)
+            fields = hosted.published_model().fields
+            assert [name for name, _ in fields] == ["x", "w"]
+        sent = unnumbered(read_entries(valkey_server, name))
+        assert [row["id"] for row in sent] == [
+            "early",
+            *(f"s{i}" for i in range(300)),
+            *(f"r{i}" for i in range(200)),
+        ]
+        for row, one in zip([sent[0], *sent[301:]], [*first, *kept], strict=True):
+            assert (row["answer"], row.get("probabilities")) == (one.value, one.probabilities)
+            assert (row["candidate"], row["generation"]) == (-3, one.generation)
+            assert row["set"] == one.interval
+        assert {row["candidate"] for row in sent[1:301]} == {-2}
 
     anyio.run(main)
 

@@ -30,9 +30,8 @@ from streamnet.daemon.journal.frames import (
     find_label_lines,
 )
 from streamnet.daemon.journal.intake import Intake
-from streamnet.daemon.predictions import Prediction
 from streamnet.errors import ConfigurationError, ConflictError
-from streamnet.samples import DeadLetter, Position, Task
+from streamnet.samples import DeadLetter, Position, Prediction, Task
 from streamnet.settings.daemon import IntakeSection, parse_model
 
 MOST, AGE, KEYS = 4, 10.0, 3

@@ -15,10 +15,9 @@ from streamnet.daemon.journal.frames import Frame, FrameKind
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
-from streamnet.daemon.predictions import Prediction
 from streamnet.durability.budget import Turns
 from streamnet.errors import StateError
-from streamnet.samples import Block, ClassChange, Position, Task
+from streamnet.samples import Block, ClassChange, Position, Prediction, Task
 from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader

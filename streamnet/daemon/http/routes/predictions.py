@@ -29,14 +29,9 @@ from streamnet.daemon.http.bodies import (
 )
 from streamnet.daemon.http.responses import http_error
 from streamnet.daemon.http.service import Endpoint, Service, json_response
-from streamnet.daemon.predictions import (
-    Prediction,
-    Predictions,
-    explain_by_occlusion,
-    predict_nothing,
-)
+from streamnet.daemon.predictions import Predictions, explain_by_occlusion, predict_nothing
 from streamnet.errors import SampleError
-from streamnet.samples import Block
+from streamnet.samples import Block, Prediction
 
 _MAX_INLINE_SAMPLES = 32  # predicted in the event loop: a thread takes longer
 _SLICE_BYTES = 1 << 17  # of lines that a thread predicts before others have their turn

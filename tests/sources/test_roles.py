@@ -1,7 +1,8 @@
-"""The column with the weights of samples: no feature, and every invalid weight has a reason."""
+"""Columns of weights and of ids: no features, and every invalid weight has a reason."""
 
 from __future__ import annotations
 
+import json
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,16 @@ import numpy as np
 import pytest
 
 from streamnet.errors import ConfigurationError, SchemaError
-from streamnet.samples import Kind, Schema, Task, concatenate_blocks
-from streamnet.sources import Columns, IterableSource, Source, WeightedSource, open_files
-from streamnet.sources.weights import check_weights, find_invalid_weights
+from streamnet.samples import Block, Kind, Schema, Task, concatenate_blocks
+from streamnet.sources import (
+    Columns,
+    IdentifiedSource,
+    IterableSource,
+    Source,
+    WeightedSource,
+    open_files,
+)
+from streamnet.sources.roles import check_weights, find_invalid_weights
 
 ROWS: list[dict[str, Any]] = [
     {"x": 1.0, "w": 2.5, "c": "a", "y": "b"},
@@ -32,13 +40,19 @@ REASONS = [
 ]
 
 
-async def read(source: Source) -> tuple[Schema, Any, list[Any]]:
-    """The schema, all samples as one block, and the rejected records."""
+async def read_blocks(source: Source) -> tuple[Schema, list[Block]]:
+    """The schema and all blocks."""
     blocks = []
     async with aclosing(source):
         schema = await source.open()
         while (block := await source.receive()) is not None:
             blocks.append(block)
+    return schema, blocks
+
+
+async def read(source: Source) -> tuple[Schema, Any, list[Any]]:
+    """The schema, all samples as one block, and the rejected records."""
+    schema, blocks = await read_blocks(source)
     rejected = [letter for block in blocks for letter in block.rejected]
     return schema, concatenate_blocks(blocks, blocks[-1].schema), rejected
 
@@ -142,3 +156,45 @@ def test_without_a_target_a_missing_weight_is_one(target: float | None) -> None:
     _, block, rejected = anyio.run(read, source)
     assert block.weight.tolist() == [1.0, 3.0]
     assert [letter.detail for letter in rejected] == [REASONS[0], REASONS[1]]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_ids_are_taken_out_and_stay_with_their_samples(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    rows = [{"n": f"{i:03}", "x": i, "y": "ab"[i % 2]} for i in range(300)]
+    if suffix == "csv":
+        lines = ["n,x,y", *(",".join(map(str, row.values())) for row in rows)]
+    else:
+        lines = [json.dumps(row if i != 7 else {**row, "n": None}) for i, row in enumerate(rows)]
+    path.write_text("\n".join(lines) + "\n")
+    columns = Columns(target="y", id="n")
+    schema, blocks = anyio.run(
+        read_blocks, IdentifiedSource(open_files([path], columns=columns), "n")
+    )
+    assert [field.name for field in schema.fields] == ["x"]
+    ids: list[Any] = []
+    for block in blocks:
+        assert block.schema == schema
+        for part in (block.part(0, 3), block.part(3, len(block))):
+            assert part.ids is not None
+            ids += part.ids.tolist()
+    expected = [row["n"] for row in rows]
+    if suffix == "jsonl":
+        expected[7] = None
+    assert ids == expected
+    (first, *_) = blocks
+    order = np.array([5, 2, 9])
+    taken = first.take(order).ids
+    assert taken is not None
+    assert taken.tolist() == ["005", "002", "009"]
+
+
+def test_a_column_has_one_role() -> None:
+    for given, message in (
+        ({"target": "n", "id": "n"}, "id is 'n', but that is the target"),
+        ({"weight": "n", "id": "n"}, "id is 'n', but that is the weight"),
+        ({"drop": ("n",), "id": "n"}, "drop has 'n', but that is the id"),
+        ({"kinds": {"n": Kind.TEXT}, "id": "n"}, "kinds has 'n', but that is the id"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            Columns(**given)

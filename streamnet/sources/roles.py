@@ -1,7 +1,8 @@
-"""Weights of samples: how much each counts in learning and in scores."""
+"""Columns that are no features: weights of samples, and their ids."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, final
 
@@ -45,23 +46,88 @@ def find_invalid_weights(weight: NDArray[np.float64]) -> dict[int, str]:
     return found
 
 
-def _find_number(schema: Schema, name: str) -> int | None:
-    """The place of a column among the numbers; None if there is none of that name."""
-    if name in schema.words:
-        raise SchemaError(f"weight is {name!r}, but must be a column of numbers")
-    return schema.numbers.index(name) if name in schema.numbers else None
-
-
 class _Split(NamedTuple):
-    """A schema with and without the column of weights, and the place of that column."""
+    """A schema with and without a column, and the place of that column in its array."""
 
     whole: Schema
     rest: Schema
     place: int | None
 
 
+class _RoleColumn(ABC):
+    """Takes a column that is no feature out of blocks."""
+
+    def __init__(self, role: str, name: str) -> None:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"{role} is {name!r}, but must be the name of a column")
+        self._name = name
+        none = Schema(())
+        self._split = _Split(none, none, None)
+
+    @abstractmethod
+    def take(self, block: Block) -> Block:
+        """Take the column out of a block."""
+
+    @abstractmethod
+    def _find_place(self, schema: Schema) -> int | None:
+        """The place of the column in its array; None if there is none of that name."""
+
+    def without(self, schema: Schema) -> Schema:
+        """A schema without the column."""
+        return self._find(schema).rest
+
+    def _find(self, schema: Schema) -> _Split:
+        """The split of a schema; that of the last one is kept, since most blocks share it."""
+        if schema is not self._split.whole:
+            place = self._find_place(schema)
+            fields = tuple(field for field in schema.fields if field.name != self._name)
+            rest = Schema(fields, schema.target, schema.task)
+            if rest == self._split.rest:
+                rest = self._split.rest
+            self._split = _Split(schema, rest, place)
+        return self._split
+
+
 @final
-class WeightColumn:
+class IdColumn(_RoleColumn):
+    """Takes the column of ids out of blocks, where it is no feature; see `Block.ids`.
+
+    Args:
+        name: Name of the column.
+
+    >>> from streamnet.samples import Kind
+    >>> from streamnet.sources.columns import Columns
+    >>> from streamnet.sources.rows import RowReader
+    >>> columns = Columns(target="y", id="order")
+    >>> block = RowReader(columns).read([{"order": 7, "x": 1, "y": "a"}, {"x": 2, "y": "b"}])
+    >>> block = IdColumn("order").take(block)
+    >>> block.ids.tolist(), block.schema.words
+    (['7', None], ())
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__("id", name)
+
+    def take(self, block: Block) -> Block:
+        """Take the column out of a block; ids that its samples have already stay."""
+        _, rest, place = self._find(block.schema)
+        words = block.words
+        if place is None:
+            ids = np.full(len(block), None, np.object_)
+        else:
+            ids, words = words[place], (*words[:place], *words[place + 1 :])
+        if block.ids is not None:
+            ids = np.where(block.ids == None, ids, block.ids)  # noqa: E711 - elementwise
+        return replace(block, schema=rest, words=words, ids=ids)
+
+    def _find_place(self, schema: Schema) -> int | None:
+        if self._name in schema.numbers:
+            raise SchemaError(f"id is {self._name!r}, but must be read as a category")
+        return schema.words.index(self._name) if self._name in schema.words else None
+
+
+@final
+class WeightColumn(_RoleColumn):
     """Takes the column of weights out of blocks, where it is no feature.
 
     Samples whose weight is negative or above 1e9 are rejected, and those with a target whose weight
@@ -79,15 +145,7 @@ class WeightColumn:
     """
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str):
-            raise ConfigurationError(f"weight is {name!r}, but must be the name of a column")
-        self._name = name
-        none = Schema(())
-        self._split = _Split(none, none, None)
-
-    def without(self, schema: Schema) -> Schema:
-        """A schema without the column."""
-        return self._find(schema).rest
+        super().__init__("weight", name)
 
     def take(self, block: Block) -> Block:
         """Take the column out of a block.
@@ -124,20 +182,49 @@ class WeightColumn:
             for i, why in invalid.items()
         }
 
-    def _find(self, schema: Schema) -> _Split:
-        """The split of a schema; that of the last one is kept, since most blocks share it."""
-        if schema is not self._split.whole:
-            place = _find_number(schema, self._name)
-            fields = tuple(field for field in schema.fields if field.name != self._name)
-            rest = Schema(fields, schema.target, schema.task)
-            if rest == self._split.rest:
-                rest = self._split.rest
-            self._split = _Split(schema, rest, place)
-        return self._split
+    def _find_place(self, schema: Schema) -> int | None:
+        if self._name in schema.words:
+            raise SchemaError(f"weight is {self._name!r}, but must be a column of numbers")
+        return schema.numbers.index(self._name) if self._name in schema.numbers else None
+
+
+class _SplitSource(SourceWrapper):
+    """A source one of whose columns is no feature."""
+
+    def __init__(self, source: Source, column: _RoleColumn) -> None:
+        super().__init__(source)
+        self._column = column
+
+    async def open(self, after: Position | None = None) -> Schema:
+        """Open the source; its schema is returned without the column."""
+        return self._column.without(await self._source.open(after))
+
+    async def receive(self) -> Block | None:
+        """The next block, without the column."""
+        block = await self._source.receive()
+        return None if block is None else self._column.take(block)
 
 
 @final
-class WeightedSource(SourceWrapper):
+class IdentifiedSource(_SplitSource):
+    """A source one of whose columns holds the ids of samples, which predictions have, too.
+
+    The column is no feature. It has to be read as a category, see `Columns`.
+
+    Args:
+        source: The source.
+        ids: Name of the column.
+
+    Raises:
+        ConfigurationError: If the name is not a text.
+    """
+
+    def __init__(self, source: Source, ids: str) -> None:
+        super().__init__(source, IdColumn(ids))
+
+
+@final
+class WeightedSource(_SplitSource):
     """A source one of whose columns holds the weights of samples.
 
     A weight multiplies the gradient of its sample and its part in all scores: one of 2 counts like
@@ -154,17 +241,7 @@ class WeightedSource(SourceWrapper):
     """
 
     def __init__(self, source: Source, weight: str) -> None:
-        super().__init__(source)
-        self._column = WeightColumn(weight)
-
-    async def open(self, after: Position | None = None) -> Schema:
-        """Open the source; its schema is returned without the column."""
-        return self._column.without(await self._source.open(after))
-
-    async def receive(self) -> Block | None:
-        """The next block, with weights."""
-        block = await self._source.receive()
-        return None if block is None else self._column.take(block)
+        super().__init__(source, WeightColumn(weight))
 
 
 def check_weights(given: Any, n: int) -> NDArray[np.float64]:
