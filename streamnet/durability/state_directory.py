@@ -19,6 +19,7 @@ from streamnet.durability.files import (
     write_all,
     write_durably,
 )
+from streamnet.durability.row_files import RowFolder
 from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 
 
@@ -109,7 +110,8 @@ class Generations:
     """Writes and reads the checkpoints in a folder.
 
     A new one is durable before an old one is removed. Damaged ones are neither removed nor counted
-    among those to keep.
+    among those to keep. The ``row_files`` that a checkpoint names are in a folder below; those that
+    none names any more are removed.
 
     >>> import tempfile
     >>> generations = Generations(Path(tempfile.mkdtemp()))
@@ -128,6 +130,10 @@ class Generations:
         self.keep = keep
         self._files = files
         self._unreadable: set[int] = set()
+        self.rows: RowFolder = RowFolder(folder / "rows", files)
+        self._row_files: dict[int, Sequence[str]] = {}  # by number
+        self.written: int = 0
+        """Bytes that the last checkpoint took, with the row files that were new."""
 
     def numbers(self) -> list[int]:
         """Numbers of the existing generations, oldest first."""
@@ -141,13 +147,34 @@ class Generations:
         """
         numbers = self.numbers()
         number = numbers[-1] + 1 if numbers else 0
+        row_files: Sequence[str] = tree.get("row_files", ())
+        written = self.rows.make_durable(row_files)
         write_durably(self._path(number), *encode_parts(tree), files=self._files)
+        self.rows.commit(row_files)
+        self._row_files[number] = row_files
+        self.written = written + self.size(number)
         sound = [n for n in (*numbers, number) if n not in self._unreadable]
         for old in sound[: -self.keep]:
             # One that stays does no harm, and is removed the next time.
             with suppress(OSError):
                 self._files.unlink(self._path(old))
+        self._remove_row_files()
         return number
+
+    def _remove_row_files(self) -> None:
+        """Remove the row files that no generation names."""
+        if not self.rows.names():
+            return
+        needed: set[str] = set()
+        for number in self.numbers():
+            if number not in self._row_files and number not in self._unreadable:
+                try:
+                    self._row_files[number] = self.load(number).get("row_files", ())
+                except StateError:
+                    self._unreadable.add(number)
+                    self.rows.protect()
+            needed.update(self._row_files.get(number, ()))
+        self.rows.remove_all_but(needed)
 
     def load(self, number: int) -> StateDict:
         """The content of one generation."""
@@ -183,9 +210,13 @@ class Generations:
         damaged: list[str] = []
         for number in reversed(self.numbers()):
             try:
-                return LoadedCheckpoint(number, self.load(number), tuple(damaged))
+                tree = self.load(number)
+                for name in tree.get("row_files", ()):
+                    self.rows.open(name)
+                return LoadedCheckpoint(number, tree, tuple(damaged))
             except StateError as error:
                 self._unreadable.add(number)
+                self.rows.protect()
                 damaged.append(str(error))
         if damaged:
             name = self._files.describe(self.folder)
@@ -305,7 +336,7 @@ class StateDirectory:
 
     ::
 
-        checkpoints/   the last generations
+        checkpoints/   the last generations, and in rows/ those of keys
         models/        the last emitted champions, and current.json, which names the newest; of a
                        run with several parts, such folders by name of the part
         lock           held while a process writes here
@@ -375,7 +406,12 @@ class StateDirectory:
             name = self.files.describe(self.path)
             raise StateError(f"state {name}: {error.strerror}") from error
         publishers = self.publishers.values()
-        for folder in (self.generations.folder, *(one.folder for one in publishers)):
+        checkpoints = self.generations
+        for folder in (
+            checkpoints.folder,
+            checkpoints.rows.path,
+            *(one.folder for one in publishers),
+        ):
             remove_partial_files(folder, files=self.files)
 
     def check(self) -> None:

@@ -31,6 +31,7 @@ from streamnet.keyed.layout import (
     new_scratch,
 )
 from streamnet.keyed.rows import KeyedRows, Rows
+from streamnet.keyed.store import RowScores
 from streamnet.samples import Task
 
 EXPERT_NAMES = {
@@ -271,9 +272,9 @@ class KeyedModels:
         self._fleet = np.array(state["fleet"], np.float64).reshape(AGES + 1, FLEET_COLUMNS)
 
 
-def _rank(rows: Rows, slots: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _rank(rows: Rows, slots: NDArray[np.int64]) -> RowScores:
     """Samples and mean losses of some keys."""
-    head = rows[0][slots][:, : len(HEAD)]
+    head = rows[0][slots, : len(HEAD)]
     weight = head[:, HEAD.weight]
     losses = np.divide(head[:, HEAD.loss], weight, out=np.zeros(len(slots)), where=weight > 0.0)
-    return head[:, HEAD.samples], losses
+    return RowScores(head[:, HEAD.samples], losses)

@@ -14,10 +14,12 @@ from msgspec.structs import replace
 from numpy.typing import DTypeLike, NDArray
 
 from streamnet.durability.provenance import describe_differences
+from streamnet.durability.row_files import RowFolder
 from streamnet.errors import ConfigurationError, NoCandidateError, StateError
 from streamnet.features.encoder import Encoder
 from streamnet.keyed import KeyedEncoder, KeyedModels
 from streamnet.keyed.key_model import export_key
+from streamnet.keyed.rows import KeyedRows
 from streamnet.learning.evaluator import (
     LARGE_BLOCK,
     DeferredScoring,
@@ -405,6 +407,19 @@ class Learner:
             "served": nan_to_none(self.serving.measures()),
         }
 
+    def keep_rows_in(self, folder: RowFolder) -> None:
+        """Keep the rows of keys in files: an exported state then names those that it needs."""
+        if self.keyed is not None:
+            for rows in self.list_rows():
+                rows.keep_in(folder)
+
+    def list_rows(self) -> tuple[KeyedRows, KeyedRows]:
+        """The last targets of keys and their models, where there are any."""
+        models = self.serving.contenders.keyed
+        assert self.keyed is not None
+        assert models is not None
+        return self.keyed.history.rows, models.rows
+
     def export_state(self) -> dict[str, Any]:
         """Return everything needed to resume, bit for bit."""
         return {
@@ -431,6 +446,18 @@ class Learner:
             self.delayed.restore_state(state["pending"], self.encoder)
         if self.keyed is not None:
             self.keyed.restore_state(state["keyed"], self.encoder)
+
+
+def list_row_files(state: dict[str, Any]) -> list[str]:
+    """The names of the files that the exported state of a learner needs; see `keep_rows_in`."""
+    if state["keyed"] is None:
+        return []
+    return [name for table in list_row_tables(state) for name in table["rows"].get("files", ())]
+
+
+def list_row_tables(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parts of an exported state that belong to `Learner.list_rows`."""
+    return state["keyed"], state["serving"]["contenders"]["keyed"]
 
 
 def check_class_change(encoder: Encoder, change: ClassChange, *, keyed: bool) -> None:

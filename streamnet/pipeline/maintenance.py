@@ -24,6 +24,7 @@ from streamnet.durability.state_directory import (
 )
 from streamnet.errors import ConfigurationError, DamagedStateError, StateError
 from streamnet.features.encoder import Encoder
+from streamnet.keyed.rows import list_stored_keys
 from streamnet.learning.evaluator import MAX_EVENTS
 from streamnet.learning.learner import check_class_change
 from streamnet.learning.serving import MAX_CHANGES, MAX_RETIRED
@@ -236,7 +237,7 @@ def forget_keys(path: Path, keys: Sequence[str], *, files: FileSystem = DISK) ->
         learner, waiting = tree["learner"], tree["reading"].setdefault("changes", [])
         if learner["keyed"] is None:
             raise ConfigurationError(NO_KEYS)
-        known = set(learner["keyed"]["rows"]["keys"])
+        known = list_stored_keys(learner["keyed"]["rows"], folder.generations.rows)
         known -= {values[1] for values in waiting if values[0] == "forgotten"}
         for key in keys:
             if key not in known:

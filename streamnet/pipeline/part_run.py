@@ -143,6 +143,8 @@ class PartRun:
         assert self.learner is not None
         assert self.schema is not None
         ledger = None if self._state is None else Ledger()
+        if self._state is not None:
+            self.learner.keep_rows_in(self._state.folder.generations.rows)
         if saved is not None:
             self.learner.restore_state(saved["learner"])
             self.rejections.limit.restore_state(saved["limit"])

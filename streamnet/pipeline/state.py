@@ -21,7 +21,7 @@ from streamnet.features.autoencoder import AutoEncoderSettings
 from streamnet.features.encoder import Encoder
 from streamnet.jit import numerics
 from streamnet.learning.label_delay import LabelDelay
-from streamnet.learning.learner import Learner
+from streamnet.learning.learner import Learner, list_row_files
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.control_messages import Barrier, JoinedBarrier, list_part_trees
 from streamnet.pipeline.model_queue import EmittedModel, ModelQueue
@@ -461,8 +461,11 @@ class State:
         for output in barrier.outputs:
             output.sync()
         tree = {"streamnet": __version__, "lineage": self.lineage, **self._about, **barrier.tree()}
+        learners = [part["learner"] for part in list_part_trees(tree).values()]
+        if row_files := [name for learner in learners for name in list_row_files(learner)]:
+            tree["row_files"] = row_files
         self._generation = self.folder.generations.save(tree)
-        self.cadence.written(self.folder.generations.size(self._generation))
+        self.cadence.written(self.folder.generations.written)
         self._samples = barrier.number
         self._records = int(barrier.reading["records"])
         if self.on_saved is not None:

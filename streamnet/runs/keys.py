@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, final
 
 from streamnet.durability.checkpoint import StateDict
+from streamnet.durability.row_files import RowFolder
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import ConfigurationError, StateError
 from streamnet.keyed import KeyedEncoder, KeyedModels, KeyScores
-from streamnet.learning.learner import Learner
+from streamnet.learning.learner import Learner, list_row_tables
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.control_messages import list_part_trees
 from streamnet.pipeline.maintenance import NO_KEYS
@@ -33,13 +34,17 @@ class StoredKeys:
     """
 
     def __init__(self, path: Path) -> None:
-        newest = StateDirectory(path).generations.newest()
+        generations = StateDirectory(path).generations
+        newest = generations.newest()
         if newest is None:
             raise StateError(f"{path} holds no state")
         check_only_part(list_part_trees(newest.tree))
         self._path = path
         self._target = newest.tree["settings"].get("source", {}).get("target")
-        self._learner = _restore_learner(newest.tree)
+        self._learner = _restore_learner(newest.tree, generations.rows)
+        for change in map(change_from_list, newest.tree["reading"].get("changes", ())):
+            if isinstance(change, KeyRemoval):  # the next run will forget it
+                self._learner.forget_key(change.key)
         self._encoder, self._models = _find_keyed(self._learner)
 
     @property
@@ -70,8 +75,19 @@ class StoredKeys:
         return self._learner.key_model(key, target=self._target)
 
 
-def _restore_learner(tree: StateDict) -> Learner:
-    """The learner of a checkpoint, without the keys that the next run will forget."""
+def hash_rows(tree: StateDict, rows: RowFolder) -> StateDict:
+    """The state of a run, with a hash of the rows of keys in place of the files that hold them."""
+    for part in list_part_trees(tree).values():
+        if part["learner"]["keyed"] is not None:
+            learner = _restore_learner({**tree, **part}, rows)
+            tables = list_row_tables(part["learner"])
+            for table, found in zip(tables, learner.list_rows(), strict=True):
+                table["rows"] = {"sha256": found.hash()}
+    return tree
+
+
+def _restore_learner(tree: StateDict, rows: RowFolder) -> Learner:
+    """The learner of a checkpoint."""
     if tree["learner"]["keyed"] is None:
         raise ConfigurationError(NO_KEYS)
     identity = {**tree["identity"], "start": None}
@@ -79,10 +95,8 @@ def _restore_learner(tree: StateDict) -> Learner:
     given = {name: identity[name] for name in signature(Learner).parameters if name in identity}
     task = tree["learner"]["encoder"]["settings"]["task"]
     learner = Learner(**{**given, "task": task, "forecasts": True})
+    learner.keep_rows_in(rows)
     learner.restore_state(tree["learner"])
-    for change in map(change_from_list, tree["reading"].get("changes", ())):
-        if isinstance(change, KeyRemoval):
-            learner.forget_key(change.key)
     return learner
 
 

@@ -51,6 +51,7 @@ from streamnet.runs.builder import (
     network_arguments,
     pipeline_arguments,
 )
+from streamnet.runs.keys import hash_rows
 from streamnet.runs.outputs import open_outputs
 from streamnet.runs.storage import RunStorage
 from streamnet.samples import Block, Change, Position, Schema, change_from_list
@@ -369,6 +370,7 @@ async def verify(path: Path, generation: int | None = None) -> Verification:
     if not kept["settings"].get("source"):
         raise StateError(f"{path} was not written by a run over files")
     again = await _relearn(kept)
+    hash_rows(kept, generations.rows)
     parts, others = list_part_trees(kept), list_part_trees(again)
     found = [
         difference
@@ -405,8 +407,8 @@ async def _relearn(kept: StateDict) -> StateDict:
             if reading["number"]:
                 raise
         newest = state.folder.generations.newest()
-    assert newest is not None
-    return newest.tree
+        assert newest is not None
+        return hash_rows(newest.tree, state.folder.generations.rows)
 
 
 @final
