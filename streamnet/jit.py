@@ -49,6 +49,11 @@ def cache_folder() -> Path:
     return home / "streamnet" / f"kernels-{digest}"
 
 
+def cache_location() -> Path:
+    """Where kernels are cached: in ``$NUMBA_CACHE_DIR``, or the folder of these sources."""
+    return Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder())
+
+
 def _hash_sources(root: Path) -> str:
     """Digest of all sources below ``root`` that can become part of a kernel."""
     digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
@@ -211,7 +216,7 @@ def _inline(function: F, *, fastmath: bool | set[str]) -> F:
 
 def _compile(function: F, *, fastmath: bool | set[str] = FASTMATH, **options: bool) -> F:
     before = config.CACHE_DIR
-    config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR") or str(cache_folder())
+    config.CACHE_DIR = str(cache_location())
     try:
         if config.CACHE_DIR.startswith(NOWHERE):  # numba would take the working folder instead
             raise RuntimeError

@@ -86,6 +86,11 @@ COMMANDS = {
         "[OPTIONS] CONFIG",
         "Learn and predict over HTTP, with a live dashboard, until a signal arrives.",
     ),
+    "warm": Command(
+        "warm:warm",
+        "[OPTIONS] [CONFIG]",
+        "Compile all kernels into the cache, so that no later start has to.",
+    ),
     "verify": Command(
         "state:verify",
         "DIR [GENERATION]",

@@ -41,7 +41,7 @@ def serve(
     from streamnet.daemon.hosting.webhooks import Webhooks
     from streamnet.daemon.http.access import Access
     from streamnet.daemon.memory import limit_arenas
-    from streamnet.daemon.server import ConfigReloader, build_limits, log_as_json
+    from streamnet.daemon.server import ConfigReloader, build_limits, log_as_json, log_audit
     from streamnet.daemon.server import serve as serve_models
     from streamnet.settings.daemon import load
 
@@ -51,10 +51,17 @@ def serve(
     sys.setswitchinterval(_SWITCH_INTERVAL)
     limit_arenas()
     log_as_json(log_level)
+    log_audit(settings.serve)
     budgets = Budgets(settings.serve.checkpoint_bytes)
     folder = Path(settings.serve.dir)
     webhooks = Webhooks(settings.webhook, folder)
-    registry = Registry(folder, settings.model, budgets=budgets, webhooks=webhooks)
+    registry = Registry(
+        folder,
+        settings.model,
+        budgets=budgets,
+        webhooks=webhooks,
+        archive_days=settings.serve.archive_days,
+    )
 
     async def main() -> int:
         return await serve_models(

@@ -24,6 +24,10 @@ class RequestContext:
     def __init__(self, scope: Scope, operation: str) -> None:
         self._scope = scope
         self.operation = operation
+        self.token_name: str = ""  # of a token that has one, once it is known
+        self.model: str | None = scope.get("path_params", {}).get(
+            "name"
+        )  # or of the body, once it is read
 
     @cached_property
     def request_id(self) -> str:
@@ -33,14 +37,15 @@ class RequestContext:
 
     @property
     def fields(self) -> dict[str, str]:
-        """Fields of a log record; a token is named by the start of its hash."""
+        """Fields of a log record; a token without a name is named by the start of its hash."""
         fields = {"operation": self.operation, "request_id": self.request_id}
         if (client := self._scope.get("client")) is not None:
             fields["caller"] = client[0]
-        if (name := self._scope.get("path_params", {}).get("name")) is not None:
-            fields["model"] = name
+        if self.model is not None:
+            fields["model"] = self.model
         if token := Headers(scope=self._scope).get("authorization", "").partition(" ")[2]:
-            fields["token"] = sha256(token.strip().encode("latin-1")).hexdigest()[:8]
+            digest = sha256(token.strip().encode("latin-1")).hexdigest()[:8]
+            fields["token"] = self.token_name or digest
         return fields
 
 

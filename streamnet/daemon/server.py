@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from errno import EADDRINUSE
 from ipaddress import ip_address
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any, TextIO, final
@@ -426,6 +427,31 @@ def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
+def log_audit(settings: ServeSection) -> None:
+    """Write the audit log, if one is wanted, as JSON lines to files of bounded size.
+
+    Raises:
+        ConfigurationError: If the file can't be written.
+    """
+    logger = logging.getLogger("streamnet.audit")
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers = [logging.NullHandler()]
+    if (path := settings.audit_file) is None:
+        return
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        files = RotatingFileHandler(
+            path, maxBytes=settings.audit_bytes, backupCount=settings.audit_files, encoding="utf-8"
+        )
+    except OSError as error:
+        raise ConfigurationError(f"audit_file {path}: {error.strerror}") from error
+    files.setFormatter(JsonFormatter())
+    logger.handlers = [files]
+
+
 def _is_relevant(record: logging.LogRecord) -> bool:
     """Omit the server's records of requests that it cancelled at its end: it logs their number."""
     kind = record.exc_info[0] if record.exc_info else None
@@ -449,6 +475,10 @@ _RESTART_KEYS = (
     "hosts",
     "origins",
     "drain_seconds",
+    "audit_file",
+    "audit_bytes",
+    "audit_files",
+    "archive_days",
     "checkpoint_bytes",
 )
 

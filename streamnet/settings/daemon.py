@@ -117,6 +117,12 @@ class ServeSection(Section, frozen=True):
         drain_seconds: Longest time that requests have to finish after SIGTERM.
         checkpoint_bytes: Bytes of checkpoints that all models together write a minute, on average;
             what is not in a checkpoint is in a journal. The last ones at a stop do not count.
+        audit_file: File that gets a line of JSON for each operation of an administrator, each
+            download of a model or of rejected records, and each request that is refused access.
+        audit_bytes: Size at which the audit file is renamed, and a new one begins.
+        audit_files: Audit files that are kept besides the current one.
+        archive_days: Days for which the archives of resets are kept; by default the last three are
+            kept for ever.
 
     >>> ServeSection(port=9000).to_kwargs()
     {'port': 9000}
@@ -139,6 +145,10 @@ class ServeSection(Section, frozen=True):
     min_body_rate: Count = 500
     drain_seconds: Positive = 5.0
     checkpoint_bytes: Count = DEFAULT_CHECKPOINT_BYTES
+    audit_file: Text | None = None
+    audit_bytes: Count = 64 << 20
+    audit_files: Size = 9
+    archive_days: Positive | None = None
 
     def check_rules(self) -> None:
         """Check that certificate and key are given together, and that the models are here."""

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from time import time
 from typing import Any, final
 
-from anyio import TASK_STATUS_IGNORED, CancelScope, Event, create_task_group, to_thread
+from anyio import TASK_STATUS_IGNORED, CancelScope, Event, create_task_group, sleep, to_thread
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import DecodeError, json
 
@@ -18,6 +18,7 @@ from streamnet.client.schemas import HealthStatus
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import Budgets, ModelRun
+from streamnet.daemon.hosting.supervisor import remove_expired_archives
 from streamnet.daemon.hosting.webhooks import Webhooks
 from streamnet.daemon.request_context import CURRENT_REQUEST
 from streamnet.durability.files import DISK, FileSystem, write_durably
@@ -71,6 +72,8 @@ def check_settings(settings: ModelSettings, folder: Path) -> None:
 
 SETTINGS_FILE = "model.json"
 TRIAL_PREFIX = ".trial-"  # of folders in which settings are tried before a model is created
+_SECONDS_OF_A_DAY = 24 * 3600.0
+_EXPIRY_SECONDS = 3600.0  # between checks for archives that are too old
 _STALE_SECONDS = 3600.0  # after which a trial folder was left by a crash
 LOCK_FILE = ".lock"  # not a valid name of a model
 START_FILE = "start"  # name of the start's file without suffix, and of its key in the settings
@@ -106,6 +109,7 @@ class Registry:
         files: FileSystem = DISK,
         budgets: Budgets | None = None,
         webhooks: Webhooks | None = None,
+        archive_days: float | None = None,
     ) -> None:
         self.folder = folder
         self.webhooks: Webhooks = Webhooks({}, folder) if webhooks is None else webhooks
@@ -113,6 +117,7 @@ class Registry:
         self.fixed: dict[str, ModelSettings] = dict(fixed or {})
         self.released: set[str] = set()  # fixed models that the run file no longer has
         self._files = files
+        self._archive_days = archive_days  # None keeps archives of resets
         self._budgets = Budgets() if budgets is None else budgets
         self._group: TaskGroup | None = None
         self._ended: dict[str, Event] = {}  # including models that are being created or deleted
@@ -154,6 +159,7 @@ class Registry:
         async with create_task_group() as delivery:
             for hook in self.webhooks.hooks:
                 delivery.start_soon(hook.run)
+            delivery.start_soon(self._expire_archives)
             async with create_task_group() as self._group:
                 for name, settings in {**stored, **self.fixed}.items():
                     self._start(name, settings)
@@ -162,6 +168,14 @@ class Registry:
                 for hosted in self.models.values():
                     hosted.stop()
             delivery.cancel_scope.cancel()  # what is queued is delivered after the next start
+
+    async def _expire_archives(self) -> None:
+        """Remove what resets have left once it is too old, at the start and every hour."""
+        while self._archive_days is not None:
+            before = time() - _SECONDS_OF_A_DAY * self._archive_days
+            for name in list(self.models):
+                await to_thread.run_sync(remove_expired_archives, self.folder / name, before)
+            await sleep(_EXPIRY_SECONDS)
 
     def add(self, name: str, settings: ModelSettings) -> None:
         """Start a model that was added to the run file; raises as `check_new` does."""

@@ -81,6 +81,14 @@ def _remove_old_archives(folder: Path) -> None:
         _remove_archive(archive)
 
 
+def remove_expired_archives(folder: Path, before: float) -> None:
+    """Remove the archives that were made before a time in seconds since 1970."""
+    for archive in _list_archives(folder):
+        if archive.stat().st_mtime < before:
+            _remove_archive(archive)
+            _LOG.info("%s has expired and is removed", archive, extra={"model": folder.name})
+
+
 def _remove_archive(archive: Path) -> None:
     """Remove the state first: without its journal it would look like an unfinished archive.
 

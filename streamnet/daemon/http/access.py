@@ -9,25 +9,46 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import final
+from typing import NamedTuple, final
 
 from streamnet.client.operations import Scope
 from streamnet.errors import ConfigurationError
+from streamnet.settings.daemon import MODEL_NAME
 
 TOKEN_VARIABLE = "STREAMNET_TOKEN"  # noqa: S105 - a variable's name
 _MIN_TOKEN_LENGTH = 16  # characters; shorter ones could be guessed
 _BEARER = b"bearer "
 _ALL_SCOPES = frozenset(Scope)
+_OPTIONS = ("name", "models", "rate")
+
+
+class Grant(NamedTuple):
+    """What a token allows, and the name under which its use is logged."""
+
+    scopes: frozenset[Scope]
+    name: str = ""
+    models: frozenset[str] | None = None  # None: all
+    rate: float | None = None  # requests a second; None: as for everyone
+
+    def allows(self, model: str) -> bool:
+        """Whether it is for a model."""
+        return self.models is None or model in self.models
+
+
+NOTHING = Grant(frozenset())
+EVERYTHING = Grant(_ALL_SCOPES)
 
 
 @final
 class Access:
-    """The valid tokens and their scopes; tokens are stored as hashes.
+    """The valid tokens and what they allow; tokens are stored as hashes.
 
     Args:
-        tokens: Scopes by token. None grants everything to everyone, which is for loopback only.
+        tokens: Scopes, or a whole grant, by token. None grants everything to everyone, which is for
+            loopback only.
 
     >>> access = Access({"0123456789abcdef": {Scope.READ}})
     >>> access.find_scopes(b"Bearer 0123456789abcdef")
@@ -38,36 +59,43 @@ class Access:
 
     is_open: bool
 
-    def __init__(self, tokens: Mapping[str, set[Scope]] | None = None) -> None:
+    def __init__(self, tokens: Mapping[str, set[Scope] | Grant] | None = None) -> None:
         self.is_open = tokens is None
-        self._scopes: list[tuple[bytes, frozenset[Scope]]] = []
-        for token, scopes in (tokens or {}).items():
+        self._grants: list[tuple[bytes, Grant]] = []
+        self._rates: dict[str, RateLimiter] = {}  # by the name of the grant
+        for token, given in (tokens or {}).items():
+            grant = given if isinstance(given, Grant) else Grant(frozenset(given))
             if len(token) < _MIN_TOKEN_LENGTH:
                 raise ConfigurationError(
                     f"a token is {len(token)} long, but must be >= {_MIN_TOKEN_LENGTH}"
                 )
-            if not scopes:
+            if not grant.scopes:
                 raise ConfigurationError("a token has no scope, but must have one or more")
-            every = _ALL_SCOPES if Scope.ADMIN in scopes else frozenset(scopes)
-            self._scopes.append((_hash_token(token.encode()), every))
+            if Scope.ADMIN in grant.scopes:
+                grant = grant._replace(scopes=_ALL_SCOPES)
+            self._grants.append((_hash_token(token.encode()), grant))
+            if grant.rate is not None:
+                self._rates[grant.name] = RateLimiter(Limits(max_rate=grant.rate))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str] | None, variable: str | None = None) -> Access:
         """Read the tokens of a file and of an environment variable; without any, access is open.
 
         A line of the file holds a token and its scopes, as in ``s3cr3t-s3cr3t-s3cr3t
-        read,predict``; empty lines and lines that start with # are skipped. The variable's token
-        has all scopes; without a file the variable is ``STREAMNET_TOKEN`` unless another one is
-        named. No error message shows a token.
+        read,predict``, then perhaps ``name=NAME``, ``models=NAME,NAME`` and ``rate=NUMBER``; empty
+        lines and lines that start with # are skipped. The variable's token has all scopes; without
+        a file the variable is ``STREAMNET_TOKEN`` unless another one is named. No error message
+        shows a token.
         """
         tokens = {} if path is None else _read_tokens(Path(path))
         # With a file the variable must be named: clients keep their own token in the default one.
         default = TOKEN_VARIABLE if path is None else ""
         if token := os.environ.get(variable or default, ""):
-            if Scope.ADMIN not in tokens.setdefault(token, {Scope.ADMIN}):
+            known = tokens.setdefault(token, EVERYTHING)
+            if Scope.ADMIN not in known.scopes:
                 raise ConfigurationError(
                     f"the token in ${variable} has all scopes, but token_file {path} gives it only "
-                    f"{_format_scopes(tokens[token])}: keep it in one of the two"
+                    f"{_format_scopes(known.scopes)}: keep it in one of the two"
                 )
         elif variable is not None:
             raise ConfigurationError(f"token_env is {variable!r}, but that variable is not set")
@@ -75,28 +103,36 @@ class Access:
 
     def replace_with(self, other: Access) -> None:
         """Accept the tokens of another instance from now on instead of the current ones."""
-        self._scopes, self.is_open = other._scopes, other.is_open
+        self._grants, self.is_open, self._rates = other._grants, other.is_open, other._rates
 
     def find_scopes(self, authorization: bytes | None) -> frozenset[Scope]:
         """The scopes of the header's token; empty if it is unknown."""
+        return self.find(authorization).scopes
+
+    def find(self, authorization: bytes | None) -> Grant:
+        """What the header's token allows; nothing if it is unknown."""
         if self.is_open:
-            return _ALL_SCOPES
+            return EVERYTHING
         if authorization is None or authorization[: len(_BEARER)].lower() != _BEARER:
-            return frozenset()
+            return NOTHING
         sent = _hash_token(authorization[len(_BEARER) :].strip())
-        found: frozenset[Scope] = frozenset()
+        found = NOTHING
         # Compare with all tokens, so that the time taken reveals nothing.
-        for known, scopes in self._scopes:
+        for known, grant in self._grants:
             if hmac.compare_digest(known, sent):
-                found = scopes
+                found = grant
         return found
+
+    def take(self, grant: Grant) -> float:
+        """Count a request of a grant; returns seconds to wait if there were too many."""
+        return 0.0 if grant.rate is None else self._rates[grant.name].take("")
 
 
 def _hash_token(token: bytes) -> bytes:
     return sha256(token).digest()
 
 
-def _read_tokens(path: Path) -> dict[str, set[Scope]]:
+def _read_tokens(path: Path) -> dict[str, Grant]:
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8")
@@ -108,23 +144,72 @@ def _read_tokens(path: Path) -> dict[str, set[Scope]]:
             f"token_file {path} has mode {stat.S_IMODE(mode):o}, but must not be accessible to "
             "others (640)"
         )
-    tokens: dict[str, set[Scope]] = {}
+    tokens: dict[str, Grant] = {}
+    names: dict[str, str] = {}  # tokens by name
     for number, line in enumerate(text.splitlines(), 1):
         if not (words := line.split()) or words[0].startswith("#"):
             continue
         if (length := len(words[0])) < _MIN_TOKEN_LENGTH:
             rule = f"must be >= {_MIN_TOKEN_LENGTH}"
             raise ConfigurationError(f"{path}:{number}: the token is {length} long, but {rule}")
-        scopes = _parse_scopes(words[1:], f"{path}:{number}")
-        before = tokens.setdefault(words[0], scopes)
-        if before != scopes:
+        grant = _parse_grant(words[1:], f"{path}:{number}")
+        before = tokens.setdefault(words[0], grant)
+        if before.scopes != grant.scopes:
             raise ConfigurationError(
-                f"{path}:{number}: the token has {_format_scopes(scopes)}, but an earlier line "
-                f"gives it {_format_scopes(before)}"
+                f"{path}:{number}: the token has {_format_scopes(grant.scopes)}, but an earlier "
+                f"line gives it {_format_scopes(before.scopes)}"
+            )
+        if before != grant:
+            raise ConfigurationError(
+                f"{path}:{number}: an earlier line has the token with another name, rate or models"
+            )
+        if grant.name and names.setdefault(grant.name, words[0]) != words[0]:
+            raise ConfigurationError(
+                f"{path}:{number}: name is {grant.name!r}, but that is another token's"
             )
     if not tokens:
         raise ConfigurationError(f"token_file {path} contains no token")
     return tokens
+
+
+def _parse_grant(words: list[str], place: str) -> Grant:
+    """Parse the scopes and the options behind a token."""
+    options: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            continue
+        if name not in _OPTIONS or not value:
+            raise ConfigurationError(
+                f"{place}: option is {word!r}, but must be name=NAME, models=NAME,NAME or "
+                "rate=NUMBER"
+            )
+        options[name] = value
+    scopes = frozenset(_parse_scopes([word for word in words if "=" not in word], place))
+    models = options.get("models")
+    for model in models.split(",") if models else ():
+        if not MODEL_NAME.fullmatch(model):
+            raise ConfigurationError(f"{place}: models has {model!r}, but that is no name of one")
+    return Grant(
+        _ALL_SCOPES if Scope.ADMIN in scopes else scopes,
+        options.get("name", ""),
+        None if models is None else frozenset(models.split(",")),
+        _parse_rate(options, place),
+    )
+
+
+def _parse_rate(options: Mapping[str, str], place: str) -> float | None:
+    if (text := options.get("rate")) is None:
+        return None
+    if "name" not in options:
+        raise ConfigurationError(f"{place}: rate is {text!r}, but then name must be given, too")
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.0 < rate < inf:
+        raise ConfigurationError(f"{place}: rate is {text!r}, but must be a number > 0")
+    return rate
 
 
 def _parse_scopes(words: list[str], place: str) -> set[Scope]:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from time import perf_counter
 from typing import Any, final
 
@@ -26,7 +27,7 @@ from starlette.types import Scope as AsgiScope
 from streamnet.client.operations import OPERATIONS, Operation, Scope
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.registry import Registry
-from streamnet.daemon.http.access import Access, Limits, RateLimiter
+from streamnet.daemon.http.access import Access, Grant, Limits, RateLimiter
 from streamnet.daemon.http.bodies import must_close_connection, require_json
 from streamnet.daemon.http.responses import error_response, http_error, internal_error_response
 from streamnet.daemon.prometheus import Metrics
@@ -34,6 +35,9 @@ from streamnet.daemon.request_context import CURRENT_REQUEST, REQUEST_ID_HEADER,
 from streamnet.errors import StreamnetError
 
 _LOG = logging.getLogger("streamnet.daemon")
+_AUDIT = logging.getLogger("streamnet.audit")
+_AUDITED = ("download", "dead_letters")  # besides those of administrators: data leaves the daemon
+_REFUSALS = (401, 403)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -80,24 +84,52 @@ class Service:
         message = "the daemon is stopping; the rest of the body was not read"
         return self.stopping, http_error(503, message, connection="close")
 
-    def find_scopes(self, request: Request) -> frozenset[Scope]:
-        """The scopes of a request's token: all if access is open, none if it is unknown."""
-        if self.access.is_open:
-            return self.access.find_scopes(None)
-        header = request.headers.get("authorization")
-        return self.access.find_scopes(None if header is None else header.encode("latin-1"))
+    def find_grant(self, request: Request) -> Grant:
+        """What a request's token allows: all if access is open, nothing if it is unknown."""
+        header = None if self.access.is_open else request.headers.get("authorization")
+        return self.access.find(None if header is None else header.encode("latin-1"))
 
-    def authorize(self, request: Request, scope: Scope) -> None:
-        """Raise 401 if the request has no known token, or 403 if that lacks the scope."""
-        scopes = self.find_scopes(request)
-        if scope in scopes:
-            return
-        if scopes:
+    def authorize(self, request: Request, operation: Operation[..., Any, Any]) -> None:
+        """Admit a request that has a token for the operation and the model.
+
+        Raises:
+            HTTPException: 401 if it has no known token, 403 if that lacks the scope or is for other
+                models, 429 if it was used too often.
+        """
+        scope, grant = operation.scope, self.find_grant(request)
+        assert scope is not None
+        if not grant.scopes:
+            client = "" if request.client is None else request.client.host
+            self.rates.take(client, self.limits.guess * self.limits.max_rate)
+            message = "a token is required, as Authorization: Bearer TOKEN"
+            raise http_error(401, message, www_authenticate="Bearer")
+        if (context := CURRENT_REQUEST.get()) is not None:
+            context.token_name = grant.name
+        if scope not in grant.scopes:
             raise http_error(403, f"the token does not have the scope {scope}")
-        client = "" if request.client is None else request.client.host
-        self.rates.take(client, self.limits.guess * self.limits.max_rate)
-        message = "a token is required, as Authorization: Bearer TOKEN"
-        raise http_error(401, message, www_authenticate="Bearer")
+        name = request.path_params.get("name")
+        if name is not None:
+            check_model(grant, name)
+        elif grant.models is not None and operation.name not in _OF_MANY_MODELS:
+            raise http_error(403, "the token is for some models only, but this is about all")
+        if wait := self.access.take(grant):
+            message = f"the token allows {grant.rate:g} requests per second"
+            raise http_error(429, message, retry_after=str(ceil(wait)))
+
+    def visible_models(self, request: Request) -> list[HostedModel]:
+        """The models that a request's token is for, by name."""
+        grant = self.find_grant(request)
+        return [one for name, one in sorted(self.registry.models.items()) if grant.allows(name)]
+
+
+_OF_MANY_MODELS = ("models", "overview", "create", "permissions")
+"""Operations without a model in their path that look at the token themselves."""
+
+
+def check_model(grant: Grant, name: str) -> None:
+    """Raise 403 if a token is not for a model, whether or not there is one of that name."""
+    if not grant.allows(name):
+        raise http_error(403, f"the token is not for the model {name}")
 
 
 Endpoint = Callable[[Request, Service], Awaitable[Response]]
@@ -144,7 +176,9 @@ class _OperationHandler:
     ) -> None:
         self._endpoint = endpoint
         self._name = operation.name
+        self._operation = operation
         self._scope = operation.scope
+        self._is_audited = operation.scope is Scope.ADMIN or operation.name in _AUDITED
         self._is_json = operation.request is not None and not operation.lines
         self._service = service
         self._observe = service.metrics.observer(operation.name)
@@ -160,6 +194,11 @@ class _OperationHandler:
             return
         if self._scope is Scope.ADMIN:
             _LOG.info("%s: %d", self._name, response.status_code)
+        if self._is_audited or response.status_code in _REFUSALS:
+            extra = {"status": response.status_code}
+            _AUDIT.info(
+                self._name, extra=extra | dict.fromkeys(("token", "model")) | context.fields
+            )
         if response.status_code >= 400 or self._scope is Scope.ADMIN:
             response.headers[REQUEST_ID_HEADER] = context.request_id
         if response.status_code >= 400 and must_close_connection(scope):
@@ -170,7 +209,7 @@ class _OperationHandler:
     async def _respond(self, request: Request) -> Response:
         try:
             if self._scope is not None:
-                self._service.authorize(request, self._scope)
+                self._service.authorize(request, self._operation)
             if self._is_json:
                 require_json(request)
             return await self._endpoint(request, self._service)

@@ -349,3 +349,38 @@ def test_settings_that_need_more_memory_than_there_is_are_refused(
     settings = parse_model(with_target({"evaluation": {"window": 10**13}}))
     with pytest.raises(ConfigurationError, match=r"does not fit into memory: Unable to allocate"):
         check_settings(settings, tmp_path)
+
+
+def test_archives_of_resets_expire_and_a_deletion_leaves_nothing(
+    run: Runner, tmp_path: Path
+) -> None:
+    def holders() -> list[str]:
+        """Files that hold a word of the samples."""
+        files = (path for path in tmp_path.rglob("*") if path.is_file())
+        return sorted(
+            str(path.relative_to(tmp_path)) for path in files if b"sesame" in path.read_bytes()
+        )
+
+    async def main() -> None:
+        sample = [{"x": "sesame", "y": "a"}] * 40
+        async with hosting_all(tmp_path, spam=settings_of()) as registry:
+            hosted = registry.models["spam"]
+            await hosted.opened()
+            await hosted.learn(sample)
+            await hosted.reset()
+            await hosted.opened()
+            await hosted.learn(sample)
+        assert any("old-000001" in name for name in holders())
+        os.utime(tmp_path / "spam" / "old-000001", (0, 0))
+        registry = Registry(tmp_path, {"spam": settings_of()}, archive_days=30.0)
+        async with anyio.create_task_group() as group:
+            await group.start(registry.run)
+            await until(lambda: not any("old-000001" in name for name in holders()))
+            assert holders()  # the journal
+            registry.fixed.clear()
+            await registry.models["spam"].opened()
+            await registry.delete("spam")
+            assert not holders()
+            registry.stop()
+
+    run(main)

@@ -18,7 +18,8 @@ from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import build_settings, decode_model
 from streamnet.daemon.http.bodies import decode_body, read_body
 from streamnet.daemon.http.responses import http_error
-from streamnet.daemon.http.service import Endpoint, Service, json_response
+from streamnet.daemon.http.service import Endpoint, Service, check_model, json_response
+from streamnet.daemon.request_context import CURRENT_REQUEST
 from streamnet.errors import ConflictError
 from streamnet.settings.daemon import parse_model
 
@@ -30,19 +31,21 @@ _MERGE_DECODER = msgspec.json.Decoder(MergeRequest)
 _RETIRE_DECODER = msgspec.json.Decoder(RetireRequest)
 
 
-async def _models(_: Request, service: Service) -> Response:
-    hosted = [one for _, one in sorted(service.registry.models.items())]
+async def _models(request: Request, service: Service) -> Response:
+    hosted = service.visible_models(request)
     lines = [msgspec.convert(one.status(), ModelLine, from_attributes=True) for one in hosted]
     return json_response(lines)
 
 
-async def _overview(_: Request, service: Service) -> Response:
-    hosted = [one for _, one in sorted(service.registry.models.items())]
-    return json_response([one.overview() for one in hosted])
+async def _overview(request: Request, service: Service) -> Response:
+    return json_response([one.overview() for one in service.visible_models(request)])
 
 
 async def _create(request: Request, service: Service) -> Response:
     body = decode_body(await read_body(request, service.limits), _CREATE_DECODER)
+    if (context := CURRENT_REQUEST.get()) is not None:
+        context.model = body.name
+    check_model(service.find_grant(request), body.name)
     _check_depth(body.settings)
     hosted = await service.registry.create(body.name, parse_model(body.settings))
     return _created_response(request, hosted)

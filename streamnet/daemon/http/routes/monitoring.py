@@ -45,7 +45,7 @@ async def _readyz(_: Request, service: Service) -> Response:
 
 
 async def _permissions(request: Request, service: Service) -> Response:
-    scopes = service.find_scopes(request)
+    scopes = service.find_grant(request).scopes
     return json_response(Permissions([scope for scope in Scope if scope in scopes]))
 
 
