@@ -205,6 +205,9 @@ class DeadLetter:
         return f"{self.source}, {where}"
 
 
+MAX_WEIGHT = 1e9  # of a sample, so that no sum of products of weights overflows
+
+
 class Arrivals(NamedTuple):
     """Labels that arrive on their own, each for an earlier sample, in order.
 
@@ -220,6 +223,7 @@ class Arrivals(NamedTuple):
     answers: NDArray[np.object_] | None = None
     # With them, shape=(k,): a list of both bounds of the number, or of labels, or None.
     intervals: NDArray[np.object_] | None = None
+    weight: NDArray[np.float64] | None = None  # shape=(k,): in place of the sample's; NaN: its own
     letters: Mapping[int, DeadLetter] = {}
     refused: int = 0  # labels that are among the rejected records of the block
 
@@ -237,6 +241,7 @@ class Arrivals(NamedTuple):
             marks=self.marks[start:stop],
             answers=None if self.answers is None else self.answers[start:stop],
             intervals=None if self.intervals is None else self.intervals[start:stop],
+            weight=None if self.weight is None else self.weight[start:stop],
             letters={k - start: one for k, one in self.letters.items() if start <= k < stop},
         )
 

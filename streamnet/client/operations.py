@@ -276,17 +276,18 @@ class Operations:
     def label(
         self,
         name: str,
-        labels: Mapping[Any, Any] | Iterable[tuple[str | int, Any]],
+        labels: Mapping[Any, Any] | Iterable[Sequence[Any]],
         *,
         durable: bool = True,
     ) -> SplitContent[schemas.LabelsReply]:
         """Send the labels of predictions that were made with an ID.
 
         Many labels are sent in several requests. An ID may occur more than once: its first label
-        counts, as the outcomes show.
+        counts, as the outcomes show. In a list, a third value is the weight of the sample.
         """
-        pairs = labels.items() if isinstance(labels, Mapping) else labels
-        texts, sizes = encode_items([{"id": identity, "label": label} for identity, label in pairs])
+        given = labels.items() if isinstance(labels, Mapping) else labels
+        names = "id", "label", "weight"
+        texts, sizes = encode_items([dict(zip(names, one, strict=False)) for one in given])
         return SplitContent(
             "label",
             sizes,

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from streamnet.reporting.report import HorizonScores, IntervalStatus, Scores
-from streamnet.samples import Task
+from streamnet.samples import MAX_WEIGHT, Task
 
 # That of `streamnet.settings.daemon.MODEL_NAME`, which would import pydantic.
 NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -109,10 +109,11 @@ class PredictRequest(_SamplesRequest):
 
 
 class LabelLine(_Request):
-    """The label of a prediction."""
+    """The label of a prediction, perhaps with the weight of the sample, in place of its own."""
 
     id: Identity
     label: Value
+    weight: Annotated[float, Meta(ge=0, le=MAX_WEIGHT)] | None = None
 
 
 class LabelsRequest(_Request):

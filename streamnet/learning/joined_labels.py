@@ -169,13 +169,17 @@ class JoiningEncoder:
 
         ages = np.full(len(late), np.nan)
         forecasts = recall_forecasts(self._encoder, self._forecasts, timeline, self._number)
+        arrivals = block.arrivals
+        sent = None if arrivals is None or arrivals.weight is None else arrivals.weight[joined]
+        self._has_weights |= sent is not None
         encoded = self._encoder.encode_timeline(
             block, timeline, target, ages, np.nan, merge, forecasts
         )
         if forecasts is not None:
             self._forecasts.keep(timeline, memory=forecasts.memory)
         if self._has_weights:
-            weight[late] = table.read(arrived, "weight")
+            own = table.read(arrived, "weight")
+            weight[late] = own if sent is None else np.where(np.isnan(sent), own, sent)
             encoded = replace(encoded, weight=weight)
         table.remove(arrived)
         self._rows.release(arrived)

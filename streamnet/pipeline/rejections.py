@@ -378,8 +378,8 @@ class Rejections(ResumableSink):
     """A sink for rejected records, and the limit on their number.
 
     The dead-letter file has JSON lines: source, offset, line, reason, detail, raw, raw_base64 where
-    it is not UTF-8, and message where it is one of a broker, see `DeadLetter`; with a ``clock``
-    also time, when it was rejected in seconds since 1970. It is created at the first rejected
+    it is not UTF-8, and message where it is one of a broker, see `DeadLetter`; with ``find_time``
+    also time, which it returns of each record and its block. It is created at the first rejected
     record; that of a previous run is emptied at the start. Records beyond ``most_bytes`` are only
     counted, as all are without a path. ``only`` are the reasons for which records are written; None
     is all. See `RejectionLimit` for ``share`` and ``window``.
@@ -399,7 +399,7 @@ class Rejections(ResumableSink):
         most_bytes: int = MAX_DEAD_LETTER_BYTES,
         only: Container[str] | None = None,
         files: FileSystem = DISK,
-        clock: Callable[[], float] | None = None,
+        find_time: Callable[[Block, DeadLetter], float] | None = None,
     ) -> None:
         if most_bytes < 0:
             raise ConfigurationError(f"most_bytes is {most_bytes}, but must be >= 0")
@@ -411,7 +411,7 @@ class Rejections(ResumableSink):
         self.first: DeadLetter | None = None
         self.not_kept: int = 0  # records beyond the size limit of the file
         self._most_bytes, self._only, self._files = most_bytes, only, files
-        self._clock = clock
+        self._find_time = find_time
         self._bytes = 0  # of the file, including what is not written yet
         self._file: AppendedFile | None = None
         if self.path is not None:
@@ -432,7 +432,7 @@ class Rejections(ResumableSink):
             most_bytes=self._most_bytes,
             only=CLASS_REASONS,
             files=self._files,
-            clock=self._clock,
+            find_time=self._find_time,
         )
 
     def begin(self) -> None:
@@ -442,20 +442,21 @@ class Rejections(ResumableSink):
 
     def __call__(self, served: Served) -> None:
         """Count and keep a block's rejected records."""
-        for letter in served.predicted.encoded.block.rejected:
+        block = served.predicted.encoded.block
+        for letter in block.rejected:
             self.total += 1
             self.reasons[letter.reason] += 1
             self.first = self.first or letter
-            self._write(letter)
+            self._write(letter, block)
         if self._file is not None and self._file.is_open:
             self._file.settle(at_once=True)
 
-    def _write(self, letter: DeadLetter) -> None:
+    def _write(self, letter: DeadLetter, block: Block) -> None:
         if self._file is None or (self._only is not None and letter.reason not in self._only):
             return
         values = describe_dead_letter(letter)
-        if self._clock is not None:
-            values["time"] = self._clock()
+        if self._find_time is not None:
+            values["time"] = self._find_time(block, letter)
         line = msgspec.json.encode(values) + b"\n"
         # Once one does not fit, none is kept any more, so that what is kept has no gaps.
         if self.not_kept or self._bytes + len(line) > self._most_bytes:

@@ -11,11 +11,9 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, SchemaError
-from streamnet.samples import Block, DeadLetter, Position, Schema, Task
+from streamnet.samples import MAX_WEIGHT, Block, DeadLetter, Position, Schema, Task
 from streamnet.sources.base import Reason, Rejection, Source, drop_rejected
 from streamnet.sources.wrappers import SourceWrapper
-
-MAX_WEIGHT = 1e9  # so that no sum of products of weights overflows
 
 
 def weigh(block: Block, weight: NDArray[np.float64]) -> Block:

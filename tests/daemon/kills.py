@@ -21,11 +21,13 @@ from typing import Any
 
 import anyio
 
+from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.predictions import predict_nothing
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import ConfigurationError, ConflictError, NotReadyError
 from streamnet.learning.warmup import warm_up
+from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
 from streamnet.samples import Task
 from tests.daemon.hosted_models import hosting, rows, settings_of, until
 
@@ -55,6 +57,7 @@ async def push(folder: Path, to: int, batch: int) -> None:
         for number in range(batch, 1_000_000):
             receipt = await hosted.learn(rows(BATCH, BATCH * number), key=str(number))
             say(to, batch=number, first=receipt.first, duplicate=receipt.duplicate)
+            await send_bad(hosted, number)
             with suppress(ConfigurationError, NotReadyError):  # before the class was learned
                 await hosted.change_classes("c", "b")
             try:
@@ -76,15 +79,22 @@ async def push(folder: Path, to: int, batch: int) -> None:
                 await hosted.label([(str(number - 3 * (number % 4)), "a")])
 
 
+async def send_bad(hosted: HostedModel, number: int) -> None:
+    """Send two records that are rejected beside every tenth batch."""
+    if number % 10 == 0:
+        await hosted.learn(b"no JSON\n[7]\n", key=f"bad {number}", durable=False)
+
+
 async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
     """Send all batches again, of which at most the last is new; then the labels."""
     async with hosting(folder, SETTINGS) as hosted:
         for number in range(batches):
             await hosted.learn(rows(BATCH, BATCH * number), key=str(number), durable=False)
+            await send_bad(hosted, number)
         await until(lambda: not hosted.queued)
         await hosted.change_classes("c", "b")
         outcomes = await hosted.label([(str(number), "a") for number in kept])
-        await until(lambda: hosted.status().learned == hosted.status().accepted)
+        await until(lambda: is_learned(hosted))
         await until(lambda: hosted.status().scored == hosted.status().learned)
         status, classes = hosted.status(), hosted.classes() or []
     return {
@@ -93,8 +103,25 @@ async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
         "joined": status.outcomes["joined"],
         "requested": status.requested,
         "outcomes": sorted(set(outcomes)),
-        "bits": left(folder),
+        "rejected": status.rejected,
+        "bits": (left(folder), left_of_rejected(folder)),
     }
+
+
+def is_learned(hosted: HostedModel) -> bool:
+    """Whether all that was accepted is learned or rejected."""
+    status = hosted.status()
+    return status.learned + status.rejected.get("json", 0) == status.accepted
+
+
+def left_of_rejected(folder: Path) -> str:
+    """A hash of all that is kept of rejected records."""
+    newest = StateDirectory(folder / "state").generations.newest()
+    assert newest is not None
+    outputs = newest.tree["outputs"]
+    text = (folder / "state" / STATE_DEAD_LETTERS).read_bytes()
+    own = {**outputs["rejections"], "path": None}
+    return sha256(encode({"journal": outputs["journal"], "own": own}) + text).hexdigest()
 
 
 def left(folder: Path) -> str:
@@ -159,13 +186,13 @@ def killed(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     }
 
 
-async def whole(journal: Path, folder: Path) -> str:
+async def whole(journal: Path, folder: Path) -> tuple[str, str]:
     """The bits of a run that nobody disturbs, and that reads the same journal."""
     shutil.copytree(journal, folder / "journal")
     async with hosting(folder, SETTINGS) as hosted:
-        await until(lambda: hosted.status().learned == hosted.status().accepted)
+        await until(lambda: is_learned(hosted))
         await until(lambda: not hosted.queued)
-    return left(folder)
+    return left(folder), left_of_rejected(folder)
 
 
 if __name__ == "__main__":

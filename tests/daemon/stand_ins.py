@@ -144,10 +144,10 @@ class StandIn:
         return [self.kept[identity] for identity in ids]
 
     async def label(
-        self, labels: Sequence[tuple[str, Any]], *, durable: bool = True
+        self, labels: Sequence[tuple[Any, ...]], *, durable: bool = True
     ) -> list[Outcome]:
         outcomes = []
-        for identity, label in labels:
+        for identity, label, *_ in labels:
             if identity not in self.kept:
                 outcomes.append(Outcome.EARLY)
             elif identity in self.labels:

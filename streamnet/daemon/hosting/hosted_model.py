@@ -34,7 +34,7 @@ from streamnet.daemon.hosting.run_counts import (
 )
 from streamnet.daemon.hosting.supervisor import Supervisor
 from streamnet.daemon.hosting.troubles import Finding, ScoreWatch, TroubleLog, find_troubles
-from streamnet.daemon.journal.delayed_labels import now
+from streamnet.daemon.journal.delayed_labels import SentLabel, now
 from streamnet.daemon.journal.frames import (
     count_lines,
     encode_sample,
@@ -285,10 +285,11 @@ class HostedModel(Supervisor):
         return kept
 
     async def label(
-        self, labels: Sequence[tuple[str, Any]], *, durable: bool = True
+        self, labels: Sequence[SentLabel | tuple[str, Any]], *, durable: bool = True
     ) -> list[Outcome]:
         """Join labels with the predictions of their IDs; the completed samples are learned.
 
+        One with a weight gives it to its sample; one of weight 0 is neither learned nor scored.
         A label that comes before its prediction waits for it. A call may be repeated. Batches of
         1,000 are taken one by one, so that others have their turn; if one fails, those before it
         stay.

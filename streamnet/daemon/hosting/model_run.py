@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -311,7 +311,7 @@ class ModelRun:
             budgets.learning,
             keeps_requests=settings.output.predictions is not None,
         )
-        self.journal_output: _JournalOutput = _JournalOutput(journal)
+        self.journal_output: _JournalOutput = _JournalOutput(journal, self.source.find_time)
         self.feature_drift: FeatureDrift = FeatureDrift()
         self.feeds: Feeds = Feeds(
             settings,
@@ -351,7 +351,7 @@ class ModelRun:
             self._folder / "state" / STATE_DEAD_LETTERS,
             most_bytes=settings.intake.dead_letters_bytes,
             files=self._files,
-            clock=time,
+            find_time=self.source.find_time,
             share=source.max_rejected if is_limited else 1.0,
             window=source.rejected_window,
         )
@@ -533,17 +533,20 @@ class _JournalOutput(ResumableSink):
 
     name = "journal"
 
-    def __init__(self, journal: Journal) -> None:
-        # With the time of the rejection.
+    def __init__(
+        self, journal: Journal, find_time: Callable[[Block, DeadLetter | None], float]
+    ) -> None:
+        # With the time when it was received.
         self.dead_letters: deque[tuple[DeadLetter, float]] = deque(maxlen=_KEPT_DEAD_LETTERS)
         self.recent: RecentSamples = RecentSamples()
-        self._journal = journal
+        self._journal, self._find_time = journal, find_time
 
     def __call__(self, served: Served) -> None:
         self.recent(served)
-        if rejected := served.predicted.encoded.block.rejected:
-            now = time()
-            self.dead_letters.extend((letter, now) for letter in rejected)
+        block = served.predicted.encoded.block
+        for letter in block.rejected:
+            self.dead_letters.append((letter, self._find_time(block, letter)))
+        self._find_time(block, None)  # forget those of earlier blocks
 
     def begin(self) -> None:
         """Nothing to do: the journal exists."""

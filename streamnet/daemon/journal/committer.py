@@ -10,6 +10,7 @@ from typing import NamedTuple, final
 
 from anyio import Event, create_task_group, move_on_after, sleep, to_thread
 
+from streamnet.daemon.journal.delayed_labels import now
 from streamnet.daemon.journal.frames import Frame
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
@@ -127,7 +128,7 @@ class Committer:
             ClosedError: If the committer stopped first; it may still be there, too.
         """
         if frame is not None:
-            self._frames.append(frame)
+            self._frames.append(frame._replace(time=now()))
             self._taken += 1
             self._arrived.set()
         if (self._synced if durable else self._written) == self._taken:

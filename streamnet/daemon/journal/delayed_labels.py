@@ -19,6 +19,14 @@ class PendingPrediction(NamedTuple):
     record: int  # of the sample in the journal
 
 
+class SentLabel(NamedTuple):
+    """A label of a prediction as it was sent, or as it is stored."""
+
+    identity: str
+    label: Any
+    weight: float | None = None  # of the sample, in place of its own
+
+
 _DELAY_FADING = 0.99  # factor of the weight of earlier labels in the mean delay
 
 
@@ -35,9 +43,9 @@ class PendingPredictions:
     ...     forgotten = table.add(str(number), PendingPrediction("{}", prediction, number, number))
     >>> forgotten[0].record
     0
-    >>> [table.join(identity, "b", 3.0)[0].value for identity in ("0", "1", "1", "9")]
+    >>> [table.join(SentLabel(one, "b"), 3.0)[0].value for one in ("0", "1", "1", "9")]
     ['expired', 'joined', 'duplicate', 'early']
-    >>> table.take_early("9")
+    >>> table.take_early("9").label
     'b'
     >>> len(table.expire(62.0)), len(table)
     (1, 0)
@@ -48,7 +56,7 @@ class PendingPredictions:
         self.delay: float | None = None  # seconds until a label comes, a fading mean
         self.unknown: int = 0  # early labels whose predictions never came
         self._waiting: OrderedDict[str, PendingPrediction] = OrderedDict()
-        self._early: OrderedDict[str, tuple[Any, float]] = OrderedDict()  # label, and its time
+        self._early: OrderedDict[str, tuple[SentLabel, float]] = OrderedDict()  # and their times
         # Lists of one label, or of none if the prediction expired.
         self._settled: OrderedDict[str, list[Any]] = OrderedDict()
         self.limit(max_pending, max_age)
@@ -106,21 +114,20 @@ class PendingPredictions:
         self._waiting[identity] = pending
         return [self._expire_oldest()] if len(self._waiting) > self._max_pending else []
 
-    def take_early(self, identity: str) -> Any:
+    def take_early(self, identity: str) -> SentLabel | None:
         """Remove and return the label that came before a prediction; None if there is none."""
-        label, _ = self._early.pop(identity, (None, None))
-        return label
+        sent, _ = self._early.pop(identity, (None, None))
+        return sent
 
-    def join(
-        self, identity: str, label: Any, time: float
-    ) -> tuple[Outcome, PendingPrediction | None]:
+    def join(self, sent: SentLabel, time: float) -> tuple[Outcome, PendingPrediction | None]:
         """Join a label with its prediction, which is returned if that is the outcome.
 
         A label without a prediction waits for it.
         """
+        identity, label, _ = sent
         settled = self._settled.get(identity)
         if identity in self._early:
-            settled = [self._early[identity][0]]
+            settled = [self._early[identity][0].label]
         if settled is not None:
             if not settled:
                 return Outcome.EXPIRED, None
@@ -128,7 +135,7 @@ class PendingPredictions:
             return (Outcome.DUPLICATE if same else Outcome.CONTRADICTORY), None
         pending = self._waiting.pop(identity, None)
         if pending is None:
-            self._early[identity] = label, time
+            self._early[identity] = sent, time
             if len(self._early) > self._max_pending:
                 self._drop_early()
             return Outcome.EARLY, None
@@ -194,7 +201,9 @@ class PendingPredictions:
             (identity, PendingPrediction(line, Prediction(*prediction), *others))
             for identity, (line, prediction, *others) in state["waiting"]
         )
-        self._early = OrderedDict((identity, (label, t)) for identity, (label, t) in state["early"])
+        self._early = OrderedDict(
+            (identity, (SentLabel(*sent), t)) for identity, (sent, t) in state["early"]
+        )
         self._settled = OrderedDict((identity, outcome) for identity, outcome in state["settled"])
         self.expired, self.unknown = state["expired"], state["unknown"]
         self.delay = state["delay"]

@@ -30,7 +30,7 @@ from streamnet.sources.columns import ParseOptions, parse_word
 from streamnet.sources.inference import MISSING
 from streamnet.sources.text.records import RecordRules, Records, find_records
 
-_HEADER = struct.Struct("<IIIIB3x")
+_HEADER = struct.Struct("<IIIIB3xd")
 HEADER_BYTES = _HEADER.size
 
 
@@ -63,6 +63,7 @@ class Frame(NamedTuple):
     head: bytes = b""
     body: bytes = b""
     samples: int = 0  # lines in the body: samples to learn, labels of earlier ones, changes
+    time: float = 0.0  # when it was committed, in seconds since 1970
 
     @property
     def size(self) -> int:
@@ -77,8 +78,8 @@ class Frame(NamedTuple):
 
 def encode_frame(frame: Frame) -> bytes:
     """Encode a frame."""
-    kind, head, body, samples = frame
-    header = _HEADER.pack(0, len(head), len(body), samples, kind)
+    kind, head, body, samples, time = frame
+    header = _HEADER.pack(0, len(head), len(body), samples, kind, time)
     check = crc32(body, crc32(head, crc32(header[4:])))
     return b"".join((check.to_bytes(4, "little"), header[4:], head, body))
 
@@ -97,21 +98,22 @@ def decode_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
 
 def read_frame_size(data: bytes) -> int:
     """Size in bytes of the frame at the start of ``data``, which must hold its header."""
-    _, head, body, _, _ = _HEADER.unpack_from(data)
+    _, head, body, *_ = _HEADER.unpack_from(data)
     return int(HEADER_BYTES + head + body)
 
 
 def _decode_frame(data: bytes, at: int) -> Frame | None:
     if len(data) < at + HEADER_BYTES:
         return None
-    check, head, body, samples, kind = _HEADER.unpack_from(data, at)
+    check, head, body, samples, kind, time = _HEADER.unpack_from(data, at)
     end = at + HEADER_BYTES + head + body
     if end > len(data) or crc32(memoryview(data)[at + 4 : end]) != check:
         return None
     if kind not in _KINDS:
         raise StateError(f"a frame has kind {kind}, but this version reads {_KINDS}")
     middle = at + HEADER_BYTES + head
-    return Frame(FrameKind(kind), data[at + HEADER_BYTES : middle], data[middle:end], samples)
+    parts = data[at + HEADER_BYTES : middle], data[middle:end]
+    return Frame(FrameKind(kind), *parts, samples, time)
 
 
 MAX_LINE_BYTES = 1 << 20
@@ -262,6 +264,7 @@ class LabelLine(msgspec.Struct, array_like=True):
     value: str | float | None = None
     probabilities: dict[str, float] | None = None
     interval: list[Any] | None = None  # as in `Prediction`
+    weight: float | None = None  # of the sample, in place of its own
 
     @property
     def answer(self) -> Any:
@@ -274,7 +277,7 @@ def encode_labels(lines: Sequence[LabelLine]) -> bytes:
     r"""Encode label lines.
 
     >>> encode_labels([LabelLine(3, "a", "b", {"b": 1.0}), LabelLine(4)])
-    b'[3,"a","b",{"b":1.0},null]\n[4,null,null,null,null]\n'
+    b'[3,"a","b",{"b":1.0},null,null]\n[4,null,null,null,null,null]\n'
     """
     return b"".join(_ENCODER.encode(line) + b"\n" for line in lines)
 
@@ -377,7 +380,7 @@ class FeedFrameHead(NamedTuple):
     letters: Sequence[int]  # offsets in the body of rejected records
     scored: bool = True  # False: learned only, since it is a repeated epoch
     time: float = 0.0  # when labels arrived
-    labels: Sequence[tuple[str, Any]] = ()  # IDs and labels, joined or not
+    labels: Sequence[tuple[Any, ...]] = ()  # each a `SentLabel`, joined or not
 
     def encode(self) -> bytes:
         """Encode by the standard library's `json`, which allows a file name that is not UTF-8."""

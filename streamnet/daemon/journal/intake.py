@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from itertools import starmap
 from typing import Any, NamedTuple, final
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec import json
 
 from streamnet.client.schemas import Outcome, Receipt
 from streamnet.daemon.journal import frames
-from streamnet.daemon.journal.delayed_labels import PendingPrediction, PendingPredictions
+from streamnet.daemon.journal.delayed_labels import PendingPrediction, PendingPredictions, SentLabel
 from streamnet.daemon.journal.frames import (
     FEED_START,
     FeedFrameHead,
@@ -217,9 +218,9 @@ class Intake:
             if early is None:
                 forgotten += self.pending.add(identity, pending)
                 continue
-            label = self._fit(early, pending.prediction)
+            label = self._fit(early.label, pending.prediction)
             self.pending.settle(identity, [label])
-            joined.append(_build_line(pending, label))
+            joined.append(_build_line(pending, label, early.weight))
         self.samples += len(joined)
         self.outcomes.update({str(Outcome.JOINED): len(joined)} if joined else {})
         return _forget(forgotten) + joined
@@ -232,7 +233,9 @@ class Intake:
 
     # --------------------------------------------------------------- labels
 
-    def label(self, labels: Sequence[tuple[str, Any]], now: float) -> tuple[list[Outcome], Frame]:
+    def label(
+        self, labels: Sequence[SentLabel | tuple[str, Any]], now: float
+    ) -> tuple[list[Outcome], Frame]:
         """Join labels with the predictions that wait for them.
 
         Returns:
@@ -241,7 +244,10 @@ class Intake:
         Raises:
             ConfigurationError: If a label is invalid; then none is joined.
         """
-        parsed = [[identity, self._parse_label(identity, value)] for identity, value in labels]
+        parsed = [
+            sent._replace(label=self._parse_label(sent.identity, sent.label))
+            for sent in starmap(SentLabel, labels)
+        ]
         about = {"time": self._later(now), "labels": parsed}
         outcomes, lines = self._join(about)
         frame = Frame(FrameKind.LABELS, json.encode(about), encode_labels(lines), len(lines))
@@ -271,7 +277,7 @@ class Intake:
         parsed, letters = [], list(rejected)
         for row, (identity, value) in enumerate(labels):
             try:
-                parsed.append((identity, self._parse_label(identity, value)))
+                parsed.append(SentLabel(identity, self._parse_label(identity, value)))
             except ConfigurationError as error:
                 letters.append(reject(row, str(error)))
         head = head._replace(time=self._later(now), labels=parsed)
@@ -287,9 +293,9 @@ class Intake:
         self.samples += rejected
         self.records += frame.samples
 
-    def knows_all(self, labels: Sequence[tuple[str, Any]]) -> bool:
+    def knows_all(self, labels: Sequence[SentLabel | tuple[str, Any]]) -> bool:
         """Whether all labels came before, so that `label` would complete no sample."""
-        return all(self.pending.is_known(identity) for identity, _ in labels)
+        return all(self.pending.is_known(identity) for identity, *_ in labels)
 
     def _parse_label(self, identity: str, value: Any) -> Any:
         """Parse a label as it is stored and compared: a string or a number.
@@ -307,10 +313,10 @@ class Intake:
     def _join(self, about: dict[str, Any]) -> tuple[list[Outcome], list[LabelLine]]:
         forgotten = self._move_to(about["time"])
         outcomes, joined = [], []
-        for identity, truth in about["labels"]:
-            outcome, pending = self.pending.join(identity, truth, self.time)
+        for sent in starmap(SentLabel, about["labels"]):
+            outcome, pending = self.pending.join(sent, self.time)
             if pending is not None:
-                joined.append(_build_line(pending, truth))
+                joined.append(_build_line(pending, sent.label, sent.weight))
             outcomes.append(outcome)
         # What becomes of an early label is counted once it is known.
         self.outcomes.update(str(one) for one in outcomes if one is not Outcome.EARLY)
@@ -430,8 +436,8 @@ def _forget(expired: Sequence[PendingPrediction]) -> list[LabelLine]:
     return [LabelLine(pending.record) for pending in expired]
 
 
-def _build_line(pending: PendingPrediction, label: Any) -> LabelLine:
+def _build_line(pending: PendingPrediction, label: Any, weight: float | None) -> LabelLine:
     value, probabilities, _, interval = pending.prediction
     if value is None:
         probabilities = None
-    return LabelLine(pending.record, label, value, probabilities, interval)
+    return LabelLine(pending.record, label, value, probabilities, interval, weight)

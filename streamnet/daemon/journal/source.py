@@ -92,6 +92,7 @@ class JournalSource(Source):
         self._window = _EMPTY_WINDOW
         self._offset = 0  # of the frame after the window
         self._prefetched: deque[tuple[int, Frame]] = deque()  # from there on, with their offsets
+        self._times: deque[tuple[int, float]] = deque()  # of the frames from there on, by offset
         self._rows = BLOCK_ROWS  # to search for next
         self._worker = Worker()
         self._running = Event()  # set unless paused
@@ -161,6 +162,18 @@ class JournalSource(Source):
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Restore the schema."""
         self._schema = schema_from_dict(state["schema"])
+
+    def find_time(self, block: Block, letter: DeadLetter | None = None) -> float:
+        """When a rejected record of a block, or the last record, was received.
+
+        In seconds since 1970. Blocks are asked for in their order, and those before are forgotten.
+        """
+        last = int(block.marks[-1, 0]) - 1
+        is_own = letter is not None and letter.source == NAME  # else it has the place in its feed
+        offset = min(letter.offset, last) if letter is not None and is_own else last
+        while len(self._times) > 1 and self._times[1][0] <= offset:
+            self._times.popleft()
+        return self._times[0][1]
 
     def pause(self) -> None:
         """Return nothing until `resume`."""
@@ -271,10 +284,11 @@ class JournalSource(Source):
         """Read the labels in some rows of a chunk, which arrive between the samples of a block."""
         lines = [decode_label(chunk.raw(row)) for row in rows.tolist()]
         target, answers, intervals = (np.empty(len(lines), object) for _ in range(3))
+        weight = np.array([line.weight for line in lines], np.float64)  # None becomes NaN
         letters: dict[int, DeadLetter] = {}
         for k, line in enumerate(lines):
             answers[k], intervals[k] = line.answer, line.interval
-            if line.label is None:
+            if line.label is None or line.weight == 0.0:
                 continue
             label = self._parse_label(line, self._schema)
             if isinstance(label, Rejection):
@@ -284,7 +298,8 @@ class JournalSource(Source):
         marks = chunk.marks[rows]
         before = np.searchsorted(block.marks[:-1, 0], marks[:, 0])
         record = np.array([line.record for line in lines], np.int64)
-        return Arrivals(before, record, target, marks, answers, intervals, letters)
+        given = None if np.isnan(weight).all() else weight
+        return Arrivals(before, record, target, marks, answers, intervals, given, letters)
 
     def _add_requests(self, block: Block) -> Block:
         """Add ids and predictions of a block of samples that were predicted."""
@@ -311,6 +326,8 @@ class JournalSource(Source):
     def _pop_frame(self) -> tuple[int, Frame]:
         offset, frame = self._prefetched.popleft()
         self._offset = offset + frame.size
+        if not self._times or offset > self._times[-1][0]:  # else it was read ahead
+            self._times.append((offset, frame.time))
         return offset, frame
 
     def _extend_schema(self, head: FeedFrameHead) -> None:

@@ -42,7 +42,9 @@ def test_what_was_acknowledged_is_learned_once_and_every_label_joins(
     assert found["kept"] > 0
     assert {"joined"} <= set(found["outcomes"]) <= {"joined", "duplicate"}
     assert found["joined"] >= found["kept"]
-    assert found["accepted"] == BATCH * found["batches"] + found["joined"]
+    bad = -(-found["batches"] // 10)
+    assert found["rejected"]["json"] == 2 * bad
+    assert found["accepted"] == BATCH * found["batches"] + found["joined"] + 2 * bad
     assert found["requested"] == found["joined"]
     assert found["bits"] == found["whole"]
 

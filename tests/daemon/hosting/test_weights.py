@@ -10,6 +10,7 @@ import pytest
 from sklearn import metrics
 
 from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.daemon.journal.delayed_labels import SentLabel
 from streamnet.daemon.predictions import predict_nothing
 from streamnet.samples import Task
 from streamnet.settings.daemon import ModelSettings
@@ -32,19 +33,33 @@ def sample(i: int, task: Task) -> tuple[dict[str, Any], Any]:
     return row, i % 7 + noise if task is Task.REGRESSION else "ab"[int(i % 7 + noise > 3)]
 
 
+@pytest.mark.parametrize("sent_with", ["sample", "label"])
 @pytest.mark.parametrize("task", list(Task))
 def test_predictions_count_by_the_weights_of_their_samples(
-    run: Runner, tmp_path: Path, task: Task
+    run: Runner, tmp_path: Path, task: Task, sent_with: str
 ) -> None:
-    """Against scikit-learn's sample_weight, of what a caller got, across a restart."""
+    """Against scikit-learn's sample_weight, of what a caller got, across a restart.
+
+    A weight that comes with a label stands in place of that of the sample.
+    """
     said, truths, weights = [], [], []
 
     async def ask(hosted: HostedModel, numbers: range) -> None:
         samples, labels = zip(*(sample(i, task) for i in numbers), strict=True)
         ids, nothing = list(map(str, numbers)), predict_nothing(len(samples))
         predictions = nothing if hosted.has_learned_nothing else hosted.predict(samples)
-        kept = await hosted.remember(ids, samples, predictions)
-        await hosted.label(list(zip(ids, labels, strict=True)))
+        sent = list(map(SentLabel, ids, labels))
+        rows = samples
+        if sent_with == "label":
+            sent = [
+                one._replace(weight=row.get("w")) for one, row in zip(sent, samples, strict=True)
+            ]
+            other = {0.0: 3.0, 1.0: 7.0}  # than that of the label, which counts
+            rows = tuple({**row, "w": other.get(row.get("w"), 1.0)} for row in samples)
+            if numbers.start % 40:
+                await hosted.label(sent)  # before their predictions
+        kept = await hosted.remember(ids, rows, predictions)
+        await hosted.label(sent)
         for one, truth, row in zip(kept, labels, samples, strict=True):
             weight = row.get("w", 1.0)
             if weight and (one.value is not None or task is Task.CLASSIFICATION):

@@ -304,7 +304,7 @@ def test_the_label_of_a_number_is_a_number() -> None:
     intake.remember(["a", "b"], ['{"x":1}', '{"x":2}'], answers, 0.0)
     outcomes, frame = intake.label([("a", 3), ("b", 3.5), ("a", 3.0), ("a", 4)], 1.0)
     assert outcomes == ["joined", "joined", "duplicate", "contradictory"]
-    assert frame.body == b"[0,3.0,2.5,null,null]\n[1,3.5,null,null,null]\n"
+    assert frame.body == b"[0,3.0,2.5,null,null,null]\n[1,3.5,null,null,null,null]\n"
 
 
 @pytest.mark.parametrize(
@@ -334,13 +334,13 @@ def test_text_is_not_a_number() -> None:
 @pytest.mark.parametrize(
     ("prediction", "label", "line"),
     [
-        (NOTHING, 7, b"[0,7,null,null,null]\n"),
-        (NOTHING, 7.5, b"[0,7.5,null,null,null]\n"),
-        (NOTHING, True, b"[0,true,null,null,null]\n"),
-        (Prediction(2.0, None, 1), 7, b"[0,7.0,2.0,null,null]\n"),
-        (Prediction(2.0, None, 1, [1.5, 2.5]), 7, b"[0,7.0,2.0,null,[1.5,2.5]]\n"),
-        (Prediction("7", {"7": 1.0}, 1), 7, b'[0,"7","7",{"7":1.0},null]\n'),
-        (Prediction("7", {"7": 1.0}, 1, ["7"]), 7, b'[0,"7","7",{"7":1.0},["7"]]\n'),
+        (NOTHING, 7, b"[0,7,null,null,null,null]\n"),
+        (NOTHING, 7.5, b"[0,7.5,null,null,null,null]\n"),
+        (NOTHING, True, b"[0,true,null,null,null,null]\n"),
+        (Prediction(2.0, None, 1), 7, b"[0,7.0,2.0,null,null,null]\n"),
+        (Prediction(2.0, None, 1, [1.5, 2.5]), 7, b"[0,7.0,2.0,null,[1.5,2.5],null]\n"),
+        (Prediction("7", {"7": 1.0}, 1), 7, b'[0,"7","7",{"7":1.0},null,null]\n'),
+        (Prediction("7", {"7": 1.0}, 1, ["7"]), 7, b'[0,"7","7",{"7":1.0},["7"],null]\n'),
     ],
 )
 @pytest.mark.parametrize("early", [True, False])
@@ -366,7 +366,7 @@ def test_a_configured_task_tells_how_labels_are_read_before_there_is_a_model() -
     intake.remember(["a"], ["{}"], [NOTHING], 0.0)
     with pytest.raises(ConfigurationError, match="label of 'a' is 'high', but must be a number"):
         intake.label([("a", "high")], 0.0)
-    assert intake.label([("a", 3)], 0.0)[1].body == b"[0,3.0,null,null,null]\n"
+    assert intake.label([("a", 3)], 0.0)[1].body == b"[0,3.0,null,null,null,null]\n"
 
 
 def test_bounds_of_a_snapshot_apply_until_there_are_others() -> None:
@@ -382,7 +382,7 @@ def test_bounds_of_a_snapshot_apply_until_there_are_others() -> None:
     assert len(small.pending) == 2
     frame = small.limit(wanted)
     assert frame is not None
-    assert frame.body == b"[3,null,null,null,null]\n"
+    assert frame.body == b"[3,null,null,null,null,null]\n"
     assert len(small.pending) == 1
     assert small.pending.expired == 1
     assert small.take(b"{}\n", 1, key="2")[0].duplicate
@@ -429,9 +429,8 @@ def test_only_what_needs_the_system_time_reads_it() -> None:
     folder = Path(streamnet.daemon.__file__).parent
     wall = re.compile(r"from time import .*\btime$|\btime\.time\(", re.MULTILINE)
     found = {path.name for path in folder.rglob("*.py") if wall.search(path.read_text())}
-    # The clock itself, the age of files, and for people: events, troubles, scores by the clock, and
-    # when a record was rejected.
-    for_people = {"events.py", "troubles.py", "timeline.py", "model_run.py"}
+    # The clock itself, the age of files, and for people: events, troubles, scores by the clock.
+    for_people = {"events.py", "troubles.py", "timeline.py", "webhooks.py"}
     assert found == {"delayed_labels.py", "registry.py"} | for_people
 
 

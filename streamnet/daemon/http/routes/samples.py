@@ -24,6 +24,7 @@ from streamnet.daemon.http.bodies import (
 )
 from streamnet.daemon.http.responses import error_response, http_error
 from streamnet.daemon.http.service import Endpoint, Service, json_response
+from streamnet.daemon.journal.delayed_labels import SentLabel
 from streamnet.daemon.journal.frames import build_part_key
 from streamnet.errors import BusyError, StreamnetError
 
@@ -108,8 +109,8 @@ class _StreamIntake:
 async def _label(request: Request, service: Service) -> Response:
     hosted, durable = service.model(request), _is_durable(request)
     body = decode_body(await read_body(request, service.limits), _LABELS_DECODER)
-    pairs = [(str(line.id), line.label) for line in body.labels]
-    outcomes = await hosted.label(pairs, durable=durable)
+    labels = [SentLabel(str(line.id), line.label, line.weight) for line in body.labels]
+    outcomes = await hosted.label(labels, durable=durable)
     return json_response(LabelsReply(outcomes), 200 if durable else 202)
 
 
