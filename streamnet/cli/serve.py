@@ -41,12 +41,20 @@ def serve(
     from streamnet.daemon.hosting.webhooks import Webhooks
     from streamnet.daemon.http.access import Access
     from streamnet.daemon.memory import limit_arenas
-    from streamnet.daemon.server import ConfigReloader, build_limits, log_as_json, log_audit
+    from streamnet.daemon.server import (
+        ConfigReloader,
+        build_limits,
+        build_oidc,
+        log_as_json,
+        log_audit,
+    )
     from streamnet.daemon.server import serve as serve_models
     from streamnet.settings.daemon import load
 
     settings = load(config)
-    access = Access.read(settings.serve.token_file, settings.serve.token_env)
+    access = Access.read(
+        settings.serve.token_file, settings.serve.token_env, build_oidc(settings.oidc)
+    )
     limits = build_limits(settings.serve)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     limit_arenas()

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from time import monotonic_ns
-from typing import Any, TextIO, final
+from typing import TYPE_CHECKING, Any, TextIO, final
 
 import anyio
 import msgspec
@@ -33,7 +33,18 @@ from streamnet.daemon.prometheus import Metrics
 from streamnet.daemon.request_context import add_request_fields
 from streamnet.errors import ConfigurationError, StreamnetError
 from streamnet.pipeline.concurrency import first_cause
-from streamnet.settings.daemon import ANY_HOST, DaemonSettings, ServeSection, load, parse_network
+from streamnet.settings.daemon import (
+    ANY_HOST,
+    DaemonSettings,
+    OidcSection,
+    ServeSection,
+    load,
+    parse_network,
+)
+from streamnet.validation import check_extra
+
+if TYPE_CHECKING:
+    from streamnet.daemon.http.oidc import OidcVerifier
 
 
 def notify(state: str) -> bool:
@@ -427,6 +438,20 @@ def log_as_json(level: str = "info", out: TextIO | None = None) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
+def build_oidc(settings: OidcSection | None) -> OidcVerifier | None:
+    """Build what verifies tokens of an identity provider.
+
+    Raises:
+        StreamnetError: If PyJWT is not installed.
+    """
+    if settings is None:
+        return None
+    check_extra("oidc", "jwt", "cryptography")
+    from streamnet.daemon.http.oidc import OidcVerifier
+
+    return OidcVerifier(settings)
+
+
 def log_audit(settings: ServeSection) -> None:
     """Write the audit log, if one is wanted, as JSON lines to files of bounded size.
 
@@ -502,7 +527,11 @@ class ConfigReloader:
             ConflictError: If a model of a new one's name is being created or deleted; likewise.
         """
         fresh = load(self.config)
-        access = Access.read(fresh.serve.token_file, fresh.serve.token_env)
+        # The keys that are known are kept while the provider stays the same.
+        oidc = self.access.oidc
+        if fresh.oidc != (None if oidc is None else oidc.settings):
+            oidc = build_oidc(fresh.oidc)
+        access = Access.read(fresh.serve.token_file, fresh.serve.token_env, oidc)
         limits = build_limits(fresh.serve)
         if access.is_open and not self.access.is_open:
             raise ConfigurationError(

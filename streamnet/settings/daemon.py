@@ -8,6 +8,7 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, final, get_args
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 from pydantic import Field
@@ -212,6 +213,39 @@ class HostedOutputSettings(SentOutputSettings):
         check_sinks(self.urls, SENT_OUTPUTS)
         if self.send_models and self.champions is None:
             raise ConfigurationError("send_models is true, but then champions must be given, too")
+
+
+@final
+class OidcSection(Section, frozen=True):
+    """``[oidc]``: an identity provider whose bearer tokens are accepted as well.
+
+    Args:
+        issuer: Issuer of the tokens, an https address; its OpenID configuration says where its keys
+            are.
+        audience: Audience that a token must be for.
+        scopes: Claim with the scopes, as words or a list: read, predict, learn and admin, perhaps
+            behind a prefix that ends with a colon; others are ignored.
+        models: Claim with a list of the models that a token is for; without it, tokens are for all.
+        name: Claim with the name under which the use of a token is logged.
+        leeway: Seconds by which clocks may differ.
+
+    >>> OidcSection(issuer="https://login.example.org", audience="streamnet").scopes
+    'scope'
+    """
+
+    issuer: Text
+    audience: Text
+    scopes: Text = "scope"
+    models: Text | None = None
+    name: Text = "sub"
+    leeway: Annotated[float, Ge(0.0)] = 30.0
+
+    def check_rules(self) -> None:
+        """Check the address: keys that come over plain HTTP could be anybody's."""
+        host = urlsplit(self.issuer).hostname
+        is_local = self.issuer.startswith("http://") and host in ("localhost", "127.0.0.1")
+        if not host or not (self.issuer.startswith("https://") or is_local):
+            raise ConfigurationError(f"issuer is {self.issuer!r}, but must begin with https://")
 
 
 @declare
@@ -429,6 +463,7 @@ class DaemonSettings(Section, frozen=True):
     serve: ServeSection = ServeSection()
     model: dict[str, ModelSettings] = Field(default_factory=dict)
     webhook: dict[str, WebhookSection] = Field(default_factory=dict)
+    oidc: OidcSection | None = None
 
     def check_rules(self) -> None:
         """Check the names, and that each output of a model has its own place."""

@@ -12,34 +12,23 @@ from hashlib import sha256
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple, final
+from typing import TYPE_CHECKING, final
+
+from anyio import to_thread
 
 from streamnet.client.operations import Scope
-from streamnet.errors import ConfigurationError
+from streamnet.daemon.http.grants import EVERYTHING, NOTHING, Grant
+from streamnet.errors import ConfigurationError, NotReadyError
 from streamnet.settings.daemon import MODEL_NAME
+
+if TYPE_CHECKING:
+    from streamnet.daemon.http.oidc import OidcVerifier
 
 TOKEN_VARIABLE = "STREAMNET_TOKEN"  # noqa: S105 - a variable's name
 _MIN_TOKEN_LENGTH = 16  # characters; shorter ones could be guessed
 _BEARER = b"bearer "
 _ALL_SCOPES = frozenset(Scope)
 _OPTIONS = ("name", "models", "rate")
-
-
-class Grant(NamedTuple):
-    """What a token allows, and the name under which its use is logged."""
-
-    scopes: frozenset[Scope]
-    name: str = ""
-    models: frozenset[str] | None = None  # None: all
-    rate: float | None = None  # requests a second; None: as for everyone
-
-    def allows(self, model: str) -> bool:
-        """Whether it is for a model."""
-        return self.models is None or model in self.models
-
-
-NOTHING = Grant(frozenset())
-EVERYTHING = Grant(_ALL_SCOPES)
 
 
 @final
@@ -49,6 +38,7 @@ class Access:
     Args:
         tokens: Scopes, or a whole grant, by token. None grants everything to everyone, which is for
             loopback only.
+        oidc: Verifies tokens of an identity provider, besides.
 
     >>> access = Access({"0123456789abcdef": {Scope.READ}})
     >>> access.find_scopes(b"Bearer 0123456789abcdef")
@@ -59,8 +49,13 @@ class Access:
 
     is_open: bool
 
-    def __init__(self, tokens: Mapping[str, set[Scope] | Grant] | None = None) -> None:
-        self.is_open = tokens is None
+    def __init__(
+        self,
+        tokens: Mapping[str, set[Scope] | Grant] | None = None,
+        oidc: OidcVerifier | None = None,
+    ) -> None:
+        self.is_open = tokens is None and oidc is None
+        self.oidc = oidc
         self._grants: list[tuple[bytes, Grant]] = []
         self._rates: dict[str, RateLimiter] = {}  # by the name of the grant
         for token, given in (tokens or {}).items():
@@ -78,7 +73,12 @@ class Access:
                 self._rates[grant.name] = RateLimiter(Limits(max_rate=grant.rate))
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str] | None, variable: str | None = None) -> Access:
+    def read(
+        cls,
+        path: str | os.PathLike[str] | None,
+        variable: str | None = None,
+        oidc: OidcVerifier | None = None,
+    ) -> Access:
         """Read the tokens of a file and of an environment variable; without any, access is open.
 
         A line of the file holds a token and its scopes, as in ``s3cr3t-s3cr3t-s3cr3t
@@ -99,11 +99,12 @@ class Access:
                 )
         elif variable is not None:
             raise ConfigurationError(f"token_env is {variable!r}, but that variable is not set")
-        return cls(tokens or None)
+        return cls(tokens or None, oidc)
 
     def replace_with(self, other: Access) -> None:
         """Accept the tokens of another instance from now on instead of the current ones."""
         self._grants, self.is_open, self._rates = other._grants, other.is_open, other._rates
+        self.oidc = other.oidc
 
     def find_scopes(self, authorization: bytes | None) -> frozenset[Scope]:
         """The scopes of the header's token; empty if it is unknown."""
@@ -115,12 +116,29 @@ class Access:
             return EVERYTHING
         if authorization is None or authorization[: len(_BEARER)].lower() != _BEARER:
             return NOTHING
-        sent = _hash_token(authorization[len(_BEARER) :].strip())
-        found = NOTHING
+        token = authorization[len(_BEARER) :].strip()
+        sent, found = _hash_token(token), NOTHING
         # Compare with all tokens, so that the time taken reveals nothing.
         for known, grant in self._grants:
             if hmac.compare_digest(known, sent):
                 found = grant
+        return self.oidc.find(token) if found is NOTHING and self.oidc is not None else found
+
+    async def admit(self, authorization: bytes | None) -> Grant:
+        """Like `find`, but get the keys of the identity provider first if they may be needed.
+
+        Raises:
+            NotReadyError: If the provider can't be reached, and no token is known.
+        """
+        found = self.find(authorization)
+        if self.oidc is None or authorization is None or authorization.count(b".") != 2:
+            return found  # not one of the provider's
+        token = authorization[len(_BEARER) :].strip()
+        if self.oidc.needs_keys(token, is_valid=bool(found.scopes)):
+            await to_thread.run_sync(self.oidc.refresh)
+            found = self.find(authorization)
+        if not found.scopes and not self.oidc.is_reachable:
+            raise NotReadyError("the identity provider can't be reached")
         return found
 
     def take(self, grant: Grant) -> float:

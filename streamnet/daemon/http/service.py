@@ -27,8 +27,9 @@ from starlette.types import Scope as AsgiScope
 from streamnet.client.operations import OPERATIONS, Operation, Scope
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.registry import Registry
-from streamnet.daemon.http.access import Access, Grant, Limits, RateLimiter
+from streamnet.daemon.http.access import Access, Limits, RateLimiter
 from streamnet.daemon.http.bodies import must_close_connection, require_json
+from streamnet.daemon.http.grants import Grant
 from streamnet.daemon.http.responses import error_response, http_error, internal_error_response
 from streamnet.daemon.prometheus import Metrics
 from streamnet.daemon.request_context import CURRENT_REQUEST, REQUEST_ID_HEADER, RequestContext
@@ -36,6 +37,8 @@ from streamnet.errors import StreamnetError
 
 _LOG = logging.getLogger("streamnet.daemon")
 _AUDIT = logging.getLogger("streamnet.audit")
+_AUDIT.propagate = False  # it goes to a file of its own, or nowhere
+_AUDIT.addHandler(logging.NullHandler())
 _AUDITED = ("download", "dead_letters")  # besides those of administrators: data leaves the daemon
 _REFUSALS = (401, 403)
 _ENCODER = msgspec.json.Encoder()
@@ -89,14 +92,17 @@ class Service:
         header = None if self.access.is_open else request.headers.get("authorization")
         return self.access.find(None if header is None else header.encode("latin-1"))
 
-    def authorize(self, request: Request, operation: Operation[..., Any, Any]) -> None:
+    async def authorize(self, request: Request, operation: Operation[..., Any, Any]) -> None:
         """Admit a request that has a token for the operation and the model.
 
         Raises:
             HTTPException: 401 if it has no known token, 403 if that lacks the scope or is for other
                 models, 429 if it was used too often.
+            NotReadyError: If the identity provider can't be reached.
         """
-        scope, grant = operation.scope, self.find_grant(request)
+        header = None if self.access.is_open else request.headers.get("authorization")
+        grant = await self.access.admit(None if header is None else header.encode("latin-1"))
+        scope = operation.scope
         assert scope is not None
         if not grant.scopes:
             client = "" if request.client is None else request.client.host
@@ -209,7 +215,7 @@ class _OperationHandler:
     async def _respond(self, request: Request) -> Response:
         try:
             if self._scope is not None:
-                self._service.authorize(request, self._operation)
+                await self._service.authorize(request, self._operation)
             if self._is_json:
                 require_json(request)
             return await self._endpoint(request, self._service)
