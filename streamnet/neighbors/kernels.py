@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.vectors import LANES
-from streamnet.networks.topology import padded
 from streamnet.randomness import mix_key
 from streamnet.samples import Inputs
 
@@ -38,26 +37,32 @@ _FAR = 1e30
 
 
 class Store(NamedTuple):
-    """What is stored; arrays of samples have `LIST_SIZE` places for each list."""
+    """What is stored.
 
-    vector: NDArray[np.float32]  # shape=(places, width)
-    label: NDArray[np.int32]  # shape=(places,): class number, -1 for a retired class
-    weight: NDArray[np.float32]  # shape=(places,)
-    center: NDArray[np.float32]  # shape=(lists, width)
+    Lists and centers have one row for each dimension, so that a vector of lanes holds as many
+    samples: a list of n samples is measured in the time of n / `LANES` ones.
+    """
+
+    vector: NDArray[np.float32]  # shape=(lists, width, LIST_SIZE)
+    label: NDArray[np.int32]  # shape=(lists * LIST_SIZE,): class number, -1 for a retired class
+    weight: NDArray[np.float32]  # shape=(lists * LIST_SIZE,)
+    center: NDArray[np.float32]  # shape=(groups, width, LIST_SIZE): groups of LIST_SIZE lists
     size: NDArray[np.int64]  # shape=(lists,): samples of the list
     following: NDArray[np.int64]  # shape=(lists,): where its next sample goes
     metric: NDArray[np.float32]  # shape=(width,): weight of each dimension
-    used: NDArray[np.int64]  # shape=(1,): lists in use
+    used: NDArray[np.int64]  # shape=(2,): lists in use; whether any sample has active rows
 
 
 class Scratch(NamedTuple):
     """Working memory of a call."""
 
     query: NDArray[np.float32]  # shape=(width,)
+    other: NDArray[np.float32]  # shape=(width,): a vector of a list that is divided
     list_distance: NDArray[np.float32]  # shape=(PROBES,), ascending; so are the samples'
-    list_number: NDArray[np.int64]  # shape=(PROBES,)
+    list_number: NDArray[np.int64]  # shape=(PROBES,), -1 for none
     distance: NDArray[np.float32]  # shape=(NEIGHBORS,)
     place: NDArray[np.int64]  # shape=(NEIGHBORS,), -1 for none
+    away: NDArray[np.float32]  # shape=(LIST_SIZE,): distances of the vectors of a list
     rank: NDArray[np.float32]  # shape=(LIST_SIZE,)
 
 
@@ -65,17 +70,19 @@ def new_scratch(width: int) -> Scratch:
     """Working memory for vectors of a width."""
     return Scratch(
         np.empty(width, np.float32),
+        np.empty(width, np.float32),
         np.empty(PROBES, np.float32),
         np.empty(PROBES, np.int64),
         np.empty(NEIGHBORS, np.float32),
         np.empty(NEIGHBORS, np.int64),
+        np.empty(LIST_SIZE, np.float32),
         np.empty(LIST_SIZE, np.float32),
     )
 
 
 def needed_width(inputs: Inputs) -> int:
     """Width of the vectors of samples with these inputs."""
-    return HASHED + padded(min(inputs.dense.shape[1], MAX_DENSE))
+    return HASHED + min(int(inputs.dense.shape[1]), MAX_DENSE)
 
 
 @exact_inlined
@@ -113,13 +120,35 @@ def _write_vector(
 
 
 @exact_inlined
-def _measure(metric: Any, vectors: Any, at: Any, other: Any, start: Any) -> Any:
-    """Squared distance of two vectors, by their offsets in arrays."""
-    total = simd.splat(np.float32(0.0))
-    for j in range(0, metric.size, LANES):
-        z = simd.subtract(simd.load(vectors, at + j), simd.load(other, start + j))
-        total = simd.multiply_add(simd.multiply(simd.load(metric, j), z), z, total)
-    return simd.reduce_add(total)
+def _measure(
+    metric: Any, vectors: Any, number: int, size: int, query: Any, start: int, away: Any
+) -> None:
+    """Write the squared distances of the first vectors of a list from the query.
+
+    Dimensions below ``start`` are 0 in all of them.
+    """
+    first = number * metric.size * LIST_SIZE
+    for s in range(0, size, 4 * LANES):
+        a = b = c = d = simd.splat(np.float32(0.0))
+        for j in range(start, metric.size):
+            at, w, q = (
+                first + j * LIST_SIZE + s,
+                simd.broadcast(metric, j),
+                simd.broadcast(query, j),
+            )
+            a = _add_square(w, simd.subtract(simd.load(vectors, at), q), a)
+            b = _add_square(w, simd.subtract(simd.load(vectors, at + LANES), q), b)
+            c = _add_square(w, simd.subtract(simd.load(vectors, at + 2 * LANES), q), c)
+            d = _add_square(w, simd.subtract(simd.load(vectors, at + 3 * LANES), q), d)
+        simd.store(away, s, a)
+        simd.store(away, s + LANES, b)
+        simd.store(away, s + 2 * LANES, c)
+        simd.store(away, s + 3 * LANES, d)
+
+
+@exact_inlined
+def _add_square(w: Any, z: Any, total: Any) -> Any:
+    return simd.multiply_add(simd.multiply(w, z), z, total)
 
 
 @exact_inlined
@@ -135,30 +164,30 @@ def _insert(found: Any, places: Any, distance: Any, place: Any) -> None:
 
 
 @exact_inlined
-def _find_lists(store: Store, scratch: Scratch) -> None:
+def _find_lists(store: Store, scratch: Scratch, start: int) -> None:
     """Find the nearest lists, the nearest one first."""
-    width = store.metric.size
     for p in range(PROBES):
         scratch.list_distance[p], scratch.list_number[p] = _FAR, -1
-    for number in range(store.used[0]):
-        away = _measure(store.metric, store.center, number * width, scratch.query, 0)
-        _insert(scratch.list_distance, scratch.list_number, away, number)
+    for first in range(0, store.used[0], LIST_SIZE):
+        size, group = min(store.used[0] - first, LIST_SIZE), first // LIST_SIZE
+        _measure(store.metric, store.center, group, size, scratch.query, start, scratch.away)
+        for s in range(size):
+            _insert(scratch.list_distance, scratch.list_number, scratch.away[s], first + s)
 
 
 @exact_inlined
-def _find_samples(store: Store, scratch: Scratch) -> None:
+def _find_samples(store: Store, scratch: Scratch, start: int) -> None:
     """Find the nearest samples in the nearest lists."""
-    width = store.metric.size
     for k in range(NEIGHBORS):
         scratch.distance[k], scratch.place[k] = _FAR, -1
     for p in range(PROBES):
         number = scratch.list_number[p]
         if number < 0:
             break
-        first = number * LIST_SIZE
-        for place in range(first, first + store.size[number]):
-            away = _measure(store.metric, store.vector, place * width, scratch.query, 0)
-            _insert(scratch.distance, scratch.place, away, place)
+        size, first = store.size[number], number * LIST_SIZE
+        _measure(store.metric, store.vector, number, size, scratch.query, start, scratch.away)
+        for s in range(size):
+            _insert(scratch.distance, scratch.place, scratch.away[s], first + s)
 
 
 @exact_inlined
@@ -185,7 +214,7 @@ def _vote(store: Store, scratch: Scratch, known: int, answers: NDArray[np.float3
 
 
 @exact_inlined
-def _learn_metric(store: Store, scratch: Scratch, truth: int) -> None:
+def _learn_metric(store: Store, scratch: Scratch, start: int, truth: int) -> None:
     """Let the nearest sample of the label come closer, and the nearest one of another go away.
 
     Steps are those of exponentiated gradients (Kivinen and Warmuth 1997) on the logistic loss of
@@ -194,90 +223,97 @@ def _learn_metric(store: Store, scratch: Scratch, truth: int) -> None:
     single dimensions: Kira and Rendell 1992, A practical approach to feature selection). The
     product of all weights stays the same.
     """
-    width = store.metric.size
     hit, miss = -1, -1
     for k in range(NEIGHBORS):
         place = scratch.place[k]
         if place < 0 or store.label[place] < 0:
             continue
         if store.label[place] == truth:
-            hit = place if hit < 0 else hit
+            hit = k if hit < 0 else hit
         else:
-            miss = place if miss < 0 else miss
+            miss = k if miss < 0 else miss
     if hit < 0 or miss < 0:
         return
-    metric, query = store.metric, scratch.query
-    near = _measure(metric, store.vector, hit * width, query, 0) + np.float32(_SMALL)
-    far = _measure(metric, store.vector, miss * width, query, 0) + np.float32(_SMALL)
-    rate = LEARNING_RATE * near / (near + far)
-    closer = simd.splat(np.float32(-rate / near))
-    away = simd.splat(np.float32(rate / far))
-    half, one = simd.splat(np.float32(0.5)), simd.splat(np.float32(1.0))
-    least = simd.splat(np.float32(LEAST_WEIGHT))
-    greatest = simd.splat(np.float32(GREATEST_WEIGHT))
-    for j in range(0, width, LANES):
-        q, w = simd.load(query, j), simd.load(metric, j)
-        to_hit = simd.subtract(simd.load(store.vector, hit * width + j), q)
-        to_miss = simd.subtract(simd.load(store.vector, miss * width + j), q)
-        step = simd.multiply(simd.multiply(away, to_miss), to_miss)
-        step = simd.multiply_add(simd.multiply(closer, to_hit), to_hit, step)
-        step = simd.multiply(step, w)
+    near = scratch.distance[hit] + np.float32(_SMALL)
+    far = scratch.distance[miss] + np.float32(_SMALL)
+    rate = np.float32(LEARNING_RATE) * near / (near + far)
+    closer, away = rate / near, rate / far
+    half, one = np.float32(0.5), np.float32(1.0)
+    hit, miss = scratch.place[hit], scratch.place[miss]
+    for j in range(start, store.metric.size):
+        to_hit = store.vector[hit // LIST_SIZE, j, hit % LIST_SIZE] - scratch.query[j]
+        to_miss = store.vector[miss // LIST_SIZE, j, miss % LIST_SIZE] - scratch.query[j]
+        w = store.metric[j]
+        step = (away * to_miss * to_miss - closer * to_hit * to_hit) * w
         # Its exponential to the second order: no step is beyond the rate.
-        factor = simd.multiply_add(simd.multiply_add(half, step, one), step, one)
-        w = simd.maximum(simd.multiply(w, factor), least)
-        simd.store(metric, j, simd.minimum(w, greatest))
+        w *= (half * step + one) * step + one
+        w = max(w, np.float32(LEAST_WEIGHT))
+        store.metric[j] = min(w, np.float32(GREATEST_WEIGHT))
 
 
 @exact_inlined
-def _store_sample(store: Store, scratch: Scratch, truth: int, weight: float) -> None:
+def _store_sample(store: Store, scratch: Scratch, start: int, truth: int, weight: float) -> None:
     """Store the sample in the nearest list."""
     number = scratch.list_number[0]
-    width = store.metric.size
     full = store.size[number] == LIST_SIZE
     # Samples in a list are in their order at this moment, and again after each LIST_SIZE of them.
     if full and store.following[number] == 0 and store.used[0] < store.size.size:
-        number = _divide(store, scratch, number)
-    place = number * LIST_SIZE + store.following[number]
-    store.label[place], store.weight[place] = truth, weight
-    store.following[number] = (store.following[number] + 1) % LIST_SIZE
+        number = _divide(store, scratch, start, number)
+    s = store.following[number]
+    store.label[number * LIST_SIZE + s] = truth
+    store.weight[number * LIST_SIZE + s] = weight
+    store.following[number] = (s + 1) % LIST_SIZE
     store.size[number] = min(store.size[number] + 1, LIST_SIZE)
     share = np.float32(1.0) / np.float32(store.size[number])
-    for j in range(width):
-        store.vector[place, j] = scratch.query[j]
-        store.center[number, j] += share * (scratch.query[j] - store.center[number, j])
+    group, own = number // LIST_SIZE, number % LIST_SIZE
+    for j in range(start, store.metric.size):
+        x, center = scratch.query[j], store.center[group, j, own]
+        store.vector[number, j, s] = x
+        store.center[group, j, own] = center + share * (x - center)
 
 
 @exact_inlined
-def _find_farthest(store: Store, number: int, other: Any, start: int) -> int:
-    """The place in a list that is farthest from a vector; -1 if all are equal to it."""
-    width, first = store.metric.size, number * LIST_SIZE
+def _find_farthest(store: Store, scratch: Scratch, start: int, number: int) -> int:
+    """The place in a full list that is farthest from the other vector; -1 if all are equal to it.
+
+    All distances are left in ``away``.
+    """
+    _measure(store.metric, store.vector, number, LIST_SIZE, scratch.other, start, scratch.away)
     farthest, longest = -1, np.float32(0.0)
-    for place in range(first, first + LIST_SIZE):
-        away = _measure(store.metric, store.vector, place * width, other, start)
-        if away > longest:
-            farthest, longest = place, away
+    for s in range(LIST_SIZE):
+        if scratch.away[s] > longest:
+            farthest, longest = s, scratch.away[s]
     return farthest
 
 
 @exact_inlined
-def _divide(store: Store, scratch: Scratch, number: int) -> int:
+def _copy_vector(vectors: Any, number: int, s: int, target: Any) -> None:
+    for j in range(target.size):
+        target[j] = vectors[number, j, s]
+
+
+@exact_inlined
+def _divide(store: Store, scratch: Scratch, start: int, number: int) -> int:
     """Divide a full list into two halves, between two samples far apart; return the nearer one.
 
     Halves, and not what is nearer to either sample: a few far ones would fill all lists with one
     sample each, and leave the others no room.
     """
-    width = store.metric.size
-    first = number * LIST_SIZE
-    one = _find_farthest(store, number, store.center, number * width)
-    two = -1 if one < 0 else _find_farthest(store, number, store.vector, one * width)
+    first, rank = number * LIST_SIZE, scratch.rank
+    _copy_vector(store.center, number // LIST_SIZE, number % LIST_SIZE, scratch.other)
+    one = _find_farthest(store, scratch, start, number)
+    if one < 0:
+        return number
+    _copy_vector(store.vector, number, one, scratch.other)
+    two = _find_farthest(store, scratch, start, number)
     if two < 0:
         return number
-    rank = scratch.rank
     for s in range(LIST_SIZE):
-        at = (first + s) * width
-        near = _measure(store.metric, store.vector, at, store.vector, one * width)
-        far = _measure(store.metric, store.vector, at, store.vector, two * width)
-        rank[s] = near - far
+        rank[s] = scratch.away[s]
+    _copy_vector(store.vector, number, two, scratch.other)
+    _measure(store.metric, store.vector, number, LIST_SIZE, scratch.other, start, scratch.away)
+    for s in range(LIST_SIZE):
+        rank[s] -= scratch.away[s]
     new = store.used[0]
     store.used[0] = new + 1
     kept, moved = 0, 0
@@ -285,32 +321,41 @@ def _divide(store: Store, scratch: Scratch, number: int) -> int:
         before = 0
         for other in range(LIST_SIZE):
             before += rank[other] < rank[s] or (rank[other] == rank[s] and other < s)
-        target = first + kept
+        goal, target = number, kept
         if before >= LIST_SIZE // 2:
-            target = new * LIST_SIZE + moved
+            goal, target = new, moved
             moved += 1
         else:
             kept += 1
-        store.label[target] = store.label[first + s]
-        store.weight[target] = store.weight[first + s]
-        for j in range(width):
-            store.vector[target, j] = store.vector[first + s, j]
-    _count_half(store, number, kept)
-    _count_half(store, new, moved)
-    near = _measure(store.metric, store.center, number * width, scratch.query, 0)
-    far = _measure(store.metric, store.center, new * width, scratch.query, 0)
-    return new if far < near else number
+        store.label[goal * LIST_SIZE + target] = store.label[first + s]
+        store.weight[goal * LIST_SIZE + target] = store.weight[first + s]
+        for j in range(start, store.metric.size):
+            store.vector[goal, j, target] = store.vector[number, j, s]
+    _count_half(store, start, number, kept)
+    _count_half(store, start, new, moved)
+    near = _measure_center(store, scratch, start, number)
+    return new if _measure_center(store, scratch, start, new) < near else number
 
 
 @exact_inlined
-def _count_half(store: Store, number: int, size: int) -> None:
+def _measure_center(store: Store, scratch: Scratch, start: int, number: int) -> float:
+    """Squared distance of a center from the query."""
+    total = 0.0
+    for j in range(start, store.metric.size):
+        z = store.center[number // LIST_SIZE, j, number % LIST_SIZE] - scratch.query[j]
+        total += store.metric[j] * z * z
+    return total
+
+
+@exact_inlined
+def _count_half(store: Store, start: int, number: int, size: int) -> None:
     """Set size and center of a list of which the first samples remain."""
     store.size[number], store.following[number] = size, size
-    for j in range(store.metric.size):
+    for j in range(start, store.metric.size):
         total = 0.0
         for s in range(size):
-            total += store.vector[number * LIST_SIZE + s, j]
-        store.center[number, j] = np.float32(total / size)
+            total += store.vector[number, j, s]
+        store.center[number // LIST_SIZE, j, number % LIST_SIZE] = np.float32(total / size)
 
 
 @exact_kernel
@@ -333,26 +378,31 @@ def predict_then_learn(
     metric: NDArray[np.float32],
     used: NDArray[np.int64],
     query: NDArray[np.float32],  # this and the rest are a Scratch
+    other: NDArray[np.float32],
     list_distance: NDArray[np.float32],
     list_number: NDArray[np.int64],
     distance: NDArray[np.float32],
     place: NDArray[np.int64],
+    away: NDArray[np.float32],
     rank: NDArray[np.float32],
 ) -> None:
     """Predict each sample by the nearest stored ones, then store it if its label is known."""
     # Passing named tuples from Python would be slow.
     store = Store(vector, label, weight, center, size, following, metric, used)
-    scratch = Scratch(query, list_distance, list_number, distance, place, rank)
+    scratch = Scratch(query, other, list_distance, list_number, distance, place, away, rank)
     for i in range(count.size):
-        _write_vector(dense, row, value, max(count[i] - lags, 0), i, query)
-        _find_lists(store, scratch)
-        _find_samples(store, scratch)
+        active = max(count[i] - lags, 0)
+        start = 0 if active > 0 or used[1] > 0 else HASHED
+        _write_vector(dense, row, value, active, i, query)
+        _find_lists(store, scratch, start)
+        _find_samples(store, scratch, start)
         names = min(known[i], answers.shape[1])
         for c in range(names, answers.shape[1]):
             answers[i, c] = 0.0
         if names > 0:
             _vote(store, scratch, names, answers, i)
         if i < truth.size and truth[i] >= 0:
-            _learn_metric(store, scratch, truth[i])
+            used[1] |= active > 0
+            _learn_metric(store, scratch, start, truth[i])
             own = importance[i] if importance.size > 0 else 1.0
-            _store_sample(store, scratch, truth[i], own)
+            _store_sample(store, scratch, start, truth[i], own)

@@ -17,6 +17,7 @@ from streamnet.neighbors.kernels import (
     new_scratch,
     predict_then_learn,
 )
+from streamnet.networks.parameters import aligned_zeros
 from streamnet.samples import NO_WEIGHTS, Inputs, constant_column
 
 NO_LABELS = np.empty(0, np.int32)
@@ -128,24 +129,30 @@ class NeighborMemory:
 
 
 def _create_store(lists: int, width: int) -> Store:
-    places = lists * LIST_SIZE
+    places, groups = lists * LIST_SIZE, -(-lists // LIST_SIZE)
     return Store(
-        vector=np.zeros((places, width), np.float32),
+        vector=_create_lists(lists, width),
         label=np.zeros(places, np.int32),
         weight=np.zeros(places, np.float32),
-        center=np.zeros((lists, width), np.float32),
+        center=_create_lists(groups, width),
         size=np.zeros(lists, np.int64),
         following=np.zeros(lists, np.int64),
         metric=np.ones(width, np.float32),
-        used=np.ones(1, np.int64),
+        used=np.array([1, 0]),
     )
+
+
+def _create_lists(lists: int, width: int) -> NDArray[np.float32]:
+    numbers = aligned_zeros(lists * width * LIST_SIZE, np.dtype(np.float32))
+    return numbers.reshape(lists, width, LIST_SIZE)
 
 
 def _list_used(store: Store) -> dict[str, NDArray[Any]]:
     """Views of what is in use, by name: the arrays without room for further lists."""
     lists = int(store.used[0])
-    sizes = dict.fromkeys(("center", "size", "following"), lists)
-    sizes |= dict.fromkeys(("vector", "label", "weight"), lists * LIST_SIZE)
+    sizes = dict.fromkeys(("vector", "size", "following"), lists)
+    sizes |= dict.fromkeys(("label", "weight"), lists * LIST_SIZE)
+    sizes["center"] = -(-lists // LIST_SIZE)
     return {name: array[: sizes.get(name)] for name, array in store._asdict().items()}
 
 

@@ -162,7 +162,7 @@ def test_most_of_the_nearest_samples_are_found_among_many() -> None:
     nearest = ((asked[:, None] - dense[None]) ** 2).sum(axis=2).argmin(axis=1)
     # Now a vote for another label tells which sample is nearest.
     state = memory.export_state()
-    vectors = state["vector"][:, kernels.HASHED : kernels.HASHED + 8]
+    vectors = state["vector"].swapaxes(1, 2).reshape(-1, kernels.HASHED + 8)[:, kernels.HASHED :]
     found = 0
     for x, place in zip(asked, nearest, strict=True):
         at = int(np.abs(vectors - dense[place].astype(np.float32)).sum(axis=1).argmin())
