@@ -7,10 +7,13 @@ operation names, feeds, states, reasons, outcomes and baselines, so the number o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from math import nan
 from typing import Any, NamedTuple, final, get_args
 
 import msgspec
+from anyio import Lock, to_thread
+from anyio.lowlevel import checkpoint
 from msgspec import Struct
 from prometheus_client import (
     CollectorRegistry,
@@ -57,8 +60,11 @@ class Metrics:
     def __init__(
         self, models: Callable[[], Mapping[str, HostedModel]], webhooks: Webhooks | None = None
     ) -> None:
+        self._models = models
         self._registry = CollectorRegistry()
-        self._registry.register(_ModelCollector(models))
+        self._collector = _ModelCollector()
+        self._registry.register(self._collector)
+        self._scraping = Lock()
         if webhooks is not None:
             self._registry.register(_WebhookCollector(webhooks))
         # Those with standard names: process_cpu_seconds_total, process_resident_memory_bytes, ...
@@ -102,6 +108,22 @@ class Metrics:
 
     def text(self) -> str:
         """The metrics in Prometheus's text format."""
+        self._collector.readings = {
+            name: _read_model(hosted) for name, hosted in self._models().items()
+        }
+        return self._format()
+
+    async def scrape(self) -> str:
+        """The same without keeping requests waiting: models are read one by one."""
+        async with self._scraping:
+            readings = {}
+            for name, hosted in list(self._models().items()):
+                readings[name] = _read_model(hosted)
+                await checkpoint()
+            self._collector.readings = readings
+            return await to_thread.run_sync(self._format)
+
+    def _format(self) -> str:
         return generate_latest(self._registry).decode()
 
 
@@ -141,6 +163,7 @@ class _Field(NamedTuple):
     description: str
 
 
+@cache
 def _list_fields(cls: type[Struct]) -> dict[str, _Field]:
     found = {}
     for field in msgspec.inspect.type_info(cls).fields:  # type: ignore[attr-defined]
@@ -151,18 +174,34 @@ def _list_fields(cls: type[Struct]) -> dict[str, _Field]:
     return found
 
 
+class _ModelReading(NamedTuple):
+    """What is exported of a model, at one moment."""
+
+    status: Status
+    unknown: frozenset[str]  # fields of the status
+    measures: dict[Horizon, dict[str, float]]
+    features: list[FeatureDriftLine]
+    classes: dict[str, Scores]
+
+
+def _read_model(hosted: HostedModel) -> _ModelReading:
+    measures = {horizon: hosted.measures(horizon) for horizon in Horizon}
+    classes, features = hosted.class_scores(), hosted.features()
+    return _ModelReading(hosted.status(), hosted.unknown_counts, measures, features, classes)
+
+
 @final
 class _ModelCollector(Collector):
-    def __init__(self, models: Callable[[], Mapping[str, HostedModel]]) -> None:
-        self._models = models
+    def __init__(self) -> None:
+        self.readings: dict[str, _ModelReading] = {}
 
     def describe(self) -> Iterator[Metric]:
         return iter(())  # nothing is collected before the first scrape
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families, each with a sample for every model."""
-        models = self._models().items()
-        statuses = {name: (hosted.status(), hosted.unknown_counts) for name, hosted in models}
+        readings = self.readings
+        statuses = {name: (one.status, one.unknown) for name, one in readings.items()}
         for key, (kind, label, description) in _list_fields(Status).items():
             values: dict[Any, float | None] = {}
             for name, (status, unknown) in statuses.items():
@@ -203,17 +242,17 @@ class _ModelCollector(Collector):
         yield from _collect_feeds({name: status for name, (status, _) in statuses.items()})
         yield from _collect_outputs({name: status for name, (status, _) in statuses.items()})
         served = {
-            (name, horizon): hosted.measures(horizon)
-            for name, hosted in models
-            for horizon in Horizon
+            (name, horizon): measures
+            for name, one in readings.items()
+            for horizon, measures in one.measures.items()
         }
         for key, metric in {**METRICS[Task.CLASSIFICATION], **METRICS[Task.REGRESSION]}.items():
             if metric.scope != "batch":
                 values = {names: found[key] for names, found in served.items() if key in found}
                 description = f"Prequential {metric.title} of what was served, by horizon."
                 yield _build_family("gauge", f"served_{key}", description, values, "horizon")
-        yield from _collect_features({name: hosted.features() for name, hosted in models})
-        yield from _collect_classes({name: hosted.class_scores() for name, hosted in models})
+        yield from _collect_features({name: one.features for name, one in readings.items()})
+        yield from _collect_classes({name: one.classes for name, one in readings.items()})
 
 
 _BY_HORIZON = ("served", "baselines")

@@ -6,6 +6,8 @@ predict   single predictions by 16 connections while 5,000 samples a second are 
 stream    one stream of lines, from its first byte to the last sample learned
 batch     one request of 100,000 lines to answer after the other, and 100 single ones a second
 delay     from sending one of 1,000 single samples a second to its being learned
+watched   single predictions while the page is open in WATCHERS places and metrics are scraped each
+          second, in turn with nobody watching
 overload  ten times the sustainable rate for SECONDS: what is refused, what is learned, memory
 
 The daemon is a process of its own, started by its command, with a population of CANDIDATES; the
@@ -23,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,9 +86,13 @@ class Connection:
 
     async def learned(self) -> int:
         """How many samples the daemon says that it has learned."""
-        get = f"GET /v1/models/bench HTTP/1.1\r\nHost: {self._place.netloc}\r\n\r\n"
-        self._writer.write(get.encode())
-        return int(json.loads((await self._answer())[1])["learned"])
+        return int(json.loads((await self.get("/v1/models/bench"))[1])["learned"])
+
+    async def get(self, path: str, encoding: str = "identity") -> tuple[int, bytes]:
+        """Status and body of a page."""
+        head = f"GET {path} HTTP/1.1\r\nHost: {self._place.netloc}\r\n"
+        self._writer.write(f"{head}Accept-Encoding: {encoding}\r\n\r\n".encode())
+        return await self._answer()
 
     async def _answer(self) -> tuple[int, bytes]:
         head = await self._reader.readuntil(b"\r\n\r\n")
@@ -207,6 +214,58 @@ async def delay(server: Server, http: httpx.Client, seconds: float) -> None:
     print(f"{len(sent) / seconds:,.0f} samples/s, sent to learned: {percentiles(took)}")
 
 
+# What the page asks for every 2 seconds, and every 20; see streamnet/page/web/live.js.
+OFTEN = ("", "/history", "/confusion", "/scores", "/leaders", "/rejected", "/champion")
+SELDOM = ("/insight", "/features")
+WATCHERS = 20
+
+
+async def watch_page(url: str, until: asyncio.Event, delay: float) -> None:
+    """Ask for what the page shows, as a browser does."""
+    connection = await Connection(url).open()
+    await asyncio.sleep(delay)
+    for turn in count():
+        if until.is_set():
+            break
+        assert (await connection.get("/v1/models", "gzip"))[0] == 200
+        for part in OFTEN + (SELDOM if turn % 10 == 0 else ()):
+            assert (await connection.get(f"/v1/models/bench{part}", "gzip"))[0] == 200
+        await asyncio.sleep(2.0)
+    connection.close()
+
+
+async def scrape(url: str, until: asyncio.Event) -> None:
+    connection = await Connection(url).open()
+    while not until.is_set():
+        assert (await connection.get("/metrics", "gzip"))[0] == 200
+        await asyncio.sleep(1.0)
+    connection.close()
+
+
+async def watched(server: Server, http: httpx.Client, seconds: float) -> None:
+    """The watchers take processor time of this process, too, which counts against the daemon."""
+    del http
+    ratios = []
+    for _ in range(5):
+        p99 = []
+        for watchers in (0, WATCHERS):
+            until, took = asyncio.Event(), []  # type: ignore[var-annotated]
+            learning = asyncio.create_task(learn_at(server.url, 200, until, each=10))
+            tasks: list[asyncio.Task[None]] = []
+            for number in range(watchers):
+                delay = 2.0 * number / watchers
+                tasks.append(asyncio.create_task(watch_page(server.url, until, delay)))
+            if watchers:
+                tasks.append(asyncio.create_task(scrape(server.url, until)))
+            await predict_for(server.url, seconds, took, pause=0.002)
+            until.set()
+            await asyncio.gather(learning, *tasks)
+            print(f"{watchers} watchers: {percentiles(took)}")
+            p99.append(float(np.percentile(took, 99)))
+        ratios.append(p99[1] / p99[0])
+    print(f"p99 with watchers by that without: {np.median(ratios):.2f}")
+
+
 async def overload(server: Server, http: httpx.Client, seconds: float) -> None:
     connections = [await Connection(server.url).open() for _ in range(8)]
     body = json.dumps({"samples": samples(500)}).encode()
@@ -256,6 +315,7 @@ WHAT: dict[str, Callable[[Server, httpx.Client, float], Any]] = {
     "stream": stream,
     "batch": batch,
     "delay": delay,
+    "watched": watched,
     "overload": overload,
 }
 

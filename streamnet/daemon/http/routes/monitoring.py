@@ -50,7 +50,7 @@ async def _permissions(request: Request, service: Service) -> Response:
 
 
 async def _metrics(_: Request, service: Service) -> Response:
-    return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
+    return Response(await service.metrics.scrape(), headers={"content-type": CONTENT_TYPE})
 
 
 ENDPOINTS: dict[str, Endpoint] = {
