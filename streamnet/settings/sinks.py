@@ -25,7 +25,15 @@ from streamnet.settings.fields import Count, Positive, Settings, Text, declare
 
 @declare
 class KafkaSinkSettings(KafkaTopicSettings):
-    """A Kafka topic to write to."""
+    """A Kafka topic to write to.
+
+    Args:
+        transactions: Whether records are written in transactions, so that a process that was
+            replaced by another one can write nothing more. Readers have to read committed records
+            only.
+    """
+
+    transactions: bool = False
 
 
 @declare

@@ -2,12 +2,14 @@
 
 The number of a record is one of its headers. When the topic is opened, its end is read, which says
 what it holds. Idempotent producers (KIP-98) see to it that what the client sends again by itself is
-stored once and in order.
+stored once and in order. That is enough as long as one process writes; with transactions, opening
+the topic also ends those of earlier processes of the run, which can write nothing more (KIP-98).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from threading import Event
 from time import monotonic
@@ -24,12 +26,20 @@ from streamnet.sources.brokers.kafka import REFUSED, REQUEST_SECONDS, build_clie
 POLL_SECONDS = 0.2
 CREATION_SECONDS = 2.0  # for a topic to be created
 SCAN_SECONDS = 60.0  # to read the end of a partition
+TRANSACTION_MILLISECONDS = 10_000  # after which that of a killed process hides nothing any more
+TAIL = 4096  # places that may follow the last record: ends of transactions, and what they undid
 LINGER_MILLISECONDS = 1  # in which records are gathered into a batch
 RUN, NUMBER = "streamnet-run", "streamnet-number"  # headers of records
 
 _CRITICAL = 2  # level of the client's log: other troubles are reported by the outbox
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
-_PERMANENT = (*REFUSED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.INVALID_CONFIG)
+_PERMANENT = (
+    *REFUSED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_CONFIG,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
+_REPLACED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED)
 
 
 @final
@@ -63,37 +73,58 @@ class KafkaDestination(Destination):
         del number
         self._run, self._failure = run, None
         known = {int(partition): end for partition, end in ends.items()}
-        options = self._options | {
-            "enable.idempotence": True,
-            "enable.gapless.guarantee": True,
-            "message.timeout.ms": 0,
-            "linger.ms": LINGER_MILLISECONDS,
-        }
         try:
-            self._producer = producer = Producer(options)
+            self._producer = producer = Producer(self._build_options())
+            if self._settings.transactions:
+                producer.init_transactions(REQUEST_SECONDS)
             # How many there are stays as it was when the run began: keys keep their partitions.
             return self._find_ends(sorted(known) or self._list_partitions(producer), known)
         except KafkaException as error:
             raise self._make_error(error.args[0]) from error
 
+    def _build_options(self) -> dict[str, Any]:
+        options = self._options | {
+            "enable.idempotence": True,
+            "enable.gapless.guarantee": True,
+            "linger.ms": LINGER_MILLISECONDS,
+        }
+        if not self._settings.transactions:
+            return options | {"message.timeout.ms": 0}
+        writer = f"streamnet-{self._run}-{self.name}"
+        timeout = TRANSACTION_MILLISECONDS
+        return options | {"transactional.id": writer, "transaction.timeout.ms": timeout}
+
     def _find_ends(self, partitions: Sequence[int], known: Mapping[int, End]) -> int:
         """Find the end of each partition and what it holds; returns how many records are lost."""
-        consumer = Consumer(
-            self._options
-            | {"group.id": "streamnet", "enable.auto.commit": False, "enable.partition.eof": True}
-        )
+        # Open transactions of others hide what follows them from readers of committed records.
+        places = self._connect_consumer("read_uncommitted")
+        reader = places
+        if self._settings.transactions:
+            reader = self._connect_consumer("read_committed")
         try:
-            lost = 0
+            lost, tail = 0, TAIL if self._settings.transactions else 1
             for partition in partitions:
                 place = TopicPartition(self._topic, partition)
-                low, high = consumer.get_watermark_offsets(place, timeout=REQUEST_SECONDS)
-                end = known.get(partition, End(high - 1, -1))
+                low, high = places.get_watermark_offsets(place, timeout=REQUEST_SECONDS)
+                end = known.get(partition, End(high - tail, -1))
                 lost += max(0, end.place - high)
-                found = self._find_held(consumer, partition, max(low, end.place), high)
+                found = self._find_held(reader, partition, max(low, end.place), high)
                 self._ends[partition] = End(high, max(end.held, found))
             return lost
         finally:
-            consumer.close()
+            places.close()
+            reader.close()
+
+    def _connect_consumer(self, isolation: str) -> Consumer:
+        return Consumer(
+            self._options
+            | {
+                "group.id": "streamnet",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": isolation,
+            }
+        )
 
     def _list_partitions(self, producer: Producer) -> list[int]:
         """The partitions to write to. Brokers that create topics do so when they are asked."""
@@ -136,7 +167,9 @@ class KafkaDestination(Destination):
                 continue
             if found.error() is not None:
                 if found.error().code() == KafkaError._PARTITION_EOF:
-                    return held
+                    if found.offset() >= high:
+                        return held
+                    continue  # what follows an open transaction of another writer comes later
                 raise self._make_error(found.error())
             held = max(held, self._read_number(found.headers()))
             if found.offset() >= high - 1:
@@ -154,6 +187,8 @@ class KafkaDestination(Destination):
         assert producer is not None
         run = b"%d" % self._run
         try:
+            if self._settings.transactions:
+                producer.begin_transaction()
             for record in records:
                 partition = self._choose_partition(record.key)
                 if record.number > self._ends[partition].held:
@@ -168,6 +203,8 @@ class KafkaDestination(Destination):
             while producer.flush(POLL_SECONDS) and not self._interrupted.is_set():
                 if self._failure is not None:
                     break
+            if self._settings.transactions and self._failure is None and not len(producer):
+                producer.commit_transaction(REQUEST_SECONDS)
         except KafkaException as error:
             self._failure = self._failure or error.args[0]
         except BufferError:
@@ -194,6 +231,11 @@ class KafkaDestination(Destination):
             return ConfigurationError(f"topic is {self._topic!r}, but: {error.str()}")
         if error.code() in _TOO_LARGE:
             return OutputError(f"topic {self._topic}: a record is too large: {error.str()}")
+        if error.code() in _REPLACED:
+            return OutputError(
+                f"topic {self._topic}: another process has taken over the run, so this one has "
+                "stopped writing"
+            )
         return DeliveryError(f"{', '.join(self._settings.servers)}: {error.str()}")
 
     def export_ends(self) -> dict[str, End]:
@@ -209,4 +251,7 @@ class KafkaDestination(Destination):
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()
+            if self._settings.transactions:
+                with suppress(KafkaException):  # if there is none, or it has to time out
+                    producer.abort_transaction(POLL_SECONDS)
             producer.flush(POLL_SECONDS)

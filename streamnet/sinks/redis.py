@@ -6,17 +6,17 @@ what it holds already, and anything out of order. The stream can have no other w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, final
 
 import redis
 from redis import exceptions
 
-from streamnet.errors import ConfigurationError, OutputError
+from streamnet.errors import OutputError
 from streamnet.settings.sinks import RedisSinkSettings
 from streamnet.sinks.base import DeliveryError, Destination, End, Record
-from streamnet.sources.brokers.redis import connect, parse_id
+from streamnet.sources.brokers.redis import connect, explain_errors, parse_id
 
 VALUE = "data"  # field of an entry
 
@@ -80,21 +80,9 @@ class RedisDestination(Destination):
                     raise reply
         self._held = max(self._held, records[-1].number)
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say what the server's errors mean."""
-        where = f"stream {self._stream!r} of {self._settings.server}"
-        try:
-            yield
-        except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
-            raise ConfigurationError(f"{where} can't be written to: {error}") from None
-        except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-            raise DeliveryError(f"{self._settings.server}: {error}") from error
-        except exceptions.ResponseError as error:
-            if str(error).startswith("WRONGTYPE"):
-                raise ConfigurationError(f"{where} is no stream: {error}") from None
-            # Such as a server that is out of memory or loading, or an entry that is there already.
-            raise DeliveryError(f"{self._settings.server}: {error}") from error
+    def _explained(self) -> AbstractContextManager[None]:
+        """Other errors may pass, such as of a server that is out of memory."""
+        return explain_errors(self._settings, "written to", DeliveryError, DeliveryError)
 
     def close(self) -> None:
         """Disconnect."""

@@ -15,16 +15,19 @@ def read_topic(kafka: Kafka, topic: str, partition: int = 0) -> list[dict[str, A
 
 
 def list_messages(kafka: Kafka, topic: str, partition: int = 0) -> list[Any]:
-    """The messages of a partition."""
-    from confluent_kafka import Consumer, TopicPartition
+    """The committed messages of a partition."""
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-    consumer = Consumer({"bootstrap.servers": kafka.address, "group.id": "reader", "log_level": 0})
-    _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+    options = {"bootstrap.servers": kafka.address, "group.id": "reader", "log_level": 0}
+    consumer = Consumer({**options, "enable.partition.eof": True})
     consumer.assign([TopicPartition(topic, partition, 0)])
     found: list[Any] = []
-    while (not found and high) or (found and found[-1].offset() < high - 1):
-        found += consumer.consume(10_000, 0.5)
+    while not found or found[-1].error() is None:
+        found += consumer.consume(10_000, 0.2)
     consumer.close()
+    (end,) = [message for message in found if message.error() is not None]
+    assert end.error().code() == KafkaError._PARTITION_EOF, end.error()
+    found.remove(end)
     return found
 
 

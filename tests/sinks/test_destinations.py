@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from threading import Timer
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -53,15 +54,16 @@ def make_nats(server: Server) -> Stream:
     )
 
 
-@pytest.fixture(params=["kafka", "redis", "nats"])
+@pytest.fixture(params=["kafka", "kafka-transactions", "redis", "nats"])
 def stream(request: pytest.FixtureRequest) -> Stream:
     """A stream of each broker."""
-    if request.param == "kafka":
+    if request.param.startswith("kafka"):
+        query = "?transactions=true" if "-" in request.param else ""
         kafka = request.getfixturevalue("noida_kafka")
         topic = f"t-{uuid4().hex}"
         kafka.create_topic(topic)
         return Stream(
-            f"kafka://{kafka.address}/{topic}",
+            f"kafka://{kafka.address}/{topic}{query}",
             lambda: read_topic(kafka, topic),
             lambda value: kafka.produce([value], topic=topic),
         )
@@ -176,6 +178,50 @@ def test_others_may_write_to_a_topic_of_kafka_as_well(noida_kafka: Kafka) -> Non
     sent = [int(headers["streamnet-number"]) for headers in found if headers]
     assert sent == list(range(8))
     assert len(found) == 11
+
+
+def test_a_process_that_was_replaced_writes_nothing_more_with_transactions(
+    noida_kafka: Kafka,
+) -> None:
+    topic = f"t-{uuid4().hex}"
+    noida_kafka.create_topic(topic)
+    url = f"kafka://{noida_kafka.address}/{topic}?transactions=true"
+    stream = Stream(url, lambda: read_topic(noida_kafka, topic), print)
+    first = open_destination(stream)
+    first.send(make_records(0, 10))
+    successor = open_destination(stream, number=10, ends=first.export_ends())
+    with pytest.raises(OutputError, match="another process has taken over the run"):
+        first.send(make_records(10, 20))
+    first.close()
+    successor.send(make_records(10, 15))
+    successor.close()
+    assert numbers(stream) == list(range(15))
+
+
+@pytest.mark.parametrize("query", ["", "?transactions=true"])
+def test_what_stands_behind_an_open_transaction_of_others_is_found(
+    noida_kafka: Kafka, query: str
+) -> None:
+    from confluent_kafka import Producer
+
+    topic = f"t-{uuid4().hex}"
+    noida_kafka.create_topic(topic)
+    stream = Stream(f"kafka://{noida_kafka.address}/{topic}{query}", list, print)
+    destination = open_destination(stream)
+    ends = destination.export_ends()
+    other = Producer({"bootstrap.servers": noida_kafka.address, "transactional.id": topic})
+    other.init_transactions(10)
+    other.begin_transaction()
+    other.produce(topic, b"{}")
+    other.flush(10)
+    destination.send(make_records(0, 5))
+    destination.close()
+    ending = Timer(1.0, other.commit_transaction)
+    ending.start()
+    again = open_destination(stream, ends=ends)
+    ending.join()
+    assert again.export_ends()["0"].held == 4
+    again.close()
 
 
 def test_keys_choose_the_partition_and_each_keeps_its_order(noida_kafka: Kafka) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Unpack, final
 
 import redis
 from msgspec import json
 from redis import exceptions
 
-from streamnet.errors import ConfigurationError, ReadError
+from streamnet.errors import ConfigurationError, ReadError, StreamnetError
 from streamnet.settings.brokers import RedisSettings, RedisStreamSettings, split_address
 from streamnet.settings.keywords import RedisKeywords
 from streamnet.sources.brokers.base import (
@@ -59,6 +59,34 @@ def connect(settings: RedisStreamSettings) -> redis.Redis:
         socket_connect_timeout=ANSWER_SECONDS,
         **(secure if settings.tls else {}),
     )
+
+
+@contextmanager
+def explain_errors(
+    settings: RedisStreamSettings,
+    action: str,
+    failure: type[StreamnetError],
+    refusal: type[StreamnetError],
+) -> Iterator[None]:
+    """Raise the errors of a client as what they mean.
+
+    Args:
+        settings: The stream.
+        action: What can't be done with it, as a participle.
+        failure: What is raised if the server can't be reached.
+        refusal: What is raised if it answers with an error that is no refused login.
+    """
+    where = f"stream {settings.stream!r} of {settings.server}"
+    try:
+        yield
+    except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
+        raise ConfigurationError(f"{where} can't be {action}: {error}") from None
+    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+        raise failure(f"{where} can't be {action}: {error}") from error
+    except exceptions.ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            raise ConfigurationError(f"{where} is no stream: {error}") from None
+        raise refusal(f"{where} can't be {action}: {error}") from error
 
 
 def parse_id(text: str) -> EntryId:
@@ -255,18 +283,8 @@ class RedisSubscription(Subscription):
         except exceptions.RedisError as error:
             logger.warning("%s: the group can't be updated: %s", self._stream, error)
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say what the server's errors mean."""
-        where = f"stream {self._stream!r} of {self._settings.server}"
-        try:
-            yield
-        except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
-            raise ConfigurationError(f"{where} can't be read: {error}") from None
-        except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-            raise ReadError(f"{where} can't be read: {error}") from error
-        except exceptions.ResponseError as error:
-            raise ConfigurationError(f"{where} can't be read: {error}") from None
+    def _explained(self) -> AbstractContextManager[None]:
+        return explain_errors(self._settings, "read", ReadError, ConfigurationError)
 
     def close(self) -> None:
         """Disconnect."""
