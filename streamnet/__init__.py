@@ -17,6 +17,7 @@ from streamnet.version import __version__
 if TYPE_CHECKING:
     from streamnet.datasets import Sample, Set, kfold, split
     from streamnet.engine import Engine
+    from streamnet.explanations import explain, partial_dependence, permutation_importance
     from streamnet.metrics import Evaluation, RegressionEvaluation
     from streamnet.modelfiles import Model
     from streamnet.networks import CandidateSettings, NeuralNetwork
@@ -66,8 +67,11 @@ __all__ = (
     "Sweep",
     "Task",
     "__version__",
+    "explain",
     "kfold",
     "open_files",
+    "partial_dependence",
+    "permutation_importance",
     "replay",
     "replay_many",
     "split",
@@ -101,8 +105,11 @@ _HOMES = {
     "State": "streamnet.pipeline",
     "Sweep": "streamnet.runs.sweep",
     "Task": "streamnet.samples",
+    "explain": "streamnet.explanations",
     "kfold": "streamnet.datasets",
     "open_files": "streamnet.sources",
+    "partial_dependence": "streamnet.explanations",
+    "permutation_importance": "streamnet.explanations",
     "replay": "streamnet.runs.replay",
     "replay_many": "streamnet.runs.sweep",
     "split": "streamnet.datasets",

@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.explanations import measure_effects
 from streamnet.modelfiles.model import Model
 from streamnet.reporting.outcomes import Residuals
 from streamnet.samples import Block, Prediction, Sample
@@ -97,21 +98,13 @@ def predict_nothing(count: int) -> Predictions:
     return Predictions(np.full(count, np.nan), None, (), 0)
 
 
-_MAX_OCCLUDED_VALUES = 1 << 20  # of columns times rows predicted at a time
-
-
 def explain_by_occlusion(
     model: Model,
     predict: Callable[[Block], Predictions],
     samples: Sequence[Sample],
     predictions: Predictions,
 ) -> list[dict[str, float]]:
-    """Explain predictions by what each loses when a column of its sample is missing.
-
-    What is lost is probability of the predicted label, or the number: above 0, the column speaks
-    for the label or makes the number larger. A missing number is replaced by its mean, a missing
-    category by none. Columns are occluded one at a time, so information that two columns share
-    counts for neither; 0 of columns that the model does not know.
+    """Explain predictions by occlusion, see `streamnet.explain`.
 
     Args:
         model: Reads the samples.
@@ -125,29 +118,15 @@ def explain_by_occlusion(
     explanations = []
     for number, sample in enumerate(samples):
         (row,) = model.read_blocks([sample], "ignore")
-        effects = dict.fromkeys(sample, 0.0)
-        names = [name for name, _ in row.schema.fields if name in effects]
         before = _read_output(predictions, number, predictions, number)
-        size = max(1, _MAX_OCCLUDED_VALUES // max(1, len(row.schema.fields)))
-        for part in (names[start : start + size] for start in range(0, len(names), size)):
-            changed = predict(_occlude(row, part))
-            for place, name in enumerate(part):
-                effects[name] = before - _read_output(changed, place, predictions, number)
-        explanations.append(effects)
+
+        def read(block: Block, number: int = number) -> list[float]:
+            changed = predict(block)
+            rows = range(len(block))
+            return [_read_output(changed, place, predictions, number) for place in rows]
+
+        explanations.append(measure_effects(row, list(sample), read, before))
     return explanations
-
-
-def _occlude(row: Block, names: Sequence[str]) -> Block:
-    """Copies of a block's only row, each without the value of one column."""
-    block = row.take(np.zeros(len(names), np.intp))
-    numbers = {name: place for place, name in enumerate(row.schema.numbers)}
-    words = dict(zip(row.schema.words, block.words, strict=True))
-    for place, name in enumerate(names):
-        if name in numbers:
-            block.numbers[place, numbers[name]] = nan
-        else:
-            words[name][place] = None
-    return block
 
 
 def _read_output(

@@ -9,9 +9,9 @@ from math import isfinite
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from streamnet.explanations import measure_importance
 from streamnet.learning.serving import Served
 from streamnet.modelfiles.model import Model
 from streamnet.reporting.report import ColumnImportance, Insight, RecentError
@@ -136,7 +136,7 @@ def build_insight(
     importance: list[ColumnImportance] = []
     used = 0
     if model is not None:
-        importance, used = measure_importance(model, cases)
+        importance, used = rank_columns(model, cases)
     return Insight(
         task=task,
         samples=len(cases),
@@ -175,12 +175,10 @@ def _build_error(case: _Case, numbers: dict[str, int], labels: Sequence[str]) ->
     return RecentError(part.first + row, read_sample(part.block, row), truth, prediction, error)
 
 
-def measure_importance(model: Model, cases: Sequence[_Case]) -> tuple[list[ColumnImportance], int]:
-    """How much worse the model predicts recent samples once a column is permuted among them.
+def rank_columns(model: Model, cases: Sequence[_Case]) -> tuple[list[ColumnImportance], int]:
+    """Rank columns by `permutation_importance` among recent samples.
 
-    Worse by the mean probability of the true label, or by the mean absolute error. Breiman, "Random
-    forests", Machine Learning 45, 2001, section 10. Information that columns share counts for none
-    of them. The work is bounded: the more columns, the fewer samples.
+    The work is bounded: the more columns, the fewer samples.
 
     Returns:
         The columns, the most important first, and how many samples were used; none with too few.
@@ -194,12 +192,9 @@ def measure_importance(model: Model, cases: Sequence[_Case]) -> tuple[list[Colum
         return [], 0
     start = max(0, len(block) - most)
     block, truths = block.part(start, len(block)), truths[start:]
-    before = _measure_error(model, block, truths)
     order = np.random.default_rng(0).permutation(len(block))
-    found = [
-        ColumnImportance(name, _measure_error(model, _permute(block, name, order), truths) - before)
-        for name in columns
-    ]
+    losses = measure_importance(model, block, truths, columns, [order])
+    found = [ColumnImportance(name, loss) for name, (loss,) in losses.items()]
     return sorted(found, key=lambda one: -one.loss), len(block)
 
 
@@ -222,30 +217,3 @@ def _join_cases(cases: Sequence[_Case]) -> tuple[Block | None, list[Any]]:
         marks=np.zeros((len(rows) + 1, 3), np.int64),
     )
     return joined, [case.truth for case in chosen]
-
-
-def _permute(block: Block, name: str, order: NDArray[np.intp]) -> Block:
-    schema = block.schema
-    if name in schema.numbers:
-        place = schema.numbers.index(name)
-        numbers = block.numbers.copy()
-        numbers[:, place] = numbers[order, place]
-        return replace(block, numbers=numbers)
-    place = schema.words.index(name)
-    words = list(block.words)
-    words[place] = words[place][order]
-    return replace(block, words=tuple(words))
-
-
-def _measure_error(model: Model, block: Block, truths: Sequence[Any]) -> float:
-    """Mean absolute error, or 1 minus the mean probability of the true label."""
-    outputs = model.outputs(block, on_unknown="ignore")
-    if model.task is Task.REGRESSION:
-        errors = np.abs(outputs.ravel() - np.array(truths, np.float64))
-        return float(np.nanmean(errors)) if np.isfinite(errors).any() else 0.0
-    numbers = {label: number for number, label in enumerate(model.labels)}
-    places = np.array([numbers.get(str(truth), -1) for truth in truths])
-    known = places >= 0
-    if not known.any():
-        return 0.0
-    return 1.0 - float(np.nanmean(outputs[known, places[known]]))
