@@ -401,6 +401,7 @@ class Block(Struct, frozen=True, eq=False, gc=False):
 
 
 NO_INPUTS = np.empty((0, 0), np.int32)
+NO_FIELDS = np.empty(0, np.int32)
 
 
 @final
@@ -415,6 +416,8 @@ class Inputs(Struct, frozen=True, eq=False, gc=False):
     lags: int = 0  # number of a sample's entries, the last ones used, that are earlier targets
     # shape=(n, at most d): indices of the dense inputs of more than two values, ascending, then -1
     splined: NDArray[np.int32] = NO_INPUTS
+    # Number of the column of each row, shape=(at least rows,); append-only, not to be changed.
+    fields: NDArray[np.int32] = NO_FIELDS
 
 
 @final

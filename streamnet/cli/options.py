@@ -381,7 +381,9 @@ class DelayOptions(Options):
 
 
 @final
-@options(POPULATION, SelectionSettings, serve="WHAT", criterion="CRITERION", neighbors="N")
+@options(
+    POPULATION, SelectionSettings, serve="WHAT", criterion="CRITERION", neighbors="N", factors="N"
+)
 class SelectionOptions(Options):
     """What serves predictions."""
 

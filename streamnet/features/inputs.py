@@ -238,7 +238,7 @@ class InputEncoder:
         if self.duplicates is not None:
             self.duplicates.drop(dense, learn=learn)
         if not active and not len(lagged.missing):
-            return Inputs(dense, *_no_entries(n), len(self.rows), 0, splined)
+            return Inputs(dense, *_no_entries(n), len(self.rows), 0, splined, self.rows.fields)
         entries = self.rows.activate(
             keys,
             weights,
@@ -248,7 +248,8 @@ class InputEncoder:
             lagged=lagged,
             learn=learn,
         )
-        return Inputs(dense, *entries, len(self.rows), len(lagged.missing), splined)
+        fields = self.rows.fields
+        return Inputs(dense, *entries, len(self.rows), len(lagged.missing), splined, fields)
 
     def _write_weighted(
         self,

@@ -181,6 +181,7 @@ class RowTable:
 
     def __init__(self, *, max_rows: int) -> None:
         self.keys: NDArray[np.int64] = np.zeros(max_rows, np.int64)  # by row, append-only
+        self.fields: NDArray[np.int32] = np.zeros(max_rows, np.int32)  # likewise, of its key
         self.counters: NDArray[np.int64] = np.zeros(3, np.int64)  # by ROWS, SHARED, TRUNCATED
         # Count and sum of squared values by row.
         self.squares: NDArray[np.float64] = np.zeros((0, 2), np.float64)
@@ -216,7 +217,7 @@ class RowTable:
             learn: Whether to assign rows to new keys and to learn scales.
         """
         n, width = keys.shape
-        squares = self.squares
+        before, squares = len(self), self.squares
         if scaled and not len(squares):
             squares = np.zeros((len(self.keys), 2), np.float64)
             self.squares = squares if learn else self.squares
@@ -240,11 +241,18 @@ class RowTable:
             value,
             count,
         )
+        self._number_fields(before)
         longest = max(longest, 1)
         if longest < capacity:
             row = np.ascontiguousarray(row[:, :longest])
             value = np.ascontiguousarray(value[:, :longest])
         return row, value, count
+
+    def _number_fields(self, before: int) -> None:
+        """Note the fields of new rows."""
+        new = slice(before, len(self))
+        if before < len(self):
+            self.fields[new] = self.keys[new] >> FIELD_BITS
 
     def export_state(self) -> dict[str, Any]:
         """Export counters and scales as copies; keys, which are only appended, are copied later."""
@@ -270,6 +278,7 @@ class RowTable:
         if len(self) != len(keys):
             raise ModelFileError("the encoder's row table has a key twice")
         self.counters[:] = counters
+        self._number_fields(0)
         if len(squares):
             self.squares = np.zeros((len(self.keys), 2), np.float64)
             self.squares[: len(keys)] = squares

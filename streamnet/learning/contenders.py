@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.factorization.machine import FactorizationMachine
 from streamnet.features.columns.label import RETIRED, ClassRedirects, MovedClass
 from streamnet.features.forecasts.history import FORECASTS, NO_CHANGE, NO_FORECASTS, SEASONAL
 from streamnet.jit import inlined, kernel
@@ -27,7 +28,7 @@ from streamnet.metrics.windows import get_weight
 from streamnet.neighbors.memory import NeighborMemory
 from streamnet.networks.population import Member
 from streamnet.samples import NO_WEIGHTS, Inputs, Task
-from streamnet.selection.ensemble.base import MOST_PROBABLE, TrackPredictions
+from streamnet.selection.ensemble.base import ABSENT, COUNT, MOST_PROBABLE, TOTAL, TrackPredictions
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 from streamnet.selection.ensemble.registry import Ensemble, restore_ensemble, select_members
@@ -49,7 +50,7 @@ class Contenders:
     equally frequent; probabilities are not affected. With ``forecasts`` from the known targets
     alone, those of numbers are candidates of the ensemble, and that of a season ago is a baseline.
     With ``neighbors`` there is a memory of so many samples, which is a candidate of the ensemble of
-    labels.
+    labels; with ``factors``, the length of its vectors, a factorization machine is one.
     Where keys have models of their own (``keyed``), these make the ensemble's predictions.
 
     >>> from streamnet.learning.learner import Learner
@@ -68,6 +69,7 @@ class Contenders:
         balanced: bool = False,
         forecasts: bool = False,
         neighbors: int = 0,
+        factors: int = 0,
         keyed: KeyedModels | None = None,
     ) -> None:
         self.task: Task = task
@@ -81,10 +83,14 @@ class Contenders:
             kind = partial(LabelEnsemble, balanced=balanced)
         # Candidates with lags start without weight: short streams cannot afford to try them.
         count = len(members)
-        more = EXPERTS if forecasts and task is Task.REGRESSION else 0
+        self._experts = EXPERTS if forecasts and task is Task.REGRESSION else 0
         self.neighbors: NeighborMemory | None = None
         if neighbors and task is Task.CLASSIFICATION:
-            self.neighbors, more = NeighborMemory(neighbors), 1
+            self.neighbors = NeighborMemory(neighbors)
+        self.machine: FactorizationMachine | None = None
+        if factors:
+            self.machine = FactorizationMachine(factors)
+        more = self._experts + (self.neighbors is not None) + (self.machine is not None)
         starting, portable = (np.insert(portable, [count] * more, value) for value in (1, 0))
         count += more
         self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=starting)
@@ -102,6 +108,7 @@ class Contenders:
             "ensemble": PendingTable(memory=0.0),
             "model": PendingTable(memory=0.0),
             "neighbors": PendingTable(answers=0.0),
+            "machine": PendingTable(answers=0.0, alive=ABSENT),
             "tracks": PendingTable(answers=0.0, classes=MOST_PROBABLE),
         }
 
@@ -136,10 +143,7 @@ class Contenders:
     def _predict_then_learn(self, name: str, batch: ScoringBatch) -> TrackPredictions:
         """Predict each sample before learning it, for labels together with the linked ensemble."""
         ensemble: Ensemble = getattr(self, name)
-        if self.neighbors is not None and name == "ensemble":
-            answers, alive = _add_neighbors(batch.answers, batch.alive, self._ask_neighbors(batch))
-        else:
-            answers, alive = self._add_forecasts(batch.answers, batch.alive, batch.forecasts)
+        answers, alive = self._add_candidates(batch, learns=name == "ensemble")
         samples = answers, alive, batch.truth
         late = None
         if (timeline := batch.timeline) is not None:
@@ -167,18 +171,73 @@ class Contenders:
             self._pending["neighbors"].recall(batch.timeline, answers=answers)
         return answers if batch.redirects is None else batch.redirects.apply(answers, batch.known)
 
-    def _add_forecasts(
-        self, answers: NDArray[Any], alive: NDArray[np.uint8], forecasts: NDArray[np.float64]
+    def _ask_machine(self, batch: ScoringBatch) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        """Predictions of the factorization machine, each before it is learned, and `alive`."""
+        assert self.machine is not None
+        assert batch.inputs is not None
+        answers: NDArray[Any]
+        if self.task is Task.CLASSIFICATION:
+            targets = batch.truth, batch.known, batch.answers.shape[2]
+            answers = self.machine.predict_labels(batch.inputs, *targets, batch.weight)
+        else:
+            goal = (batch.truth - batch.center) / batch.spread
+            standard = self.machine.predict_numbers(batch.inputs, goal, batch.weight)
+            answers = batch.center + batch.spread * standard
+        alive = np.full(len(answers), ABSENT if self.machine.resting else 1, np.uint8)
+        if batch.timeline is not None:
+            self._pending["machine"].recall(batch.timeline, answers=answers, alive=alive)
+        if batch.redirects is not None:
+            answers = batch.redirects.apply(answers, batch.known)
+        return answers, alive
+
+    def _add_candidates(
+        self, batch: ScoringBatch, *, learns: bool
     ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        """Predictions of the candidates, and forecasts of numbers as if they were candidates."""
+        """Predictions of the networks and, after them, of all other candidates.
+
+        Unless they learn, those that are not forecasts do not predict.
+        """
+        more: list[NDArray[Any]] = []
+        marks: list[NDArray[np.uint8]] = []
+        self._add_forecasts(batch.forecasts, more, marks)
+        if self.neighbors is not None and learns:
+            more.append(self._ask_neighbors(batch))
+            marks.append(np.ones(len(batch.truth), np.uint8))
+        if self.machine is not None and learns:
+            predicted, alive = self._ask_machine(batch)
+            more.append(predicted)
+            marks.append(alive)
+        return self._join(batch.answers, batch.alive, more, marks)
+
+    def _add_forecasts(
+        self,
+        forecasts: NDArray[np.float64],
+        more: list[NDArray[Any]],
+        marks: list[NDArray[np.uint8]],
+    ) -> None:
+        """Forecasts of numbers, as if they were candidates, and whether there are any."""
+        for place in range(-self._experts, 0):
+            known = np.isfinite(forecasts[:, place])
+            more.append(np.where(known, forecasts[:, place], 0.0))
+            marks.append(known.astype(np.uint8))
+
+    def _join(
+        self,
+        answers: NDArray[Any],
+        alive: NDArray[np.uint8],
+        more: list[NDArray[Any]],
+        marks: list[NDArray[np.uint8]],
+    ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        """Add candidates to those of the networks; further ones do not predict."""
         if not self._more:
             return answers, alive
-        more = forecasts[:, -self._more :].T
-        known = np.isfinite(more)
-        return (
-            np.concatenate((answers, np.where(known, more, 0.0))),
-            np.concatenate((alive, known.astype(np.uint8))),
-        )
+        count, n = alive.shape
+        joined = np.zeros((count + self._more, *answers.shape[1:]), answers.dtype)
+        present = np.full((count + self._more, n), ABSENT, np.uint8)
+        joined[:count], present[:count] = answers, alive
+        for place, (predicted, mark) in enumerate(zip(more, marks, strict=True), start=count):
+            joined[place], present[place] = predicted, mark
+        return joined, present
 
     def score(
         self,
@@ -243,6 +302,7 @@ class Contenders:
             self.scores.merge_classes(*moved)
             self._pending["tracks"].merge_columns("answers", *moved)
             self._pending["neighbors"].merge_columns("answers", *moved)
+            self._pending["machine"].merge_columns("answers", *moved)
             self._pending["tracks"].exchange("classes", *moved)
 
     def start_from(self, state: dict[str, Any]) -> None:
@@ -271,18 +331,28 @@ class Contenders:
         target, None for classification; ``forecasts`` are from the known targets alone, shape=(1,
         forecasts), empty without any; ``redirects`` of merged and retired classes are applied to
         ``answers`` already. ``without_lags`` uses the portable model instead of the ensemble, and
-        no model of a ``key``. Models of keys and neighbors see the ``inputs``.
+        no model of a ``key``. Models of keys and candidates without a network see the ``inputs``.
         """
         ensemble = self.model if without_lags else self.ensemble
+        more: list[NDArray[Any]] = []
+        marks: list[NDArray[np.uint8]] = []
+        n, labels = answers.shape[1], answers.shape[-1]
+        if self._experts:
+            self._add_forecasts(np.repeat(forecasts, n, axis=0), more, marks)
         if self.neighbors is not None:
             assert inputs is not None
-            more = self.neighbors.predict(inputs, known, answers.shape[2])
-            if redirects is not None:
-                more = redirects.apply(more, np.full(len(more), known))
-            answers, alive = _add_neighbors(answers, alive, more)
-        elif self._more:
-            repeated = np.repeat(forecasts, answers.shape[1], axis=0)
-            answers, alive = self._add_forecasts(answers, alive, repeated)
+            more.append(self.neighbors.predict(inputs, known, labels))
+            marks.append(np.ones(n, np.uint8))
+        if self.machine is not None:
+            assert inputs is not None
+            if scale is None:
+                more.append(self.machine.answer_labels(inputs, known, labels))
+            else:
+                more.append(scale[0] + scale[1] * self.machine.answer_numbers(inputs))
+            marks.append(np.full(n, ABSENT if self.machine.resting else 1, np.uint8))
+        if redirects is not None:
+            more = [redirects.apply(one, np.full(n, known)) for one in more]
+        answers, alive = self._join(answers, alive, more, marks)
         shared: NDArray[Any]
         if isinstance(ensemble, LabelEnsemble):
             shared = ensemble.answer(answers, alive, known)
@@ -310,6 +380,17 @@ class Contenders:
         """Delete the model of a key; return whether there was one."""
         return self.keyed is not None and self.keyed.rows.forget(key)
 
+    def end_round(self) -> None:
+        """Let the factorization machine rest if it is much worse than others, at a round's end."""
+        if self.machine is None:
+            return
+        losses = self.ensemble.losses
+        count = self.ensemble.candidates
+        means = losses[TOTAL, :count] / np.maximum(losses[COUNT, :count], 1e-300)
+        known = np.flatnonzero(losses[COUNT, :count] > 0.0)
+        if len(known):
+            self.machine.end_round(float(means[-1]), float(means[known].min()))
+
     def discount_losses(self) -> None:
         """Let earlier losses count less in the ensembles, after a drift."""
         self.ensemble.discount_losses()
@@ -329,6 +410,7 @@ class Contenders:
             "pending": {name: table.export_state() for name, table in self._pending.items()},
             "keyed": self.keyed and self.keyed.export_state(),
             "neighbors": self.neighbors and self.neighbors.export_state(),
+            "machine": self.machine and self.machine.export_state(),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -344,6 +426,8 @@ class Contenders:
             self.keyed.restore_state(state["keyed"])
         if self.neighbors is not None:
             self.neighbors.restore_state(state["neighbors"])
+        if self.machine is not None:
+            self.machine.restore_state(state["machine"])
 
     def _answer_unchanged(self, forecasts: NDArray[np.float64], answers: NDArray[Any]) -> None:
         """Write the last known target and that of a season ago, as far as there are any."""
@@ -354,15 +438,6 @@ class Contenders:
                 answers[track, known] = forecast[known]
             else:
                 answers[track, known, forecast[known].astype(np.int64)] = 1.0
-
-
-def _add_neighbors(
-    answers: NDArray[Any], alive: NDArray[np.uint8], more: NDArray[np.float32]
-) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Predictions of the candidates, and those of the neighbors as if they were a candidate."""
-    own = more[np.newaxis].astype(answers.dtype, copy=False)
-    always = np.ones((1, alive.shape[1]), np.uint8)
-    return np.concatenate((answers, own)), np.concatenate((alive, always))
 
 
 def _champion_predictions(

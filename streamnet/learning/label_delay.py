@@ -557,4 +557,4 @@ def interleave(inputs: Inputs, kept: Mapping[str, NDArray[Any]], late: NDArray[n
         merged[name] = array = np.full(shape, fill, new.dtype)
         array[leading(~late, new)] = new
         array[leading(late, old)] = old
-    return Inputs(rows=inputs.rows, lags=inputs.lags, **merged)
+    return Inputs(rows=inputs.rows, lags=inputs.lags, fields=inputs.fields, **merged)

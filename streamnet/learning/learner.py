@@ -173,6 +173,7 @@ class Learner:
             interval=_choose_interval(chosen.interval, start),
             forecasts=self.encoder.history is not None,
             neighbors=chosen.neighbors_for(given=candidates is not None),
+            factors=chosen.factors_for(given=candidates is not None),
             keyed=_build_keyed_models(chosen, self.task),
         )
         if start is not None:

@@ -92,7 +92,7 @@ class ServingStage:
     predicts the label that would be the most probable one if all were equally frequent.
     ``interval`` is the level of prediction intervals, None for none. Where keys have models of
     their own (``keyed``), these are part of the ensemble; so are ``neighbors``, a number of stored
-    samples.
+    samples, and a factorization machine with vectors of so many ``factors``.
 
     >>> from streamnet.learning.learner import Learner
     >>> serving = Learner(task=Task.REGRESSION).serving
@@ -115,6 +115,7 @@ class ServingStage:
         interval: float | None = None,
         forecasts: bool = False,
         neighbors: int = 0,
+        factors: int = 0,
         keyed: KeyedModels | None = None,
     ) -> None:
         if serve not in SERVABLE:
@@ -137,6 +138,7 @@ class ServingStage:
             balanced=self.sample_loss.balanced,
             forecasts=forecasts,
             neighbors=neighbors,
+            factors=factors,
             keyed=keyed,
         )
         self.histograms: ScoreHistograms | None = None  # of served probabilities
@@ -353,6 +355,7 @@ class ServingStage:
 
     def _decide(self, predicted: Predicted) -> Decision:
         self._check_drift()
+        self.contenders.end_round()
         leaving = self._exploded.keys() - self._leaving
         self._leaving |= leaving
         settings = {slot: self.members[slot].settings for slot in leaving}

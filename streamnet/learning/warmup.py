@@ -22,7 +22,7 @@ from streamnet.networks.population import Population
 from streamnet.samples import Block, Field, Inputs, Kind, Schema, Task
 from streamnet.settings.candidate import CandidateSettings, TargetTransform
 from streamnet.settings.encoder import has_raw_target
-from streamnet.settings.keywords import EncoderKeywords
+from streamnet.settings.keywords import EncoderKeywords, LearningKeywords
 
 TIMEOUT = 60.0  # seconds to wait for a compile process
 PROGRAM = """
@@ -159,9 +159,9 @@ def _run_stages(
     """Run samples through every stage; without ``trains``, with constant predictions."""
     encoder = EncoderKeywords(**(encoder or {}))
     encoder.pop("classes", None)  # the labels below are others
-    learner = Learner(
-        task=task, candidates=_candidates(encoder), dtype=dtype, encoder=encoder, neighbors=1
-    )
+    others = LearningKeywords(neighbors=1, factors=1)
+    candidates = _candidates(encoder)
+    learner = Learner(task=task, candidates=candidates, dtype=dtype, encoder=encoder, **others)
     trainer = learner.trainer
     encoded = learner.encoder.encode(_block(task, kinds))
     job = trainer.begin(encoded)

@@ -130,6 +130,7 @@ def learner_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
         **settings.evaluation.to_kwargs(),
         **settings.selection.to_kwargs(),
         "neighbors": settings.selection.neighbors_for(given=_has_candidates(settings)),
+        "factors": settings.selection.factors_for(given=_has_candidates(settings)),
         **(settings.keys.to_kwargs() if isinstance(settings, RunSettings) else {}),
         **encoder_arguments(settings),
     }

@@ -76,6 +76,7 @@ class LearningKeywords(TypedDict, total=False):
     margin: float
     alpha: float
     neighbors: int | None
+    factors: int | None
     window: int
     fading: float
     drift: DriftMethod

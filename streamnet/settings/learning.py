@@ -9,7 +9,7 @@ from itertools import product
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, final, get_args, get_origin
 
-from annotated_types import Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from streamnet.errors import ConfigurationError
 from streamnet.samples import Task
@@ -284,9 +284,12 @@ def check_neighbors(samples: int) -> int:
     return samples
 
 
+FACTORS = 8  # of the vectors of a factorization machine
+
+
 @declare
 class SelectionSettings(Settings):
-    """What serves predictions, what makes a challenger champion, and a memory of samples.
+    """What serves predictions, what makes a challenger champion, and candidates without networks.
 
     Args:
         serve: What serves predictions: the ensemble or the champion.
@@ -300,6 +303,9 @@ class SelectionSettings(Settings):
         neighbors: Samples that are stored, so that labels are also predicted by the nearest ones,
             in a metric that is learned online; 0 for none; by default 16,384, or 0 if the
             candidates are given. They are a candidate of the ensemble, but not part of a model.
+        factors: Length of the vectors of a factorization machine, which predicts by categories,
+            binned numbers and pairs of them; 0 for none; by default 8, or 0 if the candidates are
+            given. It is a candidate of the ensemble, but not part of a model.
     """
 
     serve: Serving = "ensemble"
@@ -307,12 +313,19 @@ class SelectionSettings(Settings):
     margin: Probability = 0.02
     alpha: Annotated[float, Gt(0), Le(1)] = 0.05
     neighbors: Annotated[int | None, Check(check_neighbors)] = None
+    factors: Annotated[int | None, Ge(0), Le(64)] = None
 
     def neighbors_for(self, *, given: bool) -> int:
         """Number of stored samples, by default none if the candidates are given."""
         if self.neighbors is None:
             return 0 if given else MAX_NEIGHBORS
         return self.neighbors
+
+    def factors_for(self, *, given: bool) -> int:
+        """Length of the vectors, by default 0 if the candidates are given."""
+        if self.factors is None:
+            return 0 if given else FACTORS
+        return self.factors
 
 
 def _check_key(columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Targets predicted by linear weights and by products of vectors, one for each category and bin."""

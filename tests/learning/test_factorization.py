@@ -1,0 +1,128 @@
+"""Learners whose ensemble also has a factorization machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from streamnet.errors import ConfigurationError
+from streamnet.learning.learner import Learner
+from streamnet.samples import ClassChange, Task
+from tests.learning.streams import ROUND, differences, feed, learner_of, state_of, stream
+
+LABELS = Task.CLASSIFICATION
+TASKS = list(Task)
+
+
+def learner(task: Task = LABELS, **others: Any) -> Learner:
+    """A learner with vectors of 4 factors, or other settings."""
+    return learner_of(task, **{"factors": 4} | others)
+
+
+@pytest.mark.parametrize("delay", [0, 20])
+@pytest.mark.parametrize("task", TASKS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=3)
+def test_the_result_does_not_depend_on_how_blocks_are_cut(
+    task: Task, delay: int, data: st.DataObject
+) -> None:
+    sizes = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=6))
+    block = stream(task, 400)
+    whole, cut = (learner(task, label_delay=delay, evolution={"every": 2}) for _ in range(2))
+    list(feed(whole, block))
+    list(feed(cut, block, sizes))
+    assert differences(state_of(whole), state_of(cut)) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_single_samples_give_the_same_bits(task: Task) -> None:
+    block = stream(task, 300)
+    whole, single = learner(task), learner(task)
+    list(feed(whole, block))
+    for one in range(300):
+        single.learn_deferred(block.part(one, one + 1), ends_round=(one + 1) % ROUND == 0)
+    single.score_deferred()
+    expected, found = whole.export_state(), single.export_state()
+    assert differences(expected["serving"], found["serving"]) == []
+    asked = stream(task, 20, seed=8)
+    assert_array_equal(whole.predict(asked), single.predict(asked))
+
+
+@pytest.mark.parametrize("delay", [0, 20])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_restored_learner_goes_on_with_the_same_bits(task: Task, delay: int) -> None:
+    block = stream(task, 400)
+    others: Any = {"label_delay": delay, "season": 24 if task is Task.REGRESSION else None}
+    whole, begun, resumed = (learner(task, **others) for _ in range(3))
+    list(feed(whole, block))
+    list(feed(begun, block.part(0, 3 * ROUND)))
+    resumed.restore_state(begun.export_state())
+    list(feed(resumed, block.part(3 * ROUND, 400), (7, 50)))
+    assert differences(state_of(whole), state_of(resumed)) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_it_predicts_with_the_ensemble_but_not_in_the_portable_model(task: Task) -> None:
+    block = stream(task, 600, gaps=False)
+    with_it, without = learner(task), learner_of(task)
+    for one in (with_it, without):
+        list(feed(one, block))
+    asked = stream(task, 50, seed=9, gaps=False)
+    alone = without.predict(asked, without_lags=True)
+    assert_array_equal(with_it.predict(asked, without_lags=True), alone)
+    assert not np.array_equal(with_it.predict(asked), without.predict(asked))
+    assert with_it.serving.contenders.ensemble.influence()[-1] > 0.01
+
+
+def test_it_rests_where_networks_are_much_better_and_is_asked_no_more() -> None:
+    block = stream(LABELS, 4 * ROUND, gaps=False)
+    one, other = learner(), learner()
+    for each in (one, other):
+        list(feed(each, block))
+    losses = one.serving.contenders.ensemble.losses
+    losses[0, -3] = 1e6 * losses[1, -3]  # the machine stands before both priors
+    rest = stream(LABELS, 2 * ROUND, seed=5, gaps=False)
+    list(feed(one, rest))
+    machine = one.serving.contenders.machine
+    assert machine is not None
+    assert machine.resting
+    assert np.isfinite(one.predict(rest)).all()
+    resumed = learner()
+    resumed.restore_state(one.export_state())
+    more = stream(LABELS, ROUND, seed=6, gaps=False)
+    for each in (one, resumed):
+        list(feed(each, more))
+    assert differences(state_of(one), state_of(resumed)) == []
+
+
+@pytest.mark.parametrize("delay", [0, 20])
+def test_a_merged_class_is_predicted_no_more(delay: int) -> None:
+    block = stream(LABELS, 400, gaps=False)
+    one = learner(label_delay=delay)
+    list(feed(one, block))
+    one.change_classes(ClassChange("c1", "c2"))
+    number = one.encoder.labels.index("c1")
+    assert one.predict(block)[:, number].max() == 0.0
+
+
+def test_keys_have_their_models_over_it() -> None:
+    block = stream(LABELS, 200)
+    whole, cut = learner(key="w"), learner(key="w")
+    list(feed(whole, block))
+    list(feed(cut, block, (9, 40)))
+    assert differences(state_of(whole), state_of(cut)) == []
+    assert whole.serving.contenders.machine is not None
+
+
+def test_by_default_it_belongs_to_the_default_population() -> None:
+    for task in TASKS:
+        assert Learner(task=task).serving.contenders.machine is not None
+        assert Learner(task=task, factors=0).serving.contenders.machine is None
+        assert learner_of(task).serving.contenders.machine is None
+    with pytest.raises(ConfigurationError, match="factors is 65, but must be <= 64"):
+        Learner(task=LABELS, factors=65)
