@@ -45,6 +45,7 @@ from streamnet.validation import check_extra
 
 if TYPE_CHECKING:
     from streamnet.daemon.http.oidc import OidcVerifier
+    from streamnet.daemon.telemetry import Telemetry
 
 
 def notify(state: str) -> bool:
@@ -227,12 +228,16 @@ async def serve(
         # A page of a name that is made to resolve to this machine could call the daemon.
         raise ConfigurationError("hosts has '*', but then token_file or token_env must be given")
     address.check_certificate()
+    telemetry = build_telemetry(settings)
     with registry.locked(), address.listen() as listener:
-        daemon = _Daemon(registry, address, access, limits, listener, reload, say)
+        daemon = _Daemon(registry, address, access, limits, listener, reload, say, telemetry)
         try:
             await daemon.run()
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
+        finally:
+            if telemetry is not None:
+                telemetry.close()
     return daemon.signal
 
 
@@ -265,6 +270,7 @@ class _Daemon:
     listener: socket.socket
     reload: Callable[[], str] | None
     say: Callable[[str], None]
+    telemetry: Telemetry | None = None
     stopping: anyio.Event = field(default_factory=anyio.Event)
     serving: CancelScope = field(default_factory=lambda: CancelScope(shield=True))
     signal: int = 0
@@ -303,6 +309,7 @@ class _Daemon:
             origins=settings.origins,
             stopping=self.stopping,
             metrics=self.metrics,
+            telemetry=self.telemetry,
         )
         return uvicorn.Config(
             app,
@@ -452,6 +459,16 @@ def build_oidc(settings: OidcSection | None) -> OidcVerifier | None:
     return OidcVerifier(settings)
 
 
+def build_telemetry(settings: ServeSection) -> Telemetry | None:
+    """Build what sends traces and logs, if that is wanted; raises StreamnetError as above."""
+    if not settings.telemetry:
+        return None
+    check_extra("telemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+    from streamnet.daemon.telemetry import Telemetry
+
+    return Telemetry()
+
+
 def log_audit(settings: ServeSection) -> None:
     """Write the audit log, if one is wanted, as JSON lines to files of bounded size.
 
@@ -504,6 +521,7 @@ _RESTART_KEYS = (
     "audit_bytes",
     "audit_files",
     "archive_days",
+    "telemetry",
     "checkpoint_bytes",
 )
 

@@ -124,6 +124,8 @@ class ServeSection(Section, frozen=True):
         audit_files: Audit files that are kept besides the current one.
         archive_days: Days for which the archives of resets are kept; by default the last three are
             kept for ever.
+        telemetry: Whether traces of requests, and logs, are sent to an OpenTelemetry collector; the
+            variables OTEL_EXPORTER_OTLP_ENDPOINT and others of its SDK say where and how.
 
     >>> ServeSection(port=9000).to_kwargs()
     {'port': 9000}
@@ -150,6 +152,7 @@ class ServeSection(Section, frozen=True):
     audit_bytes: Count = 64 << 20
     audit_files: Size = 9
     archive_days: Positive | None = None
+    telemetry: bool = False
 
     def check_rules(self) -> None:
         """Check that certificate and key are given together, and that the models are here."""

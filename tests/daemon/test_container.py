@@ -19,7 +19,18 @@ import pytest
 
 from tests.daemon.processes import Server
 
-EXTRAS = ("avro", "kafka", "mqtt", "nats", "objects", "oidc", "protobuf", "redis", "serve")
+EXTRAS = (
+    "avro",
+    "kafka",
+    "mqtt",
+    "nats",
+    "objects",
+    "oidc",
+    "protobuf",
+    "redis",
+    "serve",
+    "telemetry",
+)
 MOST_BYTES = 650 << 20  # of the environment; measured: 590 MB, of 1.2 GB with all tools
 
 

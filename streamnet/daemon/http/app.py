@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
@@ -28,6 +28,9 @@ from streamnet.daemon.http.service import Service, build_routes, json_response
 from streamnet.daemon.prometheus import Metrics
 from streamnet.version import __version__
 
+if TYPE_CHECKING:
+    from streamnet.daemon.telemetry import Telemetry
+
 
 def create_app(
     registry: Registry,
@@ -38,6 +41,7 @@ def create_app(
     origins: Collection[str] = (),
     stopping: anyio.Event | None = None,
     metrics: Metrics | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Starlette:
     """Create the application, to be served or mounted in another one.
 
@@ -54,6 +58,7 @@ def create_app(
         origins: Allowed Origin headers besides the host's own.
         stopping: Set it to end event streams.
         metrics: Request counters.
+        telemetry: Traces requests.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -73,6 +78,7 @@ def create_app(
         rates=rates,
         metrics=Metrics(lambda: registry.models, registry.webhooks) if metrics is None else metrics,
         stopping=anyio.Event() if stopping is None else stopping,
+        telemetry=telemetry,
     )
     document = build_document()
 

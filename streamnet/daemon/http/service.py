@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from time import perf_counter
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import anyio
 import msgspec
@@ -35,6 +35,9 @@ from streamnet.daemon.prometheus import Metrics
 from streamnet.daemon.request_context import CURRENT_REQUEST, REQUEST_ID_HEADER, RequestContext
 from streamnet.errors import StreamnetError
 
+if TYPE_CHECKING:
+    from streamnet.daemon.telemetry import Telemetry
+
 _LOG = logging.getLogger("streamnet.daemon")
 _AUDIT = logging.getLogger("streamnet.audit")
 _AUDIT.propagate = False  # it goes to a file of its own, or nowhere
@@ -55,6 +58,7 @@ class Service:
     rates: RateLimiter  # invalid tokens draw from it as well
     metrics: Metrics
     stopping: anyio.Event  # set when the daemon stops; ends event streams
+    telemetry: Telemetry | None = None
     # A single thread for large work: it competes with the event loop for the interpreter.
     worker: CapacityLimiter = field(init=False, default_factory=lambda: CapacityLimiter(1))
     batches: anyio.Semaphore = field(init=False)
@@ -190,6 +194,19 @@ class _OperationHandler:
         self._observe = service.metrics.observer(operation.name)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if self._service.telemetry is None:
+            await self._handle(scope, receive, send)
+            return
+        with self._service.telemetry.trace(scope, self._name) as note:
+            await self._handle(scope, receive, send, note)
+
+    async def _handle(
+        self,
+        scope: AsgiScope,
+        receive: Receive,
+        send: Send,
+        note: Callable[[int], None] = lambda _: None,
+    ) -> None:
         started = perf_counter()
         request = Request(scope, receive)
         context = RequestContext(scope, self._name)
@@ -210,6 +227,7 @@ class _OperationHandler:
         if response.status_code >= 400 and must_close_connection(scope):
             response.headers["connection"] = "close"
         self._observe(response.status_code, perf_counter() - started)
+        note(response.status_code)
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
