@@ -65,7 +65,6 @@ class Contenders:
         task: Task,
         window: int = 1000,
         fading: float = 0.999,
-        margin: float = 0.02,
         balanced: bool = False,
         forecasts: bool = False,
         neighbors: int = 0,
@@ -93,8 +92,8 @@ class Contenders:
         more = self._experts + (self.neighbors is not None) + (self.machine is not None)
         starting, portable = (np.insert(portable, [count] * more, value) for value in (1, 0))
         count += more
-        self.ensemble: Ensemble = kind(count, fading=fading, margin=margin, starting=starting)
-        self.model: Ensemble = kind(count, fading=fading, margin=margin, members=portable)
+        self.ensemble: Ensemble = kind(count, fading=fading, starting=starting)
+        self.model: Ensemble = kind(count, fading=fading, members=portable)
         self._more = more
         self._link_ensembles()
         self.scores: TrackMetrics = build_track_metrics(

@@ -134,7 +134,6 @@ class ServingStage:
             task=task,
             window=window,
             fading=fading,
-            margin=selector.margin,
             balanced=self.sample_loss.balanced,
             forecasts=forecasts,
             neighbors=neighbors,

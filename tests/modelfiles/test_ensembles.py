@@ -130,7 +130,7 @@ def test_without_an_ensemble_there_is_one_network(task: Task) -> None:
         ("weights", np.full((4, 5), np.nan)),
         ("weights", np.zeros((4, 6))),
         ("members", np.ones(6, np.uint8)),
-        ("chosen", np.array([9, 0])),
+        ("combined", np.full((2, 6), -1.0)),
         ("fading", 7.0),
         ("last", None),
     ],

@@ -1,15 +1,16 @@
 """The base class of both ensembles: experts, mixers over them, and a mixer over the mixers.
 
 A network of two layers that learns online (Mahoney 2005; Mattern 2013 gives bounds). Its inputs are
-the candidates and two priors. The first layer has a few mixers with different step sizes and the
-best recent expert; the second mixes those. The output with the lowest recent loss is served.
+the candidates and two priors. The first layer has a few mixers with different step sizes and an
+average of the experts; the second mixes those. Served is an average of all these outputs. Both
+averages are weighted by recent losses, so that what was learned from few samples counts as soon as
+it is better, but not before, and no single expert or mixer decides.
 
 Where labels arrive late, what was learned from the last ones is out of date by the time it is used:
 the regret of online learning grows with the square root of the delay if step sizes shrink with it,
 and with the delay itself if they do not (Zinkevich, Langford and Smola 2009; Joulani, György and
-Szepesvári 2013). So step sizes are divided by the square root of the label's age in samples, and
-instead of following the leader, experts are weighted by their losses and the final mixer is always
-served. Nothing changes for labels that arrive at once.
+Szepesvári 2013). So step sizes are divided by the square root of the label's age in samples, and so
+are the rates at which weights fall with losses.
 """
 
 from __future__ import annotations
@@ -30,44 +31,12 @@ from streamnet.validation import check_number
 PRIORS = 2  # experts after the candidates: one from the last target, one from all of them
 ABSENT = 2  # in place of alive: a candidate that was not there when the sample was predicted
 TOTAL, COUNT = range(2)  # of faded losses
-MIN_TRIAL_SAMPLES = 100.0  # faded samples before a newcomer can be the best expert
 FINAL_LEARNING_RATE = 0.02
+EXPERT_RATE = 1.0  # at which the weights of experts in their average fall with the loss
+OUTPUT_RATE = 0.2  # likewise of the outputs in the served average
 MAX_STEP_WEIGHT = 16.0  # of a sample in the steps of mixers, so that none explodes
 DRIFT_RETENTION = 0.1  # fraction of earlier losses kept at a drift
-_SIGNED = ("weights", "final", "chosen", "last")  # arrays that may have negative values
-
-
-@exact_inlined
-def find_best_expert(
-    losses: NDArray[np.float64],  # shape=(2, experts)
-    available: NDArray[np.uint8],
-    current: int,
-    margin: float,
-) -> int:
-    """Find the available expert of lowest faded mean loss, which must beat the current by a margin.
-
-    Newcomers rank last; -1 if none is available.
-    """
-    best = -1
-    for k in range(available.size):
-        if available[k] == 0 or losses[COUNT, k] == 0.0:
-            continue
-        if best < 0:
-            best = k
-            continue
-        old = losses[COUNT, k] >= MIN_TRIAL_SAMPLES
-        best_old = losses[COUNT, best] >= MIN_TRIAL_SAMPLES
-        if old != best_old:
-            best = k if old else best
-        elif losses[TOTAL, k] * losses[COUNT, best] < losses[TOTAL, best] * losses[COUNT, k]:
-            best = k
-    if best in (current, -1):  # the usual case; the divisions below are slow
-        return best
-    if current >= 0 and available[current] != 0 and losses[COUNT, current] > 0.0:
-        now = losses[TOTAL, current] / losses[COUNT, current]
-        if losses[TOTAL, best] / losses[COUNT, best] >= now * (1.0 - margin):
-            return current
-    return best
+_SIGNED = ("weights", "final", "last")  # arrays that may have negative values
 
 
 @exact_inlined
@@ -96,6 +65,15 @@ def write_mean_losses(
 
 
 @exact_inlined
+def find_lowest(totals: NDArray[np.float64]) -> float:
+    """The lowest of several totals."""
+    lowest = np.inf
+    for m in range(totals.size):
+        lowest = min(lowest, totals[m])
+    return lowest
+
+
+@exact_inlined
 def divide_by_sum(weights: NDArray[np.float64], experts: int) -> None:
     """Let the weights of the experts add up to 1, unless all are 0."""
     total = 0.0
@@ -108,16 +86,17 @@ def divide_by_sum(weights: NDArray[np.float64], experts: int) -> None:
 @exact_inlined
 def weigh_by_loss(
     losses: NDArray[np.float64],  # shape=(2, experts)
-    available: NDArray[np.uint8],
+    means: NDArray[np.float64],  # of them, see `write_mean_losses`
+    lowest: float,
     rate: float,
     weights: NDArray[np.float64],  # shape=(at least experts,), written
 ) -> None:
     """Weights that fall exponentially with the faded loss (Freund and Schapire 1997)."""
-    lowest = write_mean_losses(losses, available, weights)
-    for k in range(available.size):
-        above = weights[k] - lowest
-        weights[k] = math.exp(-rate * above * losses[COUNT, k]) if weights[k] < np.inf else 0.0
-    divide_by_sum(weights, available.size)
+    experts = losses.shape[1]
+    for k in range(experts):
+        above = means[k] - lowest
+        weights[k] = math.exp(-rate * above * losses[COUNT, k]) if means[k] < np.inf else 0.0
+    divide_by_sum(weights, experts)
 
 
 class LateLabels(NamedTuple):
@@ -145,12 +124,11 @@ MOST_PROBABLE = -1
 
 
 class BaseEnsemble(ABC):
-    """Weights of the two layers, and the losses that select the served output.
+    """Weights of the two layers, and the losses that weigh experts and outputs.
 
     Args:
         candidates: Number of candidates.
         fading: Factor applied to all earlier losses at each sample.
-        margin: Fraction by which another output must be better to be served.
         members: shape=(candidates + PRIORS,), 0 for excluded experts.
         starting: Same shape, 0 for experts with an initial weight of 0; None for ``members``.
     """
@@ -164,7 +142,6 @@ class BaseEnsemble(ABC):
         "final_squares",
         "losses",
         "combined",
-        "chosen",
     )
 
     def __init__(
@@ -172,16 +149,13 @@ class BaseEnsemble(ABC):
         candidates: int,
         *,
         fading: float = 0.999,
-        margin: float = 0.02,
         members: NDArray[np.uint8] | None = None,
         starting: NDArray[np.uint8] | None = None,
     ) -> None:
         mixers = self._mixers
-        for name, value in (("fading", fading), ("margin", margin)):
-            if not 0.0 <= check_number(name, value) <= 1.0:
-                raise ConfigurationError(f"{name} is {value}, but must be from 0 to 1")
+        if not 0.0 <= check_number("fading", fading) <= 1.0:
+            raise ConfigurationError(f"fading is {fading}, but must be from 0 to 1")
         self.fading: float = float(fading)
-        self.margin: float = float(margin)
         experts = candidates + PRIORS
         self.members: NDArray[np.uint8] = (
             np.ones(experts, np.uint8) if members is None else members.copy()
@@ -193,10 +167,8 @@ class BaseEnsemble(ABC):
         self.final: NDArray[Any] = np.full(mixers + 1, 1.0 / (mixers + 1))
         self.final_squares: NDArray[np.float64] = np.zeros(mixers + 1)
         self.losses: NDArray[np.float64] = np.zeros((2, experts))  # of each expert
-        # Losses of each mixer, the best expert, and the final mixer.
+        # Losses of each output: the mixers', that of the average of experts, and the final mixer's.
         self.combined: NDArray[np.float64] = np.zeros((2, mixers + 2))
-        # Best expert, and the output that is served.
-        self.chosen: NDArray[np.int64] = np.array([-1, mixers + 1], np.int64)
         self.pace: NDArray[np.float64] = np.ones(1)  # of the last label
         self._create_arrays()
 
@@ -217,10 +189,20 @@ class BaseEnsemble(ABC):
     def influence(self) -> NDArray[np.float64]:
         """Weight of each candidate in the final mixer, shape=(candidates,)."""
         together: NDArray[np.float64] = np.abs(self.final[:-1, None] * self.weights).sum(axis=0)
-        best = int(self.chosen[0])
-        if best >= 0:
-            together[best] += abs(float(self.final[-1]))
+        together += abs(float(self.final[-1])) * self._compute_shares()
         return together[: self.candidates]
+
+    def _compute_shares(self) -> NDArray[np.float64]:
+        """Weight of each expert in their average, shape=(experts,)."""
+        total, count = self.losses
+        known = (self.members != 0) & (count > 0.0)
+        shares = np.zeros(self.experts)
+        if known.any():
+            lowest = (total[known] / count[known]).min()
+            above = total[known] - lowest * count[known]
+            shares[known] = np.exp(-EXPERT_RATE * self.pace[0] * above)
+            shares /= shares.sum()
+        return shares
 
     def discount_losses(self) -> None:
         """Reduce the weight of earlier losses, after a drift."""
@@ -233,8 +215,6 @@ class BaseEnsemble(ABC):
         self.weights[:, slot] = 0.0
         self.squares[:, slot] = 0.0
         self.losses[:, slot] = 0.0
-        if self.chosen[0] == slot:
-            self.chosen[0] = -1
 
     def adopt(self, other: BaseEnsemble) -> None:
         """Start from the weights of another ensemble of the same candidates.
@@ -244,10 +224,8 @@ class BaseEnsemble(ABC):
         shared = (self.members & other.members) != 0
         for name in ("weights", "squares", "losses"):
             getattr(self, name)[:] = np.where(shared, getattr(other, name), 0.0)
-        for name in ("final", "final_squares", "combined", "chosen", "pace"):
+        for name in ("final", "final_squares", "combined", "pace"):
             getattr(self, name)[:] = getattr(other, name)
-        if not shared[self.chosen[0]]:
-            self.chosen[0] = -1
 
     def widened(self, more: int) -> Self:
         """A copy with ``more`` candidates at the end, which are no members."""
@@ -257,8 +235,6 @@ class BaseEnsemble(ABC):
         places = [self.candidates] * more
         for name in ("members", "weights", "squares", "losses"):
             state[name] = np.insert(state[name], places, 0, axis=-1)
-        if state["chosen"][0] >= self.candidates:
-            state["chosen"][0] += more
         return self.restore_state(state)
 
     def export_state(self) -> dict[str, Any]:
@@ -266,7 +242,7 @@ class BaseEnsemble(ABC):
         arrays = {name: getattr(self, name).copy() for name in self._arrays}
         if self.pace[0] != 1.0:
             arrays["pace"] = self.pace.copy()
-        return {"fading": self.fading, "margin": self.margin, **arrays}
+        return {"fading": self.fading, **arrays}
 
     def restricted(self, slots: Sequence[int]) -> dict[str, Any]:
         """Export the state of an ensemble of some candidates, in this order."""
@@ -274,8 +250,6 @@ class BaseEnsemble(ABC):
         experts = [*slots, *range(self.experts - PRIORS, self.experts)]
         for name in ("members", "weights", "squares", "losses"):
             state[name] = np.ascontiguousarray(state[name][..., experts])
-        best = int(self.chosen[0])
-        state["chosen"][0] = experts.index(best) if best in experts else -1
         return state
 
     @classmethod
@@ -295,8 +269,7 @@ class BaseEnsemble(ABC):
         candidates = members.size - PRIORS
         if members.ndim != 1 or members.dtype != np.uint8 or candidates < 1 or members.max() > 1:
             raise ModelFileError("ensemble: members is damaged")
-        settings = {name: state[name] for name in ("fading", "margin")}
-        return {"candidates": candidates, "members": members, **settings}
+        return {"candidates": candidates, "members": members, "fading": state["fading"]}
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Restore all arrays; incomplete states raise any error."""
@@ -308,8 +281,5 @@ class BaseEnsemble(ABC):
             if not np.isfinite(given).all() or (name not in _SIGNED and (given < 0).any()):
                 raise ModelFileError(f"ensemble: {name} has values out of range")
             own[...] = given
-        best, served = self.chosen.tolist()
-        if not (-1 <= best < self.experts and 0 <= served < self.combined.shape[1]):
-            raise ModelFileError(f"ensemble: chosen is {self.chosen.tolist()}")
         if not 0.0 < self.pace[0] <= 1.0:
             raise ModelFileError(f"ensemble: pace is {self.pace[0]}")

@@ -16,6 +16,7 @@ from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.metrics.windows import get_weight
 from streamnet.networks.simd.functions import flush_subnormals, restore_subnormals
+from streamnet.networks.simd.vectors import EIGHT
 from streamnet.samples import NO_WEIGHTS, Timeline, constant_column
 from streamnet.selection.ensemble import mixers
 from streamnet.selection.ensemble.base import (
@@ -27,9 +28,7 @@ from streamnet.selection.ensemble.base import (
     LateLabels,
     TrackPredictions,
     compute_paces,
-    find_best_expert,
     update_faded_loss,
-    weigh_by_loss,
 )
 from streamnet.selection.ensemble.label_counts import move_label_counts
 from streamnet.selection.ensemble.mixers import (
@@ -120,55 +119,44 @@ def _mix_sample(
     labels: int,
     known: int,
     turn: int,
-    learns: bool,
-    margin: float,
     pace: float,
     alive: NDArray[np.uint8],
     members: NDArray[np.uint8],
     weights: NDArray[np.float64],
     losses: NDArray[np.float64],
-    chosen: NDArray[np.int64],
     scratch: Scratch,
 ) -> None:
-    """Compute the scores of all mixers at sample ``i``, and find the best experts."""
+    """Compute the scores of all mixers and averages at sample ``i``."""
     experts, rows = members.shape[1], scratch.rows
     available = scratch.flags[: PAIR * experts]
     _mark_available(members, alive, i, available)
     _gather_log_probabilities(i, labels, known, alive, scratch)
-    first = find_best_expert(losses[0], available[:experts], chosen[0, mixers.BEST_ONE], margin)
-    second = find_best_expert(losses[1], available[experts:], chosen[1, mixers.BEST_ONE], margin)
-    if learns:
-        chosen[0, mixers.BEST_ONE], chosen[1, mixers.BEST_ONE] = first, second
     mixers.mix_experts(weights, scratch.inputs, known, rows[mixers.SCORES + turn])
-    best = rows[mixers.BEST_SCORES + turn]
-    if pace == 1.0:
-        mixers.copy_best_experts(first, second, scratch.inputs, known, best)
-        return
     for half in range(PAIR):
         own, shares = available[half * experts : (half + 1) * experts], rows[mixers.SHARES + half]
-        weigh_by_loss(losses[half], own, pace, shares)
-    mixers.average_experts(
-        rows[mixers.SHARES], rows[mixers.SHARES + 1], scratch.inputs, known, best
-    )
+        mixers.weigh_experts(losses[half], own, pace, shares)
+    shares = rows[mixers.SHARES], rows[mixers.SHARES + 1]
+    mixers.average_experts(*shares, scratch.inputs, known, rows[mixers.AVERAGE_SCORES + turn])
 
 
 @exact_inlined
 def _write_served(
     known: int,
     turn: int,
-    chosen: NDArray[np.int64],
+    pace: float,
+    combined: NDArray[np.float64],
     counts: NDArray[np.float64],
     rows: NDArray[np.float64],
     i: int,
     served: NDArray[np.float64],  # shape=(ensembles, n, C), written
     classes: NDArray[np.int32],  # shape=(ensembles, n), written if labels are counted
 ) -> None:
-    """Write the probabilities of the output that each ensemble serves, and its class."""
+    """Write the probabilities that each ensemble serves, and its class."""
+    mixers.weigh_outputs(combined, pace, rows[mixers.OUTPUT_SHARES])
+    mixers.average_outputs(known, turn, rows)
     for half in range(served.shape[0]):
         for c in range(known):
-            served[half, i, c] = mixers.get_probability(
-                rows, turn, half, chosen[half, mixers.SERVED], c
-            )
+            served[half, i, c] = rows[mixers.SERVED, EIGHT * c + MIXERS * half]
         if counts.size > 0:
             classes[half, i] = _find_balanced_class(served[half, i], counts, known)
 
@@ -179,28 +167,21 @@ def _learn_final(
     truth: int,
     turn: int,
     fading: float,
-    margin: float,
     weight: float,
     pace: float,
     combined: NDArray[np.float64],
-    chosen: NDArray[np.int64],
     counts: NDArray[np.float64],
     scratch: Scratch,
     i: int,
     origins: NDArray[np.int64],
     memory: NDArray[np.float64],
 ) -> None:
-    """Select the output to serve next, update the final mixers, and count the label."""
-    all_available = scratch.flags[-mixers.WIDTH - 1 :]
+    """Update the losses of outputs and the final mixers, and count the label."""
     origin = origins[i] if origins.size > 0 else -1
     if known > 0:
         mixers.update_mixer_losses(
             known, truth, turn, combined, fading, scratch.rows, origin, memory, weight
         )
-        for half in range(PAIR):
-            now = chosen[half, mixers.SERVED]
-            best = find_best_expert(combined[half], all_available, now, margin)
-            chosen[half, mixers.SERVED] = best if pace == 1.0 else mixers.FINAL
     if truth < known:
         mixers.step_final(known, truth, turn, scratch.rows, min(weight, MAX_STEP_WEIGHT), pace)
     if counts.size > 0:
@@ -217,7 +198,6 @@ def run_pool(
     classes: NDArray[np.int32],  # shape=(ensembles, n), written if labels are counted
     learns: bool,
     fading: float,
-    margin: float,
     members: NDArray[np.uint8],  # shape=(PAIR, experts)
     weights: NDArray[np.float64],  # shape=(experts, PAIR, MIXERS)
     squares: NDArray[np.float64],  # likewise
@@ -225,7 +205,6 @@ def run_pool(
     final_squares: NDArray[np.float64],
     losses: NDArray[np.float64],
     combined: NDArray[np.float64],
-    chosen: NDArray[np.int64],
     transitions: NDArray[np.float64],  # shape=(C + 1, C), or empty, see LabelEnsemble
     frequencies: NDArray[np.float64],  # shape=(C,)
     last: NDArray[np.int64],
@@ -252,11 +231,11 @@ def run_pool(
     labels = answers.shape[2]
     counted = transitions, frequencies, last
     mixers.load_lanes(members, final, final_squares, rows)
-    names, y, weight = 0, -1, 1.0
+    names, y, weight, mixed_pace = 0, -1, 1.0, 1.0
     # The final mixers finish a sample while the next one is mixed, to overlap their latencies.
     for i in range(known.size + 1):
         turn, before = i % 2, 1 - i % 2
-        names_before, y_before, weight_before = names, y, weight
+        names_before, y_before, weight_before, pace_before = names, y, weight, mixed_pace
         names, y = 0, -1
         if i < known.size:
             if i % CHUNK_SIZE == 0:
@@ -279,23 +258,25 @@ def run_pool(
             weight = get_weight(importance, i)
             names, y = min(known[i], labels), truth[i] if learns else -1
         if names > 0:
-            arrays = alive, members, weights, losses, chosen
-            _mix_sample(i, labels, names, turn, learns, margin, pace[0], *arrays, scratch)
+            arrays = alive, members, weights, losses
+            mixed_pace = pace[0]
+            _mix_sample(i, labels, names, turn, mixed_pace, *arrays, scratch)
         if names_before > 0:
             mixers.mix_final(names_before, before, rows)
         if names > 0:
             mixers.log_softmax(rows[mixers.SCORES + turn], names, rows[mixers.PROBABILITIES + turn])
             mixers.log_softmax(
-                rows[mixers.BEST_SCORES + turn], names, rows[mixers.BEST_PROBABILITIES + turn]
+                rows[mixers.AVERAGE_SCORES + turn], names, rows[mixers.AVERAGE_PROBABILITIES + turn]
             )
         if names_before > 0:
             mixers.softmax(
                 rows[mixers.FINAL_PROBABILITIES], names_before, rows[mixers.FINAL_PROBABILITIES]
             )
-            _write_served(names_before, before, chosen, counts, rows, i - 1, served, classes)
+            weighed = pace_before, combined, counts
+            _write_served(names_before, before, *weighed, rows, i - 1, served, classes)
             mixers.remember_final(i - 1, origin, names_before, rows, memory)
         if y_before >= 0:
-            about = fading, margin, weight_before, pace[0], combined, chosen, counts
+            about = fading, weight_before, pace[0], combined, counts
             _learn_final(names_before, y_before, before, *about, scratch, i - 1, origin, memory)
         if y >= 0:
             pace[0] = paces[i] if paces.size > 0 else 1.0
@@ -321,7 +302,6 @@ class LabelPool:
     def __init__(self, first: LabelEnsemble, *, follows: bool) -> None:
         experts = first.experts
         self.fading: float = first.fading
-        self.margin: float = first.margin
         self.members: NDArray[np.uint8] = np.zeros((PAIR, experts), np.uint8)
         # Those of an expert are adjacent.
         self.weights: NDArray[np.float64] = np.zeros((experts, PAIR, MIXERS))
@@ -330,7 +310,6 @@ class LabelPool:
         self.final_squares: NDArray[np.float64] = np.zeros_like(self.final)
         self.losses: NDArray[np.float64] = np.zeros((PAIR, 2, experts))
         self.combined: NDArray[np.float64] = np.zeros((PAIR, 2, WIDTH + 1))
-        self.chosen: NDArray[np.int64] = np.zeros((PAIR, 2), np.int64)
         self.transitions: NDArray[np.float64] = np.zeros((3 if follows else 0, 2))
         self.frequencies: NDArray[np.float64] = np.zeros(2)
         self.last: NDArray[np.int64] = np.array([2], np.int64)
@@ -392,8 +371,8 @@ class LabelEnsemble(BaseEnsemble):
     """Combines class probabilities of candidates by logarithmic opinion pools learned online.
 
     Each mixer multiplies the experts' probabilities, each to the power of its weight, and learns
-    the weights by gradient descent on its own log-loss. Log-loss also selects the served output: if
-    probabilities are poorly calibrated, accuracy may be lower.
+    the weights by gradient descent on its own log-loss. Log-loss also weighs the outputs in the
+    served average: if probabilities are poorly calibrated, accuracy may be lower.
 
     A balanced ensemble predicts the label that would be the most probable one if all were equally
     frequent (Saerens, Latinne and Decaestecker 2002): with the largest ratio of its probability to

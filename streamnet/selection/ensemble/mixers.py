@@ -17,7 +17,18 @@ from streamnet.metrics.windows import get_weight
 from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.functions import exponential, logarithm
 from streamnet.networks.simd.vectors import EIGHT, FOUR, LANES
-from streamnet.selection.ensemble.base import FINAL_LEARNING_RATE, PRIORS, update_faded_loss
+from streamnet.selection.ensemble.base import (
+    COUNT,
+    EXPERT_RATE,
+    FINAL_LEARNING_RATE,
+    OUTPUT_RATE,
+    PRIORS,
+    TOTAL,
+    divide_by_sum,
+    find_lowest,
+    update_faded_loss,
+    write_mean_losses,
+)
 
 FLOOR = 1e-4  # probabilities are clipped to it in logarithms
 LOG_FLOOR = math.log(FLOOR)
@@ -127,13 +138,13 @@ def remember_scores(
     rows: NDArray[np.float64],
     memory: NDArray[np.float64],
 ) -> None:
-    """Note what mixers and best experts say of a sample, or recall it for a late label."""
+    """Note what mixers and averages say of a sample, or recall it for a late label."""
     if known <= 0 or origins.size == 0:
         return
     origin = origins[i]
     for c in range(known):
         for part in range(2):
-            own, at = rows[(BEST_SCORES if part else SCORES) + turn], MIXED + EIGHT * part
+            own, at = rows[(AVERAGE_SCORES if part else SCORES) + turn], MIXED + EIGHT * part
             if origin < 0:
                 simd.store(memory[i, c], at, simd.load_eight(own, EIGHT * c))
             else:
@@ -180,7 +191,7 @@ def _count_label(
 PAIR = 2  # ensembles
 
 # What is kept of a sample until its label arrives, by label: the last label before it, the priors,
-# and the outputs of mixers, best experts and final mixers.
+# and the outputs of mixers, averages of experts and final mixers.
 LAST, PRIOR = 0, 1
 MIXED = PRIOR + PRIORS
 MEMORY = MIXED + 3 * EIGHT
@@ -194,21 +205,24 @@ DAMPINGS = np.array([1.0, 1.0, DAMPING, DAMPING] * PAIR)
 # decay, the fast one forgets within fewer samples than labels are late, and follows each run.
 FORGETFUL = np.array([0.0, 1.0, 0.0, 0.0] * PAIR)
 MIXERS = FOUR
-BEST = MIXERS  # after the mixers: the best expert alone
+AVERAGE = MIXERS  # after the mixers: the average of the experts
 WIDTH = MIXERS + 1
 FINAL = WIDTH  # after them: the final mixer
-BEST_ONE, SERVED = range(2)  # chosen: an expert; a mixer, BEST or FINAL
 FIRST = np.repeat([1.0, 0.0], MIXERS)  # lanes of the first ensemble
 SECOND = 1.0 - FIRST
 
-# Rows of working memory: by label, scores (logarithms) and probabilities of the mixers and the best
-# experts, alternating between a sample and the previous one. Of the final mixers, probabilities,
-# the log-probability of the truth, weights and squared gradients. The members of each ensemble, and
-# these times the weight of a sample. The experts' shares in an average, by ensemble.
-SCORES, BEST_SCORES, PROBABILITIES, BEST_PROBABILITIES = range(0, 8, 2)
+# Rows of working memory: by label, scores (logarithms) and probabilities of the mixers and the
+# averages of experts, alternating between a sample and the previous one. Of the final mixers,
+# probabilities, the log-probability of the truth, weights and squared gradients. The members of
+# each ensemble, and these times the weight of a sample. Shares in the average of the experts, by
+# ensemble, and in the served one.
+SCORES, AVERAGE_SCORES, PROBABILITIES, AVERAGE_PROBABILITIES = range(0, 8, 2)
 FINAL_PROBABILITIES, TRUTH_LOGS, FINAL_STATE, MEMBERSHIP, WEIGHTED_MEMBERSHIP = range(8, 13)
-SHARES = WEIGHTED_MEMBERSHIP + 1  # and the next: of the experts of each ensemble in an average
-ROWS = SHARES + PAIR
+SHARES = WEIGHTED_MEMBERSHIP + 1  # and the next
+OUTPUT_SHARES = SHARES + PAIR
+SERVED = OUTPUT_SHARES + 1  # probabilities by label
+ROWS = SERVED + 1
+NEGLIGIBLE = -700.0  # the logarithm of a share without effect
 
 
 @exact_inlined
@@ -233,9 +247,9 @@ def load_lanes(
         for m in range(MIXERS):
             at = half * MIXERS + m
             rows[FINAL_STATE, at] = final[half, m]
-            rows[FINAL_STATE, at + EIGHT] = final[half, BEST]
+            rows[FINAL_STATE, at + EIGHT] = final[half, AVERAGE]
             rows[FINAL_STATE, at + 2 * EIGHT] = final_squares[half, m]
-            rows[FINAL_STATE, at + 3 * EIGHT] = final_squares[half, BEST]
+            rows[FINAL_STATE, at + 3 * EIGHT] = final_squares[half, AVERAGE]
 
 
 @exact_inlined
@@ -279,14 +293,65 @@ def mix_experts(
 
 
 @exact_inlined
-def copy_best_experts(
-    first: int, second: int, inputs: NDArray[np.float64], known: int, scores: NDArray[np.float64]
+def weigh_experts(
+    losses: NDArray[np.float64],  # shape=(2, experts)
+    available: NDArray[np.uint8],
+    pace: float,
+    shares: NDArray[np.float64],  # shape=(at least experts, in whole vectors), written
 ) -> None:
-    """Copy scores of the best experts, which need not sum to 1; without one all are equal."""
+    """Compute shares that fall exponentially with the faded loss; all are 0 if none is known."""
+    lowest = write_mean_losses(losses, available, shares)
+    experts = available.size
+    if lowest == np.inf:
+        shares[:experts] = 0.0
+        return
+    for k in range(experts):
+        above = losses[TOTAL, k] - lowest * losses[COUNT, k]
+        shares[k] = -EXPERT_RATE * pace * above if shares[k] < np.inf else NEGLIGIBLE
+    for at in range(0, experts, EIGHT):
+        simd.store(shares, at, exponential(simd.load_eight(shares, at)))
+    divide_by_sum(shares, experts)
+
+
+@exact_inlined
+def weigh_outputs(
+    combined: NDArray[np.float64],  # shape=(PAIR, 2, WIDTH + 1)
+    pace: float,
+    shares: NDArray[np.float64],  # written: vectors of the mixers, averages and final mixers
+) -> None:
+    """Compute shares that fall exponentially with the faded loss, in the lanes of each output."""
+    for half in range(PAIR):
+        totals, rate = combined[half, TOTAL], OUTPUT_RATE * pace
+        lowest = find_lowest(totals)
+        for m in range(MIXERS):
+            at = half * MIXERS + m
+            shares[at] = rate * (lowest - totals[m])
+            shares[at + EIGHT] = rate * (lowest - totals[AVERAGE])
+            shares[at + 2 * EIGHT] = rate * (lowest - totals[FINAL])
+    mixers = exponential(simd.load_eight(shares, 0))
+    average = exponential(simd.load_eight(shares, EIGHT))
+    final = exponential(simd.load_eight(shares, 2 * EIGHT))
+    total = simd.add(simd.add(simd.reduce_add_fours(mixers), average), final)
+    part = simd.divide(simd.splat_eight(1.0), total)
+    simd.store(shares, 0, simd.multiply(mixers, part))
+    simd.store(shares, EIGHT, simd.multiply(average, part))
+    simd.store(shares, 2 * EIGHT, simd.multiply(final, part))
+
+
+@exact_inlined
+def average_outputs(known: int, turn: int, rows: NDArray[np.float64]) -> None:
+    """Average the probabilities of all outputs by their shares."""
+    shares = rows[OUTPUT_SHARES]
+    mixers, average = simd.load_eight(shares, 0), simd.load_eight(shares, EIGHT)
+    final = simd.load_eight(shares, 2 * EIGHT)
     for c in range(known):
-        one = inputs[c, first] if first >= 0 else 0.0
-        other = inputs[c, second] if second >= 0 else 0.0
-        simd.store(scores, EIGHT * c, _halves(one, other))
+        at = EIGHT * c
+        mixed = simd.multiply(mixers, simd.load_eight(rows[PROBABILITIES + turn], at))
+        mixed = simd.reduce_add_fours(mixed)
+        one = simd.load_eight(rows[AVERAGE_PROBABILITIES + turn], at)
+        mixed = simd.multiply_add(average, one, mixed)
+        mixed = simd.multiply_add(final, simd.load_eight(rows[FINAL_PROBABILITIES], at), mixed)
+        simd.store(rows[SERVED], at, mixed)
 
 
 @exact_inlined
@@ -338,16 +403,16 @@ def softmax(scores: NDArray[np.float64], known: int, shares: NDArray[np.float64]
 
 @exact_inlined
 def mix_final(known: int, turn: int, rows: NDArray[np.float64]) -> None:
-    """Score labels by the final mixers, whose inputs are the mixers and the best expert."""
+    """Score labels by the final mixers, whose inputs are the mixers and the average of experts."""
     weights, own = simd.load_eight(rows[FINAL_STATE], 0), simd.load_eight(rows[FINAL_STATE], EIGHT)
     for c in range(known):
         at = EIGHT * c
         mixed = simd.multiply(weights, simd.load_eight(rows[SCORES + turn], at))
-        best = simd.load_eight(rows[BEST_SCORES + turn], at)
+        average = simd.load_eight(rows[AVERAGE_SCORES + turn], at)
         simd.store(
             rows[FINAL_PROBABILITIES],
             at,
-            simd.multiply_add(own, best, simd.reduce_add_fours(mixed)),
+            simd.multiply_add(own, average, simd.reduce_add_fours(mixed)),
         )
 
 
@@ -387,8 +452,8 @@ def step_final(
     known: int, truth: int, turn: int, rows: NDArray[np.float64], scale: float, pace: float
 ) -> None:
     """Update each final mixer by AdaGrad, with gradients scaled by a sample's weight."""
-    for part in range(2):  # weights of the mixers, and of the best experts
-        scores = rows[(BEST_SCORES if part else SCORES) + turn]
+    for part in range(2):  # weights of the mixers, and of the averages
+        scores = rows[(AVERAGE_SCORES if part else SCORES) + turn]
         slope = simd.subtract(simd.splat_eight(0.0), simd.load_eight(scores, EIGHT * truth))
         for c in range(known):
             probability = simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * c)
@@ -417,7 +482,7 @@ def update_mixer_losses(
     memory: NDArray[np.float64],
     weight: float,
 ) -> None:
-    """Update the log-losses of the mixers, the best experts and the final mixers."""
+    """Update the log-losses of the mixers, the averages and the final mixers."""
     share = simd.splat_eight(FLOOR)
     if truth < known and origin < 0:
         share = simd.maximum(simd.load_eight(rows[FINAL_PROBABILITIES], EIGHT * truth), share)
@@ -432,17 +497,8 @@ def update_mixer_losses(
                 loss = -rows[TRUTH_LOGS, at]
             elif truth >= known:
                 loss = -LOG_FLOOR
-            elif m == BEST:
-                loss = -rows[BEST_SCORES + turn, EIGHT * truth + at]
+            elif m == AVERAGE:
+                loss = -rows[AVERAGE_SCORES + turn, EIGHT * truth + at]
             else:
                 loss = -rows[SCORES + turn, EIGHT * truth + at + m]
             update_faded_loss(combined[half], m, loss, fading, weight)
-
-
-@exact_inlined
-def get_probability(rows: NDArray[np.float64], turn: int, half: int, m: int, c: int) -> float:
-    """Get the probability of a label by a mixer, the best expert or the final mixer."""
-    at = EIGHT * c + MIXERS * half
-    if m < MIXERS:
-        return float(rows[PROBABILITIES + turn, at + m])
-    return float(rows[FINAL_PROBABILITIES if m == FINAL else BEST_PROBABILITIES + turn, at])

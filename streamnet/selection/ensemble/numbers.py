@@ -15,14 +15,16 @@ from streamnet.samples import NO_WEIGHTS, Timeline
 from streamnet.selection.ensemble.base import (
     ABSENT,
     COUNT,
+    EXPERT_RATE,
     FINAL_LEARNING_RATE,
     MAX_STEP_WEIGHT,
+    OUTPUT_RATE,
     TOTAL,
     BaseEnsemble,
     LateLabels,
     compute_paces,
     divide_by_sum,
-    find_best_expert,
+    find_lowest,
     update_faded_loss,
     weigh_by_loss,
     write_mean_losses,
@@ -30,6 +32,7 @@ from streamnet.selection.ensemble.base import (
 
 MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which numbers are clipped
 MAX_LOSS = 1e3  # standard deviations, to which losses are clipped
+MIN_LOSS = 1e-12  # standard deviations, faded total
 MAX_FACTOR = 1e9  # by which losses grow where the standard deviation falls
 HUBER_DELTA = 0.1  # standard deviations; larger errors do not increase the step
 DAMPING = 1e-3  # of AdaGrad, so that first steps are short
@@ -43,20 +46,19 @@ NO_LATE_LABELS = LateLabels(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0)
 
 @exact_inlined
 def _weigh_by_inverse_loss(
-    losses: NDArray[np.float64], available: NDArray[np.uint8], weights: NDArray[np.float64]
+    means: NDArray[np.float64], lowest: float, weights: NDArray[np.float64]
 ) -> None:
     """Weights in proportion to the faded mean loss to the power -8 (Stock and Watson 2004).
 
     Nothing is learned by steps, which late labels make unstable, and all good experts have a say,
     so that independent errors cancel.
     """
-    lowest = write_mean_losses(losses, available, weights)
-    for k in range(available.size):
+    for k in range(weights.size):
         square = 0.0
-        if weights[k] < np.inf:
-            square = (lowest / weights[k]) ** 2 if weights[k] > 0.0 else 1.0
+        if means[k] < np.inf:
+            square = (lowest / means[k]) ** 2 if means[k] > 0.0 else 1.0
         weights[k] = (square * square) * (square * square)
-    divide_by_sum(weights, available.size)
+    divide_by_sum(weights, weights.size)
 
 
 @exact_inlined
@@ -109,25 +111,43 @@ def _mix(
     losses: NDArray[np.float64],
     weights: NDArray[np.float64],
     final: NDArray[np.float64],
-    best: int,
     pace: float,
-    shares: NDArray[np.float64],  # shape=(experts,), scratch
+    means: NDArray[np.float64],  # this and the next: shape=(experts,), scratch
+    shares: NDArray[np.float64],
     mixed: NDArray[np.float64],  # shape=(mixers + 2,), written
 ) -> None:
-    """Compute the outputs of each mixer, the best expert (or the mean), and the final mixer."""
+    """Compute the outputs of each mixer, the average of the experts, and the final mixer."""
     mixers = weights.shape[0]
+    lowest = write_mean_losses(losses, available, means)
     for m in range(mixers):
         if KINDS[m] == HEDGE:
-            weigh_by_loss(losses, available, pace * LEARNING_RATES[m], weights[m])
+            weigh_by_loss(losses, means, lowest, pace * LEARNING_RATES[m], weights[m])
         elif KINDS[m] == INVERSE_LOSS:
-            _weigh_by_inverse_loss(losses, available, weights[m])
+            _weigh_by_inverse_loss(means, lowest, weights[m])
         mixed[m] = _clip(_dot(weights[m], predictions))
-    if pace == 1.0:
-        mixed[mixers] = predictions[best] if best >= 0 else 0.0
-    else:
-        weigh_by_loss(losses, available, pace, shares)
-        mixed[mixers] = _dot(shares, predictions)
+    weigh_by_loss(losses, means, lowest, pace * EXPERT_RATE, shares)
+    mixed[mixers] = _dot(shares, predictions)
     mixed[mixers + 1] = _clip(_dot(final, mixed[: mixers + 1]))
+
+
+@exact_inlined
+def _average_outputs(
+    combined: NDArray[np.float64], mixed: NDArray[np.float64], pace: float
+) -> float:
+    """Average all outputs by weights that fall exponentially with the faded loss.
+
+    Losses are measured in units of the lowest mean one: how large errors are does not matter.
+    """
+    lowest = find_lowest(combined[TOTAL])
+    total, weights = 0.0, 0.0
+    for m in range(combined.shape[1]):
+        above = 0.0
+        if combined[TOTAL, m] > lowest:
+            above = (combined[TOTAL, m] - lowest) / max(lowest, MIN_LOSS) * combined[COUNT, m]
+        weight = math.exp(-OUTPUT_RATE * pace * above)
+        total += weight * mixed[m]
+        weights += weight
+    return total / weights
 
 
 @exact_inlined
@@ -206,7 +226,6 @@ def _serve(
     spread: NDArray[np.float64],
     learns: bool,
     fading: float,
-    margin: float,
     members: NDArray[np.uint8],
     weights: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -214,12 +233,11 @@ def _serve(
     final_squares: NDArray[np.float64],
     losses: NDArray[np.float64],
     combined: NDArray[np.float64],
-    chosen: NDArray[np.int64],
     last: NDArray[np.float64],
     unit: NDArray[np.float64],  # shape=(1,), standard deviation in which losses are measured
     pace: NDArray[np.float64],  # shape=(1,), factor of step sizes at the last label
-    scratch: NDArray[np.float64],  # shape=(2 * experts + mixers + 2,)
-    flags: NDArray[np.uint8],  # the same, scratch
+    scratch: NDArray[np.float64],  # shape=(3 * experts + mixers + 2,)
+    available: NDArray[np.uint8],  # shape=(experts,), scratch
     served: NDArray[np.float64],  # shape=(n,), written
     # Where labels arrive late: row of what is kept of a label's sample, -1 for samples, shape=(n,);
     # what is kept, shape=(n, MEMORY), written for samples; factors of step sizes, shape=(n,). Else
@@ -231,15 +249,11 @@ def _serve(
 ) -> None:
     candidates, n = answers.shape
     mixers = weights.shape[0]
-    predictions = scratch[: members.size]
-    shares = scratch[members.size : 2 * members.size]
-    mixed = scratch[2 * members.size :]
-    available = flags[: members.size]
-    all_available = flags[2 * members.size :]
-    for k in range(members.size):
+    experts = members.size
+    predictions, means = scratch[:experts], scratch[experts : 2 * experts]
+    shares, mixed = scratch[2 * experts : 3 * experts], scratch[3 * experts :]
+    for k in range(experts):
         available[k] = members[k]
-    for m in range(mixers + 2):
-        all_available[m] = 1
     for i in range(n):
         for k in range(candidates):
             available[k] = members[k] if alive[k, i] == 1 else 0
@@ -250,10 +264,8 @@ def _serve(
         z = (before - center[i]) / spread[i] if known > 0.0 else 0.0
         predictions[candidates] = _clip(z) * available[candidates]
         predictions[candidates + 1] = 0.0
-        best = find_best_expert(losses, available, chosen[0], margin)
-        chosen[0] = best if learns else chosen[0]
-        _mix(predictions, available, losses, weights, final, best, pace[0], shares, mixed)
-        served[i] = center[i] + spread[i] * mixed[chosen[1]]
+        _mix(predictions, available, losses, weights, final, pace[0], means, shares, mixed)
+        served[i] = center[i] + spread[i] * _average_outputs(combined, mixed, pace[0])
         _remember(i, origin, before, known, mixed, memory)
         if not learns or not math.isfinite(truth[i]):
             continue
@@ -268,8 +280,6 @@ def _serve(
             said = mixed[m] if source < 0 else memory[source, 2 + m]
             update_faded_loss(combined, m, min(abs(said - y), MAX_LOSS), fading, weight)
         pace[0] = paces[i] if paces.size > 0 else 1.0
-        best = find_best_expert(combined, all_available, chosen[1], margin)
-        chosen[1] = best if pace[0] == 1.0 else mixers + 1
         for m in range(mixers):
             rule = pace[0] * LEARNING_RATES[m], KINDS[m], weight
             _step_mixer(weights[m], squares[m], predictions, mixed[m] - y, *rule)
@@ -287,8 +297,8 @@ class NumberEnsemble(BaseEnsemble):
 
     The mixers learn by normalized least mean squares (Nagumo and Noda 1967), by AdaGrad on Huber's
     loss, by Hedge (Freund and Schapire 1997), and by inverse faded losses (Stock and Watson 2004).
-    The absolute error selects the served output. The only constant expert is the mean of all
-    targets, so an offset shared by all candidates is not corrected.
+    The absolute error weighs the outputs in the served average. The only constant expert is the
+    mean of all targets, so an offset shared by all candidates is not corrected.
 
     >>> ensemble = NumberEnsemble(2)
     >>> truth = np.sin(np.arange(500.0))
@@ -366,10 +376,9 @@ class NumberEnsemble(BaseEnsemble):
     ) -> NDArray[np.float64]:
         """Run the kernel; samples are the arguments of `serve`."""
         served = np.empty(answers.shape[1])
-        size = 2 * self.experts + len(LEARNING_RATES) + 2
+        size = 3 * self.experts + len(LEARNING_RATES) + 2
         state = (
             self.fading,
-            self.margin,
             self.members,
             weights,
             self.squares,
@@ -377,12 +386,11 @@ class NumberEnsemble(BaseEnsemble):
             self.final_squares,
             self.losses,
             self.combined,
-            self.chosen,
             self.last,
             self.unit,
             self.pace,
         )
-        scratch = np.empty(size), np.empty(size, np.uint8)
+        scratch = np.empty(size), np.empty(self.experts, np.uint8)
         samples = answers, alive, truth, center, spread
         kept = *(late or NO_LATE_LABELS), NO_WEIGHTS if weight is None else weight
         arrays: Any = (*samples, learns, *state, *scratch, served, *kept)

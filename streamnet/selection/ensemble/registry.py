@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.samples import Task
-from streamnet.selection.ensemble.base import PRIORS
+from streamnet.selection.ensemble.base import COUNT, PRIORS, TOTAL
 from streamnet.selection.ensemble.labels import LabelEnsemble
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 
 Ensemble = LabelEnsemble | NumberEnsemble
+_HOPELESS = 1e3  # the loss of an output that is not to be served
 
 
 def select_members(lagged: list[bool]) -> NDArray[np.uint8]:
@@ -42,7 +43,9 @@ def build_averaging_state(task: Task, candidates: int) -> dict[str, Any]:
     members[candidates:] = 0
     kind = LabelEnsemble if task is Task.CLASSIFICATION else NumberEnsemble
     ensemble = kind(candidates, members=members)
-    ensemble.chosen[:] = -1, 0  # serves the first mixer, whose initial weights are equal
+    # Serves the first mixer, whose initial weights are equal.
+    ensemble.combined[COUNT] = 1.0
+    ensemble.combined[TOTAL, 1:] = _HOPELESS
     return ensemble.export_state()
 
 

@@ -22,7 +22,7 @@ class Scratch(NamedTuple):
     priors: NDArray[np.float64]  # see `compute_prior_log_probabilities`
     inputs: NDArray[np.float64]  # shape=(C, experts), log-probabilities; 0 if unavailable
     rows: NDArray[np.float64]  # shape=(ROWS, at least EIGHT times the labels, and the experts)
-    flags: NDArray[np.uint8]  # shape=(PAIR * experts + WIDTH + 1,)
+    flags: NDArray[np.uint8]  # shape=(PAIR * experts,)
 
 
 _KEPT = local()
@@ -44,6 +44,6 @@ def get_scratch(candidates: int, labels: int, dtype: DTypeLike) -> Scratch:
             np.empty(CHUNK_SIZE * labels * PRIORS + FOUR),
             np.empty((labels, experts)),
             np.empty((mixers.ROWS, EIGHT * max(labels, experts, 2 * PAIR))),
-            np.ones(PAIR * experts + mixers.WIDTH + 1, np.uint8),
+            np.ones(PAIR * experts, np.uint8),
         )
     return kept

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 __all__ = ("NaiveLabels", "NaiveNumbers")
 
 FLOOR = 1e-4
-TRIAL = 100.0
 DAMPING = 1e-3
 
 Row = list[float]
@@ -28,17 +27,6 @@ class Faded:
     @property
     def mean(self) -> float:
         return self.total / self.count
-
-
-def lowest(losses: Sequence[Faded], able: Sequence[bool], current: int, margin: float) -> int:
-    """The able one of lowest loss, newcomers last; the current one if that is hardly worse."""
-    heard = [k for k in range(len(losses)) if able[k] and losses[k].count > 0]
-    if not heard:
-        return -1
-    best = min(heard, key=lambda k: (losses[k].count < TRIAL, losses[k].mean, k))
-    if current in heard and losses[best].mean >= losses[current].mean * (1.0 - margin):
-        return current
-    return best
 
 
 class Weights:
@@ -73,6 +61,12 @@ def by_loss(losses: Sequence[Faded], able: Sequence[bool], rate: float) -> Row:
     return [power / sum(powers) for power in powers]
 
 
+def falling(losses: Row, rate: float) -> Row:
+    """Shares that fall exponentially with losses."""
+    powers = [math.exp(rate * (min(losses) - loss)) for loss in losses]
+    return [power / sum(powers) for power in powers]
+
+
 class Kept(NamedTuple):
     """What is kept of a sample until its label comes."""
 
@@ -87,30 +81,17 @@ class _Naive:
     pace = 1.0  # factor of all rates at the last label
 
     def __init__(
-        self,
-        candidates: int,
-        *,
-        mixers: int,
-        fading: float,
-        margin: float,
-        members: list[int] | None,
+        self, candidates: int, *, mixers: int, fading: float, members: list[int] | None
     ) -> None:
         experts = candidates + 2
         self.candidates = candidates
-        self.fading, self.margin = fading, margin
+        self.fading = fading
         self.members = [1] * experts if members is None else list(members)
         share = 1.0 / sum(self.members)
         self.mixers = [Weights([share * m for m in self.members]) for _ in range(mixers)]
         self.final = Weights([1.0 / (mixers + 1)] * (mixers + 1))
         self.losses = [Faded(fading) for _ in range(experts)]
         self.combined = [Faded(fading) for _ in range(mixers + 2)]
-        self.best, self.served = -1, mixers + 1
-
-    def choose(self) -> None:
-        """The output to serve: of lowest loss, but the final mixer's where labels are late."""
-        final = len(self.mixers) + 1
-        best = lowest(self.combined, [True] * (final + 1), self.served, self.margin)
-        self.served = best if self.pace == 1.0 else final
 
     def able(self, alive: Sequence[int]) -> list[bool]:
         heard = [*alive, 1, 1]
@@ -137,10 +118,8 @@ class NaiveLabels(_Naive):
 
     RATES = ((0.002, False), (0.008, False), (0.02, True), (0.08, True))
 
-    def __init__(
-        self, candidates: int, *, fading: float, margin: float, members: list[int] | None = None
-    ) -> None:
-        super().__init__(candidates, mixers=4, fading=fading, margin=margin, members=members)
+    def __init__(self, candidates: int, *, fading: float, members: list[int] | None = None) -> None:
+        super().__init__(candidates, mixers=4, fading=fading, members=members)
         self.all: dict[int, float] = {}
         self.after: dict[int | None, dict[int, float]] = {}
         self.last: int | None = None
@@ -163,13 +142,15 @@ class NaiveLabels(_Naive):
         if not known:
             return [], Kept(None, None, [], self.last, 0)
         said, opinions, able = self.answer(answers, alive, known)
-        return said[self.served], Kept(said, opinions, able, self.last, known)
+        losses = [faded.total for faded in self.combined]
+        shares = falling(losses, 0.2 * self.pace)
+        served = [dot(shares, [row[c] for row in said]) for c in range(known)]
+        return served, Kept(said, opinions, able, self.last, known)
 
     def learn_late(self, kept: Kept, truth: int, age: int, weight: float = 1.0) -> None:
         """Learn a label that comes so many samples after its own."""
         self.pace = age**-0.5
         if kept.said:
-            self.best = lowest(self.losses, kept.able, self.best, self.margin)
             now = [pool(mixer.weights, kept.opinions) for mixer in self.mixers]
             self.learn(kept.said, now, kept.opinions, kept.able, truth, kept.about, weight)
         for counts in (self.all, self.after.setdefault(kept.last, {})):
@@ -189,15 +170,8 @@ class NaiveLabels(_Naive):
         for place, counts in enumerate((self.after.get(self.last, {}), self.all)):
             can = able[self.candidates + place]
             opinions.append(self.prior(counts, known) if can else [0.0] * known)
-        self.best = lowest(self.losses, able, self.best, self.margin)
         shares = [pool(mixer.weights, opinions) for mixer in self.mixers]
-        if self.pace < 1.0:
-            alone = pool(by_loss(self.losses, able, self.pace), opinions)
-        elif self.best >= 0:
-            alone = [math.exp(opinion) for opinion in opinions[self.best]]
-        else:
-            alone = [1.0] * known
-        shares.append([share / sum(alone) for share in alone])
+        shares.append(pool(by_loss(self.losses, able, self.pace), opinions))
         shares.append(pool(self.final.weights, [logs(said) for said in shares]))
         return shares, opinions, able
 
@@ -219,7 +193,6 @@ class NaiveLabels(_Naive):
                 self.losses[k].add(-opinion[truth] if right else -math.log(FLOOR), weight)
         for faded, said in zip(self.combined, shares, strict=True):
             faded.add(-math.log(FLOOR) if new else -logs(said)[truth], weight)
-        self.choose()
         if new:
             return
         weight = min(weight, 16.0)
@@ -246,10 +219,8 @@ def near(z: float, most: float = 10.0) -> float:
 class NaiveNumbers(_Naive):
     """Numbers in standard units."""
 
-    def __init__(
-        self, candidates: int, *, fading: float, margin: float, members: list[int] | None = None
-    ) -> None:
-        super().__init__(candidates, mixers=5, fading=fading, margin=margin, members=members)
+    def __init__(self, candidates: int, *, fading: float, members: list[int] | None = None) -> None:
+        super().__init__(candidates, mixers=5, fading=fading, members=members)
         self.last: float | None = None
         self.unit: float | None = None  # of the losses
 
@@ -282,18 +253,21 @@ class NaiveNumbers(_Naive):
         opinions.append(0.0)
         said = self.mix(opinions, able)
         about = center, spread
-        return center + spread * said[self.served], Kept(said, opinions, able, None, about)
+        least = min(faded.total for faded in self.combined)
+        # In units of the lowest mean loss; nothing is known before the first target.
+        losses = [
+            (faded.total - least) / least * faded.count if faded.total > least else 0.0
+            for faded in self.combined
+        ]
+        served = dot(falling(losses, 0.2 * self.pace), said)
+        return center + spread * served, Kept(said, opinions, able, None, about)
 
     def mix(self, opinions: Row, able: list[bool]) -> Row:
         """What all mixers say."""
-        self.best = lowest(self.losses, able, self.best, self.margin)
         self.mixers[3].weights = by_loss(self.losses, able, 0.3 * self.pace)
         self.mixers[4].weights = self.by_inverse_loss(able)
         said = [near(dot(mixer.weights, opinions)) for mixer in self.mixers]
-        if self.pace < 1.0:
-            said.append(dot(by_loss(self.losses, able, self.pace), opinions))
-        else:
-            said.append(opinions[self.best] if self.best >= 0 else 0.0)
+        said.append(dot(by_loss(self.losses, able, self.pace), opinions))
         said.append(near(dot(self.final.weights, said)))
         return said
 
@@ -325,7 +299,6 @@ class NaiveNumbers(_Naive):
                 self.losses[k].add(min(abs(opinion - y) if able[k] else 10.0, 1e3), weight)
         for faded, number in zip(self.combined, said, strict=True):
             faded.add(min(abs(number - y), 1e3), weight)
-        self.choose()
         length = 0.01 + sum(opinion**2 for opinion in opinions)
         steps = [near(now[0] - y, 1.0) * opinion / length for opinion in opinions]
         weight = min(weight, 16.0)

@@ -61,7 +61,7 @@ def test_the_cuts_of_a_stream_change_no_bit(task: Task, seed: int, cuts: list[in
 def test_a_restored_ensemble_continues_to_the_bit(task: Task, seed: int, at: int) -> None:
     stream = said(task, N, 2, seed=seed)
     members = np.array([1, 1, seed % 2, 1], np.uint8)
-    whole = ensemble_of(task, 2, fading=0.98, margin=0.1, members=members)
+    whole = ensemble_of(task, 2, fading=0.98, members=members)
     serve(whole, stream.part(0, at))
     state = whole.export_state()
     before = {name: np.copy(value) for name, value in state.items()}
@@ -105,7 +105,6 @@ def test_a_dead_candidate_is_left_out_and_costs_the_others_nothing(task: Task) -
     moved = weights != dying.weights[:, 1]
     # Hedge and inverse losses have no memory.
     assert moved.tolist() == ([False] * 4 if stream.labels else [False, False, False, True, True])
-    assert dying.chosen[0] != 1
 
 
 @TASKS
@@ -113,9 +112,7 @@ def test_a_newcomer_earns_its_weight_from_nothing(task: Task) -> None:
     stream = said(task, 3 * N, 3, seed=2, gaps=False)
     ensemble = ensemble_of(task, 3)
     serve(ensemble, stream.part(0, N))
-    ensemble.chosen[0] = 2
     ensemble.reset(2)
-    assert ensemble.chosen[0] == -1
     assert not ensemble.weights[:, 2].any()
     assert not ensemble.losses[:, 2].any()
     assert not ensemble.squares[:, 2].any()
@@ -128,7 +125,6 @@ def test_a_newcomer_earns_its_weight_from_nothing(task: Task) -> None:
     serve(ensemble, stream.part(N, 3 * N))
     # It is the best, and no newcomer any more.
     assert ensemble.influence()[2] > 0.5 * ensemble.influence()[:2].max()
-    assert ensemble.chosen[0] == 2
 
 
 @TASKS
@@ -172,8 +168,9 @@ def test_influence_is_what_moves_the_final_mixer(task: Task) -> None:
     ensemble.final[:4] = [0.1, 0.2, -0.3, 0.4]
     ensemble.final[-1] = 0.7
     assert ensemble.influence() == pytest.approx([1.0, 2.0])
-    ensemble.chosen[0] = 1
-    assert ensemble.influence() == pytest.approx([1.0, 2.7])
+    ensemble.losses[:, :2] = [[3.0, 1.0], [1.0, 1.0]]
+    shares = 1.0 / (1.0 + math.exp(2.0)), 1.0 / (1.0 + math.exp(-2.0))
+    assert ensemble.influence() == pytest.approx([1.0 + 0.7 * shares[0], 2.0 + 0.7 * shares[1]])
 
 
 @TASKS
@@ -217,9 +214,8 @@ def test_predicting_changes_nothing_and_equals_what_is_served_next(task: Task) -
 @TASKS
 def test_many_samples_are_predicted_like_each_alone(task: Task) -> None:
     stream = said(task, N, 3, seed=5)
-    ensemble = ensemble_of(task, 3, margin=0.5)
+    ensemble = ensemble_of(task, 3)
     serve(ensemble, stream.part(0, 150))
-    ensemble.chosen[1] = len(ensemble.final) - 1  # the best expert is served
     together = ask(ensemble, stream, 150, stream)
     for i in range(N):
         alone = ask(ensemble, stream, 150, stream.part(i, i + 1))
@@ -239,9 +235,9 @@ def test_new_labels_do_not_affect_predictions_without_learning(task: Task) -> No
 
 @TASKS
 def test_several_threads_may_predict_at_once(task: Task) -> None:
-    # Who is silent differs, so that each answer has another best expert and other weights.
+    # Who is silent differs, so that each answer has other weights.
     stream = said(task, 3000, 4, seed=6)
-    ensemble = ensemble_of(task, 4, margin=0.5)
+    ensemble = ensemble_of(task, 4)
     serve(ensemble, stream.part(0, 1000))
     silent = [np.roll(stream.alive[:, 1000:], shift, axis=0) for shift in range(4)]
     answers = np.where(np.isfinite(stream.answers), stream.answers, 0.5)[:, 1000:]
@@ -259,13 +255,10 @@ def test_several_threads_may_predict_at_once(task: Task) -> None:
 
 
 @TASKS
-@pytest.mark.parametrize(
-    ("name", "value"), [("fading", 1.5), ("margin", -0.1), ("fading", math.nan)]
-)
-def test_a_setting_out_of_its_range_is_refused(task: Task, name: str, value: float) -> None:
-    settings: dict[str, Any] = {name: value}
-    with pytest.raises(ConfigurationError, match=f"{name} is {value}, but must be from 0 to 1"):
-        ensemble_of(task, 2, **settings)
+@pytest.mark.parametrize("value", [1.5, -0.1, math.nan])
+def test_a_fading_out_of_its_range_is_refused(task: Task, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"fading is {value}, but must be from 0 to 1"):
+        ensemble_of(task, 2, fading=value)
 
 
 def filled(value: float) -> Callable[[Any], Any]:
@@ -280,7 +273,6 @@ def filled(value: float) -> Callable[[Any], Any]:
 DAMAGE: list[tuple[str, Callable[[Any], Any]]] = [
     ("fading", lambda _: 2.0),
     ("fading", lambda _: None),
-    ("margin", lambda _: "x"),
     ("members", filled(2)),
     ("members", lambda members: members.astype(float)),
     ("members", lambda members: members[:2]),
@@ -297,10 +289,8 @@ DAMAGE: list[tuple[str, Callable[[Any], Any]]] = [
     ("losses", filled(-1.0)),
     ("losses", lambda losses: losses.T),
     ("combined", filled(math.nan)),
-    ("chosen", filled(4)),
-    ("chosen", filled(-2)),
-    ("chosen", lambda chosen: chosen + np.array([0, 7])),
-    ("chosen", lambda _: None),
+    ("combined", filled(-1.0)),
+    ("combined", lambda combined: combined[:, :-1]),
     ("last", lambda last: last[:0]),
 ]
 LABEL_DAMAGE: list[tuple[str, Callable[[Any], Any]]] = [
