@@ -190,6 +190,8 @@ def _locate_error(
     path = _drop_implied_indices(error["loc"], values)
     if error["type"] == "extra_forbidden":
         return path, f"{_format_path(path)} is not a known key; {_suggest_key(path, tables)}"
+    if error["type"] == "missing":
+        return path, f"{_display_name(path, called)} is not given, but must be"
     context = error.get("ctx", {})
     if error["type"] == "value_error":
         # A message of our own rules, which begins with the name of the key.

@@ -201,13 +201,16 @@ class Webhook:
         self.name = name
         self.settings = settings
         self._clock = clock
-        self._client = WebClient(settings, {"Content-Type": "application/cloudevents+json"})
-        secret = self._client.secret
-        self._key = None if secret is None else decode_secret(secret)
+        try:
+            self._client = WebClient(settings, {"Content-Type": "application/cloudevents+json"})
+            secret = self._client.secret
+            self._key = None if secret is None else decode_secret(secret)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"webhook.{name}.{error}") from None
         try:
             self._queue = DurableQueue(folder, most=settings.max_queued, files=files)
         except OSError as error:
-            raise ConfigurationError(f"webhook {name}: {folder}: {error.strerror}") from error
+            raise ConfigurationError(f"webhook.{name}: {folder}: {error.strerror}") from error
         self._delivered = self._failures = self._dropped = 0
         self._arrived = Signal()
         self._is_failing = False

@@ -254,6 +254,7 @@ def test_a_daemon_that_is_killed_with_events_queued_delivers_them_after_its_star
     [
         ('webhook.ops.url = "ftp://example.org"', "must begin with http:// or https://"),
         ('webhook.ops = {url = "http://h/", events = "rain"}', "must be 'champion', 'drift'"),
+        ("webhook.ops.max_age = 5.0", "webhook.ops.url is not given, but must be"),
         ('webhook.Ops.url = "http://h/"', "webhook is 'Ops', but must be lower-case letters"),
         ('webhook.ops.url = "http://me:word@h/"', "url has a user or a password in it"),
         ("model.spam = {source.target = 'y', alerts.score = -1.0}", "must be >= 0"),
@@ -270,6 +271,6 @@ def test_each_trouble_can_be_sent() -> None:
 
 def test_a_secret_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOK_SECRET", "whsec_?not base64")
-    with pytest.raises(ConfigurationError, match="must be base64 after it") as caught:
+    with pytest.raises(ConfigurationError, match=r"webhook\.ops\.secret .*base64") as caught:
         Webhook("ops", section("http://h/", secret_env="HOOK_SECRET"), tmp_path)
     assert "not base64" not in str(caught.value)
