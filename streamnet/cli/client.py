@@ -198,6 +198,48 @@ def retire_class(
         return _show(connected.retire_class(name, label))
 
 
+Key = Annotated[str, Parameter(metavar="KEY", help="The key; several columns are joined by |.")]
+
+
+@client.command
+def keys(
+    name: Name,
+    /,
+    *,
+    count: Annotated[int, integer_option("How many of the worst and of the best keys.")] = 20,
+    daemon: Daemon = DEFAULT_DAEMON,
+) -> int:
+    """Return how many keys have models of their own, with the worst and the best of them."""
+    with daemon.connect(name) as connected:
+        return _show(connected.keys(name, count))
+
+
+@client.command
+def key(name: Name, key: Key, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
+    """Return what is known about the model of a key."""
+    with daemon.connect(name) as connected:
+        return _show(connected.key(name, key))
+
+
+@client.command
+def forget_key(name: Name, key: Key, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
+    """Delete the model of a key and its last targets; if it comes again, it is new."""
+    with daemon.connect(name) as connected:
+        return _show(connected.forget_key(name, key))
+
+
+@client.command
+def download_key(
+    name: Name, key: Key, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON
+) -> int:
+    """Download the model for one key, in the format of the file's suffix."""
+    with daemon.connect(name) as connected:
+        suffix = _check_format(to)
+        check_output_paths([OutputPath("file", to)])
+        _write(to, connected.download_key(name, key, suffix))
+    return 0
+
+
 @client.command
 def events(
     name: Name,

@@ -41,7 +41,15 @@ from streamnet.client.contents import (
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.reporting.outcomes import Confusion, Residuals
-from streamnet.reporting.report import Contender, FeatureDriftLine, History, Insight, LeaderBoardRow
+from streamnet.reporting.report import (
+    Contender,
+    FeatureDriftLine,
+    History,
+    Insight,
+    KeyDetails,
+    KeysReport,
+    LeaderBoardRow,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +62,7 @@ FORMATS = {one.suffix.removeprefix("."): one.media_type for one in SUFFIXES.valu
 MAX_KEY_LENGTH = 200
 KEY_PATTERN = "[!-~]+"
 MAX_EVENT_ID = 2**63 - 1
+MAX_KEYS_LISTED = 1000
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -191,6 +200,12 @@ _KEY = Parameter(
     {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": f"^{KEY_PATTERN}$"},
     "A repeated request with the same key and body is learned once.",
     "header",
+)
+_FORMAT = Parameter(
+    "format", {"enum": list(FORMATS), "default": "safetensors"}, "Format of the file."
+)
+_ENTITY = Parameter(
+    "key", {"type": "string"}, "The key: the text of its column, or those of several joined by |."
 )
 _EVENT_ID = {"type": "integer", "minimum": 0, "maximum": MAX_EVENT_ID}
 _WRITE_ERRORS = (409, 507)
@@ -428,6 +443,53 @@ class Operations:
         """Give a class no probability from now on, and reject samples with its label."""
         return json_content({"label": label})
 
+    @operation(
+        "GET",
+        f"{_MODEL}/keys",
+        Scope.READ,
+        KeysReport,
+        parameters=(
+            Parameter(
+                "count",
+                {"type": "integer", "minimum": 1, "maximum": MAX_KEYS_LISTED, "default": 20},
+                "How many of the worst and of the best keys.",
+            ),
+        ),
+    )
+    def keys(self, name: str, count: int = 20) -> Content:
+        """Return how many keys have models of their own, with the worst and the best of them."""
+        return Content(params={"count": str(count)})
+
+    @operation("GET", f"{_MODEL}/key", Scope.READ, KeyDetails, parameters=(_ENTITY,))
+    def key(self, name: str, key: str) -> Content:
+        """Return what is known about the model of a key."""
+        return Content(params={"key": key})
+
+    @operation(
+        "DELETE",
+        f"{_MODEL}/key",
+        Scope.ADMIN,
+        schemas.KeyRemovalReply,
+        parameters=(_ENTITY,),
+        errors=_WRITE_ERRORS,
+        idempotent=False,
+    )
+    def forget_key(self, name: str, key: str) -> Content:
+        """Delete the model of a key and its last targets; if it comes again, it is new."""
+        return Content(params={"key": key})
+
+    @operation(
+        "GET",
+        f"{_MODEL}/key/model",
+        Scope.READ,
+        bytes,
+        media=tuple(FORMATS.values()),
+        parameters=(_ENTITY, _FORMAT),
+    )
+    def download_key(self, name: str, key: str, suffix: str = "safetensors") -> Content:
+        """Download the model for one key as a file, with the shared one and its last targets."""
+        return Content(params={"key": key, "format": suffix})
+
     @operation("GET", f"{_MODEL}/leaders", Scope.READ, list[LeaderBoardRow])
     def leaders(self, name: str) -> None:
         """Return the leader board: all candidates, the best first."""
@@ -471,11 +533,7 @@ class Operations:
         Scope.READ,
         bytes,
         media=tuple(FORMATS.values()),
-        parameters=(
-            Parameter(
-                "format", {"enum": list(FORMATS), "default": "safetensors"}, "Format of the file."
-            ),
-        ),
+        parameters=(_FORMAT,),
     )
     def download(self, name: str, suffix: str = "safetensors") -> Content:
         """Download the model as a file that `streamnet.Model.load` reads."""

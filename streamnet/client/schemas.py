@@ -262,6 +262,7 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     label_delay: Annotated[
         float | None, _gauge("Seconds between predictions and their labels, a fading mean.")
     ] = None
+    keys: Annotated[int, _gauge("Keys with a model of their own.")] = 0
     early: Annotated[int, _gauge("Labels waiting for their predictions.")] = 0
     outcomes: Annotated[dict[str, int], _counter("Labels received, by outcome.", "outcome")] = (
         msgspec.field(default_factory=dict)
@@ -400,6 +401,13 @@ class ClassChangeReply(_Reply):
     label: str
     into: str | None
     record: int | None
+
+
+class KeyRemovalReply(_Reply):
+    """A key that is forgotten behind ``record`` lines of the journal."""
+
+    key: str
+    record: int
 
 
 class RejectedLine(_Reply):

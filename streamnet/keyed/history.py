@@ -141,10 +141,16 @@ class TargetsByKey:
         recall: Callable[..., None] = _recall_numbers if numeric else _recall_labels
         for start in range(0, n, self._resident):
             part = slice(start, start + self._resident)
-            slots = self._rows.take(keys[part], create=learns)
-            (rows,) = self._rows.arrays
-            recall(slots, numbers[part], self._lags, self.season, learns, rows, columns[part])
+            with self._rows.lock:
+                slots = self._rows.take(keys[part], create=learns)
+                (rows,) = self._rows.arrays
+                recall(slots, numbers[part], self._lags, self.season, learns, rows, columns[part])
         return columns if numeric else self._name(columns)
+
+    def read_last(self, key: str) -> dict[str, Any]:
+        """The columns of the next sample of a key by their names."""
+        names = [field.name for field in self.fields]
+        return dict(zip(names, self.recall([key])[0].tolist(), strict=True))
 
     def _number(self, labels: NDArray[Any]) -> NDArray[np.int64]:
         numbers = self._numbers

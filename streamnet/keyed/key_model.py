@@ -1,17 +1,16 @@
-"""KeyModel: the model of one key and its last targets, apart from those of all other keys."""
+"""Corrections of a shared model's predictions: by the model of one key, or by those of all keys."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Lock
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
-from streamnet.keyed.encoder import KeyedEncoder
+from streamnet.keyed.encoder import KeyedEncoder, read_keys
 from streamnet.keyed.history import TargetsByKey
 from streamnet.keyed.models import KeyedModels
 from streamnet.samples import Block, Task
@@ -55,28 +54,69 @@ class KeyModel:
         for rows in (self._models.rows, history.rows):
             if list(rows.list_keys()) != [self.key]:
                 raise StateError(f"the model of key {self.key!r} has rows of other keys")
-        self._names = [field.name for field in history.fields]
+        self._fields = [field.name for field in history.fields]
         self._targets = history.recall([self.key])
-        self._lock = Lock()  # the kernels have working memory
 
     def add_targets(self, block: Block) -> Block:
         """Set the columns of a block that hold the key's last targets."""
-        schema = block.schema
-        if self._task is Task.REGRESSION:
-            numbers = block.numbers.copy()
-            numbers[:, [schema.numbers.index(name) for name in self._names]] = self._targets
-            return replace(block, numbers=numbers)
-        columns = dict(zip(schema.words, block.words, strict=True))
-        for name, value in zip(self._names, self._targets[0], strict=True):
-            columns[name] = np.full(len(block), value, object)
-        return replace(block, words=tuple(columns.values()))
+        targets = np.repeat(self._targets, len(block), axis=0)
+        return _set_columns(block, self._fields, targets, self._task)
 
     def correct(
-        self, shared: NDArray[np.float64], dense: NDArray[np.floating], known: int
+        self, block: Block, shared: NDArray[np.float64], dense: NDArray[np.floating], known: int
     ) -> NDArray[np.float64]:
         """What the predictions of the shared model become; see `KeyedModels.predict`."""
-        with self._lock:
-            corrected: NDArray[np.float64] = self._models.predict(
-                [self.key] * len(shared), shared, dense, known
-            )
+        keys = [self.key] * len(block)
+        corrected: NDArray[np.float64] = self._models.predict(keys, shared, dense, known)
         return corrected
+
+
+@final
+class LiveKeys:
+    """Corrects by the models that keys have at this moment, while they go on learning.
+
+    Each sample is predicted as the next one of its key. Any number of threads may call it.
+    """
+
+    def __init__(self, encoder: KeyedEncoder, models: KeyedModels) -> None:
+        self._columns, self._history = encoder.columns, encoder.history
+        self._fields = [field.name for field in encoder.history.fields]
+        self._models = models
+
+    def add_targets(self, block: Block) -> Block:
+        """See `KeyModel.add_targets`."""
+        targets = self._history.recall(read_keys(block, self._columns))
+        return _set_columns(block, self._fields, targets, self._models.task)
+
+    def correct(
+        self, block: Block, shared: NDArray[np.float64], dense: NDArray[np.floating], known: int
+    ) -> NDArray[np.float64]:
+        """See `KeyModel.correct`."""
+        keys = read_keys(block, self._columns)
+        corrected: NDArray[np.float64] = self._models.predict(keys, shared, dense, known)
+        return corrected
+
+
+class Correction(Protocol):
+    """What `KeyModel` and `LiveKeys` do."""
+
+    def add_targets(self, block: Block) -> Block:
+        """See `KeyModel.add_targets`."""
+
+    def correct(
+        self, block: Block, shared: NDArray[np.float64], dense: NDArray[np.floating], known: int
+    ) -> NDArray[np.float64]:
+        """See `KeyModel.correct`."""
+
+
+def _set_columns(block: Block, names: list[str], targets: NDArray[Any], task: Task) -> Block:
+    """Set the columns of last targets, shape=(n, columns)."""
+    schema = block.schema
+    if task is Task.REGRESSION:
+        numbers = block.numbers.copy()
+        numbers[:, [schema.numbers.index(name) for name in names]] = targets
+        return replace(block, numbers=numbers)
+    columns = dict(zip(schema.words, block.words, strict=True))
+    for name, column in zip(names, targets.T, strict=True):
+        columns[name] = column.astype(object)
+    return replace(block, words=tuple(columns.values()))

@@ -150,12 +150,13 @@ class KeyedModels:
             known: Number of labels known before each sample, shape=(n,); for labels only.
             weight: Weight of each sample, shape=(n,); None: all are 1.
         """
+        outputs = 1
         if self.task is Task.CLASSIFICATION:
             assert known is not None
-            self._reserve(dense.shape[1], int(max(known.max(initial=1), truth.max(initial=0) + 1)))
-        else:
-            self._reserve(dense.shape[1], 1)
-        return self._run(keys, shared, dense, truth, known, weight, learns=True)
+            outputs = int(max(known.max(initial=1), truth.max(initial=0) + 1))
+        with self._rows.lock:
+            self._reserve(dense.shape[1], outputs)
+            return self._run(keys, shared, dense, truth, known, weight, learns=True)
 
     def predict(
         self,
@@ -164,13 +165,19 @@ class KeyedModels:
         dense: NDArray[np.floating],
         known: int = 0,
     ) -> NDArray[Any]:
-        """Predict samples of which each might be the next of its key; nothing is learned."""
+        """Predict samples of which each might be the next of its key; nothing is learned.
+
+        Any thread may call it. Dense inputs that an older encoder does not have count as 0.
+        """
         n = len(keys)
         labels = self.task is Task.CLASSIFICATION
         truth = np.full(n, -1, np.int32) if labels else np.full(n, np.nan)
-        return self._run(
-            keys, shared, dense, truth, np.full(n, known, np.int32), None, learns=False
-        )
+        with self._rows.lock:
+            missing = max(0, self._layout.places.inputs - dense.shape[1])
+            dense = np.pad(dense, ((0, 0), (0, missing)))
+            return self._run(
+                keys, shared, dense, truth, np.full(n, known, np.int32), None, learns=False
+            )
 
     def _run(
         self,
@@ -219,10 +226,12 @@ class KeyedModels:
 
     def describe(self, key: str) -> KeyScores | None:
         """What is known about a key; None if it was never learned."""
-        rows = self._rows.get(key)
-        if rows is None:
-            return None
-        row = rows[0]
+        with self._rows.lock:
+            rows = self._rows.get(key)
+            if rows is None:
+                return None
+            row = rows[0]
+            experts = self._shares(row)
         weight = row[HEAD.weight]
         mean = {
             name: float(row[getattr(HEAD, name)] / weight) if weight > 0.0 else math.nan
@@ -239,7 +248,7 @@ class KeyedModels:
             recent_loss=float(row[HEAD.recent] / recent) if recent > 0.0 else math.nan,
             drifts=drifts,
             drifted_at=int(row[HEAD.drift_at]) if drifts else None,
-            experts=self._shares(row),
+            experts=experts,
         )
 
     def _shares(self, row: NDArray[np.float64]) -> dict[str, float]:
@@ -254,13 +263,14 @@ class KeyedModels:
 
     def export_state(self, only: str | None = None) -> dict[str, Any]:
         """Everything needed to resume, bit for bit; of the rows, ``only`` that of one key."""
-        places = self._layout.places
-        return {
-            "inputs": places.inputs,
-            "outputs": places.outputs,
-            "fleet": self._fleet.copy(),
-            "rows": self._rows.export_state(only),
-        }
+        with self._rows.lock:
+            places = self._layout.places
+            return {
+                "inputs": places.inputs,
+                "outputs": places.outputs,
+                "fleet": self._fleet.copy(),
+                "rows": self._rows.export_state(only),
+            }
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from an exported state."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from threading import RLock
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -86,6 +87,8 @@ class KeyedRows:
         self._rank = rank
         self._store = RowStore()
         self._folder: RowFolder | None = None
+        self.lock: RLock = RLock()
+        """Held while rows move or change; whoever uses slots holds it from `take` on."""
         self._clear(shape)
 
     def _allocate(self, shape: RowShape) -> None:
@@ -126,7 +129,7 @@ class KeyedRows:
 
     def list_keys(self) -> Iterator[str]:
         """All keys, in no particular order."""
-        return iter(self._places)
+        return iter(tuple(self._places))
 
     def _find_occupied(self) -> NDArray[np.int64]:
         return np.flatnonzero(self._used[: len(self._keys)] != _UNUSED)
@@ -153,23 +156,25 @@ class KeyedRows:
 
     def get(self, key: str) -> Rows | None:
         """A copy of the row of a key; None if it is not known."""
-        if key not in self._places:
-            return None
-        return tuple(np.array(part) for part in self._peek(key))
+        with self.lock:
+            if key not in self._places:
+                return None
+            return tuple(np.array(part) for part in self._peek(key))
 
     def forget(self, key: str) -> bool:
         """Delete a key; return whether it was known."""
-        place = self._places.pop(key, None)
-        if place is None:
-            return False
-        if place >= 0:
-            self._store.remove(int(self._saved[place]))
-            self._release([place])
-        else:
-            self._store.remove(_STORED - place)
-        if self._folder is not None:
-            self._forgotten[key] = self._epoch
-        return True
+        with self.lock:
+            place = self._places.pop(key, None)
+            if place is None:
+                return False
+            if place >= 0:
+                self._store.remove(int(self._saved[place]))
+                self._release([place])
+            else:
+                self._store.remove(_STORED - place)
+            if self._folder is not None:
+                self._forgotten[key] = self._epoch
+            return True
 
     def reshape(self, shape: RowShape) -> None:
         """Convert all rows to another shape; those in the store once they come back."""
@@ -261,12 +266,13 @@ class KeyedRows:
 
     def rank(self, count: int, *, least: float, worst: bool) -> list[str]:
         """The keys of the lowest or highest mean loss that have at least ``least`` samples."""
-        occupied = self._find_occupied()
-        samples, losses = self._measure(occupied)
-        enough = samples >= least
-        pairs = zip(losses[enough].tolist(), occupied[enough].tolist(), strict=True)
-        ranked = [(loss, self._keys[slot]) for loss, slot in pairs]
-        ranked += self._store.rank(count, least=least, worst=worst)
+        with self.lock:
+            occupied = self._find_occupied()
+            samples, losses = self._measure(occupied)
+            enough = samples >= least
+            pairs = zip(losses[enough].tolist(), occupied[enough].tolist(), strict=True)
+            ranked = [(loss, self._keys[slot]) for loss, slot in pairs]
+            ranked += self._store.rank(count, least=least, worst=worst)
         ranked.sort(key=lambda pair: (-pair[0] if worst else pair[0], pair[1]))
         return [key for _, key in ranked[:count]]
 
@@ -303,8 +309,12 @@ class KeyedRows:
 
         With ``only``, the row of one key.
         """
-        if self._folder is not None and only is None:
-            return {"files": list(self._write_changes(self._folder))}
+        with self.lock:
+            if self._folder is not None and only is None:
+                return {"files": list(self._write_changes(self._folder))}
+            return self._copy_rows(only)
+
+    def _copy_rows(self, only: str | None) -> dict[str, Any]:
         keys = sorted(self.list_keys()) if only is None else [only]
         arrays = tuple(np.empty((len(keys), len(r)), r.dtype) for r in self.shape.initial)
         for place, key in enumerate(keys):

@@ -18,7 +18,7 @@ from streamnet.durability.row_files import RowFolder
 from streamnet.errors import ConfigurationError, NoCandidateError, StateError
 from streamnet.features.encoder import Encoder
 from streamnet.keyed import KeyedEncoder, KeyedModels
-from streamnet.keyed.key_model import export_key
+from streamnet.keyed.key_model import LiveKeys, export_key
 from streamnet.keyed.rows import KeyedRows
 from streamnet.learning.evaluator import (
     LARGE_BLOCK,
@@ -124,7 +124,7 @@ class Learner:
         seasonal_lags = chosen.season is not None or delay is not None
         followed = forecasts and self._regression and not late_labels
         season = _find_season(chosen, found=delay is not None or followed)
-        _check_keyed(chosen, late_labels, start)
+        check_keyed(chosen, late_labels=late_labels, start=start)
         if start is None:
             options = EncoderKeywords(**(encoder or {}))
             if (coding := options.get("autoencoder")) is not None:
@@ -274,15 +274,24 @@ class Learner:
 
         Its shared model is that of `model`.
         """
-        models = self.serving.contenders.keyed
-        assert self.keyed is not None
-        assert models is not None
         slot, snapshot = self.best_snapshot()
         contents = snapshot.contents()
         if (intervals := self.serving.intervals) is not None:
             contents["intervals"] = intervals.model_state(SERVED)
         about = {**self.model_metadata(slot), "key": key, **about}
-        return Model(**contents, about=about, key=export_key(self.keyed, models, key))
+        return Model(**contents, about=about, key=self.export_key(key))
+
+    def export_key(self, key: str) -> dict[str, Any]:
+        """The model of a known key and its last targets, as part of a `Model`; in any thread."""
+        assert self.keyed is not None
+        assert self._serving.contenders.keyed is not None
+        return export_key(self.keyed, self._serving.contenders.keyed, key)
+
+    @property
+    def live_keys(self) -> LiveKeys | None:
+        """What corrects predictions of the shared model, while keys go on learning."""
+        models = self._serving.contenders.keyed
+        return None if self.keyed is None or models is None else LiveKeys(self.keyed, models)
 
     @property
     def ready(self) -> bool:
@@ -526,8 +535,10 @@ def _build_keyed_models(settings: LearningSettings, task: Task) -> KeyedModels |
     return KeyedModels(task, resident=settings.resident_keys) if settings.key else None
 
 
-def _check_keyed(settings: LearningSettings, late_labels: bool, start: Model | None) -> None:
-    """Refuse what models of keys cannot be combined with."""
+def check_keyed(
+    settings: LearningSettings, *, late_labels: bool = False, start: Model | None = None
+) -> None:
+    """Refuse what models of keys cannot be combined with; a ConfigurationError names it."""
     if not settings.key:
         return
     given = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, final
 
-from streamnet.errors import ModelFileError
+from streamnet.errors import ConfigurationError, ModelFileError
 
 
 @final
@@ -84,3 +84,15 @@ def find_format(data: bytes, suffix: str = "") -> ModelFormat:
     formats = [one for one in FORMATS.values() if one.loadable]
     formats = [one for one in formats if one.suffix == suffix] or formats
     return next((one for one in formats if one.recognizes(data)), formats[0])
+
+
+def encode_document(document: dict[str, Any], suffix: str) -> bytes:
+    """Encode a model document in the format of a suffix.
+
+    Raises:
+        ConfigurationError: If there is no such format.
+    """
+    if suffix not in SUFFIXES:
+        rule = f"must be one of {', '.join(SUFFIXES)}"
+        raise ConfigurationError(f"format is {suffix!r}, but {rule}")
+    return SUFFIXES[suffix].encode(document)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
 from streamnet.features.encoder import Encoder
-from streamnet.keyed.key_model import KeyModel
+from streamnet.keyed.key_model import Correction, KeyModel
 from streamnet.modelfiles.columns import ModelSamples, align_columns
 from streamnet.modelfiles.document import (
     Document,
@@ -304,6 +304,7 @@ class Model:
         *,
         last_targets: Any = None,
         on_unknown: OnUnknown = "warn",
+        keys: Correction | None = None,
     ) -> NDArray[np.float64]:
         """Predict probabilities, or one number in units of the target, shape=(n, outputs).
 
@@ -311,20 +312,24 @@ class Model:
             samples: As for `predict`.
             last_targets: As for `predict`.
             on_unknown: As for `predict`.
+            keys: Corrects the predictions by the models of keys; by default that of the `key`.
 
         Raises:
             DataError: As for `predict`; likewise SampleError and SchemaError.
         """
+        correction = self._key if keys is None else keys
         blocks, last, parts, start = self.read_blocks(samples, on_unknown), None, [], 0
         if last_targets is not None:
             last = read_last_targets(self._encoder, last_targets, sum(map(len, blocks)))
         for block in blocks:
             rows = None if last is None else last[start : start + len(block)]
-            if self._key is not None:
-                block = self._key.add_targets(block)
+            if correction is not None:
+                block = correction.add_targets(block)
             inputs = self._encoder.transform(block, rows)
             predicted = self._predict(inputs, with_last=last is not None)
-            parts.append(predicted if self._key is None else self._correct(predicted, inputs))
+            if correction is not None:
+                predicted = self._correct(correction, block, predicted, inputs)
+            parts.append(predicted)
             start += len(block)
         return np.concatenate(parts) if parts else np.empty((0, self._population.outputs))
 
@@ -432,12 +437,13 @@ class Model:
         single[alive[0] == 0] = np.nan
         return single
 
-    def _correct(self, shared: NDArray[np.float64], inputs: Inputs) -> NDArray[np.float64]:
-        """The predictions for the key, shape=(n, outputs)."""
-        assert self._key is not None
+    def _correct(
+        self, keys: Correction, block: Block, shared: NDArray[np.float64], inputs: Inputs
+    ) -> NDArray[np.float64]:
+        """The predictions for keys, shape=(n, outputs)."""
         if self.task is Task.REGRESSION:
-            return self._key.correct(shared[:, 0], inputs.dense, 0)[:, None]
-        return self._key.correct(shared, inputs.dense, len(self.labels))
+            return keys.correct(block, shared[:, 0], inputs.dense, 0)[:, None]
+        return keys.correct(block, shared, inputs.dense, len(self.labels))
 
     def _redirect(self, probabilities: NDArray[Any]) -> NDArray[Any]:
         """Give merged and retired classes no probability, shape=(..., n, labels)."""

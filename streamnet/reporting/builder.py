@@ -47,6 +47,7 @@ from streamnet.reporting.report import (
     IntervalCurve,
     IntervalReport,
     IntervalStatus,
+    KeyDetails,
     KeyReport,
     KeysReport,
     LeaderBoard,
@@ -153,10 +154,23 @@ def build_keys(learner: Learner, count: int = MAX_KEYS) -> KeysReport | UnsetTyp
     return KeysReport(list(keyed.columns), len(models.rows), worst, best)
 
 
+def build_key_details(learner: Learner, key: str) -> KeyDetails | None:
+    """What is known about a key; None if there is no such key."""
+    keyed, models = learner.keyed, learner.serving.contenders.keyed
+    if keyed is None or models is None or (scores := models.describe(key)) is None:
+        return None
+    targets = {name.strip("()"): value for name, value in keyed.history.read_last(key).items()}
+    return KeyDetails(**_plain(scores._asdict()), targets=_plain(targets))
+
+
 def _build_key(scores: KeyScores) -> KeyReport:
-    values: dict[str, Any] = scores._asdict()
+    return KeyReport(**_plain(scores._asdict()))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values in which None stands for NaN and infinity."""
     undefined = {n: None for n, v in values.items() if isinstance(v, float) and not isfinite(v)}
-    return KeyReport(**values | undefined)
+    return values | undefined
 
 
 def build_status(learner: Learner) -> LearningStatus:

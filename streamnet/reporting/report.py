@@ -347,6 +347,12 @@ class KeyReport(Struct, frozen=True, kw_only=True):
     experts: dict[str, float]  # weight of each part of its model
 
 
+class KeyDetails(KeyReport, frozen=True, kw_only=True):
+    """All that is known about a key."""
+
+    targets: dict[str, float | str | None]  # its last targets, their mean, that of a season ago
+
+
 class KeysReport(Struct, frozen=True):
     """What is known of all keys."""
 

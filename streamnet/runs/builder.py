@@ -86,7 +86,7 @@ def build_candidates(settings: RunSettings | ModelSettings) -> list[CandidateSet
         return expand_grid(population.candidates, **values)
     delayed = LabelDelay.build_all(**dict(settings.evaluation)) != [None]
     encoder = settings.encoder.to_kwargs()
-    keyed = isinstance(settings, RunSettings) and bool(settings.keys.key)
+    keyed = bool(settings.keys.key)
     return default_population(population.candidates, encoder=encoder, delayed=delayed, keyed=keyed)
 
 
@@ -131,7 +131,7 @@ def learner_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
         **settings.selection.to_kwargs(),
         "neighbors": settings.selection.neighbors_for(given=_has_candidates(settings)),
         "factors": settings.selection.factors_for(given=_has_candidates(settings)),
-        **(settings.keys.to_kwargs() if isinstance(settings, RunSettings) else {}),
+        **settings.keys.to_kwargs(),
         **encoder_arguments(settings),
     }
 
@@ -267,9 +267,8 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
     if start is not None:
         task, known = task or start.task, dict(start.fields)
     kinds = section.kinds or {}
-    if isinstance(settings, RunSettings):
-        # Keys are compared as texts, even if all are numbers.
-        known |= dict.fromkeys(settings.keys.key, Kind.CATEGORY)
+    # Keys are compared as texts, even if all are numbers.
+    known |= dict.fromkeys(settings.keys.key, Kind.CATEGORY)
     columns = Columns(
         target=next(iter(section.targets), None),
         more_targets=section.targets[1:],

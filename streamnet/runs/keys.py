@@ -65,9 +65,7 @@ class StoredKeys:
 
     def read_targets(self, key: str) -> dict[str, Any]:
         """The last targets of a key, their mean, and the one of a season ago, by name."""
-        history = self._encoder.history
-        names = [field.name for field in history.fields]
-        return dict(zip(names, history.recall([key])[0].tolist(), strict=True))
+        return self._encoder.history.read_last(key)
 
     def build_model(self, key: str) -> Model:
         """The model of a key; an error if there is none."""

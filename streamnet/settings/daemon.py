@@ -427,8 +427,25 @@ class ModelSettings(LearningTables, frozen=True):
             if getattr(source, name):
                 raise ConfigurationError(f"source.{name} is given, but there are no source.files")
         self._check_feeds()
+        if self.keys.key:
+            self._check_keys()
         if self.state.dir is not None:
             raise ConfigurationError("state.dir is given, but state is kept in serve.dir")
+
+    def _check_keys(self) -> None:
+        """Refuse what the models of keys of a hosted model cannot be combined with."""
+        given: dict[str, object] = {
+            f"feed.{name}.id": section.id for name, section in self.feed.items() if section.id
+        }
+        given |= {
+            "evaluation.interval": self.evaluation.interval,
+            "population.start": self.population.start,
+        }
+        for name, value in given.items():
+            if value is not None:
+                raise ConfigurationError(
+                    f"{name} is {value!r}, but cannot be combined with keys.key"
+                )
 
     def _check_feeds(self) -> None:
         """Check the names of the feeds, and their columns."""

@@ -483,6 +483,7 @@ class LearningTables(Section, frozen=True):
     population: PopulationSection = PopulationSection()
     evaluation: EvaluationSection = EvaluationSection()
     selection: SelectionSection = SelectionSection()
+    keys: KeySection = KeySection()
     search: SearchSection = SearchSection()
     state: StateSection = StateSection()
 
@@ -496,7 +497,6 @@ class RunSettings(LearningTables, frozen=True):
     (7, 2)
     """
 
-    keys: KeySection = KeySection()
     output: OutputSection = OutputSection()
 
 

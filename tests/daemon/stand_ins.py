@@ -18,6 +18,7 @@ from streamnet.client.schemas import (
     Champion,
     ClassChangeReply,
     ClassLine,
+    KeyRemovalReply,
     ModelState,
     Outcome,
     Overview,
@@ -42,6 +43,9 @@ from streamnet.reporting.report import (
     FeatureDriftLine,
     History,
     Insight,
+    KeyDetails,
+    KeyReport,
+    KeysReport,
     LeaderBoardRow,
     Mark,
     RecentError,
@@ -72,6 +76,37 @@ def model_of_numbers() -> Model:
     return learner.model()
 
 
+class StandInKeys:
+    """One key, whose model was learned."""
+
+    details = KeyDetails(
+        key="d|7",
+        samples=12,
+        loss=0.5,
+        shared_loss=0.75,
+        recent_loss=None,
+        error=1.0,
+        shared_error=1.5,
+        drifts=1,
+        drifted_at=9,
+        experts={"shared": 1.0},
+        targets={"last target": 3.0, "mean target": None},
+    )
+
+    def rank(self, count: int) -> KeysReport:
+        fields = {name: getattr(self.details, name) for name in KeyReport.__struct_fields__}
+        return KeysReport(["device"], count, [KeyReport(**fields)], [])
+
+    def describe(self, key: str) -> KeyDetails | None:
+        return self.details if key == self.details.key else None
+
+    def encode(self, key: str, suffix: str) -> bytes | None:
+        return f"{key}{suffix}".encode() if self.describe(key) else None
+
+    async def forget(self, key: str) -> KeyRemovalReply | None:
+        return KeyRemovalReply(key, 40) if self.describe(key) else None
+
+
 class StandIn:
     """Answers like a model that has learned, and keeps in lists what it is given."""
 
@@ -83,7 +118,8 @@ class StandIn:
         self.events = EventLog(100, clock=lambda: 0.0)
         self.events.add("state", state=self.state)
         self.taken: list[Any] = []
-        self.keys: dict[str, Receipt] = {}
+        self.receipts: dict[str, Receipt] = {}
+        self.keys = StandInKeys()
         self.kept: dict[str, Prediction] = {}
         self.labels: dict[str, Any] = {}
         self.errors: list[Exception] = []  # raised one by one, by learn
@@ -102,15 +138,15 @@ class StandIn:
         await anyio.lowlevel.checkpoint()
         if self.errors:
             raise self.errors.pop(0)
-        if key is not None and key in self.keys:
-            return replace(self.keys[key], duplicate=True)
+        if key is not None and key in self.receipts:
+            return replace(self.receipts[key], duplicate=True)
         rows = samples.splitlines() if isinstance(samples, bytes) else list(samples)
         first = len(self.taken)
         self.taken += rows
         self.durable.append(durable)
         receipt = Receipt(len(rows), 0, False, first, first + len(rows) - 1)
         if key is not None:
-            self.keys[key] = receipt
+            self.receipts[key] = receipt
         return receipt
 
     def predict(self, samples: Any, *, counts: bool = True) -> Predictions:

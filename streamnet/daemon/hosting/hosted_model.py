@@ -25,6 +25,7 @@ from streamnet.client.schemas import (
     Trouble,
     TroubleKind,
 )
+from streamnet.daemon.hosting.keys import HostedKeys
 from streamnet.daemon.hosting.model_run import Budgets, ModelRun
 from streamnet.daemon.hosting.run_counts import (
     LEARNED_COUNTS,
@@ -44,10 +45,10 @@ from streamnet.daemon.journal.frames import (
 )
 from streamnet.daemon.predictions import MicroBatcher, Predictions, compute_interval
 from streamnet.durability.files import DISK, FileSystem
-from streamnet.errors import BusyError, ConfigurationError, ConflictError, NotReadyError
+from streamnet.errors import BusyError, ConflictError, NotReadyError
 from streamnet.learning.learner import Learner
 from streamnet.metrics import Horizon
-from streamnet.modelfiles.formats import SUFFIXES
+from streamnet.modelfiles.formats import encode_document
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import Worker
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
@@ -163,6 +164,7 @@ class HostedModel(Supervisor):
         self._troubles = TroubleLog(name, self.events)
         self._scores = ScoreWatch(settings.alerts.score)
         self._worker = Worker()
+        self.keys: HostedKeys = HostedKeys(self, settings.keys.key)
         source = settings.source
         (self._target,) = source.targets
         others = self._target, source.weight, source.id, *(source.drop or ())
@@ -274,6 +276,7 @@ class HostedModel(Supervisor):
             ConfigurationError: If a sample can't be encoded as JSON, or is too long.
             OutputError: If the disk fails.
         """
+        self.keys.check_late_labels()
         lines = [encode_sample(k, sample, self._target) for k, sample in enumerate(samples)]
         rows, kept = predictions.rows(), []
         for batch in _slice_batches(len(lines)):
@@ -300,6 +303,7 @@ class HostedModel(Supervisor):
             ConfigurationError: If a label is invalid.
             OutputError: If the disk fails.
         """
+        self.keys.check_late_labels()
         outcomes = []
         for batch in _slice_batches(len(labels)):
             run = self._writable_run()
@@ -331,7 +335,7 @@ class HostedModel(Supervisor):
         if labels.is_done(change):
             return ClassChangeReply(*change, None)
         run.learner.check_change(change)
-        record, frame = run.committer.intake.change_classes(change)
+        record, frame = run.committer.intake.change(change)
         await run.committer.commit(frame, durable=True)
         return ClassChangeReply(*change, record)
 
@@ -538,10 +542,7 @@ class HostedModel(Supervisor):
             NotReadyError: If no model is published yet.
             ConfigurationError: If there is no such format.
         """
-        if suffix not in SUFFIXES:
-            rule = f"must be one of {', '.join(SUFFIXES)}"
-            raise ConfigurationError(f"format is {suffix!r}, but {rule}")
-        return SUFFIXES[suffix].encode(self.published_model().document())
+        return encode_document(self.published_model().document(), suffix)
 
 
 def _slice_batches(count: int) -> list[slice]:

@@ -33,7 +33,8 @@ from streamnet.errors import (
     OutputError,
     StreamnetError,
 )
-from streamnet.learning.learner import Learner
+from streamnet.keyed.key_model import LiveKeys
+from streamnet.learning.learner import Learner, check_keyed
 from streamnet.learning.serving import Served
 from streamnet.learning.warmup import needs_compiling, warm_up
 from streamnet.modelfiles.document import verify_document
@@ -61,6 +62,7 @@ from streamnet.settings.daemon import (
     ModelSettings,
     parse_model,
 )
+from streamnet.settings.learning import build_learning_settings
 from streamnet.settings.run import SourceSection
 from streamnet.sinks.outbox import OutboxStatus
 
@@ -194,6 +196,7 @@ class Publisher:
         self._budget = Budgets().publishing if budget is None else budget
         self._start = start
         self._rows = -1  # learned before the published model
+        self._keys: LiveKeys | None = None  # which go on learning
 
     def predict(
         self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
@@ -201,7 +204,8 @@ class Publisher:
         """Predict with the published model; see `HostedModel.predict`."""
         published = self.newest()
         model = published.model
-        outputs = model.outputs(samples, on_unknown="ignore")  # see `HostedModel.check_columns`
+        # Unknown columns: see `HostedModel.check_columns`.
+        outputs = model.outputs(samples, on_unknown="ignore", keys=self._keys)
         values = model.named(outputs)
         if counts:
             self.predicted = len(values) + self.predicted  # read last: threads predict as well
@@ -244,6 +248,7 @@ class Publisher:
             if self._start is not None and self.published is None:
                 await self._commit(committer, self._start, 0)
             return
+        self._keys = learner.live_keys
         champion = await pipeline.glance()
         if champion is not None:
             model = await to_thread.run_sync(lambda: champion.model)
@@ -293,6 +298,7 @@ class ModelRun:
         start = networks.get("start")
         dtype = networks["dtype"] if start is None else start.dtype.name
         settings = apply_start(settings, start)
+        check_keyed(build_learning_settings(_list_learning(settings)), start=start)
         limits, source = settings.intake, settings.source
         self._folder, self._files = folder, files
         self._has_start = start is not None
@@ -362,7 +368,7 @@ class ModelRun:
             prepare=self._open_sinks,
             settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self._state,
-            late_labels=True,
+            late_labels=not settings.keys.key,
             **pipeline_arguments(settings, networks),
         )
 
@@ -517,6 +523,11 @@ class ModelRun:
             seconds = monotonic() - started
             _LOG.info("model %s: compiled in %.0f s", self._name, seconds, extra=extra)
         self.compiled.set()
+
+
+def _list_learning(settings: ModelSettings) -> dict[str, Any]:
+    sections = settings.evaluation, settings.selection, settings.keys
+    return {name: value for one in sections for name, value in one.to_kwargs().items()}
 
 
 def _identify_source(source: SourceSection) -> dict[str, Any]:

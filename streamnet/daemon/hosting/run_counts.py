@@ -17,6 +17,7 @@ LEARNED_COUNTS = frozenset(
         "scored",
         "requested",
         "unlabeled",
+        "keys",
         "rejected",
         "switches",
         "drifts",
@@ -67,6 +68,8 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
         learned = run.learner.trainer.learned
         unsaved = max(0, run.learner.trainer.number - statistics.samples)
         counts |= asdict(learning) | {"learned": learned, "samples": learned, "unsaved": unsaved}
+        if run.learner.keyed is not None:
+            counts["keys"] = len(run.learner.keyed.history.rows)
     return counts
 
 

@@ -17,11 +17,13 @@ from streamnet.errors import ConfigurationError, DataError, SampleError, StateEr
 from streamnet.pipeline.rejections import export_dead_letter
 from streamnet.samples import (
     Block,
-    ClassChange,
+    Change,
     DeadLetter,
     Position,
     Prediction,
     Schema,
+    change_from_list,
+    change_to_list,
     schema_from_dict,
     schema_to_dict,
 )
@@ -44,7 +46,7 @@ class FrameKind(IntEnum):
     TIME = 5  # the time, so that old predictions expire; the body has label lines
     MODEL = 6  # a model was published
     FEED = 7  # samples of a feed to learn, and the position after them; see `FeedFrameHead`
-    CLASSES = 8  # a change of the classes, as the only line of the body
+    CHANGE = 8  # a change of the classes or the end of a key, as the only line of the body
     FEED_LABELS = 9  # labels of a feed, and the position after them; the body has label lines
 
 
@@ -300,16 +302,18 @@ def parse_label(name: str, value: Any) -> str:
     return label
 
 
-def build_change_frame(change: ClassChange) -> Frame:
-    """Build a frame of a change of the classes.
+def build_change_frame(change: Change) -> Frame:
+    """Build a frame of a change of the classes, or of the end of a key.
 
-    >>> decode_change(build_change_frame(ClassChange("SIDEWAYS", "FLAT")).body)
-    ClassChange(label='SIDEWAYS', into='FLAT')
+    >>> decode_change(build_change_frame(change_from_list(["forgotten", "d7"])).body)
+    KeyRemoval(key='d7')
     """
-    return Frame(FrameKind.CLASSES, b"", _ENCODER.encode(change) + b"\n", 1)
+    return Frame(FrameKind.CHANGE, b"", _ENCODER.encode(change_to_list(change)) + b"\n", 1)
 
 
-decode_change: Callable[[bytes], ClassChange] = msgspec.json.Decoder(ClassChange).decode
+def decode_change(line: bytes) -> Change:
+    """The change of `build_change_frame`."""
+    return change_from_list(msgspec.json.decode(line))
 
 
 class _PredictionsHead(msgspec.Struct):

@@ -31,7 +31,7 @@ from streamnet.daemon.journal.frames import (
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
 from streamnet.errors import ConfigurationError, ConflictError
-from streamnet.samples import ClassChange, DeadLetter, Prediction, Task
+from streamnet.samples import Change, DeadLetter, Prediction, Task
 from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.base import Reason
 from streamnet.sources.columns import ParseOptions, parse_number, parse_word
@@ -323,8 +323,8 @@ class Intake:
         self.samples += len(joined)
         return outcomes, _forget(forgotten) + joined
 
-    def change_classes(self, change: ClassChange) -> tuple[int, Frame]:
-        """Take a change of the classes; return the number of its line, and a frame."""
+    def change(self, change: Change) -> tuple[int, Frame]:
+        """Take a change of the classes or the end of a key; return its line, and a frame."""
         frame = build_change_frame(change)
         self.records += frame.samples
         return self.records - 1, frame
@@ -373,7 +373,7 @@ class Intake:
             rejected = len(head.letters)
             self._accept_feed_labels(head, frame, len(head.labels) + rejected, rejected)
             return
-        if frame.kind is FrameKind.CLASSES:
+        if frame.kind is FrameKind.CHANGE:
             self.records += frame.samples
             return
         about: Any = json.decode(frame.head) if frame.head else None

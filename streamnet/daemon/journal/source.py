@@ -235,7 +235,7 @@ class JournalSource(Source):
         if not len(chunk):
             self._window = self._window.after(chunk.records.behind)
             return None
-        if kinds[0] == FrameKind.CLASSES:
+        if kinds[0] == FrameKind.CHANGE:
             block = make_empty_block(self._schema, _get_end(chunk))
             self._use(chunk, 1, self._schema)
             return replace(block, change=decode_change(chunk.raw(0)))
@@ -459,7 +459,7 @@ class _Window:
         records = self._find_records(form, rows)
         at = np.searchsorted(self._parts[:, 0], records.begin, side="right") - 1
         kinds = self._parts[at, 1]
-        changes = np.flatnonzero(kinds == FrameKind.CLASSES)
+        changes = np.flatnonzero(kinds == FrameKind.CHANGE)
         if len(changes):  # such a line comes alone
             stop = max(int(changes[0]), 1)
             records, kinds = records.first(stop), kinds[:stop]

@@ -301,7 +301,7 @@ def test_changes_of_the_classes_come_alone_at_their_place(
         if step == "sample":
             frame = intake.take(b'{"x": %d, "y": "a"}\n' % number, 1)[1]
         else:
-            record, frame = intake.change_classes(ClassChange(str(number), "a"))
+            record, frame = intake.change(ClassChange(str(number), "a"))
             assert record == number
         assert frame is not None
         journal.append([frame])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from streamnet.client.operations import FORMATS, NDJSON
+from streamnet.client.operations import FORMATS, MAX_KEYS_LISTED, NDJSON
 from streamnet.client.schemas import CreateRequest, MergeRequest, ModelLine, RetireRequest
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import build_settings, decode_model
@@ -22,6 +22,8 @@ from streamnet.daemon.http.service import Endpoint, Service, check_model, json_r
 from streamnet.daemon.request_context import CURRENT_REQUEST
 from streamnet.errors import ConflictError
 from streamnet.settings.daemon import parse_model
+
+T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 18
 _MAX_DEPTH = 8  # of tables within tables
@@ -156,14 +158,60 @@ async def _insight(request: Request, service: Service) -> Response:
 
 
 async def _download(request: Request, service: Service) -> Response:
-    hosted = service.model(request)
+    hosted, suffix = service.model(request), _read_format(request)
+    data = await run_sync(hosted.encode_model, f".{suffix}", limiter=service.worker)
+    return _file_response(data, hosted.name, suffix)
+
+
+def _read_format(request: Request) -> str:
     suffix = request.query_params.get("format", "safetensors")
     if suffix not in FORMATS:
         raise http_error(422, f"format must be {' or '.join(FORMATS)}")
-    data = await run_sync(hosted.encode_model, f".{suffix}", limiter=service.worker)
-    disposition = f'attachment; filename="{hosted.name}.{suffix}"'
-    headers = {"content-disposition": disposition}
+    return suffix
+
+
+def _file_response(data: bytes, name: str, suffix: str) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}.{suffix}"'}
     return Response(data, headers=headers, media_type=FORMATS[suffix])
+
+
+async def _keys(request: Request, service: Service) -> Response:
+    text = request.query_params.get("count", "20")
+    count = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= count <= MAX_KEYS_LISTED:
+        raise http_error(422, f"count is {text!r}, but must be from 1 to {MAX_KEYS_LISTED}")
+    found = await run_sync(service.model(request).keys.rank, count, limiter=service.worker)
+    return json_response(found)
+
+
+async def _key(request: Request, service: Service) -> Response:
+    hosted, key = service.model(request), _read_entity(request)
+    found = await run_sync(hosted.keys.describe, key, limiter=service.worker)
+    return json_response(_check_known(found, key))
+
+
+async def _forget_key(request: Request, service: Service) -> Response:
+    key = _read_entity(request)
+    return json_response(_check_known(await service.model(request).keys.forget(key), key))
+
+
+async def _download_key(request: Request, service: Service) -> Response:
+    hosted, key, suffix = service.model(request), _read_entity(request), _read_format(request)
+    data = await run_sync(hosted.keys.encode, key, f".{suffix}", limiter=service.worker)
+    return _file_response(_check_known(data, key), f"{hosted.name}-key", suffix)
+
+
+def _read_entity(request: Request) -> str:
+    key = request.query_params.get("key")
+    if key is None:
+        raise http_error(422, "key is not given, but must name a key")
+    return key
+
+
+def _check_known(found: T | None, key: str) -> T:
+    if found is None:
+        raise http_error(404, f"there is no key {key!r}")
+    return found
 
 
 async def _dead_letters(request: Request, service: Service) -> Response:
@@ -200,6 +248,10 @@ ENDPOINTS: dict[str, Endpoint] = {
     "classes": _build_view(lambda hosted: hosted.classes()),
     "merge_class": _merge_class,
     "retire_class": _retire_class,
+    "keys": _keys,
+    "key": _key,
+    "forget_key": _forget_key,
+    "download_key": _download_key,
     "leaders": _build_view(lambda hosted: hosted.leaders()),
     "scores": _build_view(lambda hosted: hosted.scores()),
     "history": _build_view(lambda hosted: hosted.history()),

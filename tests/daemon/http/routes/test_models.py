@@ -75,6 +75,25 @@ def test_classes_are_merged_and_retired(http: TestClient) -> None:
         assert is_problem(http.post(f"/v1/models/wine/classes/{action}", json=body), 422, "into")
 
 
+def test_keys_are_listed_described_forgotten_and_downloaded(http: TestClient) -> None:
+    listed = http.get("/v1/models/wine/keys", params={"count": 7}).json()
+    assert (listed["count"], listed["worst"][0]["key"], listed["best"]) == (7, "d|7", [])
+    assert http.get("/v1/models/wine/keys").json()["count"] == 20
+    for count in ("0", "1001", "many", "-1"):
+        assert is_problem(http.get(f"/v1/models/wine/keys?count={count}"), 422, "count", "1000")
+    one = {"key": "d|7"}
+    details = http.get("/v1/models/wine/key", params=one).json()
+    assert details["targets"] == {"last target": 3.0, "mean target": None}
+    assert http.delete("/v1/models/wine/key", params=one).json() == {"key": "d|7", "record": 40}
+    file = http.get("/v1/models/wine/key/model", params={"key": "d|7", "format": "json"})
+    assert file.content == b"d|7.json"
+    assert 'filename="wine-key.json"' in file.headers["content-disposition"]
+    for path in ("key", "key/model"):
+        assert is_problem(http.get(f"/v1/models/wine/{path}?key=d8"), 404, "d8")
+        assert is_problem(http.get(f"/v1/models/wine/{path}"), 422, "key is not given")
+    assert is_problem(http.delete("/v1/models/wine/key?key=d8"), 404, "d8")
+
+
 def test_views_that_are_not_ready_return_503(http: TestClient) -> None:
     assert is_problem(http.get("/v1/models/wine/history"), 503, "not learned")
 

@@ -1,0 +1,90 @@
+"""HostedKeys: the models of keys of a hosted model, listed, described, forgotten and exported."""
+
+from __future__ import annotations
+
+from typing import final
+
+from msgspec import UNSET
+
+from streamnet.client.schemas import KeyRemovalReply
+from streamnet.daemon.hosting.supervisor import Supervisor
+from streamnet.errors import ConfigurationError, NotReadyError
+from streamnet.learning.learner import Learner
+from streamnet.modelfiles.formats import encode_document
+from streamnet.modelfiles.model import Model
+from streamnet.reporting.builder import build_key_details, build_keys
+from streamnet.reporting.report import KeyDetails, KeysReport
+from streamnet.samples import KeyRemoval
+
+
+@final
+class HostedKeys:
+    """The models of keys, while they go on learning.
+
+    All methods but `forget` may be called in any thread, and raise a `NotReadyError` before
+    anything was learned, and a `ConfigurationError` where keys have no models.
+    """
+
+    def __init__(self, hosted: Supervisor, columns: tuple[str, ...]) -> None:
+        self._hosted = hosted
+        self.columns: tuple[str, ...] = columns
+        """Columns of the key; empty if keys have no models."""
+
+    def rank(self, count: int) -> KeysReport:
+        """The worst and the best keys, at most ``count`` of each."""
+        found = build_keys(self._learner(), count)
+        assert found is not UNSET
+        return found
+
+    def describe(self, key: str) -> KeyDetails | None:
+        """What is known about a key; None if there is no such key."""
+        return build_key_details(self._learner(), key)
+
+    def encode(self, key: str, suffix: str) -> bytes | None:
+        """The published model for one key as a file; None if there is no such key.
+
+        Raises:
+            NotReadyError: Also if no model is published yet.
+            ConfigurationError: Also if there is no such format.
+        """
+        learner, model = self._learner(), self._hosted.current_run().publisher.newest().model
+        if self.describe(key) is None:
+            return None
+        own = {"key": learner.export_key(key), "about": {**model.about, "key": key}}
+        return encode_document(Model.from_document({**model.document(), **own}).document(), suffix)
+
+    async def forget(self, key: str) -> KeyRemovalReply | None:
+        """Delete the model of a key and its last targets; durable once it returns.
+
+        It takes effect between the samples that were accepted before and after it.
+
+        Returns:
+            Where that is; None if there is no such key.
+
+        Raises:
+            NotReadyError: Also if the model has failed or stopped.
+            OutputError: If the disk fails.
+        """
+        run = self._hosted.current_run()
+        run.committer.check()
+        if self.describe(key) is None:
+            return None
+        record, frame = run.committer.intake.change(KeyRemoval(key))
+        await run.committer.commit(frame, durable=True)
+        return KeyRemovalReply(key, record)
+
+    def check_late_labels(self) -> None:
+        """Refuse labels that come after their sample."""
+        if self.columns:
+            raise ConfigurationError(
+                f"model {self._hosted.name} has keys, so a label must come with its sample: "
+                "predictions have no ids, and no labels come on their own"
+            )
+
+    def _learner(self) -> Learner:
+        if not self.columns:
+            raise ConfigurationError(f"model {self._hosted.name} has no keys.key, so no keys")
+        learner = self._hosted.current_run().learner
+        if learner is None:
+            raise NotReadyError("there are no keys yet: nothing was learned")
+        return learner
