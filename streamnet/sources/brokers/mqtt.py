@@ -32,7 +32,7 @@ from streamnet.sources.brokers.base import (
     with_stream_settings,
 )
 from streamnet.sources.brokers.messages import Message
-from streamnet.sources.brokers.secrets import read_secret
+from streamnet.sources.brokers.secrets import make_failure, read_secret
 from streamnet.sources.brokers.spool import Spool
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
@@ -124,7 +124,8 @@ class MqttSubscription(Subscription):
                 host, port, keepalive=KEEP_ALIVE_SECONDS, clean_start=False, properties=session
             )
         except OSError as error:
-            raise ReadError(f"{self._where} can't be read: {error.strerror or error}") from error
+            why = f"{self._where} can't be read: {error.strerror or error}"
+            raise make_failure(why, ReadError) from error
         client.loop_start()
         self._await_connection()
 

@@ -32,7 +32,7 @@ from streamnet.sources.brokers.base import (
     with_stream_settings,
 )
 from streamnet.sources.brokers.messages import Message
-from streamnet.sources.brokers.secrets import read_secret
+from streamnet.sources.brokers.secrets import make_failure, read_secret
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
 
@@ -264,7 +264,7 @@ class NatsSubscription(Subscription):
             why = str(error) or type(error).__name__
             if is_refusal(why):
                 raise ConfigurationError(f"{where} can't be read: {why}") from None
-            raise ReadError(f"{where} can't be read: {why}") from error
+            raise make_failure(f"{where} can't be read: {why}", ReadError) from error
 
     def open(self) -> None:
         """Connect, and find the last message."""

@@ -24,7 +24,7 @@ from streamnet.sources.brokers.base import (
     with_stream_settings,
 )
 from streamnet.sources.brokers.messages import Message
-from streamnet.sources.brokers.secrets import read_secret
+from streamnet.sources.brokers.secrets import make_failure, read_secret
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
 
@@ -82,7 +82,7 @@ def explain_errors(
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
         raise ConfigurationError(f"{where} can't be {action}: {error}") from None
     except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-        raise failure(f"{where} can't be {action}: {error}") from error
+        raise make_failure(f"{where} can't be {action}: {error}", failure) from error
     except exceptions.ResponseError as error:
         if str(error).startswith("WRONGTYPE"):
             raise ConfigurationError(f"{where} is no stream: {error}") from None

@@ -1,11 +1,11 @@
-"""Passwords and tokens: read where they are kept, and part of no setting and no message."""
+"""Passwords and tokens, which are part of no setting and no message; certificates of servers."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from streamnet.errors import ConfigurationError
+from streamnet.errors import ConfigurationError, StreamnetError
 
 
 def read_secret(name: str, file: str | None, variable: str | None) -> str | None:
@@ -32,3 +32,22 @@ def read_secret(name: str, file: str | None, variable: str | None) -> str | None
             raise ConfigurationError(f"{name}_env is {variable!r}, but {rule}")
         return found
     return None
+
+
+def make_failure(message: str, failure: type[StreamnetError]) -> StreamnetError:
+    """The error for a server that can't be reached, which is final if it is not trusted.
+
+    Args:
+        message: What can't be done, and why.
+        failure: What is raised for any other reason.
+
+    >>> from streamnet.errors import ReadError
+    >>> make_failure("it can't be read: it is away", ReadError)
+    ReadError("it can't be read: it is away")
+    """
+    if "certificate verify failed" not in message.lower():
+        return failure(message)
+    return ConfigurationError(
+        f"{message}. ca must name the PEM file of the authority that signed the server's "
+        "certificate, and the server must be given by a name that is in it"
+    )
