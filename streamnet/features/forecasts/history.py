@@ -10,11 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
+from streamnet.features.forecasts.correction import CORRECTIONS, start_corrections, write_errors
+from streamnet.features.forecasts.correction import FORGETTING as CORRECTION_FORGETTING
 from streamnet.features.forecasts.regression import (
     FEATURES,
-    learn_forecast,
+    FORGETTING,
+    LEVELS,
+    learn_change,
+    look_up,
     predict_change,
     start_regressions,
+    update_levels,
     write_features,
 )
 from streamnet.features.forecasts.seasonality import find_season
@@ -24,24 +30,28 @@ from streamnet.settings.learning import MAX_SEASON
 
 HISTORY = 8192  # targets kept
 FIRST_SEARCH = 24  # known targets at the first search for a season
+OFTEN = 64  # known targets up to which it is searched at each one
 
 # Places in the counters: number of the latest known target, targets so far, their number at the
 # next search, season, long season, and number of the target that the next sample predicts.
 LATEST, KNOWN, NEXT_SEARCH, SEASON, LONG_SEASON, NEXT_INDEX = range(6)
 COUNTERS = 6
 
-NO_CHANGE, SEASONAL, SEASONAL_CHANGE, LINEAR, LOG_LINEAR = range(5)  # forecasts
-FORECASTS = 5
+NO_CHANGE, SEASONAL, SEASONAL_CHANGE, LINEAR, LOG_LINEAR, CORRECTED, LOG_CORRECTED = range(7)
+FORECASTS = 7
 CLASS_FORECASTS = 2
 NUMBER_LAGS = 6
 CLASS_LAGS = 3
-PLAIN, LOG = range(2)  # targets themselves, and their logarithms
+# Targets themselves, their logarithms, and errors of the linear forecasts of both.
+PLAIN, LOG, FIRST_ERROR = range(3)
+RINGS = 4
 MAX_DEVIATIONS = 10.0  # standard deviations from the mean, to which forecasts are clipped
 
-# What is kept of a sample until its target is known: forecasts; base, scale and features of each
-# regression, whose base is NaN if nothing was predicted.
-BASE, SCALE, FIRST_FEATURE = range(3)
-PART = FIRST_FEATURE + FEATURES
+# What is kept of a sample until its target is known: forecasts; base, scale, predicted change and
+# features of each regression, whose base is NaN if nothing was predicted; features of corrections.
+BASE, SCALE, CHANGE, FIRST_FEATURE = range(4)
+FIRST_CORRECTION = FIRST_FEATURE + FEATURES
+PART = FIRST_CORRECTION + CORRECTIONS
 MEMORY = FORECASTS + 2 * PART
 
 NO_NUMBERS = np.empty(0)
@@ -69,14 +79,6 @@ class Forecasts(NamedTuple):
 
 
 @exact
-def look_up(past: NDArray[np.float64], index: int, latest: int) -> float:
-    """The target of a sample, NaN if it is not known or no longer kept."""
-    if index < 0 or index > latest or index <= latest - past.size:
-        return np.nan
-    return float(past[index % past.size])
-
-
-@exact
 def insert(past: NDArray[np.float64], counters: NDArray[np.int64], index: int, y: float) -> bool:
     """Keep a target; False if it was known already or is too old."""
     latest = counters[LATEST]
@@ -88,12 +90,12 @@ def insert(past: NDArray[np.float64], counters: NDArray[np.int64], index: int, y
             return False
     else:
         for skipped in range(max(latest + 1, index - past.shape[1] + 1), index):
-            past[PLAIN, skipped % past.shape[1]] = np.nan
-            past[LOG, skipped % past.shape[1]] = np.nan
+            past[:, skipped % past.shape[1]] = np.nan
         counters[LATEST] = index
     y = min(max(y, -MAX_MAGNITUDE), MAX_MAGNITUDE)
     past[PLAIN, place] = y
     past[LOG, place] = math.copysign(math.log1p(abs(y)), y)
+    past[FIRST_ERROR:, place] = np.nan
     counters[KNOWN] += 1
     return True
 
@@ -105,7 +107,8 @@ def search_season(
     """Search the season if enough targets came since the last time."""
     if counters[KNOWN] < counters[NEXT_SEARCH]:
         return
-    counters[NEXT_SEARCH] = counters[KNOWN] + max(min(counters[KNOWN] // 2, HISTORY), 8)
+    away = counters[KNOWN] // 2 if counters[KNOWN] > OFTEN else 1
+    counters[NEXT_SEARCH] = counters[KNOWN] + min(away, HISTORY)
     size = past.shape[1]
     latest = counters[LATEST]
     series = np.empty(min(latest + 1, size))
@@ -114,6 +117,24 @@ def search_season(
     season, long = find_season(series, given, MAX_SEASON, numeric)
     counters[SEASON] = season
     counters[LONG_SEASON] = long
+
+
+@exact
+def insert_number(
+    past: NDArray[np.float64],
+    counters: NDArray[np.int64],
+    levels: NDArray[np.float64],
+    given: int,
+    index: int,
+    y: float,
+) -> None:
+    """Keep a target that is a number, unless it was known already or is too old."""
+    if not insert(past, counters, index, y):
+        return
+    for m in range(2):
+        z = past[m, index % past.shape[1]]
+        update_levels(levels[m], counters[SEASON], counters[LONG_SEASON], z)
+    search_season(past, counters, given, True)
 
 
 @exact
@@ -143,34 +164,59 @@ def forecast_numbers(
     given: int,
     past: NDArray[np.float64],
     counters: NDArray[np.int64],
+    levels: NDArray[np.float64],
     weights: NDArray[np.float64],
     covariances: NDArray[np.float64],
     errors: NDArray[np.float64],
+    correction_weights: NDArray[np.float64],
+    correction_covariances: NDArray[np.float64],
+    correction_errors: NDArray[np.float64],
     lags: NDArray[np.float64],
     numbers: NDArray[np.float64],
     learns: bool,
 ) -> None:
     """Write lags and forecasts of each row, and learn the targets in order."""
+    size = past.shape[1]
+    both = weights, correction_weights
+    missed = np.empty(2)  # errors of the linear forecasts
     for i in range(index.size):
         arrives = late.size > 0 and late[i]
         if not arrives:
-            if own.size > 0 and np.isfinite(own[i]) and insert(past, counters, number[i], own[i]):
-                search_season(past, counters, given, True)
-            forecast_one(i, index[i], center, spread, past, counters, weights, memory, lags)
-        source = origin[i] if arrives and origin.size > 0 else i
+            if own.size > 0 and np.isfinite(own[i]):
+                insert_number(past, counters, levels, given, number[i], own[i])
+            kept = memory[i % memory.shape[0]]
+            forecast_one(i, index[i], center, spread, past, counters, levels, both, kept, lags)
+        else:
+            kept = memory[origin[i] if origin.size > 0 else i]
         for f in range(FORECASTS):
-            numbers[i, f] = memory[source, f]
+            numbers[i, f] = kept[f]
         if not learns or not np.isfinite(target[i]):
             continue
         y = min(max(target[i], -MAX_MAGNITUDE), MAX_MAGNITUDE)
         for m in range(2):
-            part = memory[source, FORECASTS + m * PART : FORECASTS + (m + 1) * PART]
-            if np.isfinite(part[BASE]):
-                goal = y if m == PLAIN else math.copysign(math.log1p(abs(y)), y)
-                change = (goal - part[BASE]) / part[SCALE]
-                learn_forecast(change, part[FIRST_FEATURE:], weights[m], covariances[m], errors[m])
-        if insert(past, counters, index[i], y):
-            search_season(past, counters, given, True)
+            missed[m] = np.nan
+            part = kept[FORECASTS + m * PART : FORECASTS + (m + 1) * PART]
+            if not np.isfinite(part[BASE]):
+                continue
+            goal = y if m == PLAIN else math.copysign(math.log1p(abs(y)), y)
+            change = (goal - part[BASE]) / part[SCALE]
+            missed[m] = change - part[CHANGE]
+            features = part[FIRST_FEATURE:FIRST_CORRECTION]
+            error = change - predict_change(features, weights[m])
+            learn_change(error, features, weights[m], covariances[m], errors[m], FORGETTING)
+            features = part[FIRST_CORRECTION:]
+            learn_change(
+                missed[m] - predict_change(features, correction_weights[m]),
+                features,
+                correction_weights[m],
+                correction_covariances[m],
+                correction_errors[m],
+                CORRECTION_FORGETTING,
+            )
+        insert_number(past, counters, levels, given, index[i], y)
+        if index[i] > counters[LATEST] - size:
+            for m in range(2):
+                past[FIRST_ERROR + m, index[i] % size] = missed[m]
 
 
 @exact
@@ -181,47 +227,52 @@ def forecast_one(
     spread: NDArray[np.float64],
     past: NDArray[np.float64],
     counters: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    memory: NDArray[np.float64],
+    levels: NDArray[np.float64],
+    weights: tuple[NDArray[np.float64], NDArray[np.float64]],  # of regressions, and corrections
+    kept: NDArray[np.float64],  # see `MEMORY`, written
     lags: NDArray[np.float64],
 ) -> None:
     """Write the forecasts of one row, and what is needed to learn from its target."""
-    memory[i] = np.nan
+    kept[:] = np.nan
     lags[i] = np.nan
     latest, season, long = counters[LATEST], counters[SEASON], counters[LONG_SEASON]
     if latest < 0 or index <= latest:
         return
     steps = index - latest
     for m in range(2):
-        part = memory[i, FORECASTS + m * PART : FORECASTS + (m + 1) * PART]
-        part[BASE] = look_up(past[m], latest, latest)
-        part[SCALE] = spread[m, i]
-        features = part[FIRST_FEATURE:]
-        mean = (center[m, i] - part[BASE]) / spread[m, i]
-        write_features(past[m], index, latest, season, long, mean, spread[m, i], features)
-        y = part[BASE] + spread[m, i] * predict_change(features, weights[m])
-        y = clip_near(y, center[m, i], spread[m, i])
-        if m == LOG:
-            y = clip_near(math.copysign(math.expm1(abs(y)), y), center[0, i], spread[0, i])
-        memory[i, LINEAR + m] = y
+        part = kept[FORECASTS + m * PART : FORECASTS + (m + 1) * PART]
+        base, scale = look_up(past[m], latest, latest), spread[m, i]
+        features, known = part[FIRST_FEATURE:FIRST_CORRECTION], past[m]
+        mean = (center[m, i] - base) / scale
+        write_features(known, index, latest, season, long, mean, scale, levels[m], features)
+        corrections, errors = part[FIRST_CORRECTION:], past[FIRST_ERROR + m]
+        write_errors(errors, index, latest, season, long, features, corrections)
+        change = predict_change(features, weights[0][m])
+        part[BASE], part[SCALE], part[CHANGE] = base, scale, change
+        corrected = change + predict_change(corrections, weights[1][m])
+        for f, predicted in ((LINEAR + m, change), (CORRECTED + m, corrected)):
+            y = clip_near(base + scale * predicted, center[m, i], spread[m, i])
+            if m == LOG:
+                y = clip_near(math.copysign(math.expm1(abs(y)), y), center[0, i], spread[0, i])
+            kept[f] = y
     now = look_up(past[PLAIN], latest, latest)
-    memory[i, NO_CHANGE] = now
-    memory[i, SEASONAL] = now
-    memory[i, SEASONAL_CHANGE] = now
+    kept[NO_CHANGE] = now
+    kept[SEASONAL] = now
+    kept[SEASONAL_CHANGE] = now
     if season > 0:
         away = distance(steps, season)
         before = look_up(past[PLAIN], index - away, latest)
         if np.isfinite(before):
-            memory[i, SEASONAL] = before
+            kept[SEASONAL] = before
             then = look_up(past[PLAIN], latest - away, latest)
-            memory[i, SEASONAL_CHANGE] = now + before - then if np.isfinite(then) else before
+            kept[SEASONAL_CHANGE] = now + before - then if np.isfinite(then) else before
         lags[i, 0] = before
         lags[i, 1] = look_up(past[PLAIN], index - away - season, latest)
         if long > 0:
             lags[i, 2] = look_up(past[PLAIN], index - distance(steps, long), latest)
-    lags[i, 3] = memory[i, SEASONAL_CHANGE]
-    lags[i, 4] = memory[i, LINEAR]
-    lags[i, 5] = memory[i, LOG_LINEAR]
+    lags[i, 3] = kept[SEASONAL_CHANGE]
+    lags[i, 4] = kept[LINEAR]
+    lags[i, 5] = kept[LOG_LINEAR]
 
 
 @exact
@@ -285,7 +336,8 @@ def forget_targets(state: Mapping[str, Any]) -> dict[str, Any]:
     """An exported state without the targets: another stream has its own, see `inherit`."""
     counters = np.array(state["counters"])
     counters[LATEST], counters[NEXT_INDEX] = -1, 0
-    return {**state, "past": np.empty((2, 0)), "counters": counters}
+    levels = np.zeros_like(state["levels"])
+    return {**state, "past": np.empty((RINGS, 0)), "counters": counters, "levels": levels}
 
 
 @final
@@ -293,8 +345,9 @@ class TargetHistory:
     """Keeps the last known targets by number, and forecasts the next ones from them.
 
     Forecasts of numbers are the last known target; that of a season ago, at the nearest multiple
-    of the season that is known; the last one, changed as much as a season ago; and two linear
-    regressions, of targets and of their logarithms. Of classes they are the first two.
+    of the season that is known; the last one, changed as much as a season ago; two linear
+    regressions, of targets and of their logarithms; and both of these, corrected by what their last
+    errors say. Of classes they are the first two.
 
     Args:
         season: Steps of the season; 0 to find it from the autocorrelation of the known targets,
@@ -310,12 +363,14 @@ class TargetHistory:
 
     def __init__(self, *, season: int, numeric: bool) -> None:
         self._given, self._numeric = season, numeric
-        self._past = np.full((2, HISTORY), np.nan)  # rings of targets, and of their logarithms
+        self._past = np.full((RINGS, HISTORY), np.nan)
         self._counters = np.zeros(COUNTERS, np.int64)
         self._counters[LATEST] = -1
         self._counters[NEXT_SEARCH] = FIRST_SEARCH
         self._counters[SEASON] = season
+        self._levels = np.zeros((2, LEVELS + 1))
         self._regressions = start_regressions()
+        self._corrections = start_corrections()
 
     @property
     def season(self) -> int:
@@ -387,7 +442,9 @@ class TargetHistory:
             self._given,
             self._past,
             self._counters,
+            self._levels,
             *self._regressions,
+            *self._corrections,
             *forecasts,
             learns,
         )
@@ -408,7 +465,9 @@ class TargetHistory:
     def _empty(self, rows: TargetRows) -> tuple[Forecasts, TargetRows]:
         n = len(rows.target)
         if not rows.memory.size:
-            rows = rows._replace(memory=self.prepare(n))
+            # Where each number's row is followed by its target, the next row overwrites it.
+            once = self._numeric and not rows.late.size
+            rows = rows._replace(memory=self.prepare(1 if once else n))
         return Forecasts(np.full((n, self.lags), np.nan), np.empty((n, self.forecasts))), rows
 
     def inherit(self) -> None:
@@ -417,13 +476,20 @@ class TargetHistory:
 
     def export_state(self) -> dict[str, NDArray[Any]]:
         """Export copies of all arrays."""
-        weights, covariances, errors = self._regressions
+        past = self._past[:, : int(self._counters[LATEST]) + 1].copy()
+        return {"past": past, **{name: own.copy() for name, own in self._arrays().items()}}
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays whose shape never changes, by name."""
+        names = "weights", "covariances", "errors"
         return {
-            "past": self._past[:, : int(self._counters[LATEST]) + 1].copy(),
-            "counters": self._counters.copy(),
-            "weights": weights.copy(),
-            "covariances": covariances.copy(),
-            "errors": errors.copy(),
+            "counters": self._counters,
+            "levels": self._levels,
+            **dict(zip(names, self._regressions, strict=True)),
+            **{
+                f"correction_{name}": array
+                for name, array in zip(names, self._corrections, strict=True)
+            },
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
@@ -435,9 +501,7 @@ class TargetHistory:
         past = np.array(state["past"], np.float64)
         self._past[:] = np.nan
         self._past[:, : past.shape[1]] = past
-        arrays: dict[str, NDArray[Any]] = {"counters": self._counters}
-        arrays |= dict(zip(("weights", "covariances", "errors"), self._regressions, strict=True))
-        for name, own in arrays.items():
+        for name, own in self._arrays().items():
             given = np.array(state[name], own.dtype)
             if given.shape != own.shape or not np.isfinite(given).all():
                 raise ModelFileError(f"the encoder's target history: {name} is damaged")

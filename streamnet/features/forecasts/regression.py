@@ -1,4 +1,4 @@
-"""Recursive least squares on lags of the target, a season apart: a linear forecast."""
+"""Recursive least squares on changes of the target, a season apart: a linear forecast."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from numpy.typing import NDArray
 
 from streamnet.jit import exact
 
-SEASONS = 3  # lags a season apart
-LONG_SEASONS = 2
-FEATURES = 4 + 2 * SEASONS + 2 * LONG_SEASONS
-FIRST_SEASON = 4  # place of the change a season ago
+STEP_CHANGES = 3  # the last changes from step to step
+SEASONS = 3  # seasons back, of the season and of the long one
+SEASON_FEATURES = 4
+LEVELS = 3  # exponential means
+FIRST_STEP, FIRST_LEVEL = 2, 2 + STEP_CHANGES
+FIRST_SEASON = FIRST_LEVEL + LEVELS  # place of the change a season ago
+FIRST_LONG_SEASON = FIRST_SEASON + SEASONS * SEASON_FEATURES
+FEATURES = FIRST_LONG_SEASON + SEASONS * SEASON_FEATURES
+MEMORIES = (24, 168)  # targets over which levels are averaged, if there are no seasons
+LONGEST = 4  # times the second memory is the third one
 SHARES = (0.6, 0.25, 0.15)  # initial weights of the changes one, two and three seasons ago
 RETURN = 0.3  # initial fraction of the last unusual change that is expected to be undone
 INTERCEPT = 0.1  # a constant feature
@@ -18,8 +24,10 @@ FORGETTING = 0.9998
 VARIANCE = 0.005  # of the initial weights
 MAX_VARIANCE = 1.0
 ROBUST = 4.0  # mean absolute errors, to which errors are clipped
+LARGEST = 10.0  # standard deviations, to which features are clipped: larger ones end all precision
 MEMORY = 50.0  # targets over which errors are averaged
 MEAN_ERROR, LEARNED = range(2)
+COUNT = LEVELS  # place of the number of targets after the levels
 
 
 def start_regressions() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -29,16 +37,30 @@ def start_regressions() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArr
     learned: short streams have no time for that.
     """
     weights = np.zeros((2, FEATURES))
-    weights[:, 1] = -RETURN
+    weights[:, FIRST_STEP] = -RETURN
     for k, share in enumerate(SHARES):
-        weights[:, FIRST_SEASON + 2 * k] = share
-        weights[:, FIRST_SEASON + 2 * k + 1] = RETURN * share
+        weights[:, FIRST_SEASON + SEASON_FEATURES * k] = share
+        weights[:, FIRST_SEASON + SEASON_FEATURES * k + 1] = RETURN * share
     covariances = np.stack([VARIANCE * np.eye(FEATURES)] * 2)
     return weights, covariances, np.zeros((2, 2))
 
 
 @exact
-def _value(past: NDArray[np.float64], index: int, latest: int) -> float:
+def update_levels(levels: NDArray[np.float64], season: int, long: int, y: float) -> None:
+    """Update exponential means over about a season, a long season and four long seasons."""
+    levels[COUNT] += 1.0
+    memory = season if season > 0 else MEMORIES[0]
+    for k in range(LEVELS):
+        levels[k] += (y - levels[k]) * max(1.0 / memory, 1.0 / levels[COUNT])
+        if k == 0:
+            memory = long if long > 0 else (7 * season if season > 0 else MEMORIES[1])
+        else:
+            memory *= LONGEST
+
+
+@exact
+def look_up(past: NDArray[np.float64], index: int, latest: int) -> float:
+    """The target of a sample, NaN if it is not known or no longer kept."""
     if index < 0 or index > latest or index <= latest - past.size:
         return np.nan
     return float(past[index % past.size])
@@ -49,7 +71,7 @@ def _difference(
     past: NDArray[np.float64], index: int, other: int, latest: int, otherwise: float
 ) -> float:
     """Difference of two targets, or another number if one is not known."""
-    away = _value(past, index, latest) - _value(past, other, latest)
+    away = look_up(past, index, latest) - look_up(past, other, latest)
     return away if np.isfinite(away) else otherwise
 
 
@@ -62,6 +84,7 @@ def write_features(
     long: int,
     mean: float,
     scale: float,
+    levels: NDArray[np.float64],
     features: NDArray[np.float64],
 ) -> None:
     """Write what the change from the latest target to that of ``index`` is predicted from.
@@ -74,26 +97,62 @@ def write_features(
         long: Steps of the long season.
         mean: Distance of the mean of all targets from the latest one, divided by ``scale``.
         scale: Their standard deviation.
+        levels: Exponential means of the targets, see `update_levels`.
         features: Written.
     """
     steps = index - latest
     features[0] = mean
-    features[1] = _difference(past, latest, latest - 1, latest, 0.0) / (scale * steps)
-    features[2] = _difference(past, latest - 1, latest - 2, latest, 0.0) / (scale * steps)
-    features[3] = INTERCEPT
-    at = FIRST_SEASON
+    features[1] = INTERCEPT
+    for k in range(STEP_CHANGES):
+        change = _difference(past, latest - k, latest - k - 1, latest, 0.0)
+        features[FIRST_STEP + k] = change / (scale * steps)
+    now = look_up(past, latest, latest)
+    for k in range(LEVELS):
+        features[FIRST_LEVEL + k] = (levels[k] - now) / scale
     for part in range(2):
         period = season if part == 0 else long
-        change = innovation = 0.0  # of the season before, where one is not known
-        for k in range(SEASONS if part == 0 else LONG_SEASONS):
-            if period > 0:
-                away = (steps + period - 1) // period * period + k * period
-                now = latest - away
-                change = _difference(past, index - away, now, latest, change)
-                innovation = _difference(past, now, now - 1, latest, innovation)
-            features[at] = change / scale
-            features[at + 1] = innovation / (scale * steps)
-            at += 2
+        first = FIRST_SEASON if part == 0 else FIRST_LONG_SEASON
+        features[first : first + SEASONS * SEASON_FEATURES] = 0.0
+        if period > 0:
+            away = (steps + period - 1) // period * period
+            _write_seasons(past, index, latest, away, period, scale, features[first:])
+    clip_features(features)
+
+
+@exact
+def clip_features(features: NDArray[np.float64]) -> None:
+    """Clip features to 10 standard deviations."""
+    for f in range(features.size):
+        features[f] = min(max(features[f], -LARGEST), LARGEST)
+
+
+@exact
+def _write_seasons(
+    past: NDArray[np.float64],
+    index: int,
+    latest: int,
+    away: int,
+    period: int,
+    scale: float,
+    features: NDArray[np.float64],
+) -> None:
+    """Write the changes of earlier seasons: to the target, and of one step before and after.
+
+    Where one is not known, it is that of the season after.
+    """
+    steps = index - latest
+    change = innovation = following = next_one = 0.0
+    for k in range(SEASONS):
+        then, now = index - away - k * period, latest - away - k * period
+        change = _difference(past, then, now, latest, change)
+        innovation = _difference(past, now, now - 1, latest, innovation)
+        following = _difference(past, then + 1, then, latest, following)
+        next_one = _difference(past, then + 2, then + 1, latest, next_one)
+        at = k * SEASON_FEATURES
+        features[at] = change / scale
+        features[at + 1] = innovation / (scale * steps)
+        features[at + 2] = following / (scale * steps)
+        features[at + 3] = next_one / (scale * steps)
 
 
 @exact
@@ -106,35 +165,48 @@ def predict_change(features: NDArray[np.float64], weights: NDArray[np.float64]) 
 
 
 @exact
-def learn_forecast(
-    change: float,
+def learn_change(
+    error: float,
     features: NDArray[np.float64],
     weights: NDArray[np.float64],
     covariance: NDArray[np.float64],
     errors: NDArray[np.float64],
+    forgetting: float,
 ) -> None:
-    """Learn a change by recursive least squares; large errors count less."""
+    """Learn from an error by recursive least squares; large errors count less.
+
+    Features that have always been 0 cost no time, and their variances stay as they are.
+    """
     n = features.size
-    error = change - predict_change(features, weights)
     errors[LEARNED] += 1.0
     errors[MEAN_ERROR] += (abs(error) - errors[MEAN_ERROR]) / min(errors[LEARNED], MEMORY)
     limit = ROBUST * errors[MEAN_ERROR]
     error = min(max(error, -limit), limit)
     gain = np.zeros(n)
-    length = FORGETTING
+    length = forgetting
+    for b in range(n):
+        feature = features[b]
+        if feature != 0.0:
+            row = covariance[b]  # and column: it is symmetric
+            for a in range(n):
+                gain[a] += row[a] * feature
     for a in range(n):
-        for b in range(n):
-            gain[a] += covariance[a, b] * features[b]
         length += gain[a] * features[a]
-    largest = 0.0
+    # Products of scaled gains are symmetric to the last bit; what is not would grow.
+    scaled = gain / np.sqrt(length)
+    largest, growth = 0.0, 1.0 / forgetting
     for a in range(n):
+        if gain[a] == 0.0:
+            continue
         weights[a] += error * gain[a] / length
-        for b in range(a + 1):
-            c = (covariance[a, b] - gain[a] * gain[b] / length) / FORGETTING
-            covariance[a, b] = c
-            covariance[b, a] = c
-        largest = max(largest, covariance[a, a])
+        row = covariance[a]
+        for b in range(n):
+            row[b] = (row[b] - scaled[a] * scaled[b]) * growth
+        largest = max(largest, row[a])
     if largest > MAX_VARIANCE:
+        shrinkage = MAX_VARIANCE / largest
         for a in range(n):
-            for b in range(n):
-                covariance[a, b] *= MAX_VARIANCE / largest
+            if gain[a] != 0.0:
+                row = covariance[a]
+                for b in range(n):
+                    row[b] *= shrinkage

@@ -13,10 +13,13 @@ from numpy.testing import assert_array_equal
 
 from streamnet.errors import ModelFileError
 from streamnet.features.forecasts.history import (
+    CORRECTED,
     HISTORY,
     LINEAR,
+    LOG_CORRECTED,
     LOG_LINEAR,
     NO_CHANGE,
+    RINGS,
     SEASONAL,
     SEASONAL_CHANGE,
     Forecasts,
@@ -120,6 +123,26 @@ def test_the_regressions_learn_what_repeats_with_a_change_of_level(steps: int) -
     assert error[LOG_LINEAR] < error[SEASONAL] < 0.1 * error[NO_CHANGE]
 
 
+def test_corrections_learn_what_varies_through_the_season() -> None:
+    rng = np.random.default_rng(8)
+    target = [8.0, 8.0]
+    for i in range(4000):  # a change is repeated in one half of the season, and undone in the other
+        turned = 0.8 * math.cos(2 * math.pi * i / 12)
+        target.append(target[-1] + turned * (target[-1] - target[-2]) + rng.normal(scale=0.1))
+        target[-1] = 8.0 + 0.95 * (target[-1] - 8.0)
+    found = run(TargetHistory(season=12, numeric=True), target, timeline(4002, 1)).numbers
+    error = np.abs(found - np.array(target)[:, None])[2000:].mean(axis=0)
+    assert error[CORRECTED] < 0.9 * error[LINEAR]
+    assert error[LOG_CORRECTED] < 0.97 * error[LOG_LINEAR]
+
+
+def test_a_season_is_found_as_soon_as_it_can_be() -> None:
+    pattern = np.tile([1.0, 9.0, 4.0, 2.0, 7.0, 5.0, 0.0, 3.0, 8.0, 6.0], 4)
+    found = run(TargetHistory(season=0, numeric=True), pattern, timeline(40, 1)).numbers
+    assert_array_equal(found[:25, SEASONAL][1:], found[:25, NO_CHANGE][1:])
+    assert_array_equal(found[30:, SEASONAL], pattern[30:])
+
+
 def test_a_linear_recurrence_is_learned() -> None:
     target = [1.0, 2.0]
     for _ in range(1500):
@@ -161,7 +184,7 @@ def test_only_the_last_targets_are_kept() -> None:
     scale = np.zeros((2, n)), np.ones((2, n))
     found = history.numbers(np.arange(float(n)), *scale, history.next_rows(n))
     assert found.lags[-1, 0] == n - 1 - MAX_SEASON
-    assert history.export_state()["past"].shape == (2, HISTORY)
+    assert history.export_state()["past"].shape == (RINGS, HISTORY)
 
 
 def test_a_damaged_state_is_refused() -> None:
