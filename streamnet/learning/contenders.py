@@ -347,7 +347,8 @@ class Contenders:
             if scale is None:
                 more.append(self.machine.answer_labels(inputs, known, labels))
             else:
-                more.append(scale[0] + scale[1] * self.machine.answer_numbers(inputs))
+                standard = self.machine.answer_numbers(inputs).astype(np.float64)
+                more.append(scale[0] + scale[1] * standard)
             marks.append(np.full(n, ABSENT if self.machine.resting else 1, np.uint8))
         if redirects is not None:
             more = [redirects.apply(one, np.full(n, known)) for one in more]
