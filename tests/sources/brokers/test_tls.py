@@ -130,3 +130,46 @@ def test_a_stream_is_read_over_tls_by_a_user_whose_password_is_shown_nowhere(
     seen = f"{untrusted.value}{refused.value}{caplog.text}{source.export_state(None)}"
     assert PASSWORD not in seen
     assert "battery-staple" not in seen
+
+
+@pytest.mark.parametrize("setting", ["nkey_file", "nkey_file of another user"])
+def test_a_stream_of_nats_is_read_with_a_signature_instead_of_a_password(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import anyio
+    import nats
+    import nkeys
+
+    monkeypatch.setattr("streamnet.sources.brokers.nats.ANSWER_SECONDS", 5.0)
+    seeds = [nkeys.encode_seed(bytes([number] * 32), nkeys.PREFIX_BYTE_USER) for number in (1, 2)]
+    for name, seed in zip(("mine", "other"), seeds, strict=True):
+        (tmp_path / name).write_bytes(seed)
+    user = nkeys.from_seed(seeds[0]).public_key.decode()
+    with open_folder() as folder:
+        port = free_port()
+        settings = folder / "nats.conf"
+        settings.write_text(
+            f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder}" }}\n'
+            f"authorization {{ users: [ {{ nkey: {user} }} ] }}\n"
+        )
+        settings.chmod(0o644)
+        command = [require_program("nats-server"), "-c", str(settings)]
+
+        async def fill() -> None:
+            client = await nats.connect(
+                f"nats://127.0.0.1:{port}", nkeys_seed=str(tmp_path / "mine")
+            )
+            await client.jetstream().add_stream(name="events", subjects=["e"])
+            await client.jetstream().publish("e", rows(1)[0])
+            await client.close()
+
+        with running(Server(command, folder, port)):
+            anyio.run(fill)
+            file = tmp_path / ("other" if "another" in setting else "mine")
+            given: dict[str, Any] = {"stream": "events", "target": "y", "nkey_file": str(file)}
+            source = streamnet.NatsSource(servers=f"127.0.0.1:{port}", **given)
+            if "another" in setting:
+                with pytest.raises(ConfigurationError, match="can't be read"):
+                    read(source)
+            else:
+                assert len(read(source)[1][0]) == 1
