@@ -108,7 +108,7 @@ def write_features(
         features[FIRST_STEP + k] = change / (scale * steps)
     now = look_up(past, latest, latest)
     for k in range(LEVELS):
-        features[FIRST_LEVEL + k] = (levels[k] - now) / scale
+        features[FIRST_LEVEL + k] = (levels[k] - now) / (scale * steps)
     for part in range(2):
         period = season if part == 0 else long
         first = FIRST_SEASON if part == 0 else FIRST_LONG_SEASON
