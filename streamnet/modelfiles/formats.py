@@ -86,8 +86,8 @@ def find_format(data: bytes, suffix: str = "") -> ModelFormat:
     return next((one for one in formats if one.recognizes(data)), formats[0])
 
 
-def encode_document(document: dict[str, Any], suffix: str) -> bytes:
-    """Encode a model document in the format of a suffix.
+def check_suffix(suffix: str) -> None:
+    """Check that a format has a suffix.
 
     Raises:
         ConfigurationError: If there is no such format.
@@ -95,4 +95,13 @@ def encode_document(document: dict[str, Any], suffix: str) -> bytes:
     if suffix not in SUFFIXES:
         rule = f"must be one of {', '.join(SUFFIXES)}"
         raise ConfigurationError(f"format is {suffix!r}, but {rule}")
+
+
+def encode_document(document: dict[str, Any], suffix: str) -> bytes:
+    """Encode a model document in the format of a suffix.
+
+    Raises:
+        ConfigurationError: If there is no such format.
+    """
+    check_suffix(suffix)
     return SUFFIXES[suffix].encode(document)

@@ -39,8 +39,8 @@ def samples(n: int, *, dense: int = 4, rows: int = 12, seed: int = 0) -> tuple:
 
 
 def part(inputs: Inputs, rows: slice) -> Inputs:
-    dense, row, value, count, given, lags, splined = structs.astuple(inputs)
-    return Inputs(dense[rows], row[rows], value[rows], count[rows], given, lags, splined[rows])
+    names = ("dense", "row", "value", "count", "splined")
+    return structs.replace(inputs, **{name: getattr(inputs, name)[rows] for name in names})
 
 
 def feed(population: Population, first: int, block: tuple, rows: slice = slice(None)) -> np.ndarray:

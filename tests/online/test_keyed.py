@@ -169,8 +169,8 @@ def test_the_model_of_a_key_predicts_without_the_others(
     key = model.document()["key"]
     assert key["models"]["rows"]["keys"] == key["history"]["rows"]["keys"] == ["d3"]
     if kind is KeyedRegressor:
-        assert model.predict(X) == pytest.approx(estimator.predict(X), abs=1e-4)
-        assert model.predict_interval(X) == pytest.approx(estimator.predict_interval(X), abs=1e-4)
+        assert model.predict(X) == pytest.approx(estimator.predict(X), rel=1e-5)
+        assert model.predict_interval(X) == pytest.approx(estimator.predict_interval(X), rel=1e-5)
         shared = estimator.model().predict(X)
         assert np.abs(shared - model.predict(X)).mean() > 1.0
     else:

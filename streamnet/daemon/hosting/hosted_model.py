@@ -48,7 +48,7 @@ from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import BusyError, ConflictError, NotReadyError
 from streamnet.learning.learner import Learner
 from streamnet.metrics import Horizon
-from streamnet.modelfiles.formats import encode_document
+from streamnet.modelfiles.formats import check_suffix, encode_document
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import Worker
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
@@ -542,6 +542,7 @@ class HostedModel(Supervisor):
             NotReadyError: If no model is published yet.
             ConfigurationError: If there is no such format.
         """
+        check_suffix(suffix)
         return encode_document(self.published_model().document(), suffix)
 
 

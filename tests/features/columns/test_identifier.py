@@ -77,4 +77,4 @@ def test_a_model_tells_ids_apart_whose_order_means_nothing(tmp_path: Any) -> Non
     path = tmp_path / "model.json"
     classifier.model().save(path)
     answers = Model.load(path).predict([{"user": one} for one in ids])
-    assert [answer == "true" for answer in answers] == liked.tolist()
+    assert answers.tolist() == liked.tolist()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from msgspec.structs import astuple
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.networks.population import Population
@@ -27,8 +27,8 @@ def inputs_of(dense: Array, rows: int = 6) -> Inputs:
 
 
 def part_of(inputs: Inputs, part: slice) -> Inputs:
-    dense, row, value, count, rows, lags, splined = astuple(inputs)
-    return Inputs(dense[part], row[part], value[part], count[part], rows, lags, splined[part])
+    names = ("dense", "row", "value", "count", "splined")
+    return replace(inputs, **{name: getattr(inputs, name)[part] for name in names})
 
 
 def learned(
