@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from streamnet.errors import ConfigurationError, OutputError
 from streamnet.settings.sinks import parse_sink_url
 from streamnet.sinks.outbox import Outbox
 from streamnet.sinks.webhook import WebhookDestination
+from tests.web_servers import serving
 
 
 class Receiver(ThreadingHTTPServer):
@@ -62,12 +62,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Receiver()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def send(url: str, count: int) -> Outbox:

@@ -28,6 +28,7 @@ from tests.conftest import Runner
 from tests.daemon.hosted_models import rows, settings_of, until
 from tests.daemon.processes import Server
 from tests.durability.disks import Memory
+from tests.web_servers import serving
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -73,12 +74,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Receiver()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def section(url: str, **more: Any) -> WebhookSection:

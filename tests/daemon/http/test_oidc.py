@@ -7,7 +7,6 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from time import time
 from typing import Any
 
@@ -24,6 +23,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.settings.daemon import OidcSection, parse
 from tests.daemon.app_client import client, is_problem
 from tests.daemon.stand_ins import StandInRegistry
+from tests.web_servers import serving
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 CURVE = ec.generate_private_key(ec.SECP256R1())
@@ -75,12 +75,8 @@ class Clock:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    with Provider() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Provider()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
