@@ -6,7 +6,6 @@ import gzip
 import logging
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from streamnet.daemon.telemetry import Telemetry
 from tests.daemon.app_client import client
 from tests.daemon.stand_ins import StandIn, StandInRegistry
+from tests.web_servers import serving
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -60,14 +60,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    with Collector() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Collector()) as server:
         url = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def attributes_of(one: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import msgspec
@@ -26,6 +25,7 @@ from streamnet.sources.brokers.formats.registry import FORMATS, make_decoder
 from tests.sources.brokers.memory import Value, source_of
 from tests.sources.brokers.servers import require_module
 from tests.sources.harness import content, read
+from tests.web_servers import serving
 
 RECORDS: list[dict[str, Any]] = [
     {"n": 1, "x": 1.5, "w": "a", "ok": True, "y": "u"},
@@ -212,12 +212,8 @@ def registry() -> Iterator[tuple[str, type[Registry]]]:
         answers: dict[str, Any] = {"/schemas/ids/7": {"schema": json.dumps(SCHEMA)}}  # noqa: RUF012
         asked: list[str] = []  # noqa: RUF012
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Own) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Own)) as server:
         yield f"http://127.0.0.1:{server.server_port}", Own
-        server.shutdown()
-        thread.join()
 
 
 def test_schemas_come_from_the_registry_once_each(
