@@ -8,9 +8,9 @@ from streamnet.pipeline.part_run import PartRun
 from streamnet.pipeline.parts import Part
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.result import PartResult, Result
 from streamnet.pipeline.state import State
 from streamnet.reporting.report import PipelineStatistics
+from streamnet.reporting.result import PartResult, Result
 
 __all__ = (
     "Callback",

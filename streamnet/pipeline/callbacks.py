@@ -17,10 +17,10 @@ from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Snapshot
 from streamnet.pipeline.concurrency import first_cause
 from streamnet.pipeline.outputs import Champion
-from streamnet.pipeline.result import Result
 from streamnet.pipeline.state import StateStatistics
 from streamnet.reporting.builder import build_status
 from streamnet.reporting.report import Drift, LearningStatus
+from streamnet.reporting.result import Result
 from streamnet.samples import Task
 
 
@@ -62,10 +62,10 @@ class Callback:
         """
 
     def on_champion(self, champion: Champion) -> None:
-        """A new champion was emitted; its model is built when it is asked for.
+        """A new champion was emitted.
 
         Args:
-            champion: The champion.
+            champion: The champion; ``champion.model`` builds its model.
         """
 
     def on_drift(self, drift: Drift, part: str) -> None:
@@ -126,7 +126,7 @@ class Callbacks:
                 method(one)
 
     async def end(self, build_result: Callable[[], Result]) -> None:
-        """Tell of the end of a run; of an error if it has learned nothing."""
+        """Call `Callback.on_end`, or `on_error` if the run has learned nothing."""
         try:
             result = await to_thread.run_sync(build_result)
         except NoCandidateError as error:
@@ -135,7 +135,7 @@ class Callbacks:
             await self._call_in_thread(lambda one: one.on_end(result))
 
     async def fail(self, error: BaseException) -> None:
-        """Tell of the failure of a run."""
+        """Call `Callback.on_error`."""
         cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
         await self._call_in_thread(lambda one: one.on_error(cause))
 
@@ -155,10 +155,10 @@ class _Round(NamedTuple):
 
 @final
 class PartFollower:
-    """Tells callbacks what happens in a part of a run.
+    """Calls callbacks for what happens in a part of a run.
 
-    Serving is ahead of the sinks, so the status at the end of a round is noted there and then, and
-    callbacks hear of it when the block that ended the round has passed the other sinks.
+    Serving is ahead of the sinks, so the status at the end of a round is recorded there, and
+    callbacks are called once the block that ended the round has passed the other sinks.
 
     Args:
         callbacks: The callbacks.
@@ -176,7 +176,7 @@ class PartFollower:
     ) -> None:
         self._callbacks, self._learner, self._part = callbacks, learner, part
         self._make_champion = make_champion
-        self._drifts = learner.serving.drift.detections  # of which callbacks were told
+        self._drifts = learner.serving.drift.detections  # detected in earlier rounds
         self._rounds: deque[_Round] = deque()
         self._best = inf  # sliding score so far; the smaller, the better
 
@@ -190,7 +190,7 @@ class PartFollower:
         )
 
     def __call__(self, served: Served) -> None:
-        """Tell of the champion that a block emits and the round that it ends."""
+        """Call callbacks for the champion that a block emits and the round that it ends."""
         if served.emitted is not None:
             champion = self._make_champion(served.emitted)
             self._callbacks.call(lambda one: one.on_champion(champion))

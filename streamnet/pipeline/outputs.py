@@ -1,4 +1,4 @@
-"""What leaves a pipeline: champions as they are emitted, and predictions written to files."""
+"""What leaves a pipeline: champions, to followers and to disk, and predictions to files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import msgspec
 import numpy as np
@@ -20,11 +20,13 @@ from anyio import Event
 
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.safe_file import AppendedFile
+from streamnet.durability.state_directory import ModelPublisher
 from streamnet.errors import ConfigurationError
 from streamnet.features.encoder import Encoded
 from streamnet.learning.learner import build_model
 from streamnet.learning.serving import BY_REQUEST, Served
 from streamnet.learning.trainer import Snapshot
+from streamnet.modelfiles import safetensors_format
 from streamnet.modelfiles.document import Document, build_document
 from streamnet.modelfiles.model import Model
 from streamnet.samples import Prediction, Task
@@ -389,3 +391,68 @@ class _Follower(AsyncIterator[Champion]):
         missed = min(champions.published - self._seen, len(champions.kept))
         self._seen = champions.published - missed + 1
         return champions.kept[-missed]
+
+
+# Seconds between two writes of emitted models. A checkpoint writes them as well, so with one
+# checkpoint per second there are no other writes.
+PUBLISH_SECONDS = 1.5
+
+
+class EmittedModel(NamedTuple):
+    """An emitted champion that is to be written."""
+
+    generation: int
+    champion: Champion
+
+
+@final
+class ModelQueue:
+    """Numbers the emitted champions of one part of a run, and writes those that wait together."""
+
+    def __init__(self, publisher: ModelPublisher, clock: Callable[[], float]) -> None:
+        self.publisher = publisher
+        self.emitted: int = 0  # models so far
+        self._clock = clock
+        self.waiting: deque[EmittedModel] = deque()
+        self._publish_next = -inf
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def emit(self, champion: Champion) -> EmittedModel:
+        """Number an emitted champion."""
+        self.emitted += 1
+        return EmittedModel(self.emitted, champion)
+
+    def add(self, emission: EmittedModel) -> None:
+        """Queue an emitted model, which is written together with others that follow shortly.
+
+        It is skipped if enough newer ones wait, since it would be removed again at once.
+        """
+        self.waiting.append(emission)
+        while len(self.waiting) > self.publisher.keep:
+            self.waiting.popleft()
+
+    def seconds_left(self) -> float:
+        """Seconds until queued models are to be written; infinite if there are none."""
+        return self._publish_next - self._clock() if self.waiting else inf
+
+    def write(self, lineage: Any) -> None:
+        """Write the queued models.
+
+        Raises:
+            OSError: If that fails.
+        """
+        self._publish_next = self._clock() + PUBLISH_SECONDS
+        for number, emission in enumerate(self.waiting, start=1):
+            about = {"generation": emission.generation, "lineage": lineage}
+            champion = emission.champion
+            data = safetensors_format.encode_parts(champion.document(**about))
+            self.publisher.publish(
+                data,
+                emission.generation,
+                lineage,
+                champion.number,
+                point=number == len(self.waiting),
+            )
+        self.waiting.clear()

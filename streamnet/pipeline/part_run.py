@@ -16,17 +16,16 @@ from streamnet.learning.learner import Learner
 from streamnet.learning.trainer import Snapshot
 from streamnet.pipeline.callbacks import Callbacks, PartFollower
 from streamnet.pipeline.control_messages import LEARNER_PARTS, Barrier
-from streamnet.pipeline.model_queue import EmittedModel
-from streamnet.pipeline.outputs import Champion, ResumableSink, Sink
+from streamnet.pipeline.outputs import Champion, EmittedModel, ResumableSink, Sink
 from streamnet.pipeline.parts import Part, TargetView
 from streamnet.pipeline.reader import Reader
 from streamnet.pipeline.recorder import Record, check_records
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.result import PartResult
 from streamnet.pipeline.stages import Encode, Evaluate, Feed, Serve, Stage, Train
 from streamnet.pipeline.state import State
 from streamnet.reporting.builder import RunTimes, build_leader_board, build_report
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
+from streamnet.reporting.result import PartResult
 from streamnet.samples import Schema
 from streamnet.sources.columns import format_names
 

@@ -35,11 +35,11 @@ from streamnet.pipeline.parts import PartFeed, check_only_part, fork, list_parts
 from streamnet.pipeline.reader import BlockSplitter, Reader, check_source
 from streamnet.pipeline.recorder import discard, keep
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.result import Result
 from streamnet.pipeline.stages import CHANNEL_BLOCKS, run_chains, run_stages
 from streamnet.pipeline.state import State, build_identity
 from streamnet.reporting.builder import RunTimes
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
+from streamnet.reporting.result import Result
 from streamnet.samples import ClassChange, KeyRemoval, Schema
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings

@@ -14,8 +14,7 @@ from streamnet.learning.serving import Served
 from streamnet.learning.trainer import Snapshot
 from streamnet.pipeline.concurrency import INLINE_SECONDS, NEVER_INLINE, Worker, run_abandonable
 from streamnet.pipeline.control_messages import Barrier
-from streamnet.pipeline.model_queue import EmittedModel
-from streamnet.pipeline.outputs import ResumableSink, Sink
+from streamnet.pipeline.outputs import EmittedModel, ResumableSink, Sink
 from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.sent_outputs import SentOutput

@@ -24,8 +24,7 @@ from streamnet.learning.label_delay import LabelDelay
 from streamnet.learning.learner import Learner, list_row_files
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.control_messages import Barrier, JoinedBarrier, list_part_trees
-from streamnet.pipeline.model_queue import EmittedModel, ModelQueue
-from streamnet.pipeline.outputs import Champion
+from streamnet.pipeline.outputs import Champion, EmittedModel, ModelQueue
 from streamnet.selection.search import Evolution, default_population
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.version import __version__

@@ -39,10 +39,10 @@ from streamnet.pipeline.outputs import Predictions, Sink
 from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
-from streamnet.pipeline.result import Result
 from streamnet.pipeline.state import State
 from streamnet.reporting.insight import RecentSamples, build_insight
 from streamnet.reporting.report import Insight, Report
+from streamnet.reporting.result import Result
 from streamnet.runs.builder import (
     build_source,
     build_state,

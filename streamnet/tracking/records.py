@@ -1,4 +1,4 @@
-"""What trackers are told: settings as flat texts, and the metrics of a round by name."""
+"""Settings as flat text parameters, and the metrics of a round by name, for trackers."""
 
 from __future__ import annotations
 

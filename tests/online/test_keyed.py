@@ -158,7 +158,8 @@ def test_a_forgotten_key_is_new_when_it_comes_again(resident: int) -> None:
 def test_the_model_of_a_key_predicts_without_the_others(
     kind: Any, suffix: str, tmp_path: Path
 ) -> None:
-    X, y = made_up(kind, 900)
+    # So many that forecasts from the targets alone, which no model has, weigh next to nothing.
+    X, y = made_up(kind, 1500)
     estimator = build(kind, season=5, interval=0.9)
     estimator.partial_fit(X, y)
     X = [x for x in X if x["device"] == "d3"]
@@ -169,8 +170,8 @@ def test_the_model_of_a_key_predicts_without_the_others(
     key = model.document()["key"]
     assert key["models"]["rows"]["keys"] == key["history"]["rows"]["keys"] == ["d3"]
     if kind is KeyedRegressor:
-        assert model.predict(X) == pytest.approx(estimator.predict(X), rel=1e-5)
-        assert model.predict_interval(X) == pytest.approx(estimator.predict_interval(X), rel=1e-5)
+        assert model.predict(X) == pytest.approx(estimator.predict(X), abs=1e-4)
+        assert model.predict_interval(X) == pytest.approx(estimator.predict_interval(X), abs=1e-4)
         shared = estimator.model().predict(X)
         assert np.abs(shared - model.predict(X)).mean() > 1.0
     else:

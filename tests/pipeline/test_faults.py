@@ -16,7 +16,7 @@ import pytest
 from streamnet.durability.files import FileSystem
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import StreamnetError
-from streamnet.pipeline import model_queue
+from streamnet.pipeline import outputs
 from streamnet.pipeline import state as state_module
 from streamnet.pipeline import state as store
 from streamnet.samples import Task
@@ -35,7 +35,7 @@ FOLDER = Path("/tmp")  # a name only: nothing is written there
 def _quickly_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_MIN_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(state_module, "_FINAL_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(model_queue, "PUBLISH_SECONDS", 0.0)
+    monkeypatch.setattr(outputs, "PUBLISH_SECONDS", 0.0)
 
 
 def run(files: FileSystem, pace: int) -> dict[str, Any]:

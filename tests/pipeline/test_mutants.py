@@ -22,7 +22,7 @@ from streamnet.learning.evaluator import Evaluator
 from streamnet.learning.serving import ServingStage
 from streamnet.networks.population import Population
 from streamnet.networks.replay_buffer import ReplayBuffer
-from streamnet.pipeline import model_queue, stages
+from streamnet.pipeline import outputs, stages
 from streamnet.pipeline import state as state_module
 from streamnet.pipeline import state as store
 from streamnet.pipeline.outputs import Predictions
@@ -46,7 +46,7 @@ Patch = pytest.MonkeyPatch
 def _quickly_again(monkeypatch: Patch) -> None:
     monkeypatch.setattr(store, "_MIN_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(state_module, "_FINAL_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(model_queue, "PUBLISH_SECONDS", 0.0)
+    monkeypatch.setattr(outputs, "PUBLISH_SECONDS", 0.0)
 
 
 def kills(step: int = 3) -> None:

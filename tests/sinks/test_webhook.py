@@ -6,7 +6,6 @@ import hmac
 import json
 from collections.abc import Iterator
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +15,13 @@ from streamnet.errors import ConfigurationError, OutputError
 from streamnet.settings.sinks import parse_sink_url
 from streamnet.sinks.outbox import Outbox
 from streamnet.sinks.webhook import WebhookDestination
-from tests.web_servers import serving
+from tests.web_servers import LOST, Receiver, serving
 
 
-class Receiver(ThreadingHTTPServer):
-    """Answers with the given codes, then with 204; forgets what it refuses."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: list[int] = []
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook?to=us"
-
-    def numbers(self) -> list[list[int]]:
-        bodies = [json.loads(body) for _, body in self.requests]
-        return [[record["number"] for record in body["records"]] for body in bodies]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert self.path == "/hook?to=us"
-        code = self.server.answers.pop(0) if self.server.answers else 204
-        if code == 0:  # it took them, but the answer is lost
-            self.server.requests.append((dict(self.headers), body))
-            self.close_connection = True
-            return
-        if code < 300:
-            self.server.requests.append((dict(self.headers), body))
-        self.send_response(code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+def read_numbers(receiver: Receiver) -> list[list[int]]:
+    """The numbers of the records of each request."""
+    bodies = [json.loads(body) for _, body in receiver.requests]
+    return [[record["number"] for record in body["records"]] for body in bodies]
 
 
 @pytest.fixture
@@ -81,7 +45,7 @@ def send(url: str, count: int) -> Outbox:
 
 def test_records_are_posted_in_batches(receiver: Receiver) -> None:
     outbox = send(f"{receiver.url}#batch=10", 95)
-    batches = receiver.numbers()
+    batches = read_numbers(receiver)
     assert [number for batch in batches for number in batch] == list(range(95))
     assert max(map(len, batches)) == 10
     headers, body = receiver.requests[-1]
@@ -95,9 +59,9 @@ def test_records_are_posted_in_batches(receiver: Receiver) -> None:
 
 
 def test_requests_that_may_succeed_later_are_repeated_in_order(receiver: Receiver) -> None:
-    receiver.answers = [503, 0, 429, 200, 500]
+    receiver.answers = [503, LOST, 429, 200, 500]
     send(f"{receiver.url}#batch=10", 50)
-    numbers = [number for batch in receiver.numbers() for number in batch]
+    numbers = [number for batch in read_numbers(receiver) for number in batch]
     # What was taken without an answer comes again.
     assert list(dict.fromkeys(numbers)) == list(range(50))
     assert len(numbers) > 50

@@ -29,7 +29,6 @@ from streamnet.metrics.formulas import format_number
 from streamnet.modelfiles import Model
 from streamnet.pipeline.part_run import PartRun
 from streamnet.pipeline.pipeline import Pipeline
-from streamnet.pipeline.result import Result
 from streamnet.reporting.report import (
     LeaderBoard,
     LeaderBoardRow,
@@ -37,6 +36,7 @@ from streamnet.reporting.report import (
     Report,
     Scores,
 )
+from streamnet.reporting.result import Result
 from streamnet.runs.replay import Replay
 from streamnet.samples import Task
 from streamnet.version import __version__

@@ -7,9 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, get_args
 
 import anyio
@@ -28,48 +26,13 @@ from tests.conftest import Runner
 from tests.daemon.hosted_models import rows, settings_of, until
 from tests.daemon.processes import Server
 from tests.durability.disks import Memory
-from tests.web_servers import serving
+from tests.web_servers import Receiver, serving
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-class Receiver(ThreadingHTTPServer):
-    """Answers with the given codes, then with 204; keeps what it has answered with 2xx."""
-
-    daemon_threads = True
-
-    def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
-        self.answers: list[int] = []
-        self.seen = 0
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook"
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.requests]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.seen += 1
-        code = self.server.answers.pop(0) if self.server.answers else 204
-        if code < 300:
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            self.server.requests.append((headers, body))
-        self.send_response(code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+def read_events(receiver: Receiver) -> list[dict[str, Any]]:
+    return [json.loads(body) for _, body in receiver.requests]
 
 
 @pytest.fixture
@@ -115,13 +78,13 @@ def test_a_model_in_trouble_is_reported_with_its_recovery(
             await hosted.opened()
             await hosted.learn(rows(400))
             await hosted.learn(b"[1]\n" * 300)
-            await until(lambda: len(receiver.events) >= 2)
+            await until(lambda: len(read_events(receiver)) >= 2)
             text = Metrics(lambda: registry.models, registry.webhooks).text()
             registry.stop()
         return text
 
     text = run(main)
-    found = {event["type"]: event for event in receiver.events}
+    found = {event["type"]: event for event in read_events(receiver)}
     assert set(found) >= {"streamnet.score", "streamnet.rejected"}
     event = found["streamnet.score"]
     assert event["specversion"] == "1.0"
@@ -129,7 +92,7 @@ def test_a_model_in_trouble_is_reported_with_its_recovery(
     assert event["data"]["change"] == "began"
     assert event["data"]["message"].endswith("the bound is 100.0 %")
     assert "the limit is 10 %" in found["streamnet.rejected"]["data"]["message"]
-    assert len({event["id"] for event in receiver.events}) == len(receiver.events)
+    assert len({event["id"] for event in read_events(receiver)}) == len(read_events(receiver))
     for headers, body in receiver.requests:
         assert headers["content-type"] == "application/cloudevents+json"
         key, seconds = webhooks.decode_secret(SECRET), int(headers["webhook-timestamp"])
@@ -157,7 +120,7 @@ def test_events_are_repeated_until_they_are_confirmed_in_order(
         assert hook.counts == (0, 2, 3, 0)
 
     run(main)
-    assert [event["data"]["number"] for event in receiver.events] == [0, 1]
+    assert [event["data"]["number"] for event in read_events(receiver)] == [0, 1]
     assert not list(tmp_path.iterdir())
 
 
@@ -178,7 +141,7 @@ def test_too_many_and_too_old_events_are_dropped_and_counted(
         assert hook.counts == (0, 2, 0, 2)
 
     run(main)
-    assert [event["id"] for event in receiver.events] == ["spam-950", "spam-960"]
+    assert [event["id"] for event in read_events(receiver)] == ["spam-950", "spam-960"]
     assert "1 events dropped: more than 3 wait" in caplog.text
     assert "1 events dropped: not delivered within 100 seconds" in caplog.text
 
@@ -234,16 +197,12 @@ def test_a_daemon_that_is_killed_with_events_queued_delivers_them_after_its_star
     )
     anyio.run(until, lambda: any(queue.iterdir()))
     daemon.end(signal.SIGKILL)
-    with Receiver(port) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Receiver(port)) as server:
         daemon = Server(command)
         anyio.run(until, lambda: server.requests)
         daemon.end(signal.SIGTERM)
-        server.shutdown()
-        thread.join()
-    assert server.events[0]["type"] == "streamnet.target"
-    assert "has the target 'label'" in server.events[0]["data"]["message"]
+    assert read_events(server)[0]["type"] == "streamnet.target"
+    assert "has the target 'label'" in read_events(server)[0]["data"]["message"]
 
 
 @pytest.mark.parametrize(
