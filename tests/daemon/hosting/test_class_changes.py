@@ -31,7 +31,6 @@ def test_a_class_is_merged_and_everything_shows_it(run: Runner, tmp_path: Path) 
                 await hosted.change_classes("c", "b")
             await hosted.learn(rows(300))
             await learned(hosted, 300)
-            before = hosted.measures()
             await until(lambda: hosted.status().scored == 300)
             before = hosted.measures()
             assert await hosted.change_classes("c", "b") == ClassChangeReply("c", "b", 300)
@@ -77,10 +76,12 @@ def test_a_retired_class_is_rejected_also_after_a_restart(run: Runner, tmp_path:
             await hosted.change_classes("c")
             await settled(hosted)
             assert changes_of(hosted) == {"c": None}
+            await until(lambda: hosted.status().scored == 200)
             bits = hosted.measures()
         async with hosting(tmp_path) as hosted:
             await until(lambda: hosted.classes() is not None)
             await settled(hosted)
+            await until(lambda: hosted.status().scored == 200)
             assert changes_of(hosted) == {"c": None}
             assert hosted.measures() == bits
             await hosted.learn([*rows(10), {"x": 0.5, "w": "u", "y": "c"}])
