@@ -1,4 +1,4 @@
-"""Plots of scores over time, confusion, calibration and residuals; they need matplotlib."""
+"""Plots of scores over time, confusion, calibration, residuals and importance, by matplotlib."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ MAX_ANNOTATED_CLASSES = 30  # classes, before there is no room for a number in e
 MAX_LABEL_LENGTH = 16  # characters of a label
 NO_PREDICTION = "(none)"
 BINS = 40
+MAX_COLUMNS = 20  # of a plot of their importance
 MARK_COLORS = {"champion": "tab:green", "drift": "tab:red", "classes": "tab:purple"}
 
 
@@ -153,6 +154,30 @@ def calibration_figure(predicted: ArrayLike, observed: ArrayLike) -> Figure:
     axes.set_xlabel("predicted probability")
     axes.set_ylabel("fraction that was true")
     axes.legend(loc="upper left")
+    return figure
+
+
+def importance_figure(columns: Sequence[str], importance: Sequence[float]) -> Figure:
+    """A bar for each column, of the 20 first ones.
+
+    Args:
+        columns: Names, the most important first.
+        importance: How much worse samples are predicted without each.
+
+    >>> importance_figure(["x", "y"], [0.4, 0.1]).axes[0].get_xlabel()
+    'importance'
+    """
+    if not columns:
+        raise ConfigurationError("columns is empty, but a plot needs one")
+    names = [_shorten(name) for name in columns[:MAX_COLUMNS]]
+    figure = _figure(6.4, 1.0 + 0.28 * len(names))
+    axes = figure.subplots()
+    places = range(len(names))
+    axes.barh(places, importance[:MAX_COLUMNS], color="tab:blue")
+    axes.set_yticks(places, names, parse_math=False)
+    axes.invert_yaxis()
+    axes.axvline(0.0, color="black", linewidth=0.8)
+    axes.set_xlabel("importance")
     return figure
 
 

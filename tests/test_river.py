@@ -15,6 +15,7 @@ from river import (
     checks,
     compose,
     datasets,
+    drift,
     ensemble,
     evaluate,
     metrics,
@@ -91,6 +92,19 @@ def test_pipelines_selection_and_ensembles_take_them() -> None:
     assert [(one.seed, one.settings) for one in grid] == [
         (s, {"serve": "champion"}) for s in (1, 2)
     ]
+
+
+def test_drift_retraining_replaces_them_where_the_rule_changes() -> None:
+    model = drift.DriftRetrainingClassifier(Classifier(ONE), drift.binary.DDM())
+    draw, first = random.Random(3), model.model
+    right = []
+    for number in range(1600):
+        x = {"a": draw.random(), "b": draw.random()}
+        y = (x["a"] > 0.5) == (number < 800)
+        right.append(model.predict_one(x) == y)
+        model.learn_one(x, y)
+    assert model.model is not first
+    assert sum(right[-300:]) > 240
 
 
 def test_anomalies_are_filtered() -> None:

@@ -28,6 +28,7 @@ from streamnet.online.scikit_learn import (
     raise_not_fitted,
     read_samples,
 )
+from streamnet.progress import ProgressBar
 from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Block, DeadLetter, Kind, Sample, Task
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
@@ -191,12 +192,13 @@ class AutoEncoder(FrameOutput, ScikitLearnEstimator):
         names = (f"autoencoder{i}" for i in range(self._encoder.statistics().dense))
         return np.array(list(names), object)
 
-    def fit(self, X: SamplesLike, y: object = None) -> Self:
+    def fit(self, X: SamplesLike, y: object = None, *, progress: bool = False) -> Self:
         """Reset the auto-encoder, then learn the samples once in random order.
 
         Args:
             X: The samples.
             y: Ignored.
+            progress: Whether to show a progress bar; it needs tqdm (extra ``progress``).
 
         Raises:
             ConfigurationError: If a setting is invalid.
@@ -206,12 +208,12 @@ class AutoEncoder(FrameOutput, ScikitLearnEstimator):
         del y
         rows, form = read_samples(X, None, owner=type(self).__name__)
         check_fitted_samples(X, rows)
-        with self._lock:
+        with ProgressBar(progress) as bar, self._lock:
             with Uninterrupted():
                 self._begin()
                 self._matrix = form
             order = permutation(derive_key(self._params["seed"], FIT_KEY), len(rows))
-            self._learn_all(rows, order)
+            self._learn_all(rows, order, bar)
         return self
 
     def fit_transform(self, X: SamplesLike, y: object = None) -> Any:
@@ -250,40 +252,45 @@ class AutoEncoder(FrameOutput, ScikitLearnEstimator):
         """
         self.score_and_learn((x,))
 
-    def partial_fit(self, X: SamplesLike, y: object = None) -> Self:
+    def partial_fit(self, X: SamplesLike, y: object = None, *, progress: bool = False) -> Self:
         """Learn samples one after the other, in the given order.
 
         Args:
             X: The samples.
             y: Ignored.
+            progress: Whether to show a progress bar; it needs tqdm (extra ``progress``).
 
         Raises:
             DataError: If a value cannot be read; the samples before it were learned.
         """
         del y
-        self.score_and_learn(X)
+        self.score_and_learn(X, progress=progress)
         return self
 
-    def score_and_learn(self, X: SamplesLike) -> NDArray[np.float64]:
+    def score_and_learn(self, X: SamplesLike, *, progress: bool = False) -> NDArray[np.float64]:
         """Compute the outlier score of each sample before learning it, shape=(n,).
 
         Args:
             X: The samples.
+            progress: Whether to show a progress bar; it needs tqdm (extra ``progress``).
 
         Raises:
             DataError: If a value cannot be read; the samples before it were learned.
         """
-        with self._lock:
+        with ProgressBar(progress) as bar, self._lock:
             rows, form = read_samples(X, self._matrix, owner=type(self).__name__)
             self._matrix = form
-            return self._learn_all(rows, np.arange(len(rows)))
+            return self._learn_all(rows, np.arange(len(rows)), bar)
 
-    def _learn_all(self, rows: Sequence[Sample], order: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _learn_all(
+        self, rows: Sequence[Sample], order: NDArray[np.int64], bar: ProgressBar
+    ) -> NDArray[np.float64]:
         """Learn rows in the given order, up to the first rejected one; return their scores."""
         scores: list[NDArray[np.float64]] = []
         with self._lock:
             first, start = self._reader.records, 0
             while start < len(order):
+                bar.show(start, len(order))
                 part = order[start : start + BLOCK_SIZE]
                 if isinstance(rows, SparseSamples):
                     part = part[: rows.count_fitting(part)]
@@ -298,6 +305,7 @@ class AutoEncoder(FrameOutput, ScikitLearnEstimator):
                         for letter in block.rejected:
                             _reject(letter, int(order[letter.offset - first]), len(rows))
                 start += len(part)
+            bar.show(start, len(order))
         return np.concatenate(scores) if scores else np.empty(0)
 
     def _learn(self, block: Block) -> NDArray[np.float64]:

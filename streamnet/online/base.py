@@ -17,10 +17,10 @@ from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.warmup import needs_compiling, warm_up
 from streamnet.modelfiles.model import Model
 from streamnet.online.interrupts import Broken, Uninterrupted
+from streamnet.online.learned import LearnedViews
 from streamnet.online.queries import QueryReader
 from streamnet.online.scikit_learn import (
     MatrixForm,
-    ScikitLearnEstimator,
     check_fitted_samples,
     check_some_weight,
     make_tags,
@@ -29,6 +29,7 @@ from streamnet.online.scikit_learn import (
     read_samples,
     read_targets,
 )
+from streamnet.progress import ProgressBar
 from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Block, DeadLetter, Kind, Sample, Schema, Task, schema_to_dict
 from streamnet.settings.candidate import CandidateSettings
@@ -66,7 +67,7 @@ FIT_KEY = 1  # part of the random key for the order in which `fit` learns
 
 
 @with_settings(LearningSettings, without=["label_delay", *list_settings(KeySettings)])
-class OnlineEstimator(ScikitLearnEstimator):
+class OnlineEstimator(LearnedViews):
     """Base class of the online classifier and regressor, which follow the scikit-learn API.
 
     `sklearn.base.clone`, pipelines, cross-validation and searches accept them; scikit-learn itself
@@ -121,6 +122,7 @@ class OnlineEstimator(ScikitLearnEstimator):
     """
 
     _task: ClassVar[Task]
+    _learner: Learner
     _made_by_begin = frozenset(
         ("_settings", "_learner", "_reader", "_queries", "_labels", "_matrix")
     )
@@ -264,6 +266,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         y: Sequence[Any] | ArrayLike,
         *,
         sample_weight: ArrayLike | None = None,
+        progress: bool = False,
     ) -> Self:
         """Predict, score and learn samples one after the other, in the given order.
 
@@ -272,21 +275,27 @@ class OnlineEstimator(ScikitLearnEstimator):
             y: Their targets, shape=(n,); None or NaN where unknown, see `learn_one`.
             sample_weight: How much each counts in learning and in the metrics, shape=(n,), from 0
                 to 1e9; by default 1. Those of weight 0 are neither learned nor scored.
+            progress: Whether to show a progress bar; it needs tqdm (extra ``progress``).
 
         Raises:
             ConfigurationError: If a weight is invalid.
             DataError: If a value cannot be read; the samples before it were learned.
         """
-        with self._lock:
+        with ProgressBar(progress) as bar, self._lock:
             rows, form = read_samples(X, self._matrix, owner=type(self).__name__)
             targets = read_targets(y, len(rows))
             weights = _read_weights(sample_weight, len(rows))
             self._matrix = form
-            self._learn_all(rows, targets, range(len(rows)), weights)
+            self._learn_all(rows, targets, range(len(rows)), weights, bar)
         return self
 
     def fit(
-        self, X: SamplesLike, y: Sequence[Any] | ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: SamplesLike,
+        y: Sequence[Any] | ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        progress: bool = False,
     ) -> Self:
         """Reset the estimator, then learn the samples once in random order.
 
@@ -297,6 +306,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             X: The samples.
             y: Their targets, shape=(n,).
             sample_weight: As in `partial_fit`.
+            progress: Whether to show a progress bar; it needs tqdm (extra ``progress``).
 
         Raises:
             ConfigurationError: If a weight or a setting is invalid.
@@ -309,7 +319,7 @@ class OnlineEstimator(ScikitLearnEstimator):
         targets = read_targets(y, len(rows))
         weights = _read_weights(sample_weight, len(rows))
         check_some_weight(weights)
-        with self._lock:
+        with ProgressBar(progress) as bar, self._lock:
             _check_labeled(targets, Columns(**read_missing(self._params["missing"])))
             self._check_targets(targets)
             with Uninterrupted():
@@ -318,7 +328,7 @@ class OnlineEstimator(ScikitLearnEstimator):
                 self._matrix = form
                 self._expect_all(targets)
             order = permutation(derive_key(self._learner.seed, FIT_KEY), len(rows))
-            self._learn_all(rows, targets, order.tolist(), weights)
+            self._learn_all(rows, targets, order.tolist(), weights, bar)
         return self
 
     @contextmanager
@@ -336,7 +346,8 @@ class OnlineEstimator(ScikitLearnEstimator):
         rows: Sequence[Sample],
         targets: Sequence[Any],
         order: Sequence[int],
-        weights: NDArray[np.float64] | None = None,
+        weights: NDArray[np.float64] | None,
+        bar: ProgressBar,
     ) -> None:
         """Learn rows in the given order, up to the first rejected one."""
         if weights is not None:
@@ -346,6 +357,7 @@ class OnlineEstimator(ScikitLearnEstimator):
             sparse = rows if isinstance(rows, SparseSamples) else None
             start = 0
             while start < len(order):
+                bar.show(start, len(order))
                 stop = min(start + BLOCK_SIZE, len(order))
                 if sparse is not None:
                     stop = start + sparse.count_fitting(np.array(order[start:stop], np.int64))
@@ -360,6 +372,7 @@ class OnlineEstimator(ScikitLearnEstimator):
                             number = order[letter.offset - first] if len(rows) > 1 else None
                             raise DataError(describe_rejection(letter, number))
                 start = stop
+            bar.show(start, len(order))
 
     def _learn(
         self,
@@ -528,33 +541,6 @@ class OnlineEstimator(ScikitLearnEstimator):
         """
         with self._lock:
             return self._scored_learner().model()
-
-    @property
-    def served(self) -> dict[str, float]:
-        """Prequential metrics, with an ``interval`` also its coverage and size.
-
-        Each sample was predicted before it was learned. Inputs were scaled with statistics that
-        include it, so the metrics differ slightly from those of `predict_one`.
-        """
-        with self._lock:
-            serving = self._scored_learner().serving
-            intervals = serving.intervals
-            scores = {} if intervals is None else intervals.scores.measures()
-            return serving.measures() | scores
-
-    @property
-    def champion(self) -> CandidateSettings | None:
-        """Settings of the current champion; None before the first sample."""
-        with self._lock:
-            member = self._scored_learner().serving.champion
-        return None if member is None else member.settings
-
-    def _summarize(self) -> dict[str, str]:
-        learner: Any = self._learner
-        if isinstance(learner, Broken):
-            return {"samples": "unusable: interrupted while it learned"}
-        scores = {name: f"{value:.4g}" for name, value in self.served.items()}
-        return {"samples": f"{learner.trainer.number:,}", **scores}
 
     def export_state(self) -> dict[str, Any]:
         """Return everything needed to resume, bit for bit."""

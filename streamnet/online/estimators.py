@@ -66,6 +66,14 @@ class OnlineRegressor(OnlineEstimator):
             numbers = self._predict_many(X)
             return np.where(np.isnan(numbers), self._learner.encoder.scale[0], numbers)
 
+    def __call__(self, X: SamplesLike) -> NDArray[np.float64]:
+        """The same as `predict`, for tools that take functions, such as ``shap.Explainer``.
+
+        Args:
+            X: The samples.
+        """
+        return self.predict(X)
+
     def predict_interval_one(self, x: Sample) -> tuple[float, float]:
         """Predict lower and upper bound of the number of the next sample of the stream.
 
@@ -168,6 +176,8 @@ class OnlineClassifier(OnlineEstimator):
         y: Sequence[Any] | ArrayLike,
         classes: Sequence[Any] | ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        *,
+        progress: bool = False,
     ) -> Self:
         """Predict, score and learn samples one after the other, in the given order.
 
@@ -178,6 +188,7 @@ class OnlineClassifier(OnlineEstimator):
                 become known with their first sample, and others may still appear.
             sample_weight: How much each sample counts in learning and in the metrics, shape=(n,),
                 from 0 to 1e9; by default 1. Those of weight 0 are neither learned nor scored.
+            progress: Whether to show a progress bar; it needs tqdm (extra ``progress``).
 
         Raises:
             ConfigurationError: If a class cannot be a label, there are too many, or new ones come
@@ -187,7 +198,7 @@ class OnlineClassifier(OnlineEstimator):
         with self._lock:
             if classes is not None:
                 self._expect(to_target_list(classes, "classes"), strict=True)
-            return super().partial_fit(X, y, sample_weight=sample_weight)
+            return super().partial_fit(X, y, sample_weight=sample_weight, progress=progress)
 
     def merge_class(self, label: Any, into: Any) -> None:
         """Read a label as another one from the next sample on.
@@ -308,6 +319,14 @@ class OnlineClassifier(OnlineEstimator):
         with self._lock:
             self._check_fitted()
             return self._predict_many(X)[:, : len(self._classes)]
+
+    def __call__(self, X: SamplesLike) -> NDArray[np.floating]:
+        """The same as `predict_proba`, for tools that take functions, such as ``shap.Explainer``.
+
+        Args:
+            X: The samples.
+        """
+        return self.predict_proba(X)
 
     def predict_set_one(self, x: Sample) -> set[Any]:
         """Predict the set of likely labels of the next sample of the stream.

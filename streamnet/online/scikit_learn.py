@@ -200,7 +200,8 @@ def read_samples(
     """Convert samples to rows; a matrix has to have the ``form`` of those before.
 
     Returns the rows and the form, which the first matrix decides: the columns of a sparse one are
-    numbered inputs, whose zeros cost nothing. Later matrices may be sparse or dense.
+    numbered inputs, whose zeros cost nothing. Later matrices may be sparse or dense. The columns of
+    a dense one may be as many as the ``known`` fields, which then are their names, with a warning.
     """
     X = to_array(X)
     sparse = is_sparse_matrix(X)
@@ -208,6 +209,8 @@ def read_samples(
         return to_rows(X, known), form
     matrix: Any = X if sparse else to_matrix(X)
     width = int(matrix.shape[1])
+    if form is None and known and not sparse:
+        return _name_columns(matrix, known, owner), None
     if form is None:
         form = MatrixForm(width, sparse)
     elif width != form.width:
@@ -218,6 +221,20 @@ def read_samples(
     if form.sparse:
         return SparseSamples(matrix), form
     return to_rows(matrix.toarray() if sparse else matrix, known), form
+
+
+def _name_columns(matrix: NDArray[Any], known: Sequence[Field], owner: str) -> Sequence[Sample]:
+    """Rows of a matrix that is predicted by what was learned with names, as in scikit-learn."""
+    rows, names = to_rows(matrix), [field.name for field in known]
+    own = [f"f{column}" for column in range(matrix.shape[1])]
+    if len(own) != len(names) or not set(own).isdisjoint(names):
+        return to_rows(matrix, known)
+    warnings.warn(
+        f"X does not have valid feature names, but {owner} was fitted with feature names",
+        UserWarning,
+        stacklevel=5,
+    )
+    return [dict(zip(names, row.values(), strict=True)) for row in rows]
 
 
 def check_fitted_samples(X: SamplesLike, rows: Sequence[Sample]) -> None:

@@ -30,7 +30,7 @@ def render_report(report: Report, caption: str) -> str:
     parts = [
         render_properties(caption, _summarize(report)),
         draw_history(report.history),
-        _render_board(report.leader_board, MAIN_METRICS[report.task]),
+        render_board(report.leader_board, MAIN_METRICS[report.task]),
     ]
     if isinstance(report.outcomes, Confusion) and len(report.outcomes.labels) <= MAX_CLASSES:
         parts.append(_render_confusion(report.outcomes))
@@ -94,7 +94,8 @@ def draw_history(history: History) -> str:
     )
 
 
-def _render_board(rows: Sequence[LeaderBoardRow], metric: str) -> str:
+def render_board(rows: Sequence[LeaderBoardRow], metric: str) -> str:
+    """The ten best candidates as a table."""
     cells = [
         (
             f"#{row.candidate}",

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, final
 
 import polars as pl
 
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.model import Model
-from streamnet.plots import (
-    Plot,
-    calibration_figure,
-    confusion_figure,
-    history_figure,
-    residual_figure,
-)
+from streamnet.plots import Plot
 from streamnet.reporting.html import render_report
-from streamnet.reporting.outcomes import Confusion
+from streamnet.reporting.insight import RecentSamples, rank_columns
 from streamnet.reporting.report import Report
-from streamnet.settings.fields import format_choices
+from streamnet.reporting.views import (
+    PlotKind,
+    board_to_frame,
+    check_kind,
+    drifts_to_frame,
+    history_to_frame,
+    importance_to_frame,
+    plot_importance,
+    plot_outcome,
+)
 from streamnet.sources.columns import format_names
-
-PlotKind = Literal["scores", "confusion", "calibration", "residuals"]
 
 
 @final
@@ -36,11 +37,13 @@ class PartResult:
         report: The JSON report, see docs/report.md.
         model: The model to take home.
         predictions_file: The file with the predictions; None if none was written to this machine.
+        recent: The last samples with their predictions; None if the run keeps none.
     """
 
     report: dict[str, Any]
     model: Model
     predictions_file: Path | None = None
+    recent: RecentSamples | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def _typed(self) -> Report:
@@ -53,31 +56,39 @@ class PartResult:
         A row for each stretch of the stream: ``samples``, the number of its last one, and the
         metric over the stretch, of what was served and of each baseline.
         """
-        history = self._typed.history
-        return pl.DataFrame({"samples": history.samples, **history.series})
+        return history_to_frame(self._typed.history)
 
     @property
     def candidates(self) -> pl.DataFrame:
         """The leader board: a row for each candidate, best first, with all of its scores."""
-        rows = self._typed.leader_board
-        names = list(dict.fromkeys(name for row in rows for name in row.scores))
-        return pl.DataFrame(
-            {
-                "candidate": [row.candidate for row in rows],
-                "settings": [row.settings for row in rows],
-                "state": [row.state for row in rows],
-                "champion": [row.champion for row in rows],
-                "born": [row.born for row in rows],
-                "left": [row.left for row in rows],
-                "loss": [row.loss for row in rows],
-                "weight": [row.weight for row in rows],
-                **{name: [row.scores.get(name) for row in rows] for name in names},
-            },
-            schema_overrides={
-                "left": pl.Int64,
-                **dict.fromkeys(["loss", "weight", *names], pl.Float64),
-            },
-        )
+        return board_to_frame(self._typed.leader_board)
+
+    @property
+    def drifts(self) -> pl.DataFrame:
+        """The last drifts: a row for each, with the mean loss, from 0 to 1, before and after it.
+
+        ``number`` is that of the sample at which it was detected, ``since`` the estimated one of
+        the first sample with the higher loss.
+        """
+        return drifts_to_frame(self._typed.last_drifts)
+
+    @property
+    def importance(self) -> pl.DataFrame:
+        """How much worse the last 256 samples are predicted once a column is permuted among them.
+
+        A row for each column, the most important first; none if there were fewer than 30 samples,
+        or columns have no names. See `streamnet.permutation_importance`, which takes other samples.
+
+        Raises:
+            ConfigurationError: If the run is none of `replay`, which alone keeps these samples.
+        """
+        if self.recent is None:
+            raise ConfigurationError(
+                "the last samples are kept by replay() alone; "
+                "use streamnet.permutation_importance(result.model, X, y)"
+            )
+        ranked, _ = rank_columns(self.model, self.recent.cases())
+        return importance_to_frame(ranked)
 
     @property
     def predictions(self) -> pl.DataFrame:
@@ -99,34 +110,16 @@ class PartResult:
 
         Args:
             kind: "scores": the main metric over time, with drifts and changes of champion.
-                "confusion" and "calibration": of labels. "residuals": of numbers.
+                "confusion" and "calibration": of labels. "residuals": of numbers. "importance": of
+                columns, see `importance`.
 
         Raises:
             ConfigurationError: If there is no such plot, or the task has none.
         """
-        if kind not in get_args(PlotKind):
-            raise ConfigurationError(
-                f"kind is {kind!r}, but must be {format_choices(get_args(PlotKind))}"
-            )
-        if kind == "scores":
-            history = self._typed.history
-            marks = [(mark.number, mark.kind) for mark in history.marks]
-            figure = history_figure(history.metric, history.samples, history.series, marks)
-            return Plot(figure)
-        outcomes = self._typed.outcomes
-        if isinstance(outcomes, Confusion) != (kind != "residuals"):
-            raise ConfigurationError(f"kind is {kind!r}, but the task is {self._typed.task}")
-        if not isinstance(outcomes, Confusion):
-            truths, predictions = zip(*outcomes.pairs, strict=True) if outcomes.pairs else ((), ())
-            return Plot(residual_figure(truths, predictions))
-        if kind == "confusion":
-            return Plot(confusion_figure(outcomes.labels, [[*row, 0] for row in outcomes.matrix]))
-        points = outcomes.calibration
-        return Plot(
-            calibration_figure(
-                [point.predicted for point in points], [point.observed for point in points]
-            )
-        )
+        check_kind(kind, PlotKind)
+        if kind == "importance":
+            return plot_importance(self.importance)
+        return plot_outcome(kind, self._typed.history, self._typed.outcomes)
 
     def _repr_html_(self) -> str:
         return render_report(self._typed, type(self).__name__)
@@ -169,6 +162,16 @@ class Result:
     def candidates(self) -> pl.DataFrame:
         """The leader board, see `PartResult.candidates`."""
         return self._only.candidates
+
+    @property
+    def drifts(self) -> pl.DataFrame:
+        """The last drifts, see `PartResult.drifts`."""
+        return self._only.drifts
+
+    @property
+    def importance(self) -> pl.DataFrame:
+        """How important each column is, see `PartResult.importance`."""
+        return self._only.importance
 
     @property
     def predictions(self) -> pl.DataFrame:

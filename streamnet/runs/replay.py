@@ -7,6 +7,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
 from reprlib import repr as shortened
 from tempfile import TemporaryDirectory
@@ -29,6 +30,7 @@ from streamnet.errors import (
     StreamnetError,
 )
 from streamnet.learning.learner import Learner
+from streamnet.metrics.formulas import format_number
 from streamnet.modelfiles.columns import check_columns
 from streamnet.modelfiles.model import Model
 from streamnet.objects import is_url
@@ -40,6 +42,8 @@ from streamnet.pipeline.pipeline import Pipeline
 from streamnet.pipeline.reader import count_records
 from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.state import State
+from streamnet.progress import ProgressBar
+from streamnet.reporting.builder import build_status
 from streamnet.reporting.insight import RecentSamples, build_insight
 from streamnet.reporting.report import Insight, Report
 from streamnet.reporting.result import Result
@@ -74,6 +78,7 @@ from streamnet.sources.base import make_empty_block
 from streamnet.sources.wrappers import SourceWrapper
 
 INLINE_SECONDS_ALONE = 0.005  # seconds for which the event loop may block: nothing else runs in it
+REFRESH_SECONDS = 0.2  # between two updates of a progress bar
 
 
 @final
@@ -140,8 +145,6 @@ class Replay:
         place = next(i for i, run in enumerate(runs) if run.learner is learner)
         outputs = open_outputs(self.settings, self._storage, runs[place], self.state, place)
         self._files += (output for output in outputs if isinstance(output, Predictions))
-        if not str(self.settings.output.report).endswith(".html"):
-            return outputs
         recent = self._recent[runs[place].part.name] = RecentSamples()
         return (*outputs, recent)
 
@@ -170,7 +173,7 @@ class Replay:
 
     async def _learn(self) -> Result:
         try:
-            return self._with_files(await self.pipeline.run())
+            return self._complete(await self.pipeline.run())
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise StreamnetError(f"the run failed: {where}{error.strerror or error}") from error
@@ -181,15 +184,15 @@ class Replay:
             with explain_write_errors("an output"):
                 self._storage.store()
 
-    def _with_files(self, result: Result) -> Result:
-        """The result with the files of its predictions, if they are on this machine."""
+    def _complete(self, result: Result) -> Result:
+        """The result with the last samples, and the files of predictions on this machine."""
         path = self.settings.output.predictions
-        if path is None or is_url(path):
-            return result
         parts = {}
         for name, part in result.parts.items():
-            file = Path(self.pipeline.parts[name].part.place(path))
-            parts[name] = dataclasses.replace(part, predictions_file=file)
+            about = self.pipeline.parts[name].part
+            file = None if path is None or is_url(path) else Path(about.place(path))
+            recent = self._recent[about.name]
+            parts[name] = dataclasses.replace(part, predictions_file=file, recent=recent)
         return Result(parts)
 
     def _write_partial_result(self) -> None:
@@ -214,11 +217,12 @@ class Replay:
         for name, run in self.pipeline.parts.items():
             path, report = run.part.place(self.settings.output.report), run.build_report()
             insight = None
-            if (recent := self._recent.get(run.part.name)) is not None and run.learner is not None:
+            recent, suffix = self._recent.get(run.part.name), Path(path).suffix
+            if suffix == ".html" and recent is not None and run.learner is not None:
                 labels = list(run.learner.encoder.labels)
                 insight = build_insight(recent, models.get(name), report.task, labels)
             with explain_write_errors(f"report {path}"):
-                write_durably(path, _encode_report(report, insight, Path(path).suffix))
+                write_durably(path, _encode_report(report, insight, suffix))
 
 
 def _encode_report(report: Report, insight: Insight | None, suffix: str) -> bytes:
@@ -247,6 +251,7 @@ def replay(
     state: str | os.PathLike[str] | None = None,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    progress: bool = False,
     **settings: Unpack[ReplayKeywords],
 ) -> Result:
     r"""Learn data files as a stream and return the report and the model.
@@ -262,6 +267,8 @@ def replay(
         state: Directory for checkpoints and emitted models, from which a run can resume.
         resume: Resume the run whose state is there; without it, an existing state is an error.
         callbacks: Follow the run, see `Callback`.
+        progress: Whether to show a progress bar, in a terminal or a notebook; it needs tqdm (extra
+            ``progress``).
 
     Raises:
         ConfigurationError: If a setting is unknown or breaks its rule.
@@ -278,15 +285,40 @@ def replay(
     (2000, 8)
     """
     given = {"target": target, "state": state, **settings}
-    merged = merge_settings(files, config, given, "replay()", ["config", "resume", "callbacks"])
-    return run_in_thread(Replay(merged, resume=resume, callbacks=callbacks))
+    others = ["config", "resume", "callbacks", "progress"]
+    merged = merge_settings(files, config, given, "replay()", others)
+    with ProgressBar(progress) as bar:
+        return run_in_thread(Replay(merged, resume=resume, callbacks=callbacks), bar)
 
 
-def run_in_thread(replay: Replay) -> Result:
-    """Run a replay in a thread with its own event loop, and wait for its end."""
+def run_in_thread(replay: Replay, bar: ProgressBar | None = None) -> Result:
+    """Run a replay in a thread with its own event loop, and wait for its end.
+
+    Args:
+        replay: The replay.
+        bar: Shows its progress, in the caller's thread.
+    """
+    pipeline = replay.pipeline
     with start_blocking_portal() as portal:
-        result: Result = portal.call(replay.run)
+        running: Future[Result] = portal.start_task_soon(replay.run)
+        if bar is not None and bar.shown:
+            while not wait((running,), REFRESH_SECONDS).done:
+                bar.show(*portal.call(_read_progress, pipeline))
+        result = running.result()
+    if bar is not None:
+        bar.show(*_read_progress(pipeline))
     return result
+
+
+def _read_progress(pipeline: Pipeline) -> tuple[int, int | None, str]:
+    """Records so far, how many there are by the part of the files that was read, and the score."""
+    if (learner := pipeline.learner) is None:
+        return 0, None, ""
+    now, status = pipeline.statistics(), build_status(learner)
+    done = now.samples + now.rejected
+    score = None if status.sliding is None else status.sliding.served
+    note = "" if score is None else f"{status.metric} {format_number(score)}"
+    return done, round(done / now.progress) if now.progress else None, note
 
 
 def merge_settings(

@@ -20,6 +20,7 @@ from streamnet.errors import ConfigurationError, StreamnetError
 from streamnet.executors import Executor, open_executor
 from streamnet.learning.warmup import needs_compiling
 from streamnet.objects import is_url
+from streamnet.progress import ProgressBar
 from streamnet.runs.replay import Replay, list_keyword_paths, merge_settings, run_in_thread
 from streamnet.settings.fields import build_settings, list_settings, with_settings
 from streamnet.settings.keywords import ManyKeywords
@@ -132,6 +133,7 @@ def replay_many(
     target: str | Sequence[str] | None = None,
     config: str | os.PathLike[str] | None = None,
     on_finished: Callable[[Finished], object] = lambda _: None,
+    progress: bool = False,
     **settings: Unpack[ManyKeywords],
 ) -> Sweep:
     r"""Replay each file with each seed and each combination of settings, several at a time.
@@ -145,6 +147,7 @@ def replay_many(
         target: Column to predict, or columns, in all files.
         config: A run file, whose values the other arguments override.
         on_finished: Called with each outcome as it comes.
+        progress: Whether to show a progress bar of the runs; it needs tqdm (extra ``progress``).
         settings: Those of `replay`, for all runs, except outputs and state.
 
     Raises:
@@ -165,12 +168,19 @@ def replay_many(
     common = {name: value for name, value in settings.items() if name not in names}
     sweep = build_settings(SweepSettings, own, "replay_many()")
     given = {"target": target, **common}
-    merged = merge_settings(
-        files, config, given, "replay_many()", [*names, "config", "on_finished"]
-    )
+    others = [*names, "config", "on_finished", "progress"]
+    merged = merge_settings(files, config, given, "replay_many()", others)
     planned = plan_runs(merged, sweep, "replay_many()")
-    with open_executor(sweep.executor, sweep.workers) as executor:
-        return run_all(planned, Path(sweep.results), executor, on_finished)
+    with (
+        ProgressBar(progress, len(planned), unit="runs") as bar,
+        open_executor(sweep.executor, sweep.workers) as executor,
+    ):
+
+        def finish(one: Finished) -> None:
+            bar.advance(1)
+            on_finished(one)
+
+        return run_all(planned, Path(sweep.results), executor, finish)
 
 
 def plan_runs(settings: RunSettings, sweep: SweepSettings, owner: str = "") -> list[PlannedRun]:

@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import skops.io
@@ -141,6 +142,49 @@ def test_ensembles_calibration_and_importance_run() -> None:
     assert set(np.argsort(found.importances_mean)[-2:]) <= {0, 1, 2}
 
 
+@pytest.mark.filterwarnings("ignore")  # of the libraries that they import
+def test_shap_explains_predictions_of_a_data_frame() -> None:
+    shap = pytest.importorskip("shap")
+    draw = np.random.default_rng(1)
+    X = pd.DataFrame(draw.normal(size=(300, 3)), columns=["a", "b", "c"])
+    classifier = OnlineClassifier(ONE).fit(X, X["a"] > 0)
+    regressor = OnlineRegressor(ONE).fit(X, 3.0 * X["a"])
+    for model, place in ((classifier, (Ellipsis, 1)), (regressor, Ellipsis)):
+        found = shap.Explainer(model, X[:50])(X[:20])
+        outputs = model(X[:20])[place]
+        assert np.allclose(found.base_values[place] + found.values[place].sum(1), outputs)
+        assert np.abs(found.values[place]).mean(0).argmax() == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mapie_makes_intervals_and_sets() -> None:
+    pytest.importorskip("mapie")
+    from mapie.classification import SplitConformalClassifier
+    from mapie.regression import SplitConformalRegressor
+
+    draw = np.random.default_rng(2)
+    X = pd.DataFrame(draw.normal(size=(900, 2)), columns=["a", "b"])
+    y = (2.0 * X["a"] + draw.normal(size=900)).to_numpy()
+    parts = [slice(0, 300), slice(300, 600), slice(600, 900)]
+    (X1, y1), (X2, y2), (X3, y3) = [(X[part], y[part]) for part in parts]
+    numbers = SplitConformalRegressor(OnlineRegressor(ONE), 0.9, prefit=False)
+    bounds = numbers.fit(X1, y1).conformalize(X2, y2).predict_interval(X3)[1][:, :, 0]
+    assert 0.8 < np.mean((bounds[:, 0] <= y3) & (y3 <= bounds[:, 1])) < 0.97
+    labels = SplitConformalClassifier(OnlineClassifier(ONE), 0.9, prefit=False)
+    sets = labels.fit(X1, y1 > 0).conformalize(X2, y2 > 0).predict_set(X3)[1][:, :, 0]
+    assert 0.8 < sets[np.arange(300), (y3 > 0).astype(int)].mean() < 0.97
+
+
+def test_a_matrix_is_predicted_by_the_order_of_the_columns_with_scikit_learns_warning() -> None:
+    X = pl.DataFrame({"b": [float(i % 3) for i in range(60)], "a": [1.0, 2.0] * 30})
+    estimator = OnlineClassifier(ONE).fit(X, [i % 3 for i in range(60)])
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but OnlineClassif"):
+        found = estimator.predict_proba(X.to_numpy())
+    assert np.array_equal(found, estimator.predict_proba(X))
+    with pytest.raises(SchemaError, match=r"3 columns without names \(f0, f1, f2\), but must have"):
+        estimator.predict(np.ones((1, 3)))
+
+
 def test_frames_may_be_lazy_and_columns_called_by_numbers() -> None:
     class Numbered:
         columns = (0, 1)
@@ -218,6 +262,7 @@ def test_notebooks_show_settings_and_scores() -> None:
     shown = HtmlText(estimator._repr_html_()).texts
     assert shown[shown.index("samples") + 1] == "60"
     assert shown[shown.index("accuracy") + 1] == f"{estimator.served['accuracy']:.4g}"
+    assert str(estimator.leader_board["candidate"][0]) == shown[shown.index("#0")][1:]
     coder = AutoEncoder(2).fit(np.ones((20, 3)))
     assert HtmlText(coder._repr_html_()).texts[-4:] == ["samples", "20", "features", "3"]
 

@@ -104,3 +104,31 @@ def test_a_run_of_several_parts_shows_each(tmp_path: Path) -> None:
         assert part.curve.height > 1
     with pytest.raises(ConfigurationError, match="the run has the parts"):
         result.plot()
+
+
+def test_a_replay_knows_which_columns_are_important(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0).integers(0, 10, (1500, 2))
+    Path("a.csv").write_text("noise,x,y\n" + "\n".join(f"{a},{b},{b > 4}" for a, b in draw))
+    result = replay("a.csv", target="y", candidates=2)
+    found = result.importance
+    assert found["column"].to_list() == ["x", "noise"]
+    assert found["importance"][0] > 0.3 > 0.05 > abs(found["importance"][1])
+    axes: Any = result.plot("importance").figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "noise"]
+    (bars,) = axes.containers
+    assert list(bars.datavalues) == found["importance"].to_list()
+
+
+def test_a_pipeline_keeps_no_samples_and_says_what_to_do(result: Result) -> None:
+    with pytest.raises(ConfigurationError, match=r"use streamnet\.permutation_importance"):
+        result.plot("importance")
+
+
+def test_drifts_are_those_of_the_report(result: Result) -> None:
+    assert result.drifts.rows(named=True) == [
+        {name: drift[name] for name in ("number", "since", "before", "after")}
+        for drift in result.report["last_drifts"]
+    ]
