@@ -41,13 +41,9 @@ def serve(
     from streamnet.daemon.hosting.webhooks import Webhooks
     from streamnet.daemon.http.access import Access
     from streamnet.daemon.memory import limit_arenas
-    from streamnet.daemon.server import (
-        ConfigReloader,
-        build_limits,
-        build_oidc,
-        log_as_json,
-        log_audit,
-    )
+    from streamnet.daemon.logs import log_as_json, log_audit
+    from streamnet.daemon.reloading import ConfigReloader
+    from streamnet.daemon.server import build_limits, build_oidc
     from streamnet.daemon.server import serve as serve_models
     from streamnet.settings.daemon import load
 

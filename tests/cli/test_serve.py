@@ -10,7 +10,8 @@ import pytest
 from streamnet.client.operations import Scope
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits
-from streamnet.daemon.server import Address, ConfigReloader, build_limits
+from streamnet.daemon.reloading import ConfigReloader
+from streamnet.daemon.server import Address, build_limits
 from streamnet.errors import ConfigurationError
 from streamnet.settings.daemon import ServeSection, load
 from tests.cli.invocation import Cli, write
@@ -69,7 +70,7 @@ def test_a_run_file_that_cannot_be_served_is_one_line(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, text: str, phrases: tuple[str, ...]
 ) -> None:
     monkeypatch.delenv("STREAMNET_TOKEN", raising=False)
-    monkeypatch.setattr("streamnet.daemon.server.log_as_json", lambda level: None)
+    monkeypatch.setattr("streamnet.daemon.logs.log_as_json", lambda level: None)
     monkeypatch.setattr("sys.setswitchinterval", lambda seconds: None)
     write("serve.toml", text)
     outcome = cli("serve", "serve.toml")
@@ -92,7 +93,7 @@ def test_a_folder_that_models_cannot_start_from_is_one_line_and_prevents_restart
     code: int,
     complaint: str,
 ) -> None:
-    monkeypatch.setattr("streamnet.daemon.server.log_as_json", lambda level: None)
+    monkeypatch.setattr("streamnet.daemon.logs.log_as_json", lambda level: None)
     monkeypatch.setattr("sys.setswitchinterval", lambda seconds: None)
     write("serve.toml", "[serve]\ndir = 'models'\nport = 0\n")
     Path(file).parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 
 from streamnet.daemon.http.access import Access, Limits
-from streamnet.daemon.server import log_as_json, serve
+from streamnet.daemon.logs import log_as_json
+from streamnet.daemon.server import serve
 from streamnet.settings.daemon import ServeSection
 from tests.daemon.stand_ins import StandInRegistry
 

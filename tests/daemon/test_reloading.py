@@ -23,7 +23,7 @@ import pytest
 from streamnet.client.clients import Client
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits
-from streamnet.daemon.server import ConfigReloader
+from streamnet.daemon.reloading import ConfigReloader
 from streamnet.errors import ConflictError, RefusedError
 from streamnet.settings.daemon import load
 from tests.conftest import Runner

@@ -14,7 +14,7 @@ import pytest
 
 from streamnet.client.operations import Scope
 from streamnet.daemon.http.access import Access
-from streamnet.daemon.server import log_as_json
+from streamnet.daemon.logs import log_as_json
 from tests.conftest import Runner
 from tests.daemon.app_client import TOKENS, client, client_beside
 from tests.daemon.hosted_models import hosting_all

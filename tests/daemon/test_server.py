@@ -20,7 +20,8 @@ import anyio
 import httpx2
 import pytest
 
-from streamnet.daemon.server import Address, log_as_json, notify, serve, watchdog_seconds
+from streamnet.daemon.logs import log_as_json
+from streamnet.daemon.server import Address, notify, serve, watchdog_seconds
 from streamnet.errors import ConfigurationError, StreamnetError
 from streamnet.settings.daemon import DaemonSettings, ServeSection
 from streamnet.settings.run import validate_settings

@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from streamnet.daemon.http.access import Access
-from streamnet.daemon.server import log_audit
+from streamnet.daemon.logs import log_audit
 from streamnet.errors import ConfigurationError
 from streamnet.settings.daemon import ServeSection
 from tests.daemon.app_client import client, is_problem
