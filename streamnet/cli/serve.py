@@ -40,8 +40,8 @@ def serve(
     from streamnet.daemon.hosting.registry import Registry
     from streamnet.daemon.hosting.webhooks import Webhooks
     from streamnet.daemon.http.access import Access
-    from streamnet.daemon.memory import limit_arenas
     from streamnet.daemon.logs import log_as_json, log_audit
+    from streamnet.daemon.memory import limit_arenas
     from streamnet.daemon.reloading import ConfigReloader
     from streamnet.daemon.server import build_limits, build_oidc
     from streamnet.daemon.server import serve as serve_models

@@ -8,20 +8,15 @@ import os
 import signal
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from errno import EADDRINUSE
 from ipaddress import ip_address
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any, TextIO, final
+from typing import TYPE_CHECKING, final
 
 import anyio
-import msgspec
 import uvicorn
 from anyio import CancelScope, create_task_group, open_signal_receiver
 
@@ -30,17 +25,9 @@ from streamnet.daemon.http.access import Access, Limits
 from streamnet.daemon.http.app import create_app
 from streamnet.daemon.http.protocol import build_protocol
 from streamnet.daemon.prometheus import Metrics
-from streamnet.daemon.request_context import add_request_fields
 from streamnet.errors import ConfigurationError, StreamnetError
 from streamnet.pipeline.concurrency import first_cause
-from streamnet.settings.daemon import (
-    ANY_HOST,
-    DaemonSettings,
-    OidcSection,
-    ServeSection,
-    load,
-    parse_network,
-)
+from streamnet.settings.daemon import ANY_HOST, OidcSection, ServeSection, parse_network
 from streamnet.validation import check_extra
 
 if TYPE_CHECKING:
