@@ -97,6 +97,18 @@ def read(url: str, begin: int = 0, end: int | None = None) -> bytes:
     return bytes(_explained(url, lambda: obstore.get(store, key, options=options).bytes()))
 
 
+def read_dated(url: str) -> tuple[bytes, float]:
+    """The content of an object, and when it was written, in seconds since 1970."""
+    store, key = _open(url)
+    import obstore
+
+    def load() -> tuple[bytes, float]:
+        found = obstore.get(store, key)
+        return bytes(found.bytes()), found.meta["last_modified"].timestamp()
+
+    return _explained(url, load)
+
+
 def stream(url: str, begin: int, version: str) -> Iterator[bytes]:
     """The pieces of an object from a byte on; a `VersionError` if it has changed meanwhile."""
     store, key = _open(url)
@@ -129,6 +141,18 @@ def list_below(url: str) -> list[ObjectInfo]:
         return [_describe(f"{root}/{meta['path']}", meta) for chunk in chunks for meta in chunk]
 
     return sorted(_explained(url, collect), key=lambda info: info.url)
+
+
+def list_names(url: str) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the objects right below a URL, which is taken as a folder."""
+    store, key = _open(url)
+    import obstore
+
+    prefix = key.rstrip("/")
+    found = _explained(url, lambda: obstore.list_with_delimiter(store, prefix=prefix or None))
+    paths = found["common_prefixes"], [meta["path"] for meta in found["objects"]]
+    folders, names = ([path.rpartition("/")[2] for path in sorted(part)] for part in paths)
+    return folders, names
 
 
 def write(url: str, data: Any, *, expected: str | None = None, new: bool = False) -> str:

@@ -122,6 +122,7 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
     if any(part.warnings is not None for part in parts):
         found = chain.from_iterable(part.warnings or () for part in parts)
         joined.warnings = list(dict.fromkeys(found))
+    joined.age = max((part.age for part in parts if part.age is not None), default=None)
     return joined
 
 

@@ -21,11 +21,20 @@ Count = Annotated[int, Meta(ge=0)]
 Label = Annotated[str, Meta(max_length=100_000)] | int | float | bool
 Value = Label | None
 Sample = dict[str, Any]
-ModelState = Literal["starting", "learning", "paused", "failed", "stopped"]
+ModelState = Literal["starting", "learning", "following", "paused", "failed", "stopped"]
 FeedState = Literal["reading", "paused", "ended", "failed"]
-HealthStatus = Literal["ok", "starting", "compiling", "refusing", "failed", "stopping"]
+HealthStatus = Literal["ok", "starting", "compiling", "refusing", "failed", "stale", "stopping"]
 TroubleKind = Literal[
-    "failed", "disk", "queue", "target", "feed", "output", "checkpoint", "rejected", "score"
+    "failed",
+    "disk",
+    "queue",
+    "target",
+    "feed",
+    "output",
+    "checkpoint",
+    "rejected",
+    "score",
+    "replica",
 ]
 Predictor = Literal["model", "nothing"]
 
@@ -188,7 +197,8 @@ class Predictions(_Reply, omit_defaults=True):
     prediction sets of labels, only of the level ``evaluation.interval``; null without a prediction.
     ``explanations`` hold for each sample by how much the prediction would change if a column were
     missing: the probability of the predicted label, or the number. ``warnings`` say which columns
-    of the samples the model does not know.
+    of the samples the model does not know. ``age``, of a read replica only, is how many seconds ago
+    its model was published.
     """
 
     predictions: list[str | float | None]
@@ -200,6 +210,7 @@ class Predictions(_Reply, omit_defaults=True):
     sets: list[list[str] | None] | None = None
     explanations: list[dict[str, float]] | None = None
     warnings: list[str] | None = None
+    age: float | None = None
 
 
 class LabelsReply(_Reply):
@@ -213,6 +224,7 @@ class ModelLine(_Reply, kw_only=True, rename={"metric": "measure"}):
 
     ``samples`` were learned; ``served`` is the prequential score (accuracy or mae) of what callers
     got, or of what was predicted right before a sample was learned that came with its label.
+    ``version`` changes with the published model, also where a reset gives a ``generation`` again.
     """
 
     name: str
@@ -224,6 +236,9 @@ class ModelLine(_Reply, kw_only=True, rename={"metric": "measure"}):
     served: Annotated[
         float | None, _gauge("Prequential score: accuracy, or mean absolute error.")
     ] = None
+    generation: Annotated[int | None, _gauge("Generation of the published model.")] = None
+    version: str | None = None
+    model_age: Annotated[float | None, _gauge("Seconds since the model was published.")] = None
 
 
 class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
@@ -237,7 +252,9 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     only, says how many truths intervals or sets held, likewise as callers got them. ``sliding`` and
     ``fading`` are the scores of recent samples, in a window and with exponential forgetting.
     ``feeds`` are the files and streams of the run file, one for each partition, and ``outputs`` the
-    streams and web addresses to which it sends what the model does.
+    streams and web addresses to which it sends what the model does. A read replica has the state
+    following: it predicts with models of ``replica_of``, which it last found to be the newest
+    ``replica_silence`` seconds ago.
     """
 
     failure: str | None = None
@@ -279,7 +296,6 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     ] = 0
     unsaved: Annotated[int, _gauge("Samples learned since the last checkpoint.")] = 0
     uptime: float | None = None
-    generation: Annotated[int | None, _gauge("Generation of the published model.")] = None
     champion: str | None = None
     switches: Annotated[int, _counter("Changes of the champion.")] = 0
     drifts: Annotated[int, _counter("Concept drifts detected.")] = 0
@@ -292,6 +308,10 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     fading: HorizonScores | None = None
     feeds: list[Feed] = msgspec.field(default_factory=list)
     outputs: list[Output] = msgspec.field(default_factory=list)
+    replica_of: str | None = None
+    replica_silence: Annotated[
+        float | None, _gauge("Seconds since a read replica last knew that its model is the newest.")
+    ] = None
 
 
 class Trouble(_Reply):
@@ -301,7 +321,9 @@ class Trouble(_Reply):
     ``queue``: it is full. ``target``: no sample has the target. ``feed``: a file or a stream can't
     be read. ``output``: a stream or a web address takes nothing. ``checkpoint``: none can be
     written. ``rejected``: of the recent records more than ``alerts.rejected`` allows. ``score``:
-    over the sliding window it is worse than ``alerts.score``, or a baseline is better.
+    over the sliding window it is worse than ``alerts.score``, or a baseline is better. ``replica``:
+    what a read replica follows gives no answer, no model that can be used, or none that is younger
+    than ``replica.max_age``.
     """
 
     kind: TroubleKind
@@ -445,15 +467,19 @@ class Event(_Reply):
     data: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Health(_Reply):
+class Health(_Reply, omit_defaults=True):
     """Health of the daemon.
 
     While ``refusing`` it accepts no samples until a disk recovers. ``starting``: a model is being
     restored; ``compiling``: its first predictions and samples would wait for kernels. ``failed``:
-    every model has.
+    every model has. ``stale``: a read replica has a model that is older than ``replica.max_age``,
+    or has not known for ``replica.max_silence`` whether it is the newest. ``model_age`` is the age
+    of the oldest model of a replica in seconds, and ``silence`` the longest such time.
     """
 
     status: HealthStatus
+    model_age: float | None = None
+    silence: float | None = None
 
 
 class SampleProblem(_Reply):

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
 from streamnet.explanations import measure_effects
+from streamnet.keyed.key_model import LiveKeys
 from streamnet.modelfiles.model import Model
 from streamnet.reporting.outcomes import Residuals
-from streamnet.samples import Block, Prediction, Sample
+from streamnet.samples import Block, Prediction, Sample, Task
 
 
 class Predictions(NamedTuple):
@@ -87,6 +88,30 @@ class Predictions(NamedTuple):
     def _name(self, row: list[float]) -> dict[str, float]:
         pairs = zip(self.labels, row, strict=True)
         return {label: probability for label, probability in pairs if probability > 0}
+
+
+def predict_samples(
+    model: Model,
+    generation: int,
+    samples: Sample | Sequence[Sample] | Block,
+    keys: LiveKeys | None = None,
+) -> Predictions:
+    """Predict samples with a published model; columns that it does not know are ignored.
+
+    Raises:
+        ConfigurationError: If a sample can't be read.
+    """
+    outputs = model.outputs(samples, on_unknown="ignore", keys=keys)
+    values = model.named(outputs)
+    intervals = None if model.interval is None else model.intervals(outputs)
+    if model.task is Task.REGRESSION:
+        return Predictions(values, None, (), generation, intervals)
+    labels, probabilities = model.labels, outputs
+    if changed := model.changed_classes:
+        kept = [place for place, label in enumerate(labels) if label not in changed]
+        labels, probabilities = tuple(labels[place] for place in kept), outputs[:, kept]
+        intervals = None if intervals is None else intervals[:, kept]
+    return Predictions(values, probabilities, labels, generation, intervals)
 
 
 def predict_nothing(count: int) -> Predictions:

@@ -36,7 +36,9 @@ from streamnet.client.schemas import (
     TroubleKind,
 )
 from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.daemon.hosting.run_counts import RUN_COUNTS
 from streamnet.daemon.hosting.webhooks import Webhooks
+from streamnet.daemon.replicas.replica_model import ReplicaModel
 from streamnet.metrics import METRICS, Horizon
 from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
 from streamnet.reporting.report import FeatureDriftLine, HorizonScores, Scores
@@ -58,7 +60,9 @@ class Metrics:
     """
 
     def __init__(
-        self, models: Callable[[], Mapping[str, HostedModel]], webhooks: Webhooks | None = None
+        self,
+        models: Callable[[], Mapping[str, HostedModel | ReplicaModel]],
+        webhooks: Webhooks | None = None,
     ) -> None:
         self._models = models
         self._registry = CollectorRegistry()
@@ -184,7 +188,9 @@ class _ModelReading(NamedTuple):
     classes: dict[str, Scores]
 
 
-def _read_model(hosted: HostedModel) -> _ModelReading:
+def _read_model(hosted: HostedModel | ReplicaModel) -> _ModelReading:
+    if isinstance(hosted, ReplicaModel):  # who learns knows the rest
+        return _ModelReading(hosted.status(), RUN_COUNTS, {}, [], {})
     measures = {horizon: hosted.measures(horizon) for horizon in Horizon}
     classes, features = hosted.class_scores(), hosted.features()
     return _ModelReading(hosted.status(), hosted.unknown_counts, measures, features, classes)

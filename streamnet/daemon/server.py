@@ -25,6 +25,7 @@ from streamnet.daemon.http.access import Access, Limits
 from streamnet.daemon.http.app import create_app
 from streamnet.daemon.http.protocol import build_protocol
 from streamnet.daemon.prometheus import Metrics
+from streamnet.daemon.replicas.replica_set import ReplicaSet
 from streamnet.errors import ConfigurationError, StreamnetError
 from streamnet.pipeline.concurrency import first_cause
 from streamnet.settings.daemon import ANY_HOST, OidcSection, ServeSection, parse_network
@@ -71,6 +72,7 @@ _STARTING = ("starting", "compiling")  # states of health that end by themselves
 _UNREADY = {
     "refusing": "no samples are accepted until the disk recovers",
     "failed": "every model has failed",
+    "stale": "a model is older than it may be, or whether it is the newest is unknown",
 }
 _STANDARD_PORTS = {"http": 80, "https": 443}
 
@@ -176,7 +178,7 @@ def _has_port(host: str) -> bool:
 
 
 async def serve(
-    registry: Registry,
+    registry: Registry | ReplicaSet,
     settings: ServeSection,
     *,
     access: Access | None = None,
@@ -190,7 +192,7 @@ async def serve(
     reloads the certificate for new connections.
 
     Args:
-        registry: The models.
+        registry: The models, or those that a read replica follows.
         settings: Where to listen.
         access: Tokens; None grants everything to everyone, and is allowed on loopback only.
         limits: Limits of requests; by default those of the settings.
@@ -250,7 +252,7 @@ class _Server(uvicorn.Server):
 @final
 @dataclass
 class _Daemon:
-    registry: Registry
+    registry: Registry | ReplicaSet
     address: Address
     access: Access
     limits: Limits

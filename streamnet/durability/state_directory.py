@@ -321,13 +321,22 @@ class ModelPublisher:
 
 def read_pointer(folder: Path, *, files: FileSystem = DISK) -> PublishedModel | None:
     """The model that the pointer of a folder names; None if nothing was published yet."""
+    path = folder / POINTER
     try:
-        values = json.loads(files.read(folder / POINTER))
-        return None if values is None else PublishedModel(**values)
+        return parse_pointer(files.read(path), str(path))
     except FileNotFoundError:
         return None
-    except (OSError, TypeError, ValueError) as error:
-        raise StateError(f"{folder / POINTER} can't be read: {error}") from error
+    except OSError as error:
+        raise StateError(f"{path} can't be read: {error}") from error
+
+
+def parse_pointer(data: bytes, where: str) -> PublishedModel | None:
+    """The model that the content of a pointer names, which is called ``where`` in messages."""
+    try:
+        values = json.loads(data)
+        return None if values is None else PublishedModel(**values)
+    except (TypeError, ValueError) as error:
+        raise StateError(f"{where} can't be read: {error}") from error
 
 
 @final

@@ -29,6 +29,7 @@ from streamnet.settings.fields import (
     list_settings,
 )
 from streamnet.settings.inference import InferenceSettings
+from streamnet.settings.replica import ReplicaSection
 from streamnet.settings.run import (
     LearningTables,
     ReadingSection,
@@ -286,6 +287,7 @@ WebhookEvent = Literal[
     "checkpoint",
     "rejected",
     "score",
+    "replica",
 ]
 
 
@@ -484,9 +486,15 @@ class DaemonSettings(Section, frozen=True):
     model: dict[str, ModelSettings] = Field(default_factory=dict)
     webhook: dict[str, WebhookSection] = Field(default_factory=dict)
     oidc: OidcSection | None = None
+    replica: ReplicaSection | None = None
 
     def check_rules(self) -> None:
         """Check the names, and that each output of a model has its own place."""
+        if self.replica is not None and self.model:
+            raise ConfigurationError(
+                f"model.{next(iter(self.model))} is given, but a daemon with [replica] has the "
+                "models that it follows, and learns none of its own"
+            )
         taken: dict[str, str] = {}
         for name, settings in self.model.items():
             check_model_name(name)
@@ -521,6 +529,27 @@ def check_model_name(name: str) -> None:
 def load(path: str | Path) -> DaemonSettings:
     """Read a daemon's run file."""
     return parse(read_text(path), str(path))
+
+
+def load_or_follow(path: Path | None, replica_of: str | None) -> DaemonSettings:
+    """Read a daemon's run file, or what stands for it where a read replica needs none.
+
+    Args:
+        path: The run file.
+        replica_of: What a read replica follows, instead of `replica.of`.
+
+    Raises:
+        ConfigurationError: If both are None, or contradict each other.
+    """
+    if path is None and replica_of is None:
+        raise ConfigurationError("a run file must be given, unless --replica-of is")
+    settings = DaemonSettings() if path is None else load(path)
+    if replica_of is None:
+        return settings
+    given = {} if settings.replica is None else settings.replica.to_kwargs()
+    replica = validate_settings(ReplicaSection, {**given, "of": replica_of}, name="--replica-of")
+    values = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return DaemonSettings.model_validate({**values, "replica": replica})
 
 
 def parse(text: str, name: str = "run file") -> DaemonSettings:

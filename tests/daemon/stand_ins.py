@@ -296,6 +296,7 @@ class StandInRegistry:
         self._stopped = anyio.Event()
 
     health = Registry.health
+    report_health = Registry.report_health
 
     def locked(self) -> AbstractContextManager[None]:
         return nullcontext()

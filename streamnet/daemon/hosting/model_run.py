@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -22,7 +22,7 @@ from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
-from streamnet.daemon.predictions import Predictions
+from streamnet.daemon.predictions import Predictions, predict_samples
 from streamnet.durability.budget import Budget, Turns
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.state_directory import WriterLock
@@ -175,6 +175,8 @@ class PublishedModel(NamedTuple):
     model: Model
     generation: int  # increases with each, across restarts
     number: int  # of the sample before which it was taken
+    since: float  # when it was published, by the monotonic clock
+    version: str  # another one for each, also after a reset
 
 
 @final
@@ -202,22 +204,13 @@ class Publisher:
         self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
     ) -> Predictions:
         """Predict with the published model; see `HostedModel.predict`."""
-        published = self.newest()
-        model = published.model
+        model, generation, *_ = self.newest()
         # Unknown columns: see `HostedModel.check_columns`.
-        outputs = model.outputs(samples, on_unknown="ignore", keys=self._keys)
-        values = model.named(outputs)
+        predictions = predict_samples(model, generation, samples, self._keys)
         if counts:
-            self.predicted = len(values) + self.predicted  # read last: threads predict as well
-        intervals = None if model.interval is None else model.intervals(outputs)
-        if model.task is Task.REGRESSION:
-            return Predictions(values, None, (), published.generation, intervals)
-        labels, probabilities = model.labels, outputs
-        if changed := model.changed_classes:
-            kept = [place for place, label in enumerate(labels) if label not in changed]
-            labels, probabilities = tuple(labels[place] for place in kept), outputs[:, kept]
-            intervals = None if intervals is None else intervals[:, kept]
-        return Predictions(values, probabilities, labels, published.generation, intervals)
+            # Read last: threads predict as well.
+            self.predicted = len(predictions.values) + self.predicted
+        return predictions
 
     def newest(self) -> PublishedModel:
         """Return the published model."""
@@ -262,7 +255,9 @@ class Publisher:
             await committer.commit(frame, durable=False)
         except OutputError:
             return  # logged by the committer; a later model gets the number
-        self.published = PublishedModel(model, generation, number)
+        self.published = PublishedModel(
+            model, generation, number, monotonic(), f"{generation}-{time_ns():x}"
+        )
         self.first.set()
 
 

@@ -14,7 +14,7 @@ from anyio import TASK_STATUS_IGNORED, CancelScope, Event, create_task_group, sl
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import DecodeError, json
 
-from streamnet.client.schemas import HealthStatus
+from streamnet.client.schemas import Health, HealthStatus
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import Budgets, ModelRun
@@ -214,6 +214,10 @@ class Registry:
             return "compiling"
         is_failed = bool(models) and all(hosted.state == "failed" for hosted in models)
         return "failed" if is_failed else "ok"
+
+    def report_health(self) -> Health:
+        """The health, as a reply."""
+        return Health(self.health())
 
     def stop(self) -> None:
         """End `run` once every model has written its last checkpoint."""

@@ -61,6 +61,8 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
         "checkpoint_age": None if checkpoint is None else monotonic() - checkpoint,
         "checkpoint_failures": statistics.failures,
         "generation": None if published is None else published.generation,
+        "version": None if published is None else published.version,
+        "model_age": None if published is None else monotonic() - published.since,
         "champion": None if published is None else published.model.describe(),
     }
     if run.learner is not None:

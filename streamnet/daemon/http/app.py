@@ -26,6 +26,7 @@ from streamnet.daemon.http.responses import PROBLEM_MEDIA_TYPE, handle_http_exce
 from streamnet.daemon.http.routes import ENDPOINTS, monitoring
 from streamnet.daemon.http.service import Service, build_routes, json_response
 from streamnet.daemon.prometheus import Metrics
+from streamnet.daemon.replicas.replica_set import ReplicaSet
 from streamnet.version import __version__
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def create_app(
-    registry: Registry,
+    registry: Registry | ReplicaSet,
     *,
     access: Access | None = None,
     limits: Limits | None = None,
@@ -48,7 +49,7 @@ def create_app(
     It doesn't run the models: the caller runs the registry in a task beside the server.
 
     Args:
-        registry: The models.
+        registry: The models, or those that a read replica follows.
         access: Tokens; None grants everything to everyone.
         limits: Limits of requests.
         hosts: Allowed Host headers in lower case, as in ``localhost:8000``; without the port if it
@@ -72,7 +73,7 @@ def create_app(
     limits = Limits() if limits is None else limits
     rates = RateLimiter(limits)
     service = Service(
-        registry=registry,
+        served=registry,
         access=Access() if access is None else access,
         limits=limits,
         rates=rates,
@@ -111,6 +112,7 @@ _NAME_PARAMETER = {
 }
 # Every request can fail with these, mostly in the middleware.
 _COMMON_ERRORS = (400, 403, 421, 429, 500, 503)
+_REPLICA_ERROR = 409  # what a read replica can't do
 _BODY_ERRORS = (408, 413, 415, 422)
 
 
@@ -201,6 +203,7 @@ def _describe_responses(operation: _Operation, schemas: dict[Any, Any]) -> dict[
     responses = {str(status): _describe_response(status, content) for status in statuses}
     errors = {*_COMMON_ERRORS, *operation.errors}
     errors |= {401} if operation.scope is not None else set()
+    errors |= {_REPLICA_ERROR} if operation.scope is not None else set()
     errors |= {404} if operation.has_name and not operation.upload else set()
     errors |= set(_BODY_ERRORS) if operation.has_body else set()
     errors |= {422} if operation.parameters else set()

@@ -38,6 +38,8 @@ from streamnet.errors import (
 )
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+MODEL_AGE_HEADER = "streamnet-model-age"
+"""Header with the seconds since the model of a read replica was published."""
 _LOG = logging.getLogger("streamnet.daemon")
 _STATUSES: dict[type[StreamnetError], int] = {
     BusyError: 429,

@@ -32,6 +32,8 @@ from streamnet.daemon.http.bodies import must_close_connection, require_json
 from streamnet.daemon.http.grants import Grant
 from streamnet.daemon.http.responses import error_response, http_error, internal_error_response
 from streamnet.daemon.prometheus import Metrics
+from streamnet.daemon.replicas.replica_model import ReplicaModel, describe_refusal
+from streamnet.daemon.replicas.replica_set import ReplicaSet
 from streamnet.daemon.request_context import CURRENT_REQUEST, REQUEST_ID_HEADER, RequestContext
 from streamnet.errors import StreamnetError
 
@@ -52,7 +54,7 @@ _ENCODER = msgspec.json.Encoder()
 class Service:
     """What endpoints work with."""
 
-    registry: Registry
+    served: Registry | ReplicaSet
     access: Access
     limits: Limits
     rates: RateLimiter  # invalid tokens draw from it as well
@@ -66,12 +68,26 @@ class Service:
     def __post_init__(self) -> None:
         object.__setattr__(self, "batches", anyio.Semaphore(self.limits.batches))
 
-    def model(self, request: Request) -> HostedModel:
-        """The model named in the path; raises 404 if there is none."""
-        hosted = self.registry.models.get(request.path_params["name"])
-        if hosted is None:
+    @property
+    def registry(self) -> Registry:
+        """The models that learn here; raises 409 in a read replica."""
+        if isinstance(self.served, ReplicaSet):
+            raise http_error(409, self.served.refusal)
+        return self.served
+
+    def find_model(self, request: Request) -> HostedModel | ReplicaModel:
+        """The model named in the path, which predicts; raises 404 if there is none."""
+        found = self.served.models.get(request.path_params["name"])
+        if found is None:
             raise http_error(404, "there is no model of that name")
-        return hosted
+        return found
+
+    def model(self, request: Request) -> HostedModel:
+        """The same, which also learns; raises 409 in a read replica."""
+        found = self.find_model(request)
+        if isinstance(found, ReplicaModel):
+            raise http_error(409, describe_refusal(found.settings))
+        return found
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -126,10 +142,11 @@ class Service:
             message = f"the token allows {grant.rate:g} requests per second"
             raise http_error(429, message, retry_after=str(ceil(wait)))
 
-    def visible_models(self, request: Request) -> list[HostedModel]:
+    def visible_models(self, request: Request) -> list[HostedModel | ReplicaModel]:
         """The models that a request's token is for, by name."""
         grant = self.find_grant(request)
-        return [one for name, one in sorted(self.registry.models.items()) if grant.allows(name)]
+        models: Mapping[str, HostedModel | ReplicaModel] = self.served.models
+        return [one for name, one in sorted(models.items()) if grant.allows(name)]
 
 
 _OF_MANY_MODELS = ("models", "overview", "create", "permissions")

@@ -81,7 +81,7 @@ class Page {
     const aim = typeof status.target === "string" ? `${verb} ${status.target}${made}` : made;
     fill(byId("name"), element("span", { class: "model-name" }, status.name), aim);
     const problems = live ? problemsOf(status) : [];
-    this.state(status.state, problems[0]?.tone ?? (status.state === "learning" ? "good" : ""));
+    this.state(status.state, problems[0]?.tone ?? (status.state === "learning" || status.state === "following" ? "good" : ""));
     this.problems.show(status.name, problems);
     this.headline.show(status, history);
     byId("range").hidden = byId("axis").hidden = !history?.timed;

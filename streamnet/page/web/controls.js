@@ -28,7 +28,8 @@ class Controls {
   show(status, scopes) {
     this.card.hidden = false;
     const admin = scopes.includes("admin");
-    this.note.textContent = admin ? "" : "Changes need a token with the scope admin";
+    const who = status.replica_of ? `Learning is controlled at ${status.replica_of}` : "Changes need a token with the scope admin";
+    this.note.textContent = admin ? "" : who;
     const key = [status.name, status.state, isFeedFailed(status), isNumber(status.generation), admin];
     whenChanged(this.list, key, () => {
       this.failed.textContent = "";
@@ -57,19 +58,24 @@ function isFeedFailed({ feeds = [] }) {
 }
 
 function controlsOf(status) {
-  const { state, generation } = status;
-  const halted = state === "paused" || state === "failed" || isFeedFailed(status);
   return [
-    halted
-      ? { act: "resume", name: "Resume", text: "Learn again, also after a failure." }
-      : { act: "pause", name: "Pause", text: "Stop learning; predictions go on, and samples wait in the queue." },
-    { act: "reset", name: "Reset …", text: "Start afresh; the old state is archived." },
-    ...(isNumber(generation)
+    ...(status.replica_of ? [] : learningControls(status)),
+    ...(isNumber(status.generation)
       ? [
           { format: "safetensors", name: "Download .safetensors", text: "The model as a file, for streamnet predict and Model.load." },
           { format: "json", name: "Download .json", text: "The same to be read by anything." },
         ]
       : []),
+  ];
+}
+
+function learningControls(status) {
+  const halted = status.state === "paused" || status.state === "failed" || isFeedFailed(status);
+  return [
+    halted
+      ? { act: "resume", name: "Resume", text: "Learn again, also after a failure." }
+      : { act: "pause", name: "Pause", text: "Stop learning; predictions go on, and samples wait in the queue." },
+    { act: "reset", name: "Reset …", text: "Start afresh; the old state is archived." },
   ];
 }
 

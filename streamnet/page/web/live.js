@@ -166,16 +166,17 @@ class Live {
   async refreshModel(signal, names) {
     const get = (...rest) => this.daemon.getIfReady(modelPath(this.name, ...rest), signal);
     const status = await this.daemon.get(modelPath(this.name), signal);
+    const learns = !status.replica_of; // a read replica knows no scores
     // Before the first sample there are no scores, and the daemon would refuse the requests.
-    const ifScored = (path) => (status.samples > 0 ? get(path) : null);
+    const ifScored = (path) => (learns && status.samples > 0 ? get(path) : null);
     const [past, outcomes, scores, leaders, rejected] = await Promise.all([
       ifScored("history"),
       ifScored("confusion"),
       ifScored("scores"),
-      get("leaders"),
-      get("rejected"),
+      learns ? get("leaders") : [],
+      learns ? get("rejected") : null,
     ]);
-    await this.look(status, get);
+    if (learns) await this.look(status, get);
     if (signal.aborted) return;
     const { insight, features } = this;
     const shown = { status, history: past, leaders, outcomes, rejected, scores };
@@ -183,7 +184,7 @@ class Live {
     this.trying.offer(insight?.last ?? null);
     document.title = titleOf(status);
     this.page.compare.show(leaders, status, names);
-    this.controls.show(status, this.scopes);
+    this.controls.show(status, learns ? this.scopes : []);
     const published = isNumber(status.generation);
     this.begin.show(status, published, this.daemon.token !== null);
     if (published) await this.offerForm(get);

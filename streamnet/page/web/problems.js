@@ -16,6 +16,8 @@ const REMEDIES = {
   checkpoint:
     "See whether the daemon's disk is full or failing. Nothing is lost: the journal has all samples, but a restart takes longer.",
   rejected: "The table of rejected records below shows the latest ones, and why.",
+  replica:
+    "See whether the daemon or folder that this replica follows is there. It goes on predicting with the model that it has, and looks again by itself.",
   score:
     "The columns may say little about the target, or its meaning has just changed: see drifts on the curve.",
 };

@@ -46,6 +46,17 @@ class Tiles {
     this.tiles.delete(name);
   }
 
+  /** A read replica knows its model and how old that is; scores are known to who learns. */
+  showReplica(status) {
+    const { replica_of: of, replica_silence: silence, model_age: age } = status;
+    const tone = problemsOf(status).length ? "warn" : "main";
+    this.set("Model age", isNumber(age) ? ago(age) : "no model yet", `read replica of ${of}`, tone);
+    this.set("Known to be the newest", ago(silence), "when it was last looked for");
+    this.set("Learned", whole(status.samples), "samples, before it was published");
+    this.set("Throughput", `${compact(status.predicted_per_second)}/s`, "predictions");
+    this.spark("Throughput", status.predicted_per_second);
+  }
+
   /** Remove the tiles, for another model. */
   clear() {
     this.recolour();
@@ -59,6 +70,10 @@ class Tiles {
   }
 
   show(status, live) {
+    if (status.replica_of) {
+      this.showReplica(status);
+      return;
+    }
     const { measure, served, baselines = {} } = status;
     this.set(
       `${measureName(measure ?? "score")} overall`,

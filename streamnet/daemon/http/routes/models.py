@@ -19,11 +19,13 @@ from streamnet.daemon.hosting.model_run import build_settings, decode_model
 from streamnet.daemon.http.bodies import decode_body, read_body
 from streamnet.daemon.http.responses import http_error
 from streamnet.daemon.http.service import Endpoint, Service, check_model, json_response
+from streamnet.daemon.replicas.replica_model import ReplicaModel
 from streamnet.daemon.request_context import CURRENT_REQUEST
 from streamnet.errors import ConflictError
 from streamnet.settings.daemon import parse_model
 
 T = TypeVar("T")
+M = TypeVar("M", HostedModel, HostedModel | ReplicaModel)
 
 _CHUNK_BYTES = 1 << 18
 _MAX_DEPTH = 8  # of tables within tables
@@ -104,7 +106,11 @@ def _created_response(request: Request, hosted: HostedModel) -> Response:
 
 
 async def _status(request: Request, service: Service) -> Response:
-    return json_response(service.model(request).status())
+    return json_response(service.find_model(request).status())
+
+
+async def _champion(request: Request, service: Service) -> Response:
+    return _show(service.find_model(request), lambda model: model.champion())
 
 
 async def _delete(request: Request, service: Service) -> Response:
@@ -139,15 +145,18 @@ def _build_view(view: Callable[[HostedModel], Any]) -> Endpoint:
     """Build an endpoint that returns a view of a model, or 503 while there is none."""
 
     async def show(request: Request, service: Service) -> Response:
-        hosted = service.model(request)
-        value = view(hosted)
-        if value is None:
-            is_starting = hosted.state == "starting"
-            reason = "is being restored" if is_starting else "has not learned anything yet"
-            raise http_error(503, f"the model {reason}", retry_after="1")
-        return json_response(value)
+        return _show(service.model(request), view)
 
     return show
+
+
+def _show(model: M, view: Callable[[M], Any]) -> Response:
+    value = view(model)
+    if value is None:
+        is_starting = model.state == "starting"
+        reason = "is being restored" if is_starting else "has not learned anything yet"
+        raise http_error(503, f"the model {reason}", retry_after="1")
+    return json_response(value)
 
 
 async def _insight(request: Request, service: Service) -> Response:
@@ -158,7 +167,7 @@ async def _insight(request: Request, service: Service) -> Response:
 
 
 async def _download(request: Request, service: Service) -> Response:
-    hosted, suffix = service.model(request), _read_format(request)
+    hosted, suffix = service.find_model(request), _read_format(request)
     data = await run_sync(hosted.encode_model, f".{suffix}", limiter=service.worker)
     return _file_response(data, hosted.name, suffix)
 
@@ -244,7 +253,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "pause": _build_action(lambda hosted: hosted.pause()),
     "resume": _build_action(lambda hosted: hosted.resume()),
     "reset": _build_action(lambda hosted: hosted.reset()),
-    "champion": _build_view(lambda hosted: hosted.champion()),
+    "champion": _champion,
     "classes": _build_view(lambda hosted: hosted.classes()),
     "merge_class": _merge_class,
     "retire_class": _retire_class,

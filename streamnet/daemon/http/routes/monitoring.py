@@ -18,7 +18,7 @@ from streamnet.page import load_assets
 
 
 async def _events(request: Request, service: Service) -> Response:
-    hosted = service.model(request)
+    hosted = service.find_model(request)
     value = request.headers.get("last-event-id") or request.query_params.get("after")
     if value is None:
         after = None
@@ -36,10 +36,10 @@ async def _healthz(_: Request, service: Service) -> Response:
 async def _readyz(_: Request, service: Service) -> Response:
     if service.stopping.is_set():
         return json_response(Health("stopping"), 503)
-    health = service.registry.health()
-    if health == "ok":
-        return json_response(Health(health))
-    response = json_response(Health(health), 503)
+    health = service.served.report_health()
+    if health.status == "ok":
+        return json_response(health)
+    response = json_response(health, 503)
     response.headers["retry-after"] = "1"
     return response
 

@@ -27,12 +27,14 @@ from streamnet.daemon.http.bodies import (
     read_lines,
     split_lines,
 )
-from streamnet.daemon.http.responses import http_error
+from streamnet.daemon.http.responses import MODEL_AGE_HEADER, http_error
 from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.daemon.predictions import Predictions, explain_by_occlusion, predict_nothing
+from streamnet.daemon.replicas.replica_model import ReplicaModel
 from streamnet.errors import SampleError
 from streamnet.samples import Block, Prediction
 
+PredictingModel = HostedModel | ReplicaModel
 _MAX_INLINE_SAMPLES = 32  # predicted in the event loop: a thread takes longer
 _SLICE_BYTES = 1 << 17  # of lines that a thread predicts before others have their turn
 _PREFETCHED_SLICES = 2
@@ -45,13 +47,14 @@ _ENCODER = msgspec.json.Encoder()
 
 
 async def _predict(request: Request, service: Service) -> Response:
-    hosted = service.model(request)
+    hosted = service.find_model(request)
     if is_ndjson(request):
         return await _predict_lines(request, service, hosted)
     body = decode_body(await read_body(request, service.limits), _PREDICT_DECODER)
     samples, ids = body.rows(), body.identities()
-    if ids is not None and hosted.has_learned_nothing:
-        return json_response(await _remember_only(hosted, ids, samples))
+    keeper = None if ids is None else service.model(request)
+    if ids is not None and keeper is not None and keeper.has_learned_nothing:
+        return json_response(await _remember_only(keeper, ids, samples))
     if len(samples) > _count_rows_at_once(hosted):
         rule = f"{len(samples)} samples need more than {_MAX_PROBABILITIES} probabilities"
         raise http_error(422, f"{rule}: send them as lines, or fewer at a time")
@@ -63,17 +66,13 @@ async def _predict(request: Request, service: Service) -> Response:
         predictions = await hosted.microbatcher.predict(samples)
     else:
         predictions = await run_sync(hosted.predict, samples, limiter=service.worker)
-    if ids is None:
+    if ids is None or keeper is None:
         response, intervals = _build_response(predictions), predictions.list_intervals()
     else:
-        kept = await hosted.remember(ids, samples, predictions)
+        kept = await keeper.remember(ids, samples, predictions)
         response = _build_remembered(kept, predictions)
         intervals = [one.interval for one in kept]
-    if predictions.probabilities is None:
-        offsets = hosted.interval(predictions.generation)
-        response.intervals = _build_intervals(response.predictions, intervals, offsets)
-    elif any(one is not None for one in intervals):
-        response.sets = intervals
+    _add_intervals(response, hosted, predictions, intervals)
     if body.explain:
         predict = partial(hosted.predict, counts=False)
         model = hosted.published_model()
@@ -81,7 +80,31 @@ async def _predict(request: Request, service: Service) -> Response:
         response.explanations = await run_sync(work, limiter=service.worker)
     if warning is not None:
         response.warnings = [warning]
-    return json_response(response)
+    if isinstance(hosted, ReplicaModel) and hosted.age is not None:
+        response.age = round(hosted.age, 3)
+    return _add_age(json_response(response), hosted)
+
+
+def _add_intervals(
+    response: schemas.Predictions,
+    hosted: PredictingModel,
+    predictions: Predictions,
+    intervals: list[list[Any] | None],
+) -> None:
+    if predictions.probabilities is None:
+        offsets = None  # of a replica: recent errors are known to who learns
+        if not isinstance(hosted, ReplicaModel):
+            offsets = hosted.interval(predictions.generation)
+        response.intervals = _build_intervals(response.predictions, intervals, offsets)
+    elif any(one is not None for one in intervals):
+        response.sets = intervals
+
+
+def _add_age(response: Response, hosted: PredictingModel) -> Response:
+    """Say how old the model of a read replica is."""
+    if isinstance(hosted, ReplicaModel) and hosted.age is not None:
+        response.headers[MODEL_AGE_HEADER] = f"{hosted.age:.3f}"
+    return response
 
 
 async def _remember_only(
@@ -139,14 +162,14 @@ def _build_remembered(kept: Sequence[Prediction], predictions: Predictions) -> s
 # --------------------------------------------------------------------------------- lines
 
 
-async def _predict_lines(request: Request, service: Service, hosted: HostedModel) -> Response:
+async def _predict_lines(request: Request, service: Service, hosted: PredictingModel) -> Response:
     with ExitStack() as slot:
         slot.enter_context(service.batch())
         lines = await _predict_slices(request, service, hosted)
-        return _SlotResponse(lines, slot.pop_all())
+        return _add_age(_SlotResponse(lines, slot.pop_all()), hosted)
 
 
-async def _predict_slices(request: Request, service: Service, hosted: HostedModel) -> bytes:
+async def _predict_slices(request: Request, service: Service, hosted: PredictingModel) -> bytes:
     parts: list[bytes] = []
     before = size = 0
     lines = read_lines(request, service.limits, service.limits.lines)
@@ -178,7 +201,7 @@ class _SlotResponse(Response):
             await super().__call__(scope, receive, send)
 
 
-def _predict_slice(hosted: HostedModel, lines: bytes, before: int) -> bytes:
+def _predict_slice(hosted: PredictingModel, lines: bytes, before: int) -> bytes:
     """Predict some lines, which ``before`` others precede."""
     fields = hosted.published_model().fields
     block = decode_block(lines, fields, hosted.expected_columns)
@@ -206,7 +229,7 @@ def _find_line(lines: bytes, number: int) -> int:
     return next(islice(numbers, number, None), lines.count(b"\n"))
 
 
-def _count_rows_at_once(hosted: HostedModel) -> int:
+def _count_rows_at_once(hosted: PredictingModel) -> int:
     """Number of samples whose probabilities may be held at a time."""
     return max(1, _MAX_PROBABILITIES // max(1, len(hosted.published_model().labels)))
 

@@ -1,0 +1,1 @@
+"""Read replicas: models that another process publishes, followed and served without state."""
