@@ -110,6 +110,7 @@ class _Fresh:
 
     handle: int | None
     size: int
+    ahead: bool = False  # written before its barrier: an attempt without it does not drop it
     error: OSError | None = None
     passed: int = 0  # checkpoints that did not name it
 
@@ -145,14 +146,18 @@ class RowFolder:
         """Names of the files, oldest first."""
         return [name for name in self._files.names(self.path) if _NAME.fullmatch(name)]
 
-    def write(self, batch: RowBatch) -> str:
-        """Write a file, not durable yet; if that fails, `make_durable` raises the error."""
+    def write(self, batch: RowBatch, *, ahead: bool = False) -> str:
+        """Write a file, not durable yet; if that fails, `make_durable` raises the error.
+
+        One that is written ``ahead`` of its barrier stays until a checkpoint names it. There may be
+        many, so it is closed meanwhile.
+        """
         with self._lock:
             if self._next is None:
                 there = self.names()
                 self._next = int(there[-1].partition(".")[0]) + 1 if there else 0
             name, self._next = f"{self._next:012d}.rows", self._next + 1
-            fresh = self._fresh[name] = _Fresh(None, 0)
+            fresh = self._fresh[name] = _Fresh(None, 0, ahead)
         head = _encode_head(batch)
         numbers = np.ascontiguousarray(batch.numbers).reshape(-1).data
         fresh.size = len(head) + len(numbers)
@@ -163,7 +168,17 @@ class RowFolder:
             write_all(self._files, fresh.handle, numbers)
         except OSError as error:
             fresh.error = error
+        if ahead:
+            self._close(fresh)
         return name
+
+    def _close(self, file: _Fresh) -> None:
+        handle, file.handle = file.handle, None
+        try:
+            if handle is not None:
+                self._files.close(handle)
+        except OSError as error:
+            file.error = error
 
     def make_durable(self, names: Collection[str]) -> int:
         """Make the new ones among these files durable; returns how many bytes they have.
@@ -175,7 +190,7 @@ class RowFolder:
             fresh = dict(self._fresh)
         for name in fresh.keys() - set(names):
             other = fresh.pop(name)
-            other.passed += 1
+            other.passed += not other.ahead
             if other.passed > 1:
                 self._drop(name, other)
         if missing := set(names) - fresh.keys() - set(self.names()):
@@ -183,21 +198,38 @@ class RowFolder:
         for name, file in fresh.items():
             if file.error is not None:
                 raise file.error
-            handle, file.handle = file.handle, None
-            if handle is None:  # an earlier attempt was made
+            if file.handle is None and not file.ahead:  # an earlier attempt was made
                 continue
             try:
-                self._files.fsync(handle)
-                self._files.rename(self._find_part(name), self.path / name)
+                self._finish(self._find_part(name), self.path / name, file)
             except OSError as error:
                 file.error = error
                 raise
-            finally:
-                self._files.close(handle)
         if fresh:
             self._files.fsync_dir(self.path)
             self._files.fsync_dir(self.path.parent)
         return sum(file.size for file in fresh.values())
+
+    def _finish(self, part: Path, path: Path, file: _Fresh) -> None:
+        """Make a file durable, and give it its name."""
+        handle, file.handle = file.handle, None
+        if handle is None:
+            handle = self._files.open_truncated_at(part, file.size)
+        try:
+            self._files.fsync(handle)
+            self._files.rename(part, path)
+        finally:
+            self._files.close(handle)
+        file.ahead = False
+
+    def abandon(self, names: Collection[str]) -> bool:
+        """If one of these files can't be used, let them all be dropped; returns whether so."""
+        with self._lock:
+            files = [self._fresh[name] for name in names if name in self._fresh]
+            has_failed = any(file.error is not None for file in files)
+            for file in files if has_failed else ():
+                file.ahead = False
+        return has_failed
 
     def commit(self, names: Collection[str]) -> None:
         """Note that a checkpoint which names these files is durable."""

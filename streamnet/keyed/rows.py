@@ -63,8 +63,9 @@ class KeyedRows:
     store and come back with the same bits, so results do not depend on ``resident``.
 
     With a folder (`keep_in`), `export_state` writes a file of the rows that changed since the last
-    checkpoint, and names the files that hold all rows: for a key, the last one counts. When less
-    than half of what they hold is needed, rows of old files are copied to the new one.
+    checkpoint, and names the files that hold all rows: for a key, the last one counts. Rows that
+    leave memory are written to such files in between, so that a checkpoint need not wait for more
+    than what is in memory. When less than half of what they hold is needed, rows of old files are copied to the new one.
 
     >>> rows = KeyedRows(RowShape("", (np.array([5.0, 0.0]),)), resident=2)
     >>> for key in "abca":
@@ -113,6 +114,8 @@ class KeyedRows:
         self._epoch, self._durable = 1, 0  # changes up to the second one are in a checkpoint
         self._forgotten: dict[str, int] = {}  # epochs
         self._names: tuple[str, ...] = ()  # of the files of the newest checkpoint
+        self._ahead: list[str] = []  # names of the files that were written for the next one
+        self._unwritten = 0  # at most so many rows that left memory are in no file
         self._cut: _Cut | None = None
 
     def keep_in(self, folder: RowFolder) -> None:
@@ -258,6 +261,9 @@ class KeyedRows:
         for key, location in zip(keys, locations, strict=True):
             self._places[key] = _STORED - location
         self._release(slots.tolist())
+        self._unwritten += len(keys)
+        if self._folder is not None and self._unwritten >= _FILE_ROWS:
+            self._write_ahead(self._folder)
 
     def _measure(self, slots: NDArray[np.int64]) -> RowScores:
         if self._rank is None:
@@ -374,6 +380,9 @@ class KeyedRows:
     def _write_changes(self, folder: RowFolder) -> tuple[str, ...]:
         """Write files with what changed since the last checkpoint; returns the names of all."""
         self._settle()
+        if folder.abandon(self._ahead):
+            self._ahead = []
+            self._store.unmark_written()
         occupied = self._find_occupied()
         is_new = self._saved[occupied] == NOWHERE
         changed = occupied[is_new | (self._changed[occupied] > self._durable)]
@@ -383,12 +392,22 @@ class KeyedRows:
             stored += filter(self._is_newest, self._store.list_rows(number))
         removed = [key for key in self._forgotten if key not in self._places]
         removed += self._list_removed(merged)
-        written = tuple(map(folder.write, self._build_batches(changed, stored, removed)))
+        batches = self._build_batches(changed, stored, removed)
+        written = (*self._ahead, *map(folder.write, batches))
         gone = {table.name for number, table in self._store.list_files() if number in merged}
         names = (*(name for name in self._names if name not in gone), *written)
         self._cut = _Cut(self._epoch, names, written, tuple(merged))
         self._epoch += 1
+        self._unwritten = 0
         return names
+
+    def _write_ahead(self, folder: RowFolder) -> None:
+        """Write what left memory since the last time to files that the next checkpoint names."""
+        stored = self._store.list_changed()
+        for batch in self._build_batches(np.empty(0, np.int64), stored, []):
+            self._ahead.append(folder.write(batch, ahead=True))
+        self._store.mark_written(stored)
+        self._unwritten = 0
 
     def _choose_merged(self, changed: int) -> list[int]:
         """Numbers of the files whose rows are to be copied to a new one, as few are needed."""
@@ -475,6 +494,7 @@ class KeyedRows:
         for number in cut.merged:
             store.discard(number)
         self._forgotten = {k: epoch for k, epoch in self._forgotten.items() if epoch > cut.epoch}
+        self._ahead = [name for name in self._ahead if name not in cut.written]
         self._names, self._durable, self._cut = cut.names, cut.epoch, None
 
 

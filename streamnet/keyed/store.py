@@ -17,7 +17,9 @@ from streamnet.errors import StateError
 
 NOWHERE = -1
 _PLACE_BITS = 32  # a location is the number of a table and a place in it
-_FREE, _HERE, _ELSEWHERE = 0, 1, 2  # a row that is elsewhere has a newer copy there
+# A row that is elsewhere has a newer copy there; one that was written has a copy in a file that the
+# next checkpoint names.
+_FREE, _HERE, _ELSEWHERE, _WRITTEN = 0, 1, 2, 3
 
 
 class RowScores(NamedTuple):
@@ -241,13 +243,26 @@ class RowStore:
         table.set(place, _ELSEWHERE)
 
     def list_changed(self) -> list[int]:
-        """Locations of the rows that no checkpoint has."""
+        """Locations of the rows that no checkpoint has, and no file for the next one."""
         return [
             _locate(number, place)
             for number, table in self._tables.items()
             if isinstance(table, TemporaryRows)
-            for place in np.flatnonzero(np.frombuffer(table.status, np.uint8)).tolist()
+            for place in np.flatnonzero(np.frombuffer(table.status, np.uint8) == _HERE).tolist()
         ]
+
+    def unmark_written(self) -> None:
+        """Note that the files with changed rows can't be used."""
+        for table in self._tables.values():
+            if isinstance(table, TemporaryRows):
+                status = np.frombuffer(table.status, np.uint8)
+                status[status == _WRITTEN] = _HERE
+
+    def mark_written(self, locations: Sequence[int]) -> None:
+        """Note that changed rows are in a file that the next checkpoint names."""
+        for location in locations:
+            table, place = self._find(location)
+            table.status[place] = _WRITTEN
 
     def list_files(self) -> list[tuple[int, SavedRows]]:
         """The files of the newest checkpoint by number, oldest first."""
@@ -302,7 +317,8 @@ class RowStore:
         for table in self._tables.values():
             status = np.frombuffer(table.status, np.uint8)
             samples, losses = np.asarray(table.samples), np.asarray(table.losses)
-            places = np.flatnonzero((status == _HERE) & (samples >= least))
+            is_newest = (status == _HERE) | (status == _WRITTEN)
+            places = np.flatnonzero(is_newest & (samples >= least))
             signed = -losses[places] if worst else losses[places]
             if len(places) > count:
                 chosen = signed <= np.partition(signed, count - 1)[count - 1]

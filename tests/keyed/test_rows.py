@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamnet.durability.row_files import RowBatch, RowFolder
 from streamnet.durability.state_directory import Generations
 from streamnet.errors import DamagedStateError, StateError
 from streamnet.keyed import rows as rows_module
@@ -250,6 +252,47 @@ def test_rows_that_did_not_change_are_not_written_when_they_are_evicted(tmp_path
     for i in range(100):
         keys.rows.take([f"k{i}"], create=False)
     assert not keys.rows._store.list_changed()
+    assert keys.read() == keys.expected
+
+
+def test_a_checkpoint_waits_for_no_more_rows_than_are_in_memory(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[int, bool]] = []
+    write = RowFolder.write
+
+    def count(folder: RowFolder, batch: RowBatch, *, ahead: bool = False) -> str:
+        written.append((len(batch.keys), ahead))
+        return write(folder, batch, ahead=ahead)
+
+    monkeypatch.setattr(RowFolder, "write", count)
+    for i in range(300):
+        keys.change([f"k{i}", f"k{i // 3}"], float(i))
+    written.append((0, False))
+    before = len(written)
+    keys.save()
+    assert sum(rows for rows, _ in written[before:]) <= keys.resident + 8
+    assert sum(rows for rows, ahead in written if ahead) >= 280
+    keys.forget("k1")
+    keys.save()
+    keys.resume()
+    assert keys.read() == keys.expected
+
+
+@pytest.mark.parametrize("at", range(0, 12, 3))
+def test_files_that_could_not_be_written_ahead_are_made_up_for(keys: Keys, at: int) -> None:
+    disk = Memory()
+    keys.__init__(Generations(FOLDER, files=disk))  # type: ignore[misc]
+    keys.change(["k0"], 1.0)
+    keys.save()
+    keys.generations.rows._files = Faulty(disk, at, "ENOSPC")
+    for i in range(30):
+        keys.change([f"k{i}"], 2.0)
+    for _ in range(2):
+        with suppress(OSError):
+            keys.save()
+    keys.save()
+    keys.resume()
     assert keys.read() == keys.expected
 
 
