@@ -1,7 +1,8 @@
 """Prometheus metrics of the hosted models, collected at each scrape, and of the requests.
 
 They follow from the marks of `Status` and the registry of metrics. The only labels are model and
-operation names, feeds, states, reasons, outcomes and baselines, so the number of series is bounded.
+operation names, feeds, states, reasons, outcomes, baselines, and a few columns, classes and keys,
+so the number of series is bounded.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from streamnet.daemon.hosting.webhooks import Webhooks
 from streamnet.daemon.replicas.replica_model import ReplicaModel
 from streamnet.metrics import METRICS, Horizon
 from streamnet.metrics.intervals import INTERVAL_DESCRIPTIONS
-from streamnet.reporting.report import FeatureDriftLine, HorizonScores, Scores
+from streamnet.reporting.report import FeatureDriftLine, HorizonScores, KeysReport, Scores
 from streamnet.samples import Task
 from streamnet.sources.base import Reason
 
@@ -122,6 +123,8 @@ class Metrics:
         async with self._scraping:
             readings = {}
             for name, hosted in list(self._models().items()):
+                if not isinstance(hosted, ReplicaModel) and hosted.keys.columns:
+                    await to_thread.run_sync(hosted.keys.summarize)  # ranks all keys
                 readings[name] = _read_model(hosted)
                 await checkpoint()
             self._collector.readings = readings
@@ -186,14 +189,16 @@ class _ModelReading(NamedTuple):
     measures: dict[Horizon, dict[str, float]]
     features: list[FeatureDriftLine]
     classes: dict[str, Scores]
+    keys: KeysReport | None
 
 
 def _read_model(hosted: HostedModel | ReplicaModel) -> _ModelReading:
     if isinstance(hosted, ReplicaModel):  # who learns knows the rest
-        return _ModelReading(hosted.status(), RUN_COUNTS, {}, [], {})
+        return _ModelReading(hosted.status(), RUN_COUNTS, {}, [], {}, None)
     measures = {horizon: hosted.measures(horizon) for horizon in Horizon}
     classes, features = hosted.class_scores(), hosted.features()
-    return _ModelReading(hosted.status(), hosted.unknown_counts, measures, features, classes)
+    keys = hosted.keys.summarize()
+    return _ModelReading(hosted.status(), hosted.unknown_counts, measures, features, classes, keys)
 
 
 @final
@@ -259,6 +264,7 @@ class _ModelCollector(Collector):
                 yield _build_family("gauge", f"served_{key}", description, values, "horizon")
         yield from _collect_features({name: one.features for name, one in readings.items()})
         yield from _collect_classes({name: one.classes for name, one in readings.items()})
+        yield from _collect_keys({name: one.keys for name, one in readings.items()})
 
 
 _BY_HORIZON = ("served", "baselines")
@@ -324,6 +330,25 @@ def _collect_classes(models: Mapping[str, Mapping[str, Scores]]) -> Iterator[Met
             for label, scores in classes.items()
         }
         yield _build_family("gauge", f"class_{key}", description, values, "class")
+
+
+_KEY_SERIES = {
+    "loss": "Mean loss of one of the worst or best keys: absolute error, or log-loss of labels.",
+    "shared_loss": "What the shared model alone would have lost for it.",
+}
+
+
+def _collect_keys(models: Mapping[str, KeysReport | None]) -> Iterator[Metric]:
+    """Yield the losses of the worst and the best keys."""
+    for series, description in _KEY_SERIES.items():
+        values = {
+            (name, rank, key.key): getattr(key, series)
+            for name, keys in models.items()
+            if keys is not None
+            for rank, ranked in (("worst", keys.worst), ("best", keys.best))
+            for key in ranked
+        }
+        yield _build_family("gauge", f"key_{series}", description, values, "rank", "key")
 
 
 def _collect_feeds(statuses: Mapping[str, Status]) -> Iterator[Metric]:

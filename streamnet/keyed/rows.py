@@ -65,7 +65,8 @@ class KeyedRows:
     With a folder (`keep_in`), `export_state` writes a file of the rows that changed since the last
     checkpoint, and names the files that hold all rows: for a key, the last one counts. Rows that
     leave memory are written to such files in between, so that a checkpoint need not wait for more
-    than what is in memory. When less than half of what they hold is needed, rows of old files are copied to the new one.
+    than what is in memory. When less than half of what they hold is needed, rows of old files are
+    copied to the new one.
 
     >>> rows = KeyedRows(RowShape("", (np.array([5.0, 0.0]),)), resident=2)
     >>> for key in "abca":

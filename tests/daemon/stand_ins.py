@@ -97,6 +97,11 @@ class StandInKeys:
         fields = {name: getattr(self.details, name) for name in KeyReport.__struct_fields__}
         return KeysReport(["device"], count, [KeyReport(**fields)], [])
 
+    columns = ("device",)
+
+    def summarize(self) -> KeysReport:
+        return self.rank(1)
+
     def describe(self, key: str) -> KeyDetails | None:
         return self.details if key == self.details.key else None
 

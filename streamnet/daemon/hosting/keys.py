@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import final
 
 from msgspec import UNSET
@@ -16,6 +17,9 @@ from streamnet.reporting.builder import build_key_details, build_keys
 from streamnet.reporting.report import KeyDetails, KeysReport
 from streamnet.samples import KeyRemoval
 
+_SUMMARIZED = 5  # worst and best keys, so that the number of series is bounded
+_SUMMARY_SECONDS = 20.0
+
 
 @final
 class HostedKeys:
@@ -29,12 +33,24 @@ class HostedKeys:
         self._hosted = hosted
         self.columns: tuple[str, ...] = columns
         """Columns of the key; empty if keys have no models."""
+        self._summary: KeysReport | None = None
+        self._expires = 0.0
 
     def rank(self, count: int) -> KeysReport:
         """The worst and the best keys, at most ``count`` of each."""
         found = build_keys(self._learner(), count)
         assert found is not UNSET
         return found
+
+    def summarize(self) -> KeysReport | None:
+        """The few worst and best keys, ranked at most every 20 s; None before there are any."""
+        run = self._hosted.model_run
+        if not self.columns or run is None or run.learner is None:
+            return None
+        if monotonic() >= self._expires:
+            self._summary = self.rank(_SUMMARIZED)
+            self._expires = monotonic() + _SUMMARY_SECONDS
+        return self._summary
 
     def describe(self, key: str) -> KeyDetails | None:
         """What is known about a key; None if there is no such key."""

@@ -74,7 +74,7 @@ class Page {
   }
 
   /** Show one model, from the daemon's responses or from a report. */
-  show({ status, history, leaders, outcomes, rejected, scores, insight, features, facts = [], ...rest }, live) {
+  show({ status, history, leaders, outcomes, rejected, scores, insight, features, keys, facts = [], ...rest }, live) {
     this.shown = status;
     const made = rest.made ? `, ${rest.made}` : "";
     const verb = live ? " predicts" : ": predictions of";
@@ -99,9 +99,13 @@ class Page {
     whenChanged(byId("trust"), [name, outcomes, insight, features], () =>
       this.why.show(insight, outcomes, features),
     );
-    whenChanged(byId("rejected"), rejected, () =>
-      showRejected(byId("rejected"), byId("rejected-note"), rejected),
+    whenChanged(byId("keys"), [name, keys], () =>
+      showKeys(byId("keys-card"), byId("keys"), byId("keys-note"), keys),
     );
+    byId("rejected-card").hidden = !rejected;
+    whenChanged(byId("rejected"), rejected, () => {
+      if (rejected) showRejected(byId("rejected"), byId("rejected-note"), rejected);
+    });
     whenChanged(byId("scores"), scores, () => this.scores.show(scores ?? []));
     whenChanged(byId("facts"), facts, () => showFacts(byId("facts-card"), byId("facts"), facts));
   }

@@ -103,6 +103,7 @@ class Live {
     this.attempt = 0;
     this.insight = null;
     this.features = null;
+    this.keys = null;
     this.insightExpires = 0;
     byId("token-open").hidden = true;
     this.page.tiles.clear();
@@ -178,9 +179,9 @@ class Live {
     ]);
     if (learns) await this.look(status, get);
     if (signal.aborted) return;
-    const { insight, features } = this;
+    const { insight, features, keys } = this;
     const shown = { status, history: past, leaders, outcomes, rejected, scores };
-    this.page.show({ ...shown, insight, features }, true);
+    this.page.show({ ...shown, insight, features, keys }, true);
     this.trying.offer(insight?.last ?? null);
     document.title = titleOf(status);
     this.page.compare.show(leaders, status, names);
@@ -192,10 +193,14 @@ class Live {
   }
 
   /** Look into a model now and then: what matters to it takes longer to find out. */
-  async look({ samples }, get) {
+  async look({ samples, keys }, get) {
     const known = this.insightOf === this.name && Date.now() < this.insightExpires;
     if (known || !(samples > 0)) return;
-    [this.insight, this.features] = await Promise.all([get("insight"), get("features")]);
+    [this.insight, this.features, this.keys] = await Promise.all([
+      get("insight"),
+      get("features"),
+      keys ? get("keys?count=5") : null,
+    ]);
     this.insightOf = this.name;
     this.insightExpires = Date.now() + (this.insight?.permuted ? INSIGHT : REFRESH);
   }

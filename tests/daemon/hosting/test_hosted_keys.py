@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.daemon.prometheus import Metrics
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import ConfigurationError, NotReadyError
 from streamnet.modelfiles.formats import SUFFIXES
@@ -76,6 +77,15 @@ def test_keys_are_learned_as_in_a_replay_and_predicted_by_their_own_models(
             assert details.targets["last target"] == last
             assert hosted.keys.describe("none") is None
             assert hosted.keys.encode("none", ".json") is None
+            summary = hosted.keys.rank(5)
+            text = await Metrics(lambda: {"spam": hosted}).scrape()
+            shown = [line for line in text.splitlines() if line.startswith("streamnet_key_loss{")]
+            assert shown == [
+                f'streamnet_key_loss{{key="{one.key}",model="spam",rank="{rank}"}} {one.loss!r}'
+                for rank, keys in (("worst", summary.worst), ("best", summary.best))
+                for one in keys
+            ]
+            assert len(shown) == 10
             return list_scores(hosted)
 
     scores = run(main)
