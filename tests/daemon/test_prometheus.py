@@ -21,6 +21,7 @@ def scrape(status: Status, *unknown: str) -> str:
         measures=lambda horizon: {"accuracy": 0.75, "log_loss": 0.5},
         features=list,
         class_scores=lambda: {"red": {"recall": 0.8, "precision": None, "positives": 3.0}},
+        keys=SimpleNamespace(summarize=lambda: None),
     )
     return Metrics(lambda: {"wine": model}).text()  # type: ignore[dict-item]
 

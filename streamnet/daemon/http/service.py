@@ -79,6 +79,9 @@ class Service:
         """The model named in the path, which predicts; raises 404 if there is none."""
         found = self.served.models.get(request.path_params["name"])
         if found is None:
+            if isinstance(self.served, ReplicaSet) and not self.served.has_heard:
+                place = self.served.settings.of
+                raise http_error(503, f"{place} was not reached yet", retry_after="1")
             raise http_error(404, "there is no model of that name")
         return found
 

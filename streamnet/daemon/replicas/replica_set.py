@@ -37,7 +37,7 @@ class ReplicaSet:
         self.webhooks = webhooks
         self.models: dict[str, ReplicaModel] = {}
         self._origin: Origin = open_origin(settings)
-        self._has_heard = False
+        self.has_heard: bool = False  # whether the origin has ever answered
         self._is_failing = False
         self._group: TaskGroup | None = None
         self._stopping = Event()
@@ -99,7 +99,7 @@ class ReplicaSet:
             if name not in self.models:
                 self._add(name)
             await self.models[name].follow(one, self._origin)
-        self._has_heard = True
+        self.has_heard = True
 
     def _add(self, name: str) -> None:
         model = self.models[name] = ReplicaModel(name, self.settings)
@@ -109,7 +109,7 @@ class ReplicaSet:
     def health(self) -> HealthStatus:
         """Whether it predicts with models that are new enough; "ok", or why it does not."""
         models = self.models.values()
-        if not self._has_heard or any(model.state == "starting" for model in models):
+        if not self.has_heard or any(model.state == "starting" for model in models):
             return "starting"
         return "stale" if any(model.is_stale for model in models) else "ok"
 
