@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from math import nan
 from typing import Any, Unpack, final
 
 import redis
@@ -32,7 +33,7 @@ ANSWER_SECONDS = 10.0  # for an answer of the server
 DEFAULT_PORT = 6379
 
 EntryId = tuple[int, int]
-Entry = tuple[bytes, dict[bytes, bytes]]
+Entry = tuple[bytes, list[bytes] | None]  # its id, and names and values of its fields in turn
 
 
 def connect(settings: RedisStreamSettings) -> redis.Redis:
@@ -126,6 +127,9 @@ class RedisSubscription(Subscription):
         self._settings = settings
         self._stream = str(settings.stream)
         self._client: redis.Redis | None = None
+        # That of an entry which holds nothing but a message.
+        held = None if settings.headers else settings.value_field
+        self._only_field = None if held is None else held.encode()
         self._end: EntryId | None = None  # the last entry when it was opened
         self._last: str | None = None  # id of the entry that was read last
         self._place = -1  # its place
@@ -142,6 +146,8 @@ class RedisSubscription(Subscription):
     def open(self) -> None:
         """Connect, and find the last entry."""
         self._client = connect(self._settings)
+        # As the server answers: a dict for each entry would take a third of the time of reading.
+        self._client.set_response_callback("XRANGE", lambda found, **_: found)
         info = self._find_info()
         self._end = None if info is None else info.last
         if info is None and self.follow:
@@ -257,8 +263,11 @@ class RedisSubscription(Subscription):
         return None if info.added is None else max(0, info.added - self._place - 1)
 
     def _convert(self, entry: Entry, place: int) -> Message:
-        name, fields = entry[0].decode(), entry[1] or {}
-        time = parse_id(name)[0] / 1000
+        name, pairs = entry[0].decode(), entry[1] or []
+        time = nan if self._settings.timestamp is None else parse_id(name)[0] / 1000
+        if len(pairs) == 2 and pairs[0] == self._only_field:
+            return Message(place, name, pairs[1], time=time)
+        fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
         held, key = self._settings.value_field, self._settings.key_field
         if held is None:
             return Message(place, name, _encode_fields(fields), time=time)
