@@ -200,6 +200,9 @@ def _describe(url: str, meta: Any) -> ObjectInfo:
 
 
 def _join_version(tag: str | None, version: str | None) -> str:
+    """One text for both; Azure lists tags without the quotes that they have otherwise."""
+    if tag and not tag.endswith('"'):
+        tag = f'"{tag}"'
     return f"{tag or ''}\0{version or ''}"
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,19 @@ def s3_environment() -> Generator[dict[str, str]]:
 
     with serve_s3() as found:
         yield found
+
+
+@pytest.fixture
+def azure_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty container of Azurite, which npm installs."""
+    from streamnet import objects
+    from tests.object_servers import azurite
+
+    with azurite(tmp_path) as (url, given):
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        objects._open_store.cache_clear()
+        yield url
 
 
 @pytest.fixture

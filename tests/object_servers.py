@@ -1,16 +1,20 @@
-"""Servers for tests: S3 by moto, and HTTPS with a certificate of its own, both on loopback."""
+"""Servers for tests, on loopback: S3 by moto, Azure by Azurite, HTTPS with an own certificate."""
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
+import hmac
 import re
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
@@ -41,15 +45,7 @@ def serve_s3() -> Iterator[dict[str, str]]:
     quiet = subprocess.DEVNULL
     server = subprocess.Popen(command, stdout=quiet, stderr=quiet)
     try:
-        deadline = monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert monotonic() < deadline, "the S3 server did not start"
-                assert server.poll() is None, "the S3 server has ended"
-                sleep(0.1)
+        _wait_for(port, server)
         yield {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": "test",
@@ -59,6 +55,67 @@ def serve_s3() -> Iterator[dict[str, str]]:
     finally:
         server.kill()
         server.wait()
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    deadline = monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert monotonic() < deadline, "the server did not start"
+            assert server.poll() is None, "the server has ended"
+            sleep(0.1)
+
+
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = (  # that of everybody's emulator, as its documentation says
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
+
+@contextmanager
+def azurite(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """An Azure server with a container; yields its URL, and the environment by which it is found.
+
+    Skips the test where the program ``azurite-blob`` is missing: npm installs it (azurite).
+    """
+    program = shutil.which("azurite-blob")
+    if program is None:
+        pytest.skip("no program azurite-blob")
+    port = find_free_port()
+    place = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
+    quiet = subprocess.DEVNULL
+    more = ["--disableTelemetry", "--skipApiVersionCheck", "--silent"]
+    server = subprocess.Popen([program, *place, *more], cwd=folder, stdout=quiet, stderr=quiet)
+    try:
+        _wait_for(port, server)
+        _create_container(f"http://127.0.0.1:{port}", "bucket")
+        yield (
+            "az://bucket",
+            {
+                "AZURE_STORAGE_USE_EMULATOR": "true",
+                "AZURITE_BLOB_STORAGE_URL": f"http://127.0.0.1:{port}",
+                "AZURE_STORAGE_ACCOUNT_NAME": AZURITE_ACCOUNT,
+                "AZURE_STORAGE_ACCOUNT_KEY": AZURITE_KEY,
+            },
+        )
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _create_container(server: str, name: str) -> None:
+    """Create a container by a request signed with the key of the account."""
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    signed = [f"{key}:{value}" for key, value in headers.items()]
+    path = f"/{AZURITE_ACCOUNT}/{AZURITE_ACCOUNT}/{name}\nrestype:container"
+    text = "\n".join(["PUT", *[""] * 11, *signed, path])
+    code = hmac.digest(base64.b64decode(AZURITE_KEY), text.encode(), "sha256")
+    headers["Authorization"] = f"SharedKey {AZURITE_ACCOUNT}:{base64.b64encode(code).decode()}"
+    url = f"{server}/{AZURITE_ACCOUNT}/{name}?restype=container"
+    urlopen(Request(url, method="PUT", headers=headers), timeout=60).close()
 
 
 def make_bucket(environment: dict[str, str], name: str) -> str:

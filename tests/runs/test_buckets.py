@@ -65,6 +65,24 @@ def count_checkpoints(state: str) -> int:
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(
     bucket: str, tmp_path: Path, kills: int
 ) -> None:
+    assert_kills_change_nothing(bucket, tmp_path, kills)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(SECONDS)
+def test_so_does_one_at_azure_which_also_reads_a_folder_there(
+    azure_bucket: str, tmp_path: Path
+) -> None:
+    assert_kills_change_nothing(azure_bucket, tmp_path, kills=10)
+    data = (tmp_path / "a.csv").read_bytes()
+    for name in ("a", "b"):
+        objects.write(f"{azure_bucket}/data/{name}.csv", data)
+    state = str(tmp_path / "state")
+    report = streamnet.replay(f"{azure_bucket}/data/", target="y", candidates=2, state=state).report
+    assert report["learned"] + report["rejected"] == 2 * SAMPLES
+
+
+def assert_kills_change_nothing(bucket: str, tmp_path: Path, kills: int) -> None:
     write_samples(tmp_path / "a.csv")
     undisturbed = start("local", tmp_path)
     assert undisturbed.communicate(timeout=SECONDS)[1] == ""
