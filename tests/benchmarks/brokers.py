@@ -1,9 +1,10 @@
-"""Streams of messages: pace of learning them, memory over many of them, processor time while idle.
+"""Streams of messages: pace of learning and answering them, memory over many, time while idle.
 
     python -m tests.benchmarks.brokers [--samples N] [--millions N] [--idle SECONDS] [BROKER ...]
 
-Writes JSON messages to real servers on this machine, and replays them with four candidates, in turn
-with the same lines in a file, so that the ratio of both does not depend on the machine.
+Writes JSON messages to real servers on this machine, and replays them with four candidates; again
+with predictions sent to another stream of the server; and then the same lines in a file, so that
+ratios do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -16,11 +17,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
+from typing import NamedTuple
 
 import anyio
 
+from streamnet.learning.learner import Learner
 from streamnet.pipeline import Pipeline
+from streamnet.pipeline.outputs import PredictionRows
+from streamnet.pipeline.sent_outputs import SentPredictions
+from streamnet.samples import Schema
 from streamnet.selection.search import default_population
+from streamnet.sinks.registry import open_sink
 from streamnet.sources import Columns, Source, open_files
 from streamnet.sources.brokers.registry import open_broker
 from tests.benchmarks.memory import MILLION, Meter
@@ -32,6 +39,14 @@ WRITTEN = 50_000  # messages at a time
 COLUMNS = Columns(target="y")
 Write = Callable[[Sequence[bytes]], None]
 Open = Callable[[bool], Source]
+
+
+class Broker(NamedTuple):
+    """A server with a stream of messages, and a stream for predictions."""
+
+    write: Write
+    open_stream: Open
+    sink: str  # URL
 
 
 def make_messages(count: int) -> list[bytes]:
@@ -46,32 +61,41 @@ def make_messages(count: int) -> list[bytes]:
 
 
 @contextmanager
-def kafka() -> Iterator[tuple[Write, Open]]:
+def kafka() -> Iterator[Broker]:
     with noida() as (server, _):
         server.create_topic()
-        yield server.produce, opener("kafka", servers=[server.address], topic="events")
+        server.create_topic("answers")
+        given = {"servers": [server.address], "topic": "events"}
+        yield Broker(server.produce, opener("kafka", **given), f"kafka://{server.address}/answers")
 
 
 @contextmanager
-def kafka_mock() -> Iterator[tuple[Write, Open]]:
+def kafka_mock() -> Iterator[Broker]:
     with mock_kafka() as server:
         given = {"servers": [server.address], "topic": "events", "partition": 0}
-        yield server.produce, opener("kafka", **given)
+        sink = f"kafka://{server.address}/answers?partition=0"
+        yield Broker(server.produce, opener("kafka", **given), sink)
 
 
 @contextmanager
-def redis() -> Iterator[tuple[Write, Open]]:
+def redis() -> Iterator[Broker]:
     with valkey("--appendonly", "no") as server:
         given = {"server": server.address, "stream": "events", "value_field": "data"}
-        yield lambda values: add(server, "events", list(values)), opener("redis", **given)
+        sink = f"redis://{server.address}/answers"
+        yield Broker(
+            lambda values: add(server, "events", list(values)), opener("redis", **given), sink
+        )
 
 
 @contextmanager
-def nats() -> Iterator[tuple[Write, Open]]:
+def nats() -> Iterator[Broker]:
     with nats_server() as server:
         stream = NatsStream(server, "events")
+        NatsStream(server, "answers")
         given = {"servers": [server.address], "stream": "events"}
-        yield stream.publish, opener("nats", **given)
+        yield Broker(
+            stream.publish, opener("nats", **given), f"nats://{server.address}/answers.all"
+        )
 
 
 BROKERS = {"kafka": kafka, "kafka-mock": kafka_mock, "redis": redis, "nats": nats}
@@ -83,6 +107,19 @@ def opener(broker: str, **settings: object) -> Open:
 
 def pipeline(source: Source, **more: object) -> Pipeline:
     return Pipeline(source, candidates=default_population(CANDIDATES), **more)  # type: ignore[arg-type]
+
+
+async def answer(source: Source, sink: str) -> None:
+    """Learn, and send each prediction."""
+
+    def prepare(learner: Learner, schema: Schema) -> list[SentPredictions]:
+        del schema
+        rows = PredictionRows(task=learner.task, labels=learner.encoder.labels)
+        box = open_sink(sink, "predictions")
+        return [SentPredictions(box, rows, lambda: run.parts[""].emitted)]
+
+    run = pipeline(source, prepare=prepare)
+    await run.run()
 
 
 class Timed:
@@ -120,7 +157,7 @@ async def idle(source: Source, seconds: float) -> None:
 
 
 def measure(name: str, messages: Sequence[bytes], file: Path, given: argparse.Namespace) -> None:
-    with BROKERS[name]() as (write, open_stream):
+    with BROKERS[name]() as (write, open_stream, sink):
         print(name, flush=True)
         for start in range(0, len(messages), WRITTEN):
             write(messages[start : start + WRITTEN])
@@ -129,9 +166,14 @@ def measure(name: str, messages: Sequence[bytes], file: Path, given: argparse.Na
         print(f"    read:     {found.describe(count)}", flush=True)
         learned = Timed(lambda: anyio.run(pipeline(open_stream(False)).run))
         print(f"    learned:  {learned.describe(count)}", flush=True)
+        answered = Timed(lambda: anyio.run(answer, open_stream(False), sink))
+        print(f"    answered: {answered.describe(count)}", flush=True)
         plain = Timed(lambda: anyio.run(pipeline(open_files([file], columns=COLUMNS)).run))
         print(f"    the file: {plain.describe(count)}", flush=True)
         print(f"    {plain.wall / learned.wall:.2f} of its pace", flush=True)
+        print(
+            f"    answered: {learned.wall / answered.wall:.2f} of the pace of learning", flush=True
+        )
         if given.idle:
             anyio.run(idle, open_stream(True), given.idle)
         if given.millions:

@@ -1,10 +1,11 @@
-"""Delay from a message being produced to its prediction being in the sink.
+"""Delay from a message being produced to its prediction being in the sink; time to stop.
 
     python -m tests.benchmarks.sinks [kafka redis nats] [--rate 1000] [--seconds 20]
 
 A server of the tests runs on this machine, and ``streamnet run`` with 4 candidates reads JSON
 messages from one of its streams and sends predictions to another. Messages are produced one by one
-at the rate; a reader waits at the end of the other stream. The first quarter is not counted.
+at the rate; a reader waits at the end of the other stream. The first quarter is not counted. Then
+the run, which waits for messages, gets SIGTERM.
 """
 
 from __future__ import annotations
@@ -123,8 +124,8 @@ BROKERS = {"kafka": open_kafka, "redis": open_redis, "nats": open_nats}
 
 def measure(
     streams: Streams, folder: Path, broker: str, rate: float, seconds: float
-) -> list[float]:
-    """Delays in seconds, by number of the prediction."""
+) -> tuple[list[float], float]:
+    """Delays in seconds, by number of the prediction, and seconds from SIGTERM to the end."""
     messages = [m for m in write_samples(int(1.1 * rate * seconds)) if not m.startswith(b"poison")]
     messages = messages[: int(rate * seconds)]
     begun, delays = [0.0] * len(messages), [0.0] * len(messages)
@@ -153,8 +154,7 @@ def measure(
             delays[number] = now - begun[number]
             found += 1
     producer.join()
-    run.stop()
-    return delays[len(delays) // 4 :]
+    return delays[len(delays) // 4 :], run.stop()
 
 
 def main() -> None:
@@ -166,9 +166,10 @@ def main() -> None:
     given = parser.parse_args()
     for broker in given.brokers:
         with tempfile.TemporaryDirectory() as folder, BROKERS[broker]() as streams:
-            delays = measure(streams, Path(folder), broker, given.rate, given.seconds)
+            delays, stopped = measure(streams, Path(folder), broker, given.rate, given.seconds)
         p50, p99 = 1000 * np.quantile(delays, (0.5, 0.99))
         print(f"{broker}: {given.rate:g}/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms", flush=True)
+        print(f"    ended {stopped:.2f} s after SIGTERM", flush=True)
 
 
 if __name__ == "__main__":
