@@ -82,17 +82,14 @@ class Run:
                 stderr=log,
             )
 
+    @property
+    def state(self) -> Path:
+        """Its state directory."""
+        return self.folder / "state"
+
     def records(self) -> int:
         """Records before its newest checkpoint."""
-        tree = self.checkpoint()
-        return 0 if tree is None else int(tree["reading"]["records"])
-
-    def checkpoint(self) -> dict[str, Any] | None:
-        """What its newest checkpoint holds."""
-        if not (self.folder / "state").is_dir():
-            return None
-        newest = StateDirectory(self.folder / "state").generations.newest()
-        return None if newest is None else newest.tree
+        return count_records(self.state)
 
     def wait_for(self, records: int, seconds: float = 240.0) -> None:
         """Wait until so many records are in a checkpoint."""
@@ -132,12 +129,31 @@ class Run:
 
     def left(self) -> dict[str, Any]:
         """All that it learned and wrote."""
-        tree = self.checkpoint()
-        assert tree is not None
-        return {
-            **{name: describe(tree[name]) for name in ("learner", "ledger", "limit", "emitted")},
-            "letters": (self.folder / "state" / "dead-letters.jsonl").read_bytes(),
-        }
+        return describe_left(self.state)
+
+
+def load_newest(state: Path) -> dict[str, Any] | None:
+    """What the newest checkpoint in a state directory holds; None if there is none."""
+    if not state.is_dir():
+        return None
+    newest = StateDirectory(state).generations.newest()
+    return None if newest is None else newest.tree
+
+
+def count_records(state: Path) -> int:
+    """Records before the newest checkpoint in a state directory."""
+    tree = load_newest(state)
+    return 0 if tree is None else int(tree["reading"]["records"])
+
+
+def describe_left(state: Path) -> dict[str, Any]:
+    """All that a run has learned and written in its state directory."""
+    tree = load_newest(state)
+    assert tree is not None
+    return {
+        **{name: describe(tree[name]) for name in ("learner", "ledger", "limit", "emitted")},
+        "letters": (state / "dead-letters.jsonl").read_bytes(),
+    }
 
 
 def find_disorder(numbers: Sequence[int]) -> str:
@@ -182,7 +198,6 @@ def assert_kills_change_nothing(
     count: int,
     sink: str,
     read_sink: Callable[[], list[dict[str, Any]]],
-    disturb: Callable[[int], None] = lambda _: None,
 ) -> None:
     """A run that is killed again and again leaves what an undisturbed one leaves, and sends each
     prediction once, in order.
@@ -192,11 +207,10 @@ def assert_kills_change_nothing(
     killed = Run(tmp_path / "killed", broker, settings, sink)
     writing = trickle(produce, messages[1500:-500], rate=count / (2.0 * kills))
     chance = random.Random(7)
-    for number in range(kills):
+    for _ in range(kills):
         before = killed.records()
         killed.start()
         killed.wait_for(min(before + 1, count - 500))
-        disturb(number)
         time.sleep(chance.random() * 0.3)
         killed.kill()
     writing.join()
@@ -204,16 +218,68 @@ def assert_kills_change_nothing(
     produce(messages[-500:])
     killed.wait_for(count)
     assert killed.stop() < 10.0  # a poll takes 0.2 s; the rest is for busy machines
-    undisturbed = Run(tmp_path / "undisturbed", broker, settings)
+    assert_same_as_undisturbed(killed, tmp_path / "undisturbed", broker, settings, read_sink())
+
+
+def assert_kills_of_the_server_change_nothing(
+    tmp_path: Path,
+    broker: str,
+    settings: str,
+    produce: Callable[[Sequence[bytes]], None],
+    *,
+    end_server: Callable[[], None],
+    start_server: Callable[[], None],
+    sink: str,
+    read_sink: Callable[[], list[dict[str, Any]]],
+    kills: int = 5,
+    count: int = 10_000,
+) -> None:
+    """A run whose server ends again and again leaves what an undisturbed one leaves; it is the same
+    process all the time.
+    """
+    messages = write_samples(count)
+    step = (count - 1500) // kills
+    produce(messages[:1500])
+    run = Run(tmp_path / "run", broker, settings, sink)
+    run.start()
+    run.wait_for(1500)
+    chance = random.Random(3)
+    for start in range(1500, count - step + 1, step):
+        produce(messages[start : start + step])
+        time.sleep(chance.random() * 0.2)
+        end_server()
+        time.sleep(chance.random() * 0.5)
+        start_server()
+    produce(messages[1500 + kills * step :])
+    run.wait_for(count)
+    run.stop()
+    assert_same_as_undisturbed(run, tmp_path / "undisturbed", broker, settings, read_sink())
+
+
+def assert_same_as_undisturbed(
+    run: Run, folder: Path, broker: str, settings: str, sent: list[dict[str, Any]]
+) -> None:
+    """A run has left what an undisturbed one over the same stream leaves, and has sent the
+    predictions that the other one writes, each once and in order.
+    """
+    count = run.records()
+    undisturbed = Run(folder, broker, settings)
     undisturbed.start()
     undisturbed.wait_for(count)
     undisturbed.stop()
-    one, other = killed.left(), undisturbed.left()
+    assert_equal_states(run.left(), undisturbed.left())
+    assert_equal_predictions(sent, undisturbed.predictions())
+
+
+def assert_equal_states(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Two runs have left the same."""
     assert one.keys() == other.keys()
-    for name in one:
-        assert one[name] == other[name], name
-    written, sent = undisturbed.predictions(), read_sink()
-    assert len(written) == count - len(one["letters"].splitlines())
+    for name, value in one.items():
+        assert value == other[name], name
+
+
+def assert_equal_predictions(sent: list[dict[str, Any]], written: list[dict[str, Any]]) -> None:
+    """A sink has the predictions of a file, each once and in order."""
     numbers = [row.pop("number") for row in sent]
     assert not (disorder := find_disorder(numbers)), disorder
     assert len(numbers) == len(written), (len(numbers), len(written))

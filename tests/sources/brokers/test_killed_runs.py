@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.sinks.readers import read_entries, read_subject, read_topic
-from tests.sources.brokers.runs import Run, assert_kills_change_nothing, write_samples
+from tests.sources.brokers.runs import (
+    Run,
+    assert_kills_change_nothing,
+    assert_kills_of_the_server_change_nothing,
+    write_samples,
+)
 from tests.sources.brokers.servers import Kafka, Server
 from tests.sources.brokers.streams import NatsStream, RedisStream
 from tests.sources.brokers.test_mqtt import publish as publish_to_topic
@@ -73,6 +78,82 @@ def test_killed_runs_over_nats_leave_what_an_undisturbed_one_leaves(
         sink=f"nats://{own_jetstream.address}/answers.all",
         read_sink=lambda: read_subject(own_jetstream, "answers"),
     )
+
+
+@pytest.mark.long
+def test_killed_servers_of_valkey_lose_nothing(own_valkey: Server, tmp_path: Path) -> None:
+    assert_kills_of_the_server_change_nothing(
+        tmp_path,
+        "redis",
+        f"server = '{own_valkey.address}'\nstream = 'events'\nvalue_field = 'data'",
+        RedisStream(own_valkey, "events").write,
+        end_server=own_valkey.kill,
+        start_server=own_valkey.start,
+        sink=f"valkey://{own_valkey.address}/answers",
+        read_sink=lambda: read_entries(own_valkey, "answers"),
+    )
+
+
+@pytest.mark.long
+def test_killed_servers_of_nats_lose_nothing(own_jetstream: Server, tmp_path: Path) -> None:
+    NatsStream(own_jetstream, "answers")
+    assert_kills_of_the_server_change_nothing(
+        tmp_path,
+        "nats",
+        f"servers = '{own_jetstream.address}'\nstream = 'events'",
+        NatsStream(own_jetstream, "events").write,
+        end_server=own_jetstream.kill,
+        start_server=own_jetstream.start,
+        sink=f"nats://{own_jetstream.address}/answers.all",
+        read_sink=lambda: read_subject(own_jetstream, "answers"),
+    )
+
+
+@pytest.mark.long
+def test_servers_of_kafka_that_end_lose_nothing(
+    own_kafka: tuple[Kafka, Server], tmp_path: Path
+) -> None:
+    """The small server loses what it confirmed when it is killed, so it is stopped."""
+    kafka, server = own_kafka
+    for topic in ("events", "answers"):
+        kafka.create_topic(topic)
+    assert_kills_of_the_server_change_nothing(
+        tmp_path,
+        "kafka",
+        f"servers = '{kafka.address}'\ntopic = 'events'",
+        kafka.produce,
+        end_server=server.stop,
+        start_server=server.start,
+        sink=f"kafka://{kafka.address}/answers",
+        read_sink=lambda: read_topic(kafka, "answers"),
+    )
+
+
+@pytest.mark.long
+def test_killed_brokers_of_mqtt_lose_nothing(own_mqtt: Server, tmp_path: Path) -> None:
+    """Each message has an id, so what the broker sends again is dropped."""
+    count, kills = 5_000, 5
+    start_session(own_mqtt, "events", tmp_path / "first", distinct=True)
+    settings = (
+        f"server = '{own_mqtt.address}'\ntopic = 'events/#'\nclient_id = 'events'\n"
+        "spool = 'spool'\ndistinct = true"
+    )
+    run = Run(tmp_path / "run", "mqtt", settings)
+    messages = write_samples(count)
+    publish_to_topic(own_mqtt, "events/a", messages[:1000])
+    run.start()
+    run.wait_for(1000)
+    step = (count - 1000) // kills
+    for start in range(1000, count, step):
+        publish_to_topic(own_mqtt, "events/a", messages[start : start + step])
+        own_mqtt.kill()
+        own_mqtt.start()
+    run.wait_for(count)
+    run.stop()
+    poison = sum(message.startswith(b"poison") for message in messages)
+    assert len(run.left()["letters"].splitlines()) == poison
+    assert len(run.predictions()) == count - poison
+    assert run.records() == count
 
 
 @pytest.mark.parametrize("kills", KILLS)
