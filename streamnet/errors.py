@@ -16,7 +16,8 @@ StreamnetError
 │   └── ClosedError
 ├── RefusedError
 └── StateError
-    └── DamagedStateError
+    ├── DamagedStateError
+    └── InUseError (OutputError)
 
 Their messages are written for the person who can fix the cause: they name the thing, its value, the
 rule it breaks and where it is. The command line prints them without a traceback.
@@ -137,3 +138,7 @@ class StateError(StreamnetError):
 
 class DamagedStateError(StateError):
     """Raised when a checkpoint, every one of a state directory, or its settings are damaged."""
+
+
+class InUseError(StateError, OutputError):
+    """Raised when another process has a state directory or an output, or has taken it over."""

@@ -31,6 +31,7 @@ from streamnet.settings.fields import list_settings
 from streamnet.settings.run import SourceSettings, StateSettings
 
 if TYPE_CHECKING:
+    from streamnet.runs.group import GroupRun
     from streamnet.runs.replay import Replay
     from streamnet.settings.run import RunSettings
 
@@ -111,6 +112,7 @@ def run(
     second signal stops at once. SIGHUP reloads the run file and applies settings that may change.
     """
     from streamnet.cli.terminal import log_to_stderr
+    from streamnet.cli.views.group import watch_group
     from streamnet.cli.views.watcher import watch
     from streamnet.errors import ConfigurationError
     from streamnet.runs.replay import Replay
@@ -119,12 +121,15 @@ def run(
     settings = load(config)
     if settings.state.dir is None:
         raise ConfigurationError(f"{config}: state.dir is not given, but a run needs a state")
+    if settings.source.kafka is not None and settings.source.kafka.subscribe:
+        with log_to_stderr():
+            return watch_group(settings, quiet=quiet, reload=lambda group: reload(group, config))
     replay = Replay(settings, resume=True)
     with log_to_stderr():
         return watch(replay, quiet=quiet, reload=lambda: reload(replay, config))
 
 
-def reload(replay: Replay, config: Path) -> str:
+def reload(replay: Replay | GroupRun, config: Path) -> str:
     """Reload the run file, apply the settings that changed, and return a message that names them.
 
     Nothing is applied if a setting changed that can't change during a run.

@@ -65,7 +65,7 @@ def escape_text(text: str) -> str:
 
 
 _STATE_LOGGER, _SOURCES_LOGGER = "streamnet.durability", "streamnet.sources"
-_SINKS_LOGGER = "streamnet.sinks"
+_SINKS_LOGGER, _RUNS_LOGGER = "streamnet.sinks", "streamnet.runs"
 
 
 @final
@@ -87,7 +87,8 @@ class _StderrHandler(logging.Handler):
 def log_to_stderr() -> Iterator[None]:
     """Print warnings about state, sources and sinks to standard error while the block runs."""
     handler = _StderrHandler()
-    loggers = [logging.getLogger(name) for name in (_STATE_LOGGER, _SOURCES_LOGGER, _SINKS_LOGGER)]
+    names = (_STATE_LOGGER, _SOURCES_LOGGER, _SINKS_LOGGER, _RUNS_LOGGER)
+    loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
         logger.addHandler(handler)
     try:

@@ -20,7 +20,7 @@ from typing import Any, final
 
 from streamnet import objects
 from streamnet.durability.files import DISK, PARTIAL_SUFFIX, FileSystem
-from streamnet.errors import StateError
+from streamnet.errors import InUseError, StateError
 from streamnet.objects import VersionError, join_url
 
 LOCK_NAME = "lock"
@@ -344,7 +344,7 @@ class BucketFiles(FileSystem):
             objects.write(url, data, new=True)
         except FileExistsError:
             if objects.read(url) != data:
-                raise StateError(
+                raise InUseError(
                     f"{url} was written by another process, so this one has stopped writing"
                 ) from None
 

@@ -20,7 +20,7 @@ from streamnet.durability.files import (
     write_durably,
 )
 from streamnet.durability.row_files import RowFolder
-from streamnet.errors import ConfigurationError, DamagedStateError, StateError
+from streamnet.errors import ConfigurationError, DamagedStateError, InUseError, StateError
 
 
 @final
@@ -31,7 +31,7 @@ class WriterLock:
     holder for people; nothing relies on that.
 
     Raises:
-        StateError: If the lock is held already.
+        InUseError: If the lock is held already.
         OSError: If the lock file can't be created.
 
     >>> import tempfile
@@ -39,7 +39,7 @@ class WriterLock:
     >>> lock = WriterLock(folder)
     >>> WriterLock(folder)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    streamnet.errors.StateError: ... is in use by process ...: only one may write there
+    streamnet.errors.InUseError: ... is in use by process ...: only one may write there
     >>> lock.close()
     >>> WriterLock(folder).close()
     """
@@ -56,7 +56,7 @@ class WriterLock:
                 who = files.read(path).decode(errors="replace").strip()
             who = who or "another process"
             name = files.describe(folder)
-            raise StateError(f"{name} is in use by {who}: only one may write there")
+            raise InUseError(f"{name} is in use by {who}: only one may write there")
         self._handle: int | None = handle
         # The name is only for people: a full disk must not keep a run from resuming.
         with suppress(OSError):
@@ -81,7 +81,7 @@ class WriterLock:
     def check(self) -> None:
         """Check that the folder is still the locked one; call it before writing there."""
         if self._handle is not None and not self._files.is_same_file(self._handle, self._path):
-            raise StateError(
+            raise InUseError(
                 f"{self._files.describe(self._path)} was replaced: another process may write there "
                 "now, so this one has stopped writing"
             )

@@ -232,6 +232,7 @@ class StateStatistics(NamedTuple):
     error: str  # of the last attempt, empty if it succeeded
     unpublished: int  # models that wait to be written
     records: int  # good and rejected ones, read before the checkpoint
+    offset: int | None  # in the source, of what follows the checkpoint
 
 
 @final
@@ -302,6 +303,7 @@ class State:
         self._clock = clock
         self._generation: int | None = None
         self._samples = self._records = 0
+        self._offset: int | None = None
         self._error = ""
 
     @property
@@ -340,9 +342,13 @@ class State:
         for sentence in loaded.damaged:
             logger.warning("%s; going on from generation %d", sentence, loaded.number)
         self._generation = loaded.number
-        self._samples = int(loaded.tree["reading"]["number"])
-        self._records = int(loaded.tree["reading"]["records"])
+        self._note_reading(loaded.tree["reading"])
         return loaded.tree
+
+    def _note_reading(self, reading: Mapping[str, Any]) -> None:
+        """Note how much was read before a checkpoint."""
+        self._samples, self._records = int(reading["number"]), int(reading["records"])
+        self._offset = None if reading["position"] is None else int(reading["position"][1])
 
     def close(self) -> None:
         """Unlock the directory."""
@@ -465,8 +471,7 @@ class State:
             tree["row_files"] = row_files
         self._generation = self.folder.generations.save(tree)
         self.cadence.written(self.folder.generations.written)
-        self._samples = barrier.number
-        self._records = int(barrier.reading["records"])
+        self._note_reading(barrier.reading)
         if self.on_saved is not None:
             self.on_saved(barrier.reading["source"])
 
@@ -496,4 +501,5 @@ class State:
             self._error,
             sum(map(len, self.queues.values())),
             self._records,
+            self._offset,
         )

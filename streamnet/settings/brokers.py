@@ -17,6 +17,7 @@ from streamnet.errors import ConfigurationError
 from streamnet.settings.fields import (
     Count,
     Declaration,
+    Positive,
     Setting,
     Settings,
     Size,
@@ -217,9 +218,25 @@ class KafkaSettings(BrokerSettings, KafkaTopicSettings):
     Args:
         group: Consumer group whose offsets follow the checkpoints, so that tools show how far
             learning is behind; by default none. Where to resume is never taken from it.
+        subscribe: Whether `streamnet run` becomes a member of the group, which assigns partitions
+            to it; each has a model of its own, whose state moves with it.
+        session_seconds: Seconds without a heartbeat after which the group takes a member for dead.
+            To give up a partition, a member has three quarters of them.
     """
 
     group: Address = None
+    subscribe: Annotated[bool, _CHANGEABLE] = False
+    session_seconds: Annotated[Positive, _CHANGEABLE] = 45.0
+
+    def check_rules(self) -> None:
+        """Check that what a member of a group needs is given."""
+        super().check_rules()
+        if self.subscribe and self.group is None:
+            raise ConfigurationError("subscribe is true, but then group must be given, too")
+        if self.subscribe and self.partition is not None:
+            raise ConfigurationError(
+                f"partition is {self.partition}, but with subscribe the group assigns partitions"
+            )
 
 
 @declare

@@ -155,6 +155,8 @@ class KafkaKeywords(MessageKeywords, LoginKeywords, total=False):
     topic: str | None
     partition: int | None
     group: str | None
+    subscribe: bool
+    session_seconds: float
     mechanism: SaslMechanism | None
     token_file: str | None
     token_env: str | None

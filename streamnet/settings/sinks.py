@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from typing import Any, cast
+from urllib.parse import parse_qsl, urlencode
 
 from streamnet.errors import ConfigurationError
 from streamnet.settings.brokers import (
@@ -181,6 +182,33 @@ def check_sinks(outputs: Mapping[str, str | None], only: Container[str]) -> None
         if url in taken:
             raise ConfigurationError(f"{name} is {url!r}, but that is where {taken[url]} go")
         taken[url] = name
+
+
+def place_partition(url: str, partition: int) -> str:
+    """The URL of a sink for what was read from one partition of a topic.
+
+    A Kafka topic has partitions as well, and web addresses are shared; others have streams.
+
+    >>> place_partition("kafka://host/answers?tls=true", 3), place_partition("nats://host/a", 3)
+    ('kafka://host/answers?tls=true&partition=3', 'nats://host/a.3')
+    >>> place_partition("mqtt://host/a", 3)
+    'mqtt://host/a.3?client_id=streamnet-sink-3'
+    """
+    name = find_sink(url)
+    if name == "webhook":
+        return url
+    settings: Any = parse_sink_url(url)
+    address, _, query = url.partition("?")
+    given = parse_qsl(query)
+    if name == "kafka":
+        if settings.partition is None:
+            given.append(("partition", str(partition)))
+    else:
+        address = f"{address}.{partition}"
+    if name == "mqtt":
+        given = [(key, value) for key, value in given if key != "client_id"]
+        given.append(("client_id", f"{settings.client_id}-{partition}"))
+    return f"{address}?{urlencode(given)}" if given else address
 
 
 def parse_sink_url(url: str) -> SinkSettings:

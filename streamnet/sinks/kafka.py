@@ -18,7 +18,7 @@ from zlib import crc32
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from streamnet.errors import ConfigurationError, OutputError
+from streamnet.errors import ConfigurationError, InUseError, OutputError
 from streamnet.settings.sinks import KafkaSinkSettings
 from streamnet.sinks.base import DeliveryError, Destination, End, Record
 from streamnet.sources.brokers.kafka import REFUSED, REQUEST_SECONDS, build_client_options
@@ -232,7 +232,7 @@ class KafkaDestination(Destination):
         if error.code() in _TOO_LARGE:
             return OutputError(f"topic {self._topic}: a record is too large: {error.str()}")
         if error.code() in _REPLACED:
-            return OutputError(
+            return InUseError(
                 f"topic {self._topic}: another process has taken over the run, so this one has "
                 "stopped writing"
             )

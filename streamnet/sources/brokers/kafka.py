@@ -91,6 +91,46 @@ def build_client_options(
     return {name: value for name, value in given.items() if value is not None}
 
 
+def connect(options: dict[str, Any]) -> Consumer:
+    """A consumer with these options.
+
+    Raises:
+        ConfigurationError: If the client refuses one, such as a file that can't be read.
+    """
+    try:
+        return Consumer(options)
+    except KafkaException as error:
+        raise ConfigurationError(f"kafka: {error.args[0].str()}") from error
+
+
+def list_partitions(consumer: Consumer, settings: KafkaTopicSettings, name: str) -> list[int]:
+    """The numbers of all partitions of the topic; ``name`` is what is read, for messages.
+
+    Raises:
+        ReadError: If the broker can't be reached.
+        ConfigurationError: If there is no such topic, or the client may not read it.
+    """
+    topic = str(settings.topic)
+    try:
+        found = consumer.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
+    except KafkaException as error:
+        raise make_read_error(settings, name, error.args[0]) from error
+    if found.error is not None:
+        raise make_read_error(settings, name, found.error)
+    return sorted(found.partitions)
+
+
+def make_read_error(
+    settings: KafkaTopicSettings, name: str, error: KafkaError
+) -> ConfigurationError | ReadError:
+    """What an error of the client means for reading a topic; ``name`` is what is read."""
+    if error.code() in _NO_SUCH_TOPIC:
+        return ConfigurationError(f"topic is {settings.topic!r}, but there is no such topic")
+    if error.code() in REFUSED:
+        return ConfigurationError(f"topic is {settings.topic!r}, but: {error.str()}")
+    return ReadError(f"{name} can't be read from {', '.join(settings.servers)}: {error.str()}")
+
+
 @final
 class KafkaSubscription(Subscription):
     """A partition, read from offsets of our own; the group only shows how far learning is."""
@@ -124,7 +164,7 @@ class KafkaSubscription(Subscription):
         """The numbers of all partitions of the topic."""
         consumer = self._connect()
         try:
-            return self._list_partitions(consumer)
+            return list_partitions(consumer, self._settings, self.name)
         finally:
             consumer.close()
 
@@ -139,10 +179,7 @@ class KafkaSubscription(Subscription):
             "fetch.queue.backoff.ms": 10,  # once so much is queued
             "allow.auto.create.topics": False,
         }
-        try:
-            return Consumer(options)
-        except KafkaException as error:
-            raise ConfigurationError(f"kafka: {error.args[0].str()}") from error
+        return connect(options)
 
     def _note_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
@@ -151,7 +188,7 @@ class KafkaSubscription(Subscription):
     def _choose_partition(self, consumer: Consumer) -> int:
         """The partition that is given, or the only one."""
         topic, given = str(self._settings.topic), self._settings.partition
-        numbers = self._list_partitions(consumer)
+        numbers = list_partitions(consumer, self._settings, self.name)
         if given is None and len(numbers) > 1:
             raise ConfigurationError(
                 f"partition is not given, but topic {topic!r} has {len(numbers)}: one stream is "
@@ -161,16 +198,6 @@ class KafkaSubscription(Subscription):
             rule = f"topic {topic!r} has only the partitions {', '.join(map(str, numbers))}"
             raise ConfigurationError(f"partition is {given}, but {rule}")
         return numbers[0] if given is None else given
-
-    def _list_partitions(self, consumer: Consumer) -> list[int]:
-        topic = str(self._settings.topic)
-        try:
-            found = consumer.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
-        except KafkaException as error:
-            raise self._make_error(error.args[0]) from error
-        if found.error is not None:
-            raise self._make_error(found.error)
-        return sorted(found.partitions)
 
     def _find_offsets(self) -> tuple[int, int]:
         """Offset of the oldest message, and that behind the newest."""
@@ -291,13 +318,7 @@ class KafkaSubscription(Subscription):
         raise self._make_error(error)
 
     def _make_error(self, error: KafkaError) -> ConfigurationError | ReadError:
-        topic = self._settings.topic
-        if error.code() in _NO_SUCH_TOPIC:
-            return ConfigurationError(f"topic is {topic!r}, but there is no such topic")
-        if error.code() in REFUSED:
-            return ConfigurationError(f"topic is {topic!r}, but: {error.str()}")
-        servers = ", ".join(self._settings.servers)
-        return ReadError(f"{self.name} can't be read from {servers}: {error.str()}")
+        return make_read_error(self._settings, self.name, error)
 
     def acknowledge(self, through: Bookmark) -> None:
         """Commit the offset behind a message, without waiting."""
@@ -370,5 +391,9 @@ class KafkaSource(BrokerSource):
 
     def __init__(self, *, follow: bool = False, **given: Unpack[_Keywords]) -> None:
         declared, shared = split_keywords(KafkaSettings, given, "KafkaSource")
+        if declared.subscribe:
+            raise ConfigurationError(
+                "subscribe is true, but only streamnet run can be a member of a group"
+            )
         subscription = KafkaSubscription(declared, follow=follow)
         super().__init__(subscription, declared, **shared)
