@@ -1,4 +1,4 @@
-"""Where calls are executed: in this process, or in several on this machine."""
+"""Where calls are executed: in this process, in several on this machine, or on many machines."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from streamnet.executors.base import Executor
 EXECUTORS = {
     "in_process": "streamnet.executors.in_process:InProcessExecutor",
     "processes": "streamnet.executors.processes:ProcessExecutor",
+    "ray": "streamnet.executors.on_ray:RayExecutor",
 }
 """Modules and classes by name."""
 

@@ -203,7 +203,7 @@ class SweepKeywords(TypedDict, total=False):
     seeds: Sequence[int]
     vary: Mapping[str, Sequence[Any]] | None
     workers: int
-    executor: Literal["in_process", "processes"] | None
+    executor: Literal["in_process", "processes", "ray"] | None
 
 
 class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=False):

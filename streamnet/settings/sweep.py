@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from streamnet.settings.fields import Count, Seed, Settings, Text, declare
 
-ExecutorName = Literal["in_process", "processes"]
+ExecutorName = Literal["in_process", "processes", "ray"]
 
 
 @declare
@@ -21,8 +21,8 @@ class SweepSettings(Settings):
         vary: Values to try, by name of the setting in a run file, such as ``{"search.every": [0,
             4]}``, in every combination.
         workers: Runs at a time.
-        executor: Where they run: in_process, one after the other, or in processes; by default
-            processes if there are several workers.
+        executor: Where they run: in_process, one after the other, in processes, or as tasks of
+            ray, also on other machines; by default processes if there are several workers.
     """
 
     results: Text = "sweep"

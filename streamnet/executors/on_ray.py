@@ -1,0 +1,106 @@
+"""RayExecutor: each call is a task of Ray, on this machine or any machine of a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+from streamnet.errors import ConfigurationError
+from streamnet.executors.base import Executor, WorkerDiedError
+from streamnet.version import install_command
+
+T = TypeVar("T")
+
+_ADDRESS = "RAY_ADDRESS"  # of a cluster, as Ray's own tools read it
+_USAGE = "RAY_USAGE_STATS_ENABLED"
+
+
+@final
+class RayExecutor(Executor):
+    """Calls functions as tasks of Ray, each on one core.
+
+    With the environment variable RAY_ADDRESS, it joins that cluster; otherwise Ray is started on
+    this machine, and ends with the executor. All machines need this version of streamnet, and files
+    at the same paths. If a worker dies, only its calls fail. Large arrays arrive read-only.
+
+    Raises:
+        ConfigurationError: If Ray is not installed, or the cluster can't be joined.
+    """
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        try:
+            import ray
+        except ImportError:
+            raise ConfigurationError(
+                f"executor 'ray' can't be used without ray: {install_command('ray')}"
+            ) from None
+        os.environ.setdefault(_USAGE, "0")  # nothing is sent anywhere unless that is wanted
+        self._ray = ray
+        self._calls: dict[Future[Any], Any] = {}  # references of those that have not ended
+        self._owns = not ray.is_initialized()
+        if self._owns:
+            self._start()
+        self._call = ray.remote(_call).options(max_retries=0, num_cpus=1)
+
+    def _start(self) -> None:
+        address = os.environ.get(_ADDRESS)
+        # Without an address, Ray would join what an earlier, dead cluster left on this machine.
+        here = {"num_cpus": self.workers, "include_dashboard": False} if address is None else {}
+        try:
+            self._ray.init(
+                address=address or "local", logging_level="error", log_to_driver=False, **here
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigurationError(
+                f"{_ADDRESS} is {address!r}, but Ray can't be started or joined there: {error}"
+            ) from error
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Call a function in a worker that is idle, or will be."""
+        reference = self._call.remote(str(Path.cwd()), function, arguments)
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        self._calls[future] = reference
+        reference.future().add_done_callback(lambda done: self._finish(future, done))
+        return future
+
+    def _finish(self, future: Future[Any], done: Future[Any]) -> None:
+        """Pass the outcome of a task on; called in a thread of Ray's."""
+        self._calls.pop(future, None)
+        error = done.exception()
+        if error is None:
+            future.set_result(done.result())
+        else:
+            future.set_exception(self._explain(error))
+
+    def _explain(self, error: BaseException) -> BaseException:
+        """The exception that a call raised, or why its worker could not end it."""
+        known = self._ray.exceptions
+        if isinstance(error, known.RayTaskError):
+            cause = error.cause
+            is_original = isinstance(cause, Exception) and not isinstance(cause, known.RayError)
+            return cause if is_original else RuntimeError(str(cause))
+        if isinstance(error, known.RayError):
+            return WorkerDiedError(f"its worker died: {str(error).partition(chr(10))[0]}")
+        return error
+
+    def close(self) -> None:
+        """Cancel all calls, and end Ray if it was started here. Closing twice is allowed."""
+        for reference in list(self._calls.values()):
+            self._ray.cancel(reference, force=True)
+        if self._owns and self._ray.is_initialized():
+            self._ray.shutdown()
+        for future in list(self._calls):  # whose outcome nobody tells any more
+            if self._calls.pop(future, None) is not None and not future.done():
+                future.set_exception(WorkerDiedError("the executor was closed"))
+
+
+def _call(folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Call a function in the folder of the caller, if there is one here."""
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    return function(*arguments)
