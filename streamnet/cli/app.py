@@ -98,8 +98,8 @@ COMMANDS = {
     ),
     "export": Command(
         "models:export_model",
-        "MODEL --to FILE",
-        "Write a model as a JSON file for gopher-neural and go-neural.",
+        "MODEL --to onnx|c|gopher",
+        "Write a model as ONNX, as a C file, or as a JSON file of gopher-neural.",
     ),
     "import": Command(
         "models:import_model",

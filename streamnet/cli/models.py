@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from streamnet.cli.options import (
     DATA,
+    OUTPUT,
     Files,
     InferenceOptions,
     ModelFile,
@@ -33,24 +34,45 @@ def inspect(
 
 
 def export_model(
-    model: ModelFile, /, *, to: Annotated[Path, output_option("The file to write, .json.")]
+    model: ModelFile,
+    /,
+    *,
+    to: Annotated[
+        str,
+        Parameter(
+            group=OUTPUT,
+            metavar="FORMAT",
+            help="onnx, for onnxruntime and others; c, a C99 file without dependencies, for "
+            "devices; or gopher, the JSON of gopher-neural and go-neural.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        output_option("The file to write; default the model's name with the format's suffix."),
+    ] = None,
 ) -> int:
-    """Write a model as a JSON file for gopher-neural and go-neural.
+    """Write a model for another program.
 
-    There its predictions are the same to the last digit but one. Models that gopher-neural can't
-    represent are refused with the reasons: several networks, biases, activations other than
-    logistic, scaled inputs, categories. To learn a model that can be exported, start from an
-    imported one, or see population.candidate and encoder.scaling in a run file.
+    ONNX and C contain the whole model, encoder and ensemble included, and predict the same. What
+    they can't contain is refused with the reasons: texts, auto-encoders, networks that need the
+    last targets. gopher-neural has no ensembles, biases, activations other than logistic, scaled
+    inputs, and categories: start from an imported model, or see population.candidate and
+    encoder.scaling in a run file.
     """
     from streamnet.durability.files import OutputPath, check_output_paths
+    from streamnet.errors import ConfigurationError
     from streamnet.modelfiles import Model
-    from streamnet.modelfiles.formats import FORMATS
+    from streamnet.modelfiles.formats import list_foreign
 
+    formats = list_foreign()
+    if to not in formats:
+        raise ConfigurationError(f"--to is {to!r}, but must be one of {', '.join(formats)}")
+    suffix = formats[to].suffix
+    file = Path(Path(str(model)).with_suffix(suffix).name) if output is None else output
     check_output_paths(
-        [OutputPath("to", to, (FORMATS["gopher"].suffix,), replaced=True)],
-        {str(model): "the model"},
+        [OutputPath("output", file, (suffix,), replaced=True)], {str(model): "the model"}
     )
-    Model.load(model).export(to)
+    Model.load(model).export(file, to)
     return 0
 
 

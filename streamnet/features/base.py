@@ -15,6 +15,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from streamnet.errors import ConfigurationError
+from streamnet.features.frozen import FrozenColumn, KnownRows
 from streamnet.features.statistics import NumberStatistics, standardize
 from streamnet.samples import Block, Field, Kind
 from streamnet.settings.encoder import EncoderSettings
@@ -140,6 +142,14 @@ class Transformer(abc.ABC):
         Raises:
             ModelFileError: If the state is inconsistent.
         """
+
+    def freeze(self, slot: FieldSlot, rows: KnownRows) -> FrozenColumn:
+        """Return the formula of a column, for exports to other formats.
+
+        Raises:
+            ConfigurationError: If there is none; the message is the reason.
+        """
+        raise ConfigurationError(f"column {slot.field.name!r} is a {slot.field.kind}")
 
     def describe(self, slot: FieldSlot) -> dict[str, Any]:
         """Statistics of a column, by the name of the `EncoderStatistics` that list it."""

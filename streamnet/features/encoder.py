@@ -25,6 +25,7 @@ from streamnet.features.columns.target import (
     TargetUnits,
 )
 from streamnet.features.forecasts.history import NO_FORECASTS, Forecasts, TargetHistory, TargetRows
+from streamnet.features.frozen import FrozenInputs
 from streamnet.features.inputs import InputEncoder
 from streamnet.features.layout import SHARED, TRUNCATED
 from streamnet.features.snapshot import EncoderSnapshot
@@ -487,6 +488,16 @@ class Encoder:
         if code.ndim != 2 or code.shape[1] != size:
             raise ConfigurationError(f"code has shape {code.shape}, but must have (n, {size})")
         return self._inputs.decode_reconstruction(self._coding.network.decode(code))
+
+    def freeze(self) -> FrozenInputs:
+        """Return the inputs, without those that depend on targets, as formulas and tables.
+
+        Raises:
+            ConfigurationError: If there is none of some part; the message has all reasons.
+        """
+        if self._coding is not None:
+            raise ConfigurationError("it has an auto-encoder")
+        return self._inputs.freeze()
 
     def statistics(self) -> EncoderStatistics:
         """Report how much of each limit is in use."""

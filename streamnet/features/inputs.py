@@ -13,6 +13,7 @@ from streamnet.features.autoencoder.network import Reconstruction
 from streamnet.features.base import (
     CODE_MASK,
     FIELD_BITS,
+    LAG_BASE,
     NO_LAGS,
     SPARSE_BASE,
     TRANSFORMERS,
@@ -24,7 +25,8 @@ from streamnet.features.base import (
     WeightedTransformer,
 )
 from streamnet.features.columns.number import MAX_INPUT
-from streamnet.features.layout import NO_WEIGHTS, TRUNCATED, InputLayout, RowTable
+from streamnet.features.frozen import FrozenInputs
+from streamnet.features.layout import MAX_ACTIVE, NO_WEIGHTS, TRUNCATED, InputLayout, RowTable
 from streamnet.features.statistics import (
     MAX_COUNT,
     MISSING,
@@ -308,6 +310,27 @@ class InputEncoder:
     def vocabularies(self) -> list[Any]:
         """Vocabularies whose values another stream may spell otherwise."""
         return [one for part in self.transformers.values() for one in part.vocabularies]
+
+    def freeze(self) -> FrozenInputs:
+        """Return the formulas of all columns.
+
+        Raises:
+            ConfigurationError: If there is none of some columns; the message has all reasons.
+        """
+        rows, columns, reasons = self.rows.freeze(), [], []
+        for slot in self.layout.slots:
+            try:
+                columns.append(self._transformer(slot).freeze(slot, rows))
+            except ConfigurationError as error:
+                reasons.append(str(error))
+        if any(SPARSE_BASE <= key < LAG_BASE for key in rows.by_key):
+            reasons.append("it has numbered inputs (of libSVM files or sparse matrices)")
+        if self._key_columns > MAX_ACTIVE:
+            reasons.append(f"it has {self._key_columns} columns, more than {MAX_ACTIVE}")
+        if reasons:
+            raise ConfigurationError("; ".join(reasons))
+        dropped = () if self.duplicates is None else self.duplicates.dropped
+        return FrozenInputs(tuple(columns), rows.found, frozenset(dropped), self._clip)
 
     def export_state(self) -> dict[str, Any]:
         """Export what was learned; small arrays are copies, others are to be materialized."""

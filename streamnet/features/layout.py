@@ -22,6 +22,7 @@ from streamnet.features.base import (
     LagEntries,
     Transformer,
 )
+from streamnet.features.frozen import KnownRows
 from streamnet.features.statistics import MAX_COUNT, MAX_MAGNITUDE
 from streamnet.jit import flush_subnormal, jit
 from streamnet.samples import Field, Kind, Schema, are_compatible
@@ -253,6 +254,15 @@ class RowTable:
         new = slice(before, len(self))
         if before < len(self):
             self.fields[new] = self.keys[new] >> FIELD_BITS
+
+    def freeze(self) -> KnownRows:
+        """Return the rows of all keys."""
+        by_key = {key: row for row, key in enumerate(self.keys[: len(self)].tolist())}
+        share = self._share if len(self) == len(self.keys) else None
+        return KnownRows(by_key, share)
+
+    def _share(self, key: int) -> int:
+        return int(_splitmix64(key) % np.uint64(len(self.keys)))
 
     def export_state(self) -> dict[str, Any]:
         """Export counters and scales as copies; keys, which are only appended, are copied later."""

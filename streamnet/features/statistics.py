@@ -305,6 +305,19 @@ class NumberStatistics:
         self._moments.append(0.0)
         self.moments[-1, ORIGIN] = origin
 
+    def is_splined(self, m: int) -> bool:
+        """Whether an input has had more than two values."""
+        return not 0 <= self.tables[m, DISTINCT] < MIN_DISTINCT
+
+    def list_categories(self, m: int) -> dict[float, int]:
+        """Codes of an input's values, as far as they act as categories."""
+        bits = self.tables[m, FIRST_VALUE : FIRST_VALUE + max(self.tables[m, DISTINCT], 0)]
+        known = self.tables, m, self.limit, False
+        values = zip(bits.view(np.float64).tolist(), bits.tolist(), strict=True)
+        count = self.moments[m, COUNT]
+        codes = {x: int(_category_code(x, same, count, *known)) for x, same in values}
+        return {x: code for x, code in codes.items() if code > 0}
+
     def export_state(self) -> dict[str, Any]:
         """Copy the moments; distinct values are copied later."""
         counts = self.tables[:, DISTINCT].copy()

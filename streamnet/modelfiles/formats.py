@@ -1,8 +1,8 @@
 """The registry of model formats; their code is imported when it is first needed.
 
 To add a format, write a module with ``encode`` and ``recognizes``, and ``decode`` if models can be
-loaded from it, and add a line to the table below. Output files, the command line, the daemon's
-media types and the clients all read it.
+loaded from it, and add a line to the table below. Output files, exports, the command line, the
+daemon's media types and the clients all read it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class ModelFormat:
     media_type: str
     module: str  # with encode(document), recognizes(data) and, if loadable, decode(data, where)
     loadable: bool = True
+    foreign: bool = False  # for other programs: what `streamnet export` writes
 
     def encode(self, document: dict[str, Any]) -> bytes:
         """Encode a model document as the content of a file.
@@ -54,13 +55,14 @@ FORMATS: dict[str, ModelFormat] = {}
 """All formats by name."""
 
 SUFFIXES: dict[str, ModelFormat] = {}
-"""The format that writes files with a suffix."""
+"""The format in which models are saved in files with a suffix, from which they can be loaded."""
 
 
 def register(model_format: ModelFormat) -> None:
-    """Add a format; of several with one suffix, the first writes files."""
+    """Add a format; of several loadable ones with one suffix, the first writes files."""
     FORMATS[model_format.name] = model_format
-    SUFFIXES.setdefault(model_format.suffix, model_format)
+    if model_format.loadable:
+        SUFFIXES.setdefault(model_format.suffix, model_format)
 
 
 for _format in (
@@ -71,7 +73,20 @@ for _format in (
         "streamnet.modelfiles.safetensors_format",
     ),
     ModelFormat("json", ".json", "application/json", "streamnet.modelfiles.json_format"),
-    ModelFormat("gopher", ".json", "application/json", "streamnet.modelfiles.gopher_format"),
+    ModelFormat(
+        "gopher", ".json", "application/json", "streamnet.modelfiles.gopher_format", foreign=True
+    ),
+    ModelFormat(
+        "onnx",
+        ".onnx",
+        "application/x-onnx",
+        "streamnet.modelfiles.onnx_format",
+        loadable=False,
+        foreign=True,
+    ),
+    ModelFormat(
+        "c", ".c", "text/x-c", "streamnet.modelfiles.c_format", loadable=False, foreign=True
+    ),
 ):
     register(_format)
 
@@ -95,6 +110,31 @@ def check_suffix(suffix: str) -> None:
     if suffix not in SUFFIXES:
         rule = f"must be one of {', '.join(SUFFIXES)}"
         raise ConfigurationError(f"format is {suffix!r}, but {rule}")
+
+
+def list_foreign() -> dict[str, ModelFormat]:
+    """Formats for other programs by name."""
+    return {name: one for name, one in FORMATS.items() if one.foreign}
+
+
+def find_export(name: str | None, suffix: str) -> ModelFormat:
+    """Find the format of an export by its name, or without one by the suffix of its file.
+
+    Raises:
+        ConfigurationError: If there is no such format.
+    """
+    if name is not None:
+        if name not in FORMATS:
+            raise ConfigurationError(f"format is {name!r}, but must be one of {', '.join(FORMATS)}")
+        return FORMATS[name]
+    found = [one for one in (*list_foreign().values(), *FORMATS.values()) if one.suffix == suffix]
+    if not found:
+        suffixes = dict.fromkeys(one.suffix for one in FORMATS.values())
+        raise ConfigurationError(
+            f"the file of an export ends in {suffix!r}, but must end in {', '.join(suffixes)} "
+            "if the format is not named"
+        )
+    return found[0]
 
 
 def encode_document(document: dict[str, Any], suffix: str) -> bytes:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from copy import copy
 from itertools import compress
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -26,7 +27,7 @@ from streamnet.modelfiles.document import (
     write_bytes,
     write_document,
 )
-from streamnet.modelfiles.formats import FORMATS
+from streamnet.modelfiles.formats import find_export
 from streamnet.modelfiles.last_targets import read_last_targets
 from streamnet.networks.frozen_population import FrozenPopulation, Network
 from streamnet.networks.neural_network import NeuralNetwork
@@ -502,23 +503,20 @@ class Model:
         """
         write_document(path, self.document())
 
-    def export(self, path: str | os.PathLike[str], format: str = "gopher") -> None:  # noqa: A002
-        """Write the model atomically in a format selected by name; it is on disk on return.
+    def export(self, path: str | os.PathLike[str], format: str | None = None) -> None:  # noqa: A002
+        """Write the model atomically for another program; it is on disk on return.
 
         Args:
             path: Path of the file.
-            format: Name of the format: "gopher" is the one that gopher-neural reads.
+            format: "onnx" (needs the extra `onnx`), "c" for C99 source code, "gopher" for the file
+                of gopher-neural, or a format of `save`; None: by the suffix, .onnx, .c or .json.
 
         Raises:
             ConfigurationError: If there is no such format, or it cannot represent the model; the
                 message says why.
             ModelFileError: If the file cannot be written.
         """
-        if format not in FORMATS:
-            raise ConfigurationError(
-                f"format is {format!r}, but must be one of {', '.join(FORMATS)}"
-            )
-        write_bytes(path, FORMATS[format].encode(self.document()))
+        write_bytes(path, find_export(format, Path(path).suffix).encode(self.document()))
 
     @classmethod
     def from_gopher(

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,6 +144,24 @@ LEAST_SIZE = 1e-300
 @exact_inlined
 def _clip(value: float, limit: float) -> float:
     return min(max(value, -limit), limit)
+
+
+class IntervalFormula(NamedTuple):
+    """Half the width of an interval around a number a, while nothing is learned.
+
+    ``exp(log_size + constant + by_number * z + by_size * log((abs(a) + size) / total))``, where z =
+    ``(a - mean) / spread`` (0 without a spread) and the logarithm are clipped to `MAX_FEATURE`, and
+    the sum of the last three terms to `MAX_LOG_FACTOR`. The number is clipped to `MAX_NUMBER`.
+    """
+
+    mean: float
+    spread: float
+    size: float
+    total: float
+    log_size: float
+    constant: float
+    by_number: float
+    by_size: float
 
 
 @exact_inlined
@@ -439,6 +457,11 @@ class SetTracker(ConformalTracker):
         inside: NDArray[np.bool_] = answers >= _to_threshold(self._state[track, LOG_ODDS])
         return inside
 
+    @property
+    def threshold(self) -> float:
+        """Lowest probability of a label in the set of the next sample."""
+        return _to_threshold(float(self._state[0, LOG_ODDS]))
+
 
 def _guess_log_bound(level: float) -> float:
     """Logarithm of the bound of errors that fall exponentially."""
@@ -511,6 +534,27 @@ class IntervalTracker(ConformalTracker):
         given = np.full((len(answers), self.bounds), np.nan)
         _give_intervals(np.ascontiguousarray(answers, np.float64), self._state[track], given)
         return given[:, :INTERVAL_BOUNDS]
+
+    def freeze(self) -> IntervalFormula | None:
+        """How wide the intervals of the next samples are; None if there are none yet."""
+        state = self._state[0]
+        if state[NUMBERS_SEEN] == 0.0 or state[ERRORS_SEEN] == 0.0:
+            return None
+        given = np.zeros(self.bounds)
+        _describe_sample(0.0, state, given)
+        constant, recent, by_number, by_size = state[WEIGHT : WEIGHT + FEATURES].tolist()
+        spread = math.sqrt(state[VARIANCE])
+        size = max(state[SLOW], SMALLEST_SIZE * state[MEAN_ERROR] + LEAST_SIZE)
+        return IntervalFormula(
+            mean=float(state[MEAN]),
+            spread=spread,
+            size=size,
+            total=abs(state[MEAN]) + spread + size,
+            log_size=math.log(size) + float(state[LOG_BOUND]),
+            constant=constant + recent * float(given[FEATURE + 1]),
+            by_number=by_number,
+            by_size=by_size,
+        )
 
 
 _TRACKERS: Mapping[Task, type[ConformalTracker]] = {

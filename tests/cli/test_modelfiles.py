@@ -121,7 +121,7 @@ def test_a_network_is_imported_with_names_and_exported_to_the_last_digit(cli: Cl
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     model = Model.load("m.safetensors")
     assert [field.name for field in model.fields] == list("abcdefgh")
-    assert cli("export", "m.safetensors", "--to", "out.json").code == 0
+    assert cli("export", "m.safetensors", "--to", "gopher", "--output", "out.json").code == 0
     out = json.loads(Path("out.json").read_text())
     assert out["Weights"] == gopher.golden()["before"]["Weights"]
 
@@ -149,7 +149,7 @@ def test_a_replay_continues_from_an_imported_model(cli: Cli) -> None:
 def test_a_model_that_can_not_be_exported_is_refused_with_all_reasons(
     cli: Cli, model: Path
 ) -> None:
-    outcome = cli("export", model, "--to", "out.json")
+    outcome = cli("export", model, "--to", "gopher", "--output", "out.json")
     assert outcome.code == 2
     assert "the model is more than one network: it has" in outcome.err
     assert "it scales its inputs" in outcome.err
@@ -184,4 +184,9 @@ def test_wrong_options_are_refused(cli: Cli) -> None:
         outcome = cli("import", path, *options)
         assert outcome.code == 2
         assert message in outcome.err
-    assert "that is the model" in cli("export", path, "--to", path).err
+    outcome = cli("export", path, "--to", "gopher", "--output", path)
+    assert "that is the model" in outcome.err
+    outcome = cli("export", path, "--to", "pmml")
+    assert "--to is 'pmml', but must be one of gopher, onnx, c" in outcome.complaint
+    outcome = cli("export", path, "--to", "c", "--output", "model.txt")
+    assert "output is 'model.txt', but must end in .c" in outcome.complaint

@@ -81,6 +81,10 @@ def test_a_format_that_is_only_written_is_never_read(toy: Any, tmp_path: Path) -
 
 def test_an_unknown_format_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigurationError, match="format is 'onnx', but must be one of safetensors, json, gopher"
+        ConfigurationError, match="format is 'pmml', but must be one of safetensors, json, gopher"
     ):
-        small().export(tmp_path / "m.onnx", "onnx")
+        small().export(tmp_path / "m.pmml", "pmml")
+    with pytest.raises(
+        ConfigurationError, match=r"ends in '\.pmml', but must end in \.safetensors"
+    ):
+        small().export(tmp_path / "m.pmml")

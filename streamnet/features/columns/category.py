@@ -10,8 +10,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.errors import ModelFileError
+from streamnet.errors import ConfigurationError, ModelFileError
 from streamnet.features.base import FieldSlot, InputArrays, Transformer, defer_copy
+from streamnet.features.frozen import FrozenCategory, KnownRows
 from streamnet.features.statistics import NumberStatistics
 from streamnet.samples import Block, Kind
 from streamnet.settings.encoder import EncoderSettings
@@ -74,6 +75,10 @@ def _shorten_value(value: str) -> str:
     if len(value) <= MAX_VALUE_LENGTH:
         return value
     return f"{value[: MAX_VALUE_LENGTH - 9]}~{crc32(value.encode()):08x}"
+
+
+def _is_shortened(value: str) -> bool:
+    return len(value) == MAX_VALUE_LENGTH and value[-9] == "~"
 
 
 class NumberedNames(dict[str | None, int]):
@@ -236,6 +241,24 @@ class CategoryColumns(Transformer, kinds=[Kind.CATEGORY]):
         columns = zip(self._vocabularies, state["vocabularies"], inherited, strict=True)
         for vocabulary, values, count in columns:
             vocabulary.restore_state(values, count)
+
+    def freeze(self, slot: FieldSlot, rows: KnownRows) -> FrozenCategory:
+        """Return the rows of a column by value."""
+        vocabulary = self._vocabularies[slot.nth]
+        if any(map(_is_shortened, vocabulary.names)):
+            raise ConfigurationError(
+                f"column {slot.field.name!r} has values of more than {MAX_VALUE_LENGTH} characters"
+            )
+        spellings = {s for name in vocabulary.names for s in (name, *_spellings(name))}
+        found = {s: vocabulary.key(s) for s in sorted(spellings)}
+        first = slot.base + len(vocabulary.names) + 1
+        full = not vocabulary.free
+        return FrozenCategory(
+            slot.field,
+            rows.find(slot.base),
+            {s: rows.find(key) for s, key in found.items()},
+            tuple(rows.find(first + i) for i in range(HASH_BUCKETS)) if full else (),
+        )
 
     def describe(self, slot: FieldSlot) -> dict[str, Any]:
         """Count the distinct values."""

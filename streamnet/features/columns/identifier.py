@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.features.base import FieldSlot, InputArrays, Transformer
-from streamnet.features.columns.number import destandardize, reconstruct_numbers
+from streamnet.errors import ConfigurationError
+from streamnet.features.base import CODE_MASK, FIELD_BITS, FieldSlot, InputArrays, Transformer
+from streamnet.features.columns.number import (
+    destandardize,
+    freeze_standardized,
+    reconstruct_numbers,
+)
+from streamnet.features.frozen import FrozenIdentifiers, FrozenNumber, KnownRows
 from streamnet.features.statistics import GOLDEN, MAX_INTEGER
 from streamnet.samples import Block, Kind
 
 _OFFSET = int(MAX_INTEGER) + 1  # makes codes of small ids positive
 _FIRST_HASHED = 2 * _OFFSET  # code of the first large id
-_HASH_BITS = 36
+HASH_BITS = 36
 
 
 @final
@@ -52,6 +59,20 @@ class IdentifierColumns(Transformer, kinds=[Kind.ID]):
             arrays.keys[:, key] = np.where(codes >= 0, base + codes, -1)
         return len(self._plan)
 
+    def freeze(self, slot: FieldSlot, rows: KnownRows) -> FrozenNumber:
+        """Return scale and rows of a column."""
+        if rows.share is not None:
+            raise ConfigurationError(
+                f"column {slot.field.name!r} has more ids than there are rows (max_rows)"
+            )
+        own = slot.base >> FIELD_BITS
+        codes = {k & CODE_MASK: rows.find(k) for k in rows.by_key if k >> FIELD_BITS == own}
+        identifiers = FrozenIdentifiers(
+            {code - _OFFSET: row for code, row in codes.items() if 0 < code < _FIRST_HASHED},
+            {code - _FIRST_HASHED: row for code, row in codes.items() if code >= _FIRST_HASHED},
+        )
+        return replace(freeze_standardized(self.statistics, slot, rows), identifiers=identifiers)
+
     def decode_dense(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[np.float64]:
         """Ids as numbers; NaN if none was ever learned."""
         return destandardize(self.statistics, slot, dense[:, 0].astype(np.float64))
@@ -83,5 +104,5 @@ def _encode(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
     codes[small] = numbers[small].astype(np.int64) + _OFFSET
     large = whole & ~small & np.isfinite(numbers)
     bits = numbers[large].view(np.uint64) * GOLDEN
-    codes[large] = _FIRST_HASHED + (bits >> np.uint64(64 - _HASH_BITS)).astype(np.int64)
+    codes[large] = _FIRST_HASHED + (bits >> np.uint64(64 - HASH_BITS)).astype(np.int64)
     return codes

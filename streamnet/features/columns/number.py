@@ -7,6 +7,7 @@ Robust and rank scaling read a quantile summary in bounded memory, after Greenwa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ModelFileError
 from streamnet.features.base import FieldSlot, InputArrays, Transformer
+from streamnet.features.frozen import NO_ROW, Affine, FrozenNumber, KnownRows, Ranks, Raw, Scale
 from streamnet.features.statistics import (
     COUNT,
     FINITE,
@@ -354,6 +356,27 @@ class NumberColumns(Transformer, kinds=[Kind.NUMBER]):
         self._extremes.rows[:] = extremes
         self._used.rows[:] = used
 
+    def freeze(self, slot: FieldSlot, rows: KnownRows) -> FrozenNumber:
+        """Return scale and rows of a column."""
+        standard = freeze_standardized(self.statistics, slot, rows)
+        return replace(standard, scale=self._freeze_scale(slot, standard.scale))
+
+    def _freeze_scale(self, slot: FieldSlot, standard: Scale) -> Scale:
+        code, state = self._placed.get(slot.statistic, (STANDARD, -1))
+        if code == NONE:
+            return Raw(MAX_INPUT)
+        if code == MINMAX:
+            least, greatest = self._extremes.rows[state].tolist()
+            if not greatest > least:
+                return Affine(0.0, 0.0, 0.0)
+            return Affine(0.0, 0.5 * least + 0.5 * greatest, 0.5 * greatest - 0.5 * least)
+        if code == STANDARD:
+            return standard
+        summary, used = self._summaries.rows[state], int(self._used.rows[state])
+        if code == ROBUST:
+            return Affine(0.0, *_median_and_unit(summary, used))
+        return _freeze_ranks(summary[:used])
+
     def decode_dense(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[np.float64]:
         """Numbers in units of the column; NaN if none was ever learned."""
         scaled: NDArray[np.float64] = dense[:, 0].astype(np.float64)
@@ -386,6 +409,40 @@ class NumberColumns(Transformer, kinds=[Kind.NUMBER]):
     ) -> list[float | None]:
         """Numbers in units of the column; None for those that are more likely missing."""
         return reconstruct_numbers(self.decode_dense(slot, dense), active, codes)
+
+
+def freeze_standardized(
+    statistics: NumberStatistics, slot: FieldSlot, rows: KnownRows
+) -> FrozenNumber:
+    """The standardization of a column, and the rows of its distinct values and of missing ones."""
+    m = slot.statistic
+    count, mean, squares = statistics.moments[m, [COUNT, MEAN, SQUARES]].tolist()
+    origin = float(np.nan_to_num(statistics.moments[m, ORIGIN]))
+    found = {x: rows.find(slot.base + code) for x, code in statistics.list_categories(m).items()}
+    return FrozenNumber(
+        slot.field,
+        slot.dense,
+        Affine(origin, mean, float(standard_deviation(count, mean, squares))),
+        statistics.is_splined(m),
+        rows.find(slot.base + MISSING),
+        {x: row for x, row in found.items() if row != NO_ROW},
+    )
+
+
+def _freeze_ranks(summary: NDArray[np.float64]) -> Ranks:
+    """The function that `_rank_scale` computes from the cells of a summary."""
+    value, weight, span, same = summary.T
+    middle = weight.cumsum() + 0.5 * span
+    start, end, last = np.empty(len(value)), np.empty(len(value)), 0.0
+    for i in range(len(value)):
+        start[i] = max(middle[i] - same[i], last)
+        end[i] = last = max(middle[i], start[i])
+    before = np.append(0.0, end[:-1])
+    scale = 2.0 / max(weight.sum(), 1.0)
+    above = scale * weight.sum() - 1.0
+    return Ranks(
+        value, scale * before - 1.0, scale * start - 1.0, scale * 0.5 * (start + end) - 1.0, above
+    )
 
 
 def destandardize(

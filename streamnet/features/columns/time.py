@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.features.base import FieldSlot, InputArrays, Transformer
-from streamnet.features.columns.number import destandardize, reconstruct_numbers
+from streamnet.features.columns.number import (
+    destandardize,
+    freeze_standardized,
+    reconstruct_numbers,
+)
+from streamnet.features.frozen import FrozenCalendar, FrozenNumber, KnownRows
 from streamnet.features.statistics import NumberStatistics, restore_array
 from streamnet.jit import jit
 from streamnet.samples import TIMES, Block
@@ -135,6 +141,17 @@ class TimeColumns(Transformer, kinds=sorted(TIMES)):
         """Restore which columns ever had a time of day."""
         misfit = "the encoder's clocks do not fit its time fields"
         self._clocks = restore_array(state["clocks"], np.int64, self._clocks.shape, misfit)
+
+    def freeze(self, slot: FieldSlot, rows: KnownRows) -> FrozenNumber:
+        """Return scale, cyclic inputs and rows of a column."""
+        base = slot.base
+        calendar = FrozenCalendar(
+            bool(self._clocks[slot.nth]),
+            tuple(rows.find(base + HOUR + i) for i in range(24)),
+            tuple(rows.find(base + WEEKDAY + i) for i in range(7)),
+            tuple(rows.find(base + MONTH + i) for i in range(1, 13)),
+        )
+        return replace(freeze_standardized(self.statistics, slot, rows), calendar=calendar)
 
     def decode_dense(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[np.float64]:
         """Times in seconds; NaN if none was ever learned."""
