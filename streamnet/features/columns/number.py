@@ -167,6 +167,7 @@ CODES = {scaling: code for code, scaling in enumerate(Scaling)}
 SOURCE, DENSE, CODE, STATE = 0, 2, 3, 4
 
 MAX_INPUT = float(np.finfo(np.float32).max)  # largest float32
+NOTHING = Affine(0.0, 0.0, 0.0)  # the scale of a column that is constant so far
 NORMAL_IQR = 1.3489795003921634  # interquartile range of standard normal numbers
 
 
@@ -368,14 +369,14 @@ class NumberColumns(Transformer, kinds=[Kind.NUMBER]):
         if code == MINMAX:
             least, greatest = self._extremes.rows[state].tolist()
             if not greatest > least:
-                return Affine(0.0, 0.0, 0.0)
+                return NOTHING
             return Affine(0.0, 0.5 * least + 0.5 * greatest, 0.5 * greatest - 0.5 * least)
         if code == STANDARD:
             return standard
         summary, used = self._summaries.rows[state], int(self._used.rows[state])
         if code == ROBUST:
             return Affine(0.0, *_median_and_unit(summary, used))
-        return _freeze_ranks(summary[:used])
+        return _freeze_ranks(summary[:used]) if used else NOTHING
 
     def decode_dense(self, slot: FieldSlot, dense: NDArray[Any]) -> NDArray[np.float64]:
         """Numbers in units of the column; NaN if none was ever learned."""

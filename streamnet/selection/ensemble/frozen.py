@@ -117,7 +117,7 @@ def _find_prior_logarithms(ensemble: LabelEnsemble, labels: int) -> NDArray[np.f
         counts = np.zeros(labels)
         common = min(labels, len(known))
         counts[:common] = known[:common]
-        share = (counts + 1.0 / labels) / (counts.sum() + 1.0)
+        share = (counts + 1.0 / max(labels, 1)) / (counts.sum() + 1.0)
         logarithms[prior] = np.log(np.maximum(share, FLOOR))
     return logarithms
 
