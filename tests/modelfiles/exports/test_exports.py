@@ -185,6 +185,24 @@ def test_a_network_that_explodes_has_no_output(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.outputs, wanted, rtol=1e-5)
 
 
+def test_the_program_of_the_docs_predicts(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "docs/exports.md").read_text("utf-8")
+    caption, _, code = text.partition("```{code-block} c\n:caption: ")[2].partition("\n")
+    _, *commands = caption.split("; ")
+    (tmp_path / "main.c").write_text(code.partition("```")[0])
+    classifier = streamnet.OnlineClassifier(candidates=NETWORKS[:1], seed=0)
+    for i in range(200):
+        classifier.learn_one({"hour": i % 24, "day": "mon"}, "busy" if i % 24 > 8 else "quiet")
+    classifier.model().export(tmp_path / "busy.c")
+    for command in (*commands, "./main"):
+        done = subprocess.run(
+            command.split(), cwd=tmp_path, check=True, timeout=120, capture_output=True, text=True
+        )
+    label, probability = done.stdout.split()
+    wanted = classifier.predict_proba_one({"hour": 12, "day": "mon"})[label]
+    assert (label, float(probability)) == ("busy", round(wanted, 3))
+
+
 def test_two_models_fit_into_one_program(tmp_path: Path) -> None:
     """Each with a prefix of its own, used through its declarations alone."""
     for name, task in (("first", CLASSES), ("second", NUMBERS)):
@@ -262,6 +280,7 @@ def check_exports(model: Model, rows: pl.DataFrame, folder: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
 def test_whole_ensembles_of_real_streams_predict_alike(
     stream: Stream, shared_data: Path, tmp_path: Path
