@@ -97,7 +97,7 @@ def learn(
     **settings: Any,
 ) -> Model:
     """A model that has learned 400 samples: without some columns, and with larger ids."""
-    given = {name: dict(v) if isinstance(v, tuple) else v for name, v in encoder}
+    given: Any = {name: dict(v) if isinstance(v, tuple) else v for name, v in encoder}
     learner = Learner(
         task=task, candidates=networks, dtype=dtype, seed=3, encoder=given, **settings
     )
@@ -135,7 +135,7 @@ def run_onnx(path: Path, block: Block) -> Answers:
     found = dict(zip(names, session.run(None, feeds), strict=True))
     labels = found["output_label"].tolist() if "output_label" in found else []
     outputs = found["output_probability" if "output_label" in found else "variable"]
-    bounds = found.get("output_set", found.get("output_interval", np.empty(0)))
+    bounds: Any = found.get("output_set", found.get("output_interval", np.empty(0)))
     return Answers(outputs, labels, bounds)
 
 
