@@ -20,6 +20,8 @@ from streamnet.pipeline.outputs import Champion, PredictionRows, ResumableSink
 from streamnet.pipeline.rejections import describe_dead_letter
 from streamnet.sinks.outbox import Outbox, OutboxStatus
 
+_encode = msgspec.json.Encoder().encode
+
 
 class SentOutput(ResumableSink):
     """An output whose records are sent by an outbox.
@@ -39,9 +41,9 @@ class SentOutput(ResumableSink):
 
     def __call__(self, served: Served) -> None:
         """Queue the records of a block."""
-        for values in self.make_records(served):
-            number = self._outbox.number
-            self._outbox.put(msgspec.json.encode({"number": number, **values}), self.key)
+        records = enumerate(self.make_records(served), self._outbox.number)
+        values = [_encode({"number": number, **record}) for number, record in records]
+        self._outbox.put(*values, key=self.key)
 
     @abstractmethod
     def make_records(self, served: Served) -> Iterable[dict[str, Any]]:
@@ -115,7 +117,8 @@ class SentPredictions(SentOutput):
             for name in ("probabilities", "id"):
                 if name in values and values[name] is None:
                     del values[name]
-            yield {**values, "generation": generation}
+            values["generation"] = generation
+            yield values
 
 
 @final

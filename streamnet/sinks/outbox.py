@@ -123,21 +123,20 @@ class Outbox:
 
     # ----------------------------------------------------------------------------- who gives
 
-    def put(self, value: bytes, key: bytes | None = None) -> None:
-        """Queue the next record.
+    def put(self, *values: bytes, key: bytes | None = None) -> None:
+        """Queue the next records, which have the same key.
 
         Raises:
             StreamnetError: Why the destination refuses records.
         """
         with self._changed:
             self._check()
-            if not self._queue:
+            if values and not self._queue:
                 self._progress = monotonic()
-            self._queue.append(Record(self.number, value, key))
-            self._bytes += len(value)
-            self.number += 1
-            if len(self._queue) == 1:
                 self._changed.notify_all()
+            self._queue.extend(Record(n, value, key) for n, value in enumerate(values, self.number))
+            self._bytes += sum(map(len, values))
+            self.number += len(values)
 
     @property
     def is_full(self) -> bool:
