@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, final
 
@@ -116,16 +116,21 @@ class GroupRun:
     Args:
         settings: Settings of each run, whose state directory is in that of the settings.
         say: Called with a sentence when a partition comes or goes.
+        callbacks: Follow the run of each partition.
 
     Raises:
         ConfigurationError: If a setting makes no sense in a group.
     """
 
     def __init__(
-        self, settings: RunSettings, *, say: Callable[[str], object] = logger.info
+        self,
+        settings: RunSettings,
+        *,
+        say: Callable[[str], object] = logger.info,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.settings = settings
-        self._say = say
+        self._say, self._callbacks = say, callbacks
         kafka = check_group(settings)
         check_files(build_partition_settings(settings, 0))
         self._seconds = GIVE_UP_SHARE * kafka.session_seconds
@@ -240,7 +245,7 @@ class GroupRun:
         """Learn a partition, if its state can be had; otherwise wait a moment."""
         settings = build_partition_settings(self.settings, owned.number)
         follow = _OffsetCallback(self._membership, owned.number)
-        make = partial(Replay, settings, resume=True, callbacks=[follow])
+        make = partial(Replay, settings, resume=True, callbacks=[follow, *self._callbacks])
         owned.replay = replay = await to_thread.run_sync(make)
         try:
             if not owned.stopped.is_set():

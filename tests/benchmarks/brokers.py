@@ -11,6 +11,7 @@ speaks Kafka's protocol answers at once if there is nothing, instead of waiting 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -181,7 +182,9 @@ def measure(name: str, messages: Sequence[bytes], file: Path, given: argparse.Na
             for _ in range(given.millions * MILLION // count):
                 for start in range(0, count, WRITTEN):
                     write(messages[start : start + WRITTEN])
-            anyio.run(pipeline(open_stream(False), sinks=[Meter()]).run)
+            meter = Meter()
+            anyio.run(pipeline(open_stream(False), sinks=[meter]).run)
+            print(f"    {meter.describe()}", flush=True)
 
 
 def main() -> None:
@@ -196,6 +199,7 @@ def main() -> None:
         file = Path(folder) / "messages.jsonl"
         file.write_bytes(b"\n".join(messages) + b"\n")
         anyio.run(pipeline(open_files([file], columns=COLUMNS)).run)  # which compiles the kernels
+        gc.freeze()  # as the command does once it has started
         for name in given.brokers or BROKERS:
             measure(name, messages, file, given)
 

@@ -71,6 +71,11 @@ class Meter:
             self.figures.append(resident())
             print(f"{len(self.figures)} million samples: {self.figures[-1]:.1f} MiB", flush=True)
 
+    def describe(self) -> str:
+        """The slope."""
+        slope = np.polyfit(np.arange(len(self.figures)), self.figures, 1)[0]
+        return f"slope after the first million: {slope:.2f} MiB per million samples"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -78,8 +83,7 @@ def main() -> None:
     millions = parser.parse_args().millions
     meter = Meter()
     anyio.run(Pipeline(Generated(millions * MILLION), sinks=[meter]).run)
-    slope = np.polyfit(np.arange(len(meter.figures)), meter.figures, 1)[0]
-    print(f"slope after the first million: {slope:.2f} MiB per million samples")
+    print(meter.describe())
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import final
+from typing import Any, final
 
 import anyio
 from anyio import CancelScope
@@ -24,6 +25,7 @@ from streamnet.cli.views.watcher import (
     Watcher,
 )
 from streamnet.errors import StreamnetError
+from streamnet.pipeline.callbacks import Callback
 from streamnet.runs.group import GroupRun, PartitionStatus
 from streamnet.settings.run import RunSettings
 from streamnet.version import __version__
@@ -40,6 +42,14 @@ def watch_group(settings: RunSettings, *, quiet: bool, reload: Callable[[GroupRu
 
 
 @final
+class _FreezeStartup(Callback):
+    def on_start(self, settings: Mapping[str, Any]) -> None:
+        """Exclude objects made at startup from garbage collection, which takes 50 ms each time."""
+        del settings
+        gc.freeze()
+
+
+@final
 class _GroupWatcher(Watcher):
     stopping_message = "stopping after learning what was read; repeat to abort"
 
@@ -48,7 +58,7 @@ class _GroupWatcher(Watcher):
     ) -> None:
         super().__init__(Terminal(), quiet=quiet)
         self._reload = reload
-        self._group = GroupRun(settings, say=self._say)
+        self._group = GroupRun(settings, say=self._say, callbacks=[_FreezeStartup()])
 
     def _say(self, text: str) -> None:
         if not self.quiet:
