@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from streamnet.datasets import Sample, Set, kfold, split
     from streamnet.engine import Engine
     from streamnet.explanations import explain, partial_dependence, permutation_importance
+    from streamnet.guests import Guest
     from streamnet.metrics import Evaluation, RegressionEvaluation
     from streamnet.modelfiles import Model
     from streamnet.networks import CandidateSettings, NeuralNetwork
@@ -46,6 +47,7 @@ __all__ = (
     "Champion",
     "Engine",
     "Evaluation",
+    "Guest",
     "IterableSource",
     "KafkaSource",
     "KeyedClassifier",
@@ -85,6 +87,7 @@ _HOMES = {
     "Champion": "streamnet.pipeline",
     "Engine": "streamnet.engine",
     "Evaluation": "streamnet.metrics",
+    "Guest": "streamnet.guests",
     "IterableSource": "streamnet.sources",
     "KafkaSource": "streamnet.sources.brokers.kafka",
     "KeyedClassifier": "streamnet.online",

@@ -68,6 +68,7 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
     key: Sequence[str | None] | None = None  # of each sample, where keys have models of their own
     redirects: ClassRedirects | None = None  # of merged and retired classes; None without any
     moved: MovedClass | None = None  # what the block changes, which then has no samples
+    labels: Sequence[str] = ()  # by class number, and perhaps of classes yet to come
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -264,6 +265,7 @@ class Encoder:
             forecasts=forecasts.numbers,
             redirects=self._labels.redirects,
             moved=moved,
+            labels=self._labels.names,
         )
         return encoded if block.weight is None else replace(encoded, weight=block.weight)
 
@@ -364,6 +366,7 @@ class Encoder:
             targets,
             forecasts=forecasts.numbers,
             redirects=self._labels.redirects,
+            labels=self._labels.names,
         )
 
     def refused(self, block: Block, pending: NDArray[Any] = NO_PENDING) -> list[int]:

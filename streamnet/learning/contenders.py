@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.errors import StateError
 from streamnet.factorization.machine import FactorizationMachine
 from streamnet.features.columns.label import RETIRED, ClassRedirects, MovedClass
 from streamnet.features.forecasts.history import FORECASTS, NO_CHANGE, NO_FORECASTS, SEASONAL
-from streamnet.jit import inlined, kernel
 from streamnet.keyed.models import KeyedModels
 from streamnet.learning.evaluator import (
     ScoringBatch,
@@ -21,17 +21,18 @@ from streamnet.learning.evaluator import (
     score_tracks,
     serve_given,
 )
+from streamnet.learning.guests import GuestCandidates
 from streamnet.learning.pending import PendingTable
 from streamnet.metrics import ClassificationBaselines, ClassificationEvaluator, RegressionBaselines
 from streamnet.metrics.classification import NONE_PREDICTED
-from streamnet.metrics.windows import get_weight
 from streamnet.neighbors.memory import NeighborMemory
 from streamnet.networks.population import Member
-from streamnet.samples import NO_WEIGHTS, Inputs, Task
+from streamnet.samples import Block, Inputs, Task
 from streamnet.selection.ensemble.base import ABSENT, COUNT, MOST_PROBABLE, TOTAL, TrackPredictions
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 from streamnet.selection.ensemble.registry import Ensemble, restore_ensemble, select_members
+from streamnet.sources.columns import format_names
 
 ENSEMBLE, CHAMPION, MODEL = range(3)
 FIRST_BASELINE = 3
@@ -51,7 +52,8 @@ class Contenders:
     alone, those of numbers are candidates of the ensemble, and that of a season ago is a baseline.
     With ``neighbors`` there is a memory of so many samples, which is a candidate of the ensemble of
     labels; with ``factors``, the length of its vectors, a factorization machine is one.
-    Where keys have models of their own (``keyed``), these make the ensemble's predictions.
+    Models of other libraries (``guests``) are candidates of the ensemble, but not of the portable
+    model. Where keys have models of their own (``keyed``), these make the ensemble's predictions.
 
     >>> from streamnet.learning.learner import Learner
     >>> Learner(task=Task.REGRESSION).serving.contenders.names
@@ -69,6 +71,7 @@ class Contenders:
         forecasts: bool = False,
         neighbors: int = 0,
         factors: int = 0,
+        guests: GuestCandidates | None = None,
         keyed: KeyedModels | None = None,
     ) -> None:
         self.task: Task = task
@@ -89,7 +92,9 @@ class Contenders:
         self.machine: FactorizationMachine | None = None
         if factors:
             self.machine = FactorizationMachine(factors)
+        self.guests: GuestCandidates | None = guests
         more = self._experts + (self.neighbors is not None) + (self.machine is not None)
+        more += 0 if guests is None else len(guests)
         starting, portable = (np.insert(portable, [count] * more, value) for value in (1, 0))
         count += more
         self.ensemble: Ensemble = kind(count, fading=fading, starting=starting)
@@ -206,6 +211,10 @@ class Contenders:
             predicted, alive = self._ask_machine(batch)
             more.append(predicted)
             marks.append(alive)
+        if self.guests is not None and learns:
+            answers, present = self.guests.predict_then_learn(batch)
+            more.extend(answers)
+            marks.extend(present)
         return self._join(batch.answers, batch.alive, more, marks)
 
     def _add_forecasts(
@@ -296,6 +305,8 @@ class Contenders:
         self.ensemble.move_class(*moved)  # and the portable model, which shares its label counts
         if self.neighbors is not None:
             self.neighbors.move_class(*moved)
+        if self.guests is not None:
+            self.guests.move_class(moved)
         self._baselines.move_class(*moved)
         if moved.into != RETIRED:
             self.scores.merge_classes(*moved)
@@ -322,6 +333,9 @@ class Contenders:
         without_lags: bool,
         key: Sequence[str | None] | None = None,
         inputs: Inputs | None = None,
+        block: Block | None = None,
+        labels: Sequence[str] = (),
+        fields: Collection[str] = (),
     ) -> NDArray[Any]:
         """Combine predictions for samples of which each might be the next; changes nothing.
 
@@ -330,26 +344,33 @@ class Contenders:
         target, None for classification; ``forecasts`` are from the known targets alone, shape=(1,
         forecasts), empty without any; ``redirects`` of merged and retired classes are applied to
         ``answers`` already. ``without_lags`` uses the portable model instead of the ensemble, and
-        no model of a ``key``. Models of keys and candidates without a network see the ``inputs``.
+        no model of a ``key``. Models of keys and candidates without a network see the ``inputs``;
+        guests also see what of the ``block`` is in ``fields``, and all ``labels``.
         """
         ensemble = self.model if without_lags else self.ensemble
         more: list[NDArray[Any]] = []
         marks: list[NDArray[np.uint8]] = []
-        n, labels = answers.shape[1], answers.shape[-1]
+        n, width = answers.shape[1], answers.shape[-1]
         if self._experts:
             self._add_forecasts(np.repeat(forecasts, n, axis=0), more, marks)
         if self.neighbors is not None:
             assert inputs is not None
-            more.append(self.neighbors.predict(inputs, known, labels))
+            more.append(self.neighbors.predict(inputs, known, width))
             marks.append(np.ones(n, np.uint8))
         if self.machine is not None:
             assert inputs is not None
             if scale is None:
-                more.append(self.machine.answer_labels(inputs, known, labels))
+                more.append(self.machine.answer_labels(inputs, known, width))
             else:
                 standard = self.machine.answer_numbers(inputs).astype(np.float64)
                 more.append(scale[0] + scale[1] * standard)
             marks.append(np.full(n, ABSENT if self.machine.resting else 1, np.uint8))
+        if self.guests is not None and not without_lags:
+            assert block is not None
+            assert inputs is not None
+            guests, present = self.guests.predict(block, inputs, answers, labels, fields)
+            more.extend(guests)
+            marks.extend(present)
         if redirects is not None:
             more = [redirects.apply(one, np.full(n, known)) for one in more]
         answers, alive = self._join(answers, alive, more, marks)
@@ -389,7 +410,8 @@ class Contenders:
         means = losses[TOTAL, :count] / np.maximum(losses[COUNT, :count], 1e-300)
         known = np.flatnonzero(losses[COUNT, :count] > 0.0)
         if len(known):
-            self.machine.end_round(float(means[-1]), float(means[known].min()))
+            own = means[-1 if self.guests is None else -1 - len(self.guests)]
+            self.machine.end_round(float(own), float(means[known].min()))
 
     def discount_losses(self) -> None:
         """Let earlier losses count less in the ensembles, after a drift."""
@@ -411,10 +433,18 @@ class Contenders:
             "keyed": self.keyed and self.keyed.export_state(),
             "neighbors": self.neighbors and self.neighbors.export_state(),
             "machine": self.machine and self.machine.export_state(),
+            **({} if self.guests is None else {"guests": self.guests.export_state()}),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from an exported state."""
+        if self.guests is None and "guests" in state:
+            names = format_names(state["guests"]["names"])
+            raise StateError(
+                f"guests is not given, but was {names}: only what gives them again can resume"
+            )
+        if self.guests is not None and "guests" not in state:
+            raise StateError(f"guests is {format_names(self.guests.names)}, but was not given")
         self.ensemble = restore_ensemble(self.task, state["ensemble"])
         self.model = restore_ensemble(self.task, state["model"])
         self.scores = type(self.scores).restore_state(state["scores"])
@@ -428,6 +458,11 @@ class Contenders:
             self.neighbors.restore_state(state["neighbors"])
         if self.machine is not None:
             self.machine.restore_state(state["machine"])
+        if self.guests is not None:
+            for place in self.guests.restore_state(state["guests"]):
+                for ensemble in (self.ensemble, self.model):
+                    slot = ensemble.candidates - len(self.guests) + place
+                    ensemble.reset(slot, member=ensemble is self.ensemble)
 
     def _answer_unchanged(self, forecasts: NDArray[np.float64], answers: NDArray[Any]) -> None:
         """Write the last known target and that of a season ago, as far as there are any."""
@@ -452,119 +487,3 @@ def _champion_predictions(
     missing = chosen < 0
     predictions[missing] = fallback[missing]
     return predictions
-
-
-_MAX_ERROR = 1e300  # larger errors are clipped, so that sums stay finite
-
-
-def accumulate_errors(
-    batch: ScoringBatch,
-    predictions: TrackPredictions,
-    tracks: NDArray[np.int64],
-    sums: NDArray[np.float64],
-    scored: int,
-    every: int,
-) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
-    """Add up errors sample by sample, so that the sums do not depend on how blocks are cut.
-
-    An error is 1 for a wrong label and 0 for a right one, or the absolute error of a number, times
-    the sample's weight; samples without a target are skipped. ``tracks`` are the served one and the
-    baselines, whose ``sums`` are updated in place, and so is the sum of weights after them. After
-    ``every`` samples the sums are recorded, divided by the mean weight.
-
-    Returns the new number of samples summed; the recorded sums, shape=(times, tracks); and
-    the loss of the served predictions, shape=(n,): their error, of numbers in standard deviations
-    and at most 1; NaN for skipped samples.
-    """
-    answers, classes = predictions
-    n = answers.shape[1]
-    recorded = np.empty((n // every + 1, len(tracks)))
-    losses = np.empty(n)
-    weight = NO_WEIGHTS if batch.weight is None else batch.weight
-    truth, totals = batch.truth, (weight, sums, scored, every, recorded, losses)
-    if answers.ndim == 3:
-        now = _accumulate_label_errors(answers, classes, tracks, truth, batch.known, *totals)
-    else:
-        now = _accumulate_number_errors(answers, tracks, truth, batch.spread, *totals)
-    return now, recorded[: now // every - scored // every], losses
-
-
-@kernel
-def _accumulate_label_errors(
-    answers: NDArray[np.floating],
-    classes: NDArray[np.int32],
-    tracks: NDArray[np.int64],
-    label: NDArray[np.int32],
-    known: NDArray[np.int32],
-    importance: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    scored: int,
-    every: int,
-    recorded: NDArray[np.float64],
-    losses: NDArray[np.float64],
-) -> int:
-    records = 0
-    for i in range(label.size):
-        losses[i] = np.nan
-        if label[i] < 0:
-            continue
-        weight = get_weight(importance, i)
-        for t in range(tracks.size):
-            best = 0
-            for o in range(1, answers.shape[2]):
-                if answers[tracks[t], i, o] > answers[tracks[t], i, best]:
-                    best = o
-            if classes.size > 0 and classes[tracks[t], i] >= 0:
-                best = classes[tracks[t], i]
-            wrong = 1.0 if known[i] == 0 or best != label[i] else 0.0
-            sums[t] += weight * wrong
-            if t == 0:
-                losses[i] = wrong
-        sums[tracks.size] += weight
-        scored += 1
-        records = _record_sums(sums, scored, every, recorded, records)
-    return scored
-
-
-@kernel
-def _accumulate_number_errors(
-    answers: NDArray[np.float64],
-    tracks: NDArray[np.int64],
-    truth: NDArray[np.float64],
-    spread: NDArray[np.float64],
-    importance: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    scored: int,
-    every: int,
-    recorded: NDArray[np.float64],
-    losses: NDArray[np.float64],
-) -> int:
-    records = 0
-    for i in range(truth.size):
-        losses[i] = np.nan
-        if not np.isfinite(truth[i]):
-            continue
-        weight = get_weight(importance, i)
-        for t in range(tracks.size):
-            distance = min(abs(answers[tracks[t], i] - truth[i]), _MAX_ERROR)
-            sums[t] += weight * distance
-            if t == 0:
-                losses[i] = min(distance / spread[i], 1.0)
-        sums[tracks.size] += weight
-        scored += 1
-        records = _record_sums(sums, scored, every, recorded, records)
-    return scored
-
-
-@inlined
-def _record_sums(
-    sums: NDArray[np.float64], scored: int, every: int, recorded: NDArray[np.float64], records: int
-) -> int:
-    """Record the sums if it is time to; return how many were recorded by now."""
-    if scored % every == 0:
-        weights = sums[sums.size - 1]
-        share = 1.0 if weights == scored else scored / weights
-        for t in range(sums.size - 1):
-            recorded[records, t] = sums[t] * share
-        records += 1
-    return records

@@ -20,7 +20,7 @@ from streamnet.learning.pending import PendingTable
 from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 from streamnet.metrics.classification import NONE_PREDICTED
-from streamnet.samples import Given, Inputs, Task, Timeline, concatenate_weights
+from streamnet.samples import Block, Given, Inputs, Task, Timeline, concatenate_weights
 from streamnet.selection.ensemble.base import ABSENT, MOST_PROBABLE, TrackPredictions
 
 
@@ -42,6 +42,8 @@ class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
     key: Sequence[str | None] | None = None  # of each sample, where keys have models of their own
     inputs: Inputs | None = None  # of the networks; None where the samples were joined to be scored
     redirects: ClassRedirects | None = None  # of merged and retired classes; None without any
+    block: Block | None = None  # as it was read; None where the samples were joined to be scored
+    labels: Sequence[str] = ()  # by class number, and perhaps of classes yet to come
 
     @property
     def new(self) -> NDArray[np.bool_] | slice:
@@ -81,6 +83,8 @@ def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
         encoded.key,
         encoded.inputs,
         encoded.redirects,
+        encoded.block,
+        encoded.labels,
     )
 
 

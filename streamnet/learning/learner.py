@@ -27,6 +27,7 @@ from streamnet.learning.evaluator import (
     Evaluator,
     build_scoring_batch,
 )
+from streamnet.learning.guests import GuestCandidates, build_guests
 from streamnet.learning.intervals import PORTABLE, SERVED
 from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.label_delay import DelayedEncoder, LabelDelay
@@ -72,6 +73,8 @@ class Learner:
     is given and no label is late: for streams whose samples are all predicted in their order.
     Networks then see no more than the last targets, which is what models can be asked with.
 
+    With ``guests``, models of other libraries by name are candidates, too; see `Guest`.
+
     With ``late_labels``, a sample without target waits for its label, which arrives with a later
     block, see `Block.arrivals`.
 
@@ -96,6 +99,7 @@ class Learner:
         start: Model | None = None,
         late_labels: bool = False,
         forecasts: bool = False,
+        guests: Mapping[str, Any] | None = None,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Learner).parameters, "Learner")
@@ -174,6 +178,7 @@ class Learner:
             forecasts=self.encoder.history is not None,
             neighbors=chosen.neighbors_for(given=candidates is not None),
             factors=chosen.factors_for(given=candidates is not None),
+            guests=build_guests(guests, chosen, self.task),
             keyed=_build_keyed_models(chosen, self.task),
         )
         if start is not None:
@@ -238,6 +243,11 @@ class Learner:
     def source(self) -> Encoder | DelayedEncoder | JoiningEncoder | KeyedEncoder:
         """What encodes the stream."""
         return self.delayed or self.keyed or self.encoder
+
+    @property
+    def guests(self) -> GuestCandidates | None:
+        """The guests, if there are any."""
+        return self._serving.contenders.guests
 
     @property
     def pending(self) -> int:
@@ -359,6 +369,9 @@ class Learner:
                 without_lags=without_lags,
                 key=keys,
                 inputs=inputs,
+                block=block,
+                labels=self.encoder.labels,
+                fields={field.name for field in self.encoder.fields} if self.guests else (),
             )
         else:
             predictions = answers[0]
@@ -415,7 +428,12 @@ class Learner:
             "seed": self.seed,
             "scores": nan_to_none(scores),
             "served": nan_to_none(self.serving.measures()),
+            **self.describe_absent(),
         }
+
+    def describe_absent(self) -> dict[str, Any]:
+        """What a model is without, as metadata: it can't contain guests."""
+        return {} if self.guests is None else {"without_guests": self.guests.names}
 
     def keep_rows_in(self, folder: RowFolder) -> None:
         """Keep the rows of keys in files: an exported state then names those that it needs."""

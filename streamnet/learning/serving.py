@@ -12,16 +12,11 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.features.columns.label import MovedClass
 from streamnet.keyed.models import KeyedModels
-from streamnet.learning.contenders import (
-    CHAMPION,
-    ENSEMBLE,
-    MODEL,
-    SERVABLE,
-    Contenders,
-    accumulate_errors,
-)
+from streamnet.learning.contenders import CHAMPION, ENSEMBLE, MODEL, SERVABLE, Contenders
 from streamnet.learning.evaluator import DriftWatch, Scored, ScoringBatch
+from streamnet.learning.guests import GuestCandidates
 from streamnet.learning.intervals import ServedIntervals
+from streamnet.learning.served_errors import accumulate_errors
 from streamnet.learning.trainer import Predicted, Snapshot
 from streamnet.metrics import Curve, Horizon, ScoreHistograms
 from streamnet.networks.population import Member
@@ -37,6 +32,7 @@ CURVE_EVERY = 64
 BY_BASELINE = -1  # the first baseline, if no candidate has a finite prediction
 BY_ENSEMBLE = -2
 BY_REQUEST = -3  # as a caller got it before
+FIRST_GUEST = -4  # among the candidates of a leader board; others follow in descending order
 _SURGE = 2  # rounds after a detected drift
 MAX_CHANGES = 100  # changes of champion kept
 MAX_RETIRED = 100  # retired candidates kept
@@ -92,7 +88,7 @@ class ServingStage:
     predicts the label that would be the most probable one if all were equally frequent.
     ``interval`` is the level of prediction intervals, None for none. Where keys have models of
     their own (``keyed``), these are part of the ensemble; so are ``neighbors``, a number of stored
-    samples, and a factorization machine with vectors of so many ``factors``.
+    samples, a factorization machine with vectors of so many ``factors``, and ``guests``.
 
     >>> from streamnet.learning.learner import Learner
     >>> serving = Learner(task=Task.REGRESSION).serving
@@ -116,6 +112,7 @@ class ServingStage:
         forecasts: bool = False,
         neighbors: int = 0,
         factors: int = 0,
+        guests: GuestCandidates | None = None,
         keyed: KeyedModels | None = None,
     ) -> None:
         if serve not in SERVABLE:
@@ -138,6 +135,7 @@ class ServingStage:
             forecasts=forecasts,
             neighbors=neighbors,
             factors=factors,
+            guests=guests,
             keyed=keyed,
         )
         self.histograms: ScoreHistograms | None = None  # of served probabilities

@@ -116,6 +116,8 @@ class OnlineEstimator(LearnedViews):
         delay: How late labels arrive, as a simulation: what is learned is predicted at once, but
             its target counts as unknown until so many samples later, or for a duration such as
             "2h", which needs ``time``. Leave it out if you predict and learn at different times.
+        guests: Models of River, scikit-learn or your own by name, which are candidates beside the
+            networks; see `Guest`. Exported models, and so `predict`, are without them.
 
     Raises:
         ConfigurationError: If a setting is unknown or invalid.
@@ -150,6 +152,7 @@ class OnlineEstimator(LearnedViews):
         delay: int | str = 0,
         missing: Sequence[str] | str | None = None,
         on_unknown: OnUnknown = "warn",
+        guests: Mapping[str, Any] | None = None,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         given = {
@@ -164,6 +167,7 @@ class OnlineEstimator(LearnedViews):
             "delay": delay,
             "missing": missing,
             "on_unknown": on_unknown,
+            "guests": guests,
         }
         self._keep_settings(given, learning)
 
@@ -195,13 +199,17 @@ class OnlineEstimator(LearnedViews):
         with self._lock:
             if not self._has_begun:
                 return {"params": self._params}
+            guests = self._learner.guests
+            more = {} if guests is None else {"guests": deepcopy(guests.export_models())}
             settings, state = self._settings, self.export_state()
-            return {"params": self._params, "settings": settings, "state": state}
+            return {"params": self._params, "settings": settings, "state": state, **more}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         params = kept["params"]
         self.__init__(**kept.get("settings", params))  # type: ignore[misc]
         if "state" in kept:
+            if (guests := self._learner.guests) is not None:
+                guests.hand_over(kept["guests"])
             self.restore_state(kept["state"])
         self._params = params  # for the next `fit`
 

@@ -18,7 +18,7 @@ from streamnet.online.base import OnlineEstimator, describe_rejection
 from streamnet.online.scikit_learn import check_discrete, read_targets
 from streamnet.samples import Block, ClassChange, Sample, Task
 from streamnet.sources.frames import SamplesLike, to_target_list
-from streamnet.sources.inference import WHITESPACE
+from streamnet.sources.inference import to_number
 from streamnet.sources.roles import check_weights
 
 
@@ -127,11 +127,9 @@ class OnlineRegressor(OnlineEstimator):
         return float(1.0 - errors / squares) if squares else float(errors == 0.0)
 
 
-_TRUTHS = {"false": False, "true": True}  # by the encoder's spelling
 _MOMENTS = np.datetime64, np.timedelta64
 _LABELS = str, int, float
 _NUMBERS = {int, float}
-_DIGITS = frozenset("-0123456789")  # first characters of finite numbers
 
 
 class OnlineClassifier(OnlineEstimator):
@@ -439,7 +437,7 @@ class OnlineClassifier(OnlineEstimator):
             if type(y) in _NUMBERS:
                 return firsts.get(y, new.setdefault(y, y))
             value = _to_label(y, str(y))
-            number = _to_number(value)
+            number = to_number(value)
             if number is None:
                 return y
             first = firsts.get(number, new.setdefault(number, y))
@@ -481,25 +479,11 @@ def _to_label(given: object, text: str) -> Any:
     return value if isinstance(value, _LABELS) else text
 
 
-def _to_number(label: int | float | str) -> int | float | None:
-    """Convert a label to the number that it is, or whose text it is; None otherwise."""
-    if not isinstance(label, str):
-        return label
-    text = label.strip(WHITESPACE)
-    if text[:1] in _DIGITS:
-        for kind in (int, float):
-            with suppress(ValueError):
-                number = kind(text)
-                if repr(number) == text:
-                    return number
-    return _TRUTHS.get(text)
-
-
 def _index_first_labels(labels: Sequence[Any], texts: Sequence[str]) -> dict[Any, str]:
     """Map numbers to the text of the first label that equals them or their text."""
     found: dict[Any, str] = {}
     for label, text in zip(labels, texts, strict=True):
-        for number in (_to_number(label), _to_number(text)):
+        for number in (to_number(label), to_number(text)):
             if number is not None:
                 found.setdefault(number, text)
     return found

@@ -79,6 +79,13 @@ class LearnedViews(ScikitLearnEstimator):
             events = list(self._scored_learner().serving.drift.events)
         return drifts_to_frame([Drift(*event) for event in events])
 
+    @property
+    def guests_(self) -> dict[str, Any]:
+        """The guests that take part, as trained so far; they must not be changed."""
+        with self._lock:
+            guests = self._scored_learner().guests
+            return {} if guests is None else guests.models
+
     def plot(self, kind: OutcomeKind = "scores") -> Plot:
         """A plot, which a notebook shows; it needs matplotlib (extra ``report``).
 

@@ -12,6 +12,7 @@ from typing import Any, final
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.provenance import Ledger
 from streamnet.errors import ConfigurationError, NoCandidateError
+from streamnet.guests import Guest
 from streamnet.learning.learner import Learner
 from streamnet.learning.trainer import Snapshot
 from streamnet.pipeline.callbacks import Callbacks, PartFollower
@@ -234,6 +235,8 @@ class PartRun:
             "target": self.schema and self.schema.target,
             **({} if horizon is None else {"horizon": horizon}),
         }
+        if self.learner is not None:
+            about |= self.learner.describe_absent()
         about |= self._options.columns
         return Champion(serial, settings, snapshot.number, about, snapshot, self.name)
 
@@ -247,7 +250,9 @@ class PartRun:
             raise NoCandidateError("nothing was learned yet")
         slot, snapshot = self.learner.best_snapshot()
         champion = self.champion(snapshot, self.learner.model_metadata(slot))
-        return PartResult(self.build_report().as_dict(), champion.model)
+        guests = self.learner.guests
+        models = {} if guests is None else guests.models
+        return PartResult(self.build_report().as_dict(), champion.model, guests=models)
 
     def build_report(self) -> Report:
         """The report of what was learned.
@@ -299,6 +304,7 @@ def build_part_runs(
     prepare: Prepare | None,
     state: State | None,
     options: RunOptions,
+    guests: Mapping[str, Guest],
 ) -> list[PartRun]:
     """Build the parts of a run.
 
@@ -310,6 +316,7 @@ def build_part_runs(
         prepare: Called for each part before the first sample.
         state: Where the run keeps its state.
         options: What all parts have in common.
+        guests: Candidates beside the networks, of which each part has a copy.
     """
     if len(parts) > 1:
         names = format_names([part.name for part in parts])
@@ -326,7 +333,7 @@ def build_part_runs(
             PartRun(
                 part,
                 TargetView(part.target, targets if len(targets) > 1 else ()),
-                partial(Learner, forecasts=True, **own),
+                partial(Learner, forecasts=True, guests=guests, **own),
                 rejections=rejections if number == 0 else rejections.derive(part.place),
                 sinks=sinks if number == 0 else [],
                 prepare=prepare,

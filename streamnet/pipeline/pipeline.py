@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 
 from streamnet.durability.checkpoint import StateDict
 from streamnet.errors import ConfigurationError, NoCandidateError
+from streamnet.guests import as_guests
 from streamnet.learning.label_delay import LabelDelay
 from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.warmup import CompileProcess, start_compiling, warm_up
@@ -116,6 +117,9 @@ class Pipeline:
         late_labels: Whether samples without target wait for labels that the source brings later.
         targets: Names of all targets, if there are several: that of the source, and columns of it.
             Numbers are predicted as numbers, categories as labels.
+        guests: Models of River, scikit-learn or your own by name, which are candidates beside the
+            networks; see `Guest`. A part of the run has a copy of each. A run resumes only if it is
+            given the same guests again; those without a serializer then start again.
 
     With several targets or horizons, a run has a part for each pair of them, see `parts`; then
     sinks can only come from ``prepare``, which is called for each part.
@@ -162,6 +166,7 @@ class Pipeline:
         ids: str | None = None,
         late_labels: bool = False,
         targets: Sequence[str] | None = None,
+        guests: Mapping[str, Any] | None = None,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         check_names(learning, signature(Pipeline).parameters, "Pipeline")
@@ -218,11 +223,14 @@ class Pipeline:
             prepare=prepare,
             state=state,
             options=options,
+            guests=(hosted := as_guests(guests)),
         )
         window = self.rejections.limit.window
         more: dict[str, Any] = {} if weight is None else {"weight": weight}
         if len(self._runs) > 1:
             more["targets"] = None if targets is None else list(targets)
+        if hosted:
+            more["guests"] = {name: guest.describe() for name, guest in hosted.items()}
         self._identity = build_identity(
             round_size=round_size, rejected_window=window, **more, **given
         )

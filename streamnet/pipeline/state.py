@@ -39,7 +39,7 @@ def _read_defaults(part: type, *others: str) -> dict[str, Any]:
     }
 
 
-_LEARNER = _read_defaults(Learner, "forecasts")
+_LEARNER = _read_defaults(Learner, "forecasts", "guests")
 _ENCODER = _read_defaults(Encoder, "lags", "delayed", "season", "seasonal_lags")
 _EVOLUTION = _read_defaults(Evolution, "seed", "balanced")
 

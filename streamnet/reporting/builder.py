@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +19,13 @@ from msgspec.structs import asdict, replace
 
 from streamnet.keyed import KeyScores
 from streamnet.learning.contenders import FIRST_BASELINE, SERVABLE
+from streamnet.learning.evaluator import TrackMetrics
 from streamnet.learning.intervals import ServedIntervals
 from streamnet.learning.learner import Learner
-from streamnet.learning.serving import ChampionChange
+from streamnet.learning.serving import FIRST_GUEST, ChampionChange
 from streamnet.metrics import ClassificationEvaluator, Horizon
 from streamnet.metrics.formulas import nan_to_none
 from streamnet.metrics.per_class import compute_per_class
-from streamnet.networks.population import Member
 from streamnet.reporting.outcomes import (
     CalibrationPoint,
     Confusion,
@@ -58,8 +58,10 @@ from streamnet.reporting.report import (
     Scores,
     Switch,
     TimedHistory,
+    describe_guest,
     error_to_score,
 )
+from streamnet.settings.candidate import CandidateSettings
 from streamnet.version import __version__
 
 _MAX_SWITCHES = 4  # on a leader board
@@ -121,7 +123,7 @@ def build_report(
         last_switches=[_build_switch(change) for change in serving.changes],
         drifts=serving.drift.detections,
         last_drifts=[Drift(*event) for event in serving.drift.events],
-        quarantines=serving.quarantines,
+        quarantines=_count_quarantines(learner),
         candidates=_build_candidate_reports(learner),
         curve=_build_curve(learner),
         outcomes=build_outcomes(learner),
@@ -191,7 +193,7 @@ def build_status(learner: Learner) -> LearningStatus:
         baselines=dict(zip(_baseline_names(learner), baselines, strict=True)),
         switches=serving.selector.switched,
         drifts=serving.drift.detections,
-        quarantined=serving.quarantines,
+        quarantined=_count_quarantines(learner),
         intervals=None if serving.intervals is None else _build_interval_status(serving.intervals),
         sliding=build_horizon_scores(learner, Horizon.SLIDING),
         fading=build_horizon_scores(learner, Horizon.FADING),
@@ -244,20 +246,19 @@ def build_contenders(learner: Learner) -> list[Contender]:
 
 def build_candidates(learner: Learner, rows: int | None = None) -> list[LeaderBoardRow]:
     """The leader board, best first; ``rows`` limits its length."""
-    serving = learner.serving
-    weights = _share_weights(learner)
+    champion = learner.serving.selector.champion
     return [
         LeaderBoardRow(
-            member.serial,
-            member.settings.describe(),
-            loss,
-            "quarantined" if serving.is_quarantined(slot) else "competing",
-            slot == serving.selector.champion,
-            member.born,
-            nan_to_none(learner.evaluator.candidates.measures(slot)),
-            weight=weights[slot],
+            row.number,
+            row.describe(),
+            row.loss,
+            "quarantined" if row.quarantined else "competing",
+            row.slot == champion,
+            row.born,
+            nan_to_none(row.scores.measures(row.track)),
+            weight=row.weight,
         )
-        for slot, member, loss in _rank(learner)[:rows]
+        for row in _rank(learner)[:rows]
     ]
 
 
@@ -365,26 +366,96 @@ def _baseline_names(learner: Learner) -> Sequence[str]:
     return learner.serving.contenders.names[FIRST_BASELINE:]
 
 
-def _share_weights(learner: Learner) -> list[float | None]:
-    """The share of each candidate in the ensemble; None if that is not served, or has no weight."""
-    serving = learner.serving
-    influence = serving.contenders.ensemble.influence()[: len(serving.members)]
-    if not serving.serves_ensemble or not influence.sum() > 0:
-        return [None] * len(influence)
-    shares: list[float | None] = (influence / influence.sum()).tolist()
-    return shares
+class _Ranked(NamedTuple):
+    """A network or guest on the leader board."""
+
+    number: int
+    candidate: CandidateSettings | dict[str, str]  # of a guest: its name and model
+    loss: float | None
+    weight: float | None  # share in the ensemble; None if that is not served, or has no weight
+    born: int
+    slot: int | None  # of a network
+    failure: str | None
+    scores: TrackMetrics
+    track: int  # in the scores
+
+    @property
+    def quarantined(self) -> bool:
+        return self.failure is not None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        given = self.candidate
+        return given if isinstance(given, dict) else given.as_dict()
+
+    def describe(self) -> str:
+        given = self.candidate
+        return describe_guest(**given) if isinstance(given, dict) else given.describe()
 
 
-def _rank(learner: Learner) -> list[tuple[int, Member, float | None]]:
-    """Slot, candidate, and loss, best first."""
-    serving = learner.serving
-    losses = serving.selector.losses().tolist()
-    ranked = [
-        (serving.is_quarantined(slot), losses[slot], member.serial, slot, member)
-        for slot, member in enumerate(serving.members)
+def _rank(learner: Learner) -> list[_Ranked]:
+    """Networks and guests, best first."""
+    serving, guests = learner.serving, learner.guests
+    count = len(serving.members)
+    hosted = range(0 if guests is None else len(guests))
+    slots = [*range(count), *(slot - len(hosted) for slot in hosted)]
+    influence = serving.contenders.ensemble.influence()[slots]
+    shares: list[float | None] = [None] * len(slots)
+    if serving.serves_ensemble and influence.sum() > 0:
+        shares = (influence / influence.sum()).tolist()
+    ranked = [*_list_networks(learner, shares), *_list_guests(learner, shares[count:])]
+    ranked.sort(key=lambda row: (row.quarantined, inf if row.loss is None else row.loss))
+    return ranked
+
+
+def _list_networks(learner: Learner, shares: Sequence[float | None]) -> list[_Ranked]:
+    """All networks, in the order of their numbers."""
+    serving, scores = learner.serving, learner.evaluator.candidates
+    found = [
+        _Ranked(
+            number=member.serial,
+            candidate=member.settings,
+            loss=_finite_or_none(loss),
+            weight=shares[slot],
+            born=member.born,
+            slot=slot,
+            failure="" if serving.is_quarantined(slot) else None,
+            scores=scores,
+            track=slot,
+        )
+        for slot, (member, loss) in enumerate(
+            zip(serving.members, serving.selector.losses().tolist(), strict=True)
+        )
     ]
-    ranked.sort(key=lambda row: row[:3])
-    return [(slot, member, _finite_or_none(loss)) for _, loss, _, slot, member in ranked]
+    return sorted(found, key=lambda row: row.number)
+
+
+def _list_guests(learner: Learner, shares: Sequence[float | None]) -> list[_Ranked]:
+    """All guests, in the order in which they were given."""
+    if (guests := learner.guests) is None:
+        return []
+    failures = [guests.failure(place) for place in range(len(guests))]
+    return [
+        _Ranked(
+            number=FIRST_GUEST - place,
+            candidate=guests.describe(place),
+            loss=_finite_or_none(loss),
+            weight=shares[place],
+            born=0,
+            slot=None,
+            failure=None if failure is None else f"at sample {failure.number:,}: {failure.reason}",
+            scores=guests.scores,
+            track=place,
+        )
+        for place, (loss, failure) in enumerate(
+            zip(guests.losses().tolist(), failures, strict=True)
+        )
+    ]
+
+
+def _count_quarantines(learner: Learner) -> int:
+    guests = learner.guests
+    return learner.serving.quarantines + (0 if guests is None else guests.quarantined)
 
 
 def _build_switch(change: ChampionChange) -> Switch:
@@ -399,26 +470,30 @@ def _build_switch(change: ChampionChange) -> Switch:
 
 
 def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
-    serving = learner.serving
-    overall, sliding, fading = (
-        learner.evaluator.candidates.table(horizon)
-        for horizon in (Horizon.OVERALL, Horizon.SLIDING, Horizon.FADING)
-    )
-    weights = _share_weights(learner)
-    present = [
-        CandidateReport(
-            candidate=member.serial,
-            settings=member.settings.as_dict(),
-            quarantined=serving.is_quarantined(slot),
-            born=member.born,
-            scores=_select(overall, slot),
-            sliding=_select(sliding, slot),
-            fading=_select(fading, slot),
-            loss=loss,
-            weight=weights[slot],
+    serving, guests = learner.serving, learner.guests
+    own = learner.evaluator.candidates
+    horizons = Horizon.OVERALL, Horizon.SLIDING, Horizon.FADING
+    tables = {
+        id(scores): [scores.table(horizon) for horizon in horizons]
+        for scores in ((own,) if guests is None else (own, guests.scores))
+    }
+    present = []
+    for row in _rank(learner):
+        overall, sliding, fading = (_select(one, row.track) for one in tables[id(row.scores)])
+        present.append(
+            CandidateReport(
+                candidate=row.number,
+                settings=row.settings,
+                quarantined=row.quarantined,
+                born=row.born,
+                scores=overall,
+                sliding=sliding,
+                fading=fading,
+                loss=row.loss,
+                weight=row.weight,
+                failure=row.failure or UNSET,
+            )
         )
-        for slot, member, loss in _rank(learner)
-    ]
     replaced = [
         CandidateReport(
             candidate=retired.member.serial,

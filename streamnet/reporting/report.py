@@ -298,6 +298,11 @@ class ClassChangeReport(Struct, frozen=True):
         return ClassChange(self.label, self.into).describe()
 
 
+def describe_guest(guest: str, model: str) -> str:
+    """A guest in words, by its name and the type of its model."""
+    return f"guest {guest} ({model})"
+
+
 class CandidateReport(Struct, frozen=True, kw_only=True):
     """A candidate; of a replaced one there is only what is known of all."""
 
@@ -311,9 +316,12 @@ class CandidateReport(Struct, frozen=True, kw_only=True):
     loss: float | UnsetType | None = UNSET  # faded mean; None before its first sample
     weight: float | UnsetType | None = UNSET  # share in the ensemble; None if it is not served
     left: int | UnsetType = UNSET  # number of the first sample after it was replaced
+    failure: str | UnsetType = UNSET  # why a guest is quarantined
 
     def describe(self) -> str:
         """Its settings in words."""
+        if "guest" in self.settings:
+            return describe_guest(**self.settings)
         return CandidateSettings.from_dict(self.settings).describe()
 
     def as_leader_board_row(self, champion: int | None) -> LeaderBoardRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,12 +39,14 @@ class PartResult:
         model: The model to take home.
         predictions_file: The file with the predictions; None if none was written to this machine.
         recent: The last samples with their predictions; None if the run keeps none.
+        guests: The trained guests by name, which the model is without, but for quarantined ones.
     """
 
     report: dict[str, Any]
     model: Model
     predictions_file: Path | None = None
     recent: RecentSamples | None = field(default=None, repr=False, compare=False)
+    guests: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def _typed(self) -> Report:
@@ -152,6 +155,11 @@ class Result:
     def model(self) -> Model:
         """The model to take home."""
         return self._only.model
+
+    @property
+    def guests(self) -> Mapping[str, Any]:
+        """The trained guests, see `PartResult`."""
+        return self._only.guests
 
     @property
     def curve(self) -> pl.DataFrame:

@@ -75,6 +75,7 @@ from streamnet.settings.run import (
 )
 from streamnet.sources import Source
 from streamnet.sources.base import make_empty_block
+from streamnet.sources.columns import format_names
 from streamnet.sources.wrappers import SourceWrapper
 
 INLINE_SECONDS_ALONE = 0.005  # seconds for which the event loop may block: nothing else runs in it
@@ -101,7 +102,12 @@ class Replay:
     """
 
     def __init__(
-        self, settings: RunSettings, *, resume: bool = False, callbacks: Sequence[Callback] = ()
+        self,
+        settings: RunSettings,
+        *,
+        resume: bool = False,
+        callbacks: Sequence[Callback] = (),
+        guests: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings: RunSettings = settings
         self.result: Result | None = None
@@ -134,6 +140,7 @@ class Replay:
             settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self.state,
             inline_seconds=INLINE_SECONDS_ALONE,
+            guests=guests,
             **pipeline_arguments(settings, networks),
         )
 
@@ -252,6 +259,7 @@ def replay(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
+    guests: Mapping[str, Any] | None = None,
     **settings: Unpack[ReplayKeywords],
 ) -> Result:
     r"""Learn data files as a stream and return the report and the model.
@@ -269,6 +277,8 @@ def replay(
         callbacks: Follow the run, see `Callback`.
         progress: Whether to show a progress bar, in a terminal or a notebook; it needs tqdm (extra
             ``progress``).
+        guests: Models of River, scikit-learn or your own by name, which are candidates beside the
+            networks, see `Guest`.
 
     Raises:
         ConfigurationError: If a setting is unknown or breaks its rule.
@@ -285,10 +295,11 @@ def replay(
     (2000, 8)
     """
     given = {"target": target, "state": state, **settings}
-    others = ["config", "resume", "callbacks", "progress"]
+    others = ["config", "resume", "callbacks", "progress", "guests"]
     merged = merge_settings(files, config, given, "replay()", others)
     with ProgressBar(progress) as bar:
-        return run_in_thread(Replay(merged, resume=resume, callbacks=callbacks), bar)
+        run = Replay(merged, resume=resume, callbacks=callbacks, guests=guests)
+        return run_in_thread(run, bar)
 
 
 def run_in_thread(replay: Replay, bar: ProgressBar | None = None) -> Result:
@@ -401,6 +412,11 @@ async def verify(path: Path, generation: int | None = None) -> Verification:
         raise StateError(f"{path} was written by a daemon, whose samples can't be read again")
     if not kept["settings"].get("source"):
         raise StateError(f"{path} was not written by a run over files")
+    if guests := kept["identity"].get("guests"):
+        raise StateError(
+            f"{path} is of a run with the guests {format_names(list(guests))}, which only the "
+            "program that gave them has"
+        )
     again = await _relearn(kept)
     hash_rows(kept, generations.rows)
     parts, others = list_part_trees(kept), list_part_trees(again)

@@ -6,6 +6,7 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -33,6 +34,8 @@ MIN_ID_SPREAD = 0.05  # of the range, between the quartiles of different ids
 MIN_REPEATED_IDS = 0.25  # of the values, whose id comes again
 MIN_ID_DISORDER = 0.1  # of the values that are smaller than the one before, and of larger ones
 
+_TRUTHS = {"false": False, "true": True}  # by the encoder's spelling
+_DIGITS = frozenset("-0123456789")  # first characters of finite numbers
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DIGIT = re.compile("[0-9]")
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
@@ -59,6 +62,24 @@ def to_float(value: Any) -> float:
         return float(value)
     except (OverflowError, ValueError):  # a huge integer, a signaling NaN
         return math.inf
+
+
+def to_number(label: int | float | str) -> int | float | None:
+    """Convert a label to the number that it is, or whose text it is; None otherwise.
+
+    >>> [to_number(label) for label in (7, "7", "0.5", "true", "007", "yes")]
+    [7, 7, 0.5, True, None, None]
+    """
+    if not isinstance(label, str):
+        return label
+    text = label.strip(WHITESPACE)
+    if text[:1] in _DIGITS:
+        for kind in (int, float):
+            with suppress(ValueError):
+                number = kind(text)
+                if repr(number) == text:
+                    return number
+    return _TRUTHS.get(text)
 
 
 def infer_kind(values: Iterable[object], *, typed: bool = False) -> Kind | None:
