@@ -17,12 +17,10 @@ from streamnet.modelfiles.exports.c_text import (
     number,
     table,
 )
-from streamnet.modelfiles.exports.frozen_model import FrozenModel, FrozenNetwork
+from streamnet.modelfiles.exports.frozen_model import ACTIVATIONS, FrozenModel, FrozenNetwork
 from streamnet.networks.kernels.forward import OUTERMOST_KNOT
 from streamnet.samples import Task
 from streamnet.selection.conformal import IntervalFormula
-
-_ACTIVATIONS = {"identity": 0, "logistic": 1, "tanh": 2, "relu": 3, "softmax": 4}
 
 
 def build(model: FrozenModel) -> str:
@@ -170,7 +168,7 @@ def _write_networks(model: FrozenModel) -> str:
         tables.append(table("real", f"splines_{k}", network.splines))
         tables.append(table("real", f"sparse_{k}", network.sparse))
         tables.append(table("int", f"units_{k}", [layer.shape[1] for layer in network.layers]))
-        codes = [_ACTIVATIONS[name] for name in network.activations]
+        codes = [ACTIVATIONS.index(name) for name in network.activations]
         tables.append(table("int", f"activations_{k}", codes))
         entries.append(_write_network(k, network))
     spread = OUTERMOST_KNOT

@@ -30,6 +30,9 @@ from streamnet.selection.ensemble.frozen import FrozenEnsemble, freeze_ensemble
 from streamnet.selection.ensemble.registry import restore_ensemble
 from streamnet.settings.candidate import CandidateSettings
 
+ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "softmax")
+"""Activations that every export knows."""
+
 
 class FrozenNetwork(NamedTuple):
     """A network, whose first layer has a row for each of the inputs of its model."""
@@ -137,6 +140,10 @@ def _check(document: Document, encoder: Encoder, parts: Sequence[Network]) -> Fr
         reasons.append(str(error))
     if any(part.settings.lags for part in parts):
         reasons.append("its network needs the last targets")
+    used = {name for p in parts for name in _list_activations(p, encoder.task)}
+    reasons += [
+        f"exports don't know the activation {name}" for name in sorted(used - {*ACTIVATIONS})
+    ]
     if document.get("key") is not None:
         reasons.append("it is the model of a key, which corrects what the shared one predicts")
     if encoder.task is Task.CLASSIFICATION and not encoder.labels:
@@ -144,6 +151,10 @@ def _check(document: Document, encoder: Encoder, parts: Sequence[Network]) -> Fr
     if inputs is None or reasons:
         raise ConfigurationError(f"the model can't be exported: {'; '.join(reasons)}")
     return inputs
+
+
+def _list_activations(network: Network, task: Task) -> tuple[str, ...]:
+    return *network.settings.activations, network.settings.output_for(task)
 
 
 def _freeze_network(
@@ -160,7 +171,7 @@ def _freeze_network(
         splines = weights["splines"].reshape(-1, settings.knots, units)[list(splined)]
     return FrozenNetwork(
         tuple(map(np.ascontiguousarray, layers)),
-        (*settings.activations, settings.output_for(task)),
+        _list_activations(network, task),
         splines,
         weights["sparse"][list(rows)],
         settings.score_limit,

@@ -17,6 +17,7 @@ import streamnet
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles import Model
 from streamnet.modelfiles.columns import align_columns
+from streamnet.modelfiles.exports import frozen_model
 from streamnet.samples import Block, ClassChange, Task
 from streamnet.settings.candidate import CandidateSettings
 from tests.benchmarks.peers.streams import STREAMS, Stream
@@ -119,6 +120,15 @@ def test_what_can_not_be_exported_is_refused_with_all_reasons(tmp_path: Path) ->
             for reason in reasons:
                 assert reason in str(error.value)
             assert not (tmp_path / f"m{suffix}").exists()
+
+
+def test_an_activation_that_exports_do_not_know_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(frozen_model, "ACTIVATIONS", ("identity", "tanh", "softmax"))
+    reasons = "the activation logistic; exports don't know the activation relu"
+    with pytest.raises(ConfigurationError, match=reasons):
+        learn(CLASSES).export(tmp_path / "m.c")
 
 
 def test_without_onnx_the_command_that_installs_it_is_named(
