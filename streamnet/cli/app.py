@@ -83,7 +83,7 @@ COMMANDS = {
     ),
     "serve": Command(
         "serve:serve",
-        "[OPTIONS] CONFIG",
+        "[OPTIONS] [CONFIG]",
         "Learn and predict over HTTP, with a live dashboard, until a signal arrives.",
     ),
     "warm": Command(
