@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streamnet.networks import CandidateSettings, NeuralNetwork
     from streamnet.online import (
         AutoEncoder,
+        ExplanationHistory,
         KeyedClassifier,
         KeyedRegressor,
         OnlineClassifier,
@@ -47,6 +48,7 @@ __all__ = (
     "Champion",
     "Engine",
     "Evaluation",
+    "ExplanationHistory",
     "Guest",
     "IterableSource",
     "KafkaSource",
@@ -87,6 +89,7 @@ _HOMES = {
     "Champion": "streamnet.pipeline",
     "Engine": "streamnet.engine",
     "Evaluation": "streamnet.metrics",
+    "ExplanationHistory": "streamnet.online",
     "Guest": "streamnet.guests",
     "IterableSource": "streamnet.sources",
     "KafkaSource": "streamnet.sources.brokers.kafka",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from streamnet import progress
 from streamnet.errors import ConfigurationError, DataError
@@ -21,6 +23,12 @@ N = 2500
 ROWS = [{"x": float(i % 10), "y": i % 7} for i in range(N)]
 
 
+@pytest.fixture(autouse=True)
+def _every_update_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast samples are learned."""
+    monkeypatch.setattr(progress, "_load_tqdm", lambda: partial(tqdm, mininterval=0, miniters=1))
+
+
 def counts(printed: str) -> list[tuple[int, int]]:
     """How much was done of how much, at each update."""
     return [(int(a), int(b)) for a, b in re.findall(r"(\d+)/(\d+) \[", printed)]
@@ -29,9 +37,8 @@ def counts(printed: str) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("way", ["fit", "partial_fit"])
 @pytest.mark.parametrize("kind", [OnlineClassifier, OnlineRegressor, AutoEncoder])
 def test_an_estimator_counts_samples_to_the_last_one_and_learns_the_same(
-    kind: Any, way: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: Any, way: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
     estimators = [kind(4) if kind is AutoEncoder else kind(FEW) for _ in range(2)]
     targets = [i % 2 for i in range(N)]
     getattr(estimators[0], way)(ROWS, targets)
@@ -45,10 +52,7 @@ def test_an_estimator_counts_samples_to_the_last_one_and_learns_the_same(
     assert flat(estimators[0].export_state()) == flat(estimators[1].export_state())
 
 
-def test_a_bar_ends_where_a_sample_is_rejected(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+def test_a_bar_ends_where_a_sample_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     rows: list[dict[str, Any]] = [*ROWS[:1500], {"x": [1]}, *ROWS[:9]]
     with pytest.raises(DataError):
         OnlineRegressor(FEW).partial_fit(rows, [1.0] * len(rows), progress=True)
@@ -61,7 +65,6 @@ def test_a_replay_ends_with_all_records_and_the_score(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
     path = Path("a.csv")
     path.write_text("x,y\n" + "short,of,fields\n" + "".join(f"{i % 9},{i % 3}\n" for i in range(N)))
     result = replay(path, target="y", task="classification", candidates=2, progress=True)
@@ -87,6 +90,7 @@ def test_a_total_that_is_unknown_or_changes_is_shown_as_it_is(
 
 
 def test_without_tqdm_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     progress._load_tqdm.cache_clear()
     monkeypatch.setattr("streamnet.validation.find_spec", lambda name: None)
     estimator = OnlineRegressor(FEW)

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.html_tables import render_confusion, render_properties
 from streamnet.metrics.formulas import (
     ConfusionCounts,
     Errors,
     Sums,
     compute_metrics,
+    format_number,
     nan_to_none,
     ratio,
 )
@@ -176,6 +178,12 @@ class Evaluation:
 
     def __len__(self) -> int:
         return len(self._truths)
+
+    def _repr_html_(self) -> str:
+        scores = {name: format_number(value) for name, value in self.measures().items()}
+        labels = [str(label) for label in self.labels]
+        matrix = render_confusion(labels, self.confusion.tolist())
+        return render_properties(type(self).__name__, scores) + matrix
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -383,6 +391,10 @@ class RegressionEvaluation:
     def wrong(self) -> int | None:
         """Number of all other predictions; None without a threshold."""
         return None if self.correct is None else len(self) - self.correct
+
+    def _repr_html_(self) -> str:
+        scores = {name: format_number(value) for name, value in self.measures().items()}
+        return render_properties(type(self).__name__, scores)
 
     @np.errstate(over="ignore", invalid="ignore")
     def measures(self) -> dict[str, float]:

@@ -27,6 +27,17 @@ from streamnet.samples import Block, Field, Kind, Schema, Task
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.version import __version__
 
+# Exceptions that inconsistent files cause in code that trusts them.
+CONTRADICTIONS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
 FORMAT = "streamnet-model"
 VERSION = 1
 _MAX_BYTES = 1 << 31  # size of a model file

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
 from streamnet.features.encoder import Encoder
+from streamnet.html_tables import list_some, render_properties
 from streamnet.keyed.key_model import Correction, KeyModel
 from streamnet.modelfiles.columns import ModelSamples, align_columns
 from streamnet.modelfiles.document import (
+    CONTRADICTIONS,
     Document,
     build_document,
     build_model_parts,
@@ -39,17 +41,6 @@ from streamnet.selection.ensemble.registry import build_averaging_state, restore
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.inference import OnUnknown
 from streamnet.sources.frames import SamplesLike
-
-# Exceptions that inconsistent files cause in code that trusts them.
-CONTRADICTIONS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
 @final
@@ -212,6 +203,12 @@ class Model:
         return self._encoder.targets_seen if self.settings.lags else 0
 
     # ---------------------------------------------------------------- prediction
+
+    def _repr_html_(self) -> str:
+        columns = [f"{field.name} ({field.kind})" for field in self.fields]
+        shown = {"task": self.task, "networks": f"{len(self.networks)}", "columns": columns}
+        shown |= {} if self.task is Task.REGRESSION else {"labels": self.labels}
+        return render_properties(type(self).__name__, {n: list_some(v) for n, v in shown.items()})
 
     def predict(
         self,

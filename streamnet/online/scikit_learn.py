@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamnet.errors import ConfigurationError, DataError, NotReadyError, SchemaError
+from streamnet.html_tables import render_properties
 from streamnet.online.forks import make_lock
-from streamnet.reporting.html import render_properties
 from streamnet.samples import Field, Sample
 from streamnet.settings.fields import Texts, check_names, check_value
 from streamnet.sources.frames import (

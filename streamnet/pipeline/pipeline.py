@@ -39,6 +39,7 @@ from streamnet.pipeline.rejections import Rejections
 from streamnet.pipeline.stages import CHANNEL_BLOCKS, run_chains, run_stages
 from streamnet.pipeline.state import State, build_identity
 from streamnet.reporting.builder import RunTimes
+from streamnet.reporting.html import render_leader_board
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.reporting.result import Result
 from streamnet.samples import ClassChange, KeyRemoval, Schema
@@ -301,6 +302,12 @@ class Pipeline:
         except BaseExceptionGroup as group:
             raise_cause(group)
         return self.result()
+
+    def _repr_html_(self) -> str:
+        name, boards = type(self).__name__, [(run.name, run.board()) for run in self._runs]
+        return "\n".join(
+            render_leader_board(board, f"{name} {part}".rstrip()) for part, board in boards
+        )
 
     def stop(self) -> None:
         """Stop reading; what was read is still processed. Call it in the event loop."""

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from itertools import compress, cycle
 
+from streamnet.html_tables import render_confusion, render_properties, render_table
 from streamnet.metrics.formulas import format_number
 from streamnet.reporting.outcomes import Confusion
-from streamnet.reporting.report import MAIN_METRICS, History, LeaderBoardRow, Report
+from streamnet.reporting.report import MAIN_METRICS, History, LeaderBoard, LeaderBoardRow, Report
 
 MAX_ROWS = 10  # of the leader board
-MAX_CLASSES = 15  # of a confusion matrix with numbers
 WIDTH, HEIGHT = 640, 180  # of a curve, in pixels
 MARGIN = 8
 COLORS = ("#1f77b4", "#999999", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b")
-
-
-def render_properties(caption: str, rows: Mapping[str, str]) -> str:
-    """A table with a name and a value in each row."""
-    body = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items()
-    )
-    return f"<table><caption><code>{escape(caption)}</code></caption>{body}</table>"
 
 
 def render_report(report: Report, caption: str) -> str:
@@ -32,9 +24,23 @@ def render_report(report: Report, caption: str) -> str:
         draw_history(report.history),
         render_board(report.leader_board, MAIN_METRICS[report.task]),
     ]
-    if isinstance(report.outcomes, Confusion) and len(report.outcomes.labels) <= MAX_CLASSES:
-        parts.append(_render_confusion(report.outcomes))
+    if isinstance(report.outcomes, Confusion):
+        parts.append(render_confusion(report.outcomes.labels, report.outcomes.matrix))
     return "\n".join(parts)
+
+
+def render_leader_board(board: LeaderBoard | None, caption: str) -> str:
+    """A moment of a run: counts, scores and the best candidates; None is before its start."""
+    if board is None:
+        return render_properties(caption, {"samples": "none yet"})
+    status = board.status
+    named = {"served": status.served, **status.baselines}
+    scores = {
+        f"{status.metric} of {name.replace('_', ' ')}": format_number(value)
+        for name, value in named.items()
+    }
+    rows = {"samples": f"{status.learned:,} learned", **scores, "drifts": f"{status.drifts:,}"}
+    return render_properties(caption, rows) + render_board(board.rows, status.metric)
 
 
 def _summarize(report: Report) -> dict[str, str]:
@@ -108,21 +114,4 @@ def render_board(rows: Sequence[LeaderBoardRow], metric: str) -> str:
         for row in rows[:MAX_ROWS]
     ]
     header = ("candidate", "settings", metric, "loss", "weight", "state")
-    return _render_table("leader board", header, cells)
-
-
-def _render_confusion(confusion: Confusion) -> str:
-    header = ("truth", *confusion.labels)
-    rows = [
-        (label, *(f"{count:,}" for count in counts))
-        for label, counts in zip(confusion.labels, confusion.matrix, strict=True)
-    ]
-    return _render_table("confusion: predictions in columns", header, rows)
-
-
-def _render_table(caption: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{body}</table>"
+    return render_table("leader board", header, cells)

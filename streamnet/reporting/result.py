@@ -11,6 +11,7 @@ from typing import Any, final
 import polars as pl
 
 from streamnet.errors import ConfigurationError
+from streamnet.metrics.formulas import format_number
 from streamnet.modelfiles.model import Model
 from streamnet.plots import Plot
 from streamnet.reporting.html import render_report
@@ -124,6 +125,12 @@ class PartResult:
             return plot_importance(self.importance)
         return plot_outcome(kind, self._typed.history, self._typed.outcomes)
 
+    def __repr__(self) -> str:
+        report = self._typed
+        metric = report.status.metric
+        score = format_number(report.served[metric])
+        return f"{type(self).__name__}({report.learned:,} samples learned, {metric} {score})"
+
     def _repr_html_(self) -> str:
         return render_report(self._typed, type(self).__name__)
 
@@ -203,6 +210,10 @@ class Result:
                 "and model of each"
             )
         return first
+
+    def __repr__(self) -> str:
+        parts = (f"{name!r}: {part!r}" if name else repr(part) for name, part in self.parts.items())
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
         return "\n".join(

@@ -1,4 +1,4 @@
-"""Records a run in MLflow; it needs the extra `mlflow`."""
+"""Records a run in MLflow, and stores models there; it needs the extra `mlflow`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from tempfile import TemporaryDirectory
 from time import time
 from typing import Any, final
 
+from streamnet.errors import ConfigurationError
+from streamnet.modelfiles.model import Model
 from streamnet.pipeline import Callback, Champion, Result
 from streamnet.reporting.report import Drift, LearningStatus
+from streamnet.sources.frames import SamplesLike
 from streamnet.tracking.records import flatten_settings, list_metrics, qualify
 from streamnet.validation import check_extra
+from streamnet.version import DISTRIBUTION, __version__
 
 _DEFAULT_EXPERIMENT = "0"  # its ID
 _LONGEST = 6000  # characters of a parameter
+_FILE = "model.safetensors"
+_METHODS = ("predict", "predict_proba")
 
 
 @final
@@ -94,7 +100,7 @@ class MlflowCallback(Callback):
                 report = Path(folder, "report.json")
                 report.write_text(json.dumps(part.report, indent=1))
                 if self._has_model:
-                    part.model.save(Path(folder, "model.safetensors"))
+                    part.model.save(Path(folder, _FILE))
                 place = qualify("", name).rstrip("/") or None
                 self._client.log_artifacts(self._run_id, folder, place)
         if self._is_own:
@@ -112,3 +118,97 @@ class MlflowCallback(Callback):
         now = int(time() * 1000)
         metrics = [Metric(name, value, now, step) for name, value in values.items()]
         self._client.log_batch(self._run_id, metrics=metrics)
+
+
+# --------------------------------------------------------------------------------- models
+
+
+def save_model(model: Model, path: str | os.PathLike[str], **settings: Any) -> None:
+    """Save a model as a folder that ``mlflow.pyfunc.load_model`` loads.
+
+    It holds our own file, from which no code is loaded. The loaded model predicts as
+    `Model.predict` does, or, with ``mlflow.pyfunc.load_model(uri, model_config={"method":
+    "predict_proba"})``, the probabilities of labels.
+
+    Args:
+        model: The model; one of an estimator is ``estimator.model()``.
+        path: The folder, which must not exist.
+        settings: More arguments of ``mlflow.pyfunc.save_model``.
+
+    Raises:
+        ConfigurationError: If MLflow is not installed.
+        mlflow.MlflowException: If it refuses.
+    """
+    check_extra("mlflow", "mlflow")
+    import mlflow.pyfunc
+
+    _store(mlflow.pyfunc.save_model, model, {"path": os.fspath(path), **settings})
+
+
+def log_model(model: Model, name: str = "model", **settings: Any) -> Any:
+    """Store a model in the active run, as `save_model` does; returns MLflow's ``ModelInfo``.
+
+    Args:
+        model: The model; one of an estimator is ``estimator.model()``.
+        name: Its name.
+        settings: More arguments of ``mlflow.pyfunc.log_model``, such as ``registered_model_name``.
+
+    Raises:
+        ConfigurationError: If MLflow is not installed.
+        mlflow.MlflowException: If its server or store refuses.
+    """
+    check_extra("mlflow", "mlflow")
+    import mlflow.pyfunc
+
+    return _store(mlflow.pyfunc.log_model, model, {"name": name, **settings})
+
+
+def _store(store: Any, model: Model, settings: dict[str, Any]) -> Any:
+    given = {
+        "loader_module": __name__,
+        "pip_requirements": [f"{DISTRIBUTION}=={__version__}"],
+        "signature": _build_signature(model),
+        "model_config": {"method": _METHODS[0]},  # MLflow lets no other setting be given later
+    }
+    with TemporaryDirectory() as folder:
+        path = Path(folder, _FILE)
+        model.save(path)
+        return store(data_path=str(path), **{**given, **settings})
+
+
+def _build_signature(model: Model) -> Any:
+    """The columns of a model, all of which may be missing."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    # Of any type: MLflow would refuse whole numbers where it expects others.
+    inputs = [ColSpec(AnyType(), field.name, required=False) for field in model.fields]
+    return ModelSignature(Schema(inputs), Schema([ColSpec(AnyType())]))
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Load a stored model as a `Model`.
+
+    Args:
+        path: A folder as `save_model` writes it; ``mlflow.artifacts.download_artifacts`` makes one
+            of the address of a logged model.
+    """
+    return Model.load(Path(path, "data", _FILE))
+
+
+class _Predictor:
+    """A model as MLflow calls it."""
+
+    def __init__(self, model: Model, method: str) -> None:
+        if method not in _METHODS:
+            raise ConfigurationError(f"method is {method!r}, but must be one of {_METHODS}")
+        self._predict = getattr(model, method)
+
+    def predict(self, samples: SamplesLike) -> Any:
+        return self._predict(samples)
+
+
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> _Predictor:
+    """What MLflow calls to load the file of a model."""
+    return _Predictor(Model.load(path), (model_config or {}).get("method", "predict"))

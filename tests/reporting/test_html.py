@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from streamnet.reporting.html import HEIGHT, WIDTH, draw_history, render_properties
+from streamnet.html_tables import render_properties
+from streamnet.reporting.html import HEIGHT, WIDTH, draw_history
 from streamnet.reporting.report import History, Mark
 from tests.reporting.html_text import HtmlText
 

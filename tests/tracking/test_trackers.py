@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from streamnet.errors import ConfigurationError
 from streamnet.modelfiles import Model
+from streamnet.online import OnlineClassifier
 from streamnet.runs.replay import replay
+from streamnet.version import DISTRIBUTION, __version__
 from tests.conftest import REPOSITORY
+from tests.online.estimators import FEW
 
 # The clients warn of their own matters when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -116,6 +121,32 @@ assert (again.predict_proba(X) == model.predict_proba(X)).all()
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_mlflow_loads_our_own_file_as_a_function(stream: Path, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("mlflow.pyfunc")
+    from streamnet.tracking.mlflow import load_model, log_model, save_model
+
+    rows = pd.DataFrame({"size": np.arange(300) % 7, "hue": ["red", "blue", None] * 100})
+    labels = rows["size"] > 3
+    model = OnlineClassifier(FEW).fit(rows, labels).model()
+    save_model(model, tmp_path / "saved")
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "saved"))
+    assert loaded.predict(rows).tolist() == model.predict(rows).tolist()
+    assert loaded.predict(rows[["size"]].astype(float)).tolist() == labels.tolist()
+    assert loaded.metadata.get_input_schema().input_names() == ["size", "hue"]
+    assert load_model(tmp_path / "saved").predict(rows).tolist() == model.predict(rows).tolist()
+    requirements = (tmp_path / "saved" / "requirements.txt").read_text().split()
+    assert f"{DISTRIBUTION}=={__version__}" in requirements
+    mlflow.set_tracking_uri((tmp_path / "ml").as_uri())
+    with mlflow.start_run():
+        logged = log_model(model, "colors")
+    config = {"method": "predict_proba"}
+    probabilities = mlflow.pyfunc.load_model(logged.model_uri, model_config=config).predict(rows)
+    assert np.array_equal(probabilities, model.predict_proba(rows))
+    with pytest.raises(ConfigurationError, match="method is 'learn', but must be one of"):
+        mlflow.pyfunc.load_model(logged.model_uri, model_config={"method": "learn"})
 
 
 def test_tensorboard_reads_the_scores_at_their_samples(stream: Path, tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ from streamnet.keyed.key_model import LiveKeys
 from streamnet.learning.learner import Learner, check_keyed
 from streamnet.learning.serving import Served
 from streamnet.learning.warmup import needs_compiling, warm_up
-from streamnet.modelfiles.document import verify_document
+from streamnet.modelfiles.document import CONTRADICTIONS, verify_document
 from streamnet.modelfiles.formats import SUFFIXES
-from streamnet.modelfiles.model import CONTRADICTIONS, Model
+from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import run_abandonable
 from streamnet.pipeline.outputs import ResumableSink
 from streamnet.pipeline.pipeline import Pipeline
