@@ -20,7 +20,8 @@ from streamnet.daemon.predictions import MicroBatcher, Predictions, predict_samp
 from streamnet.daemon.replicas.origins import Listed, Origin, OriginError
 from streamnet.errors import ModelFileError, NotReadyError
 from streamnet.modelfiles.formats import check_suffix, encode_document
-from streamnet.modelfiles.model import CONTRADICTIONS, Model
+from streamnet.modelfiles.document import CONTRADICTIONS
+from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Sample
 from streamnet.settings.replica import ReplicaSection
 from streamnet.sources.unknown_columns import ColumnCheck
