@@ -19,8 +19,8 @@ from streamnet.daemon.hosting.troubles import Finding, TroubleLog
 from streamnet.daemon.predictions import MicroBatcher, Predictions, predict_samples
 from streamnet.daemon.replicas.origins import Listed, Origin, OriginError
 from streamnet.errors import ModelFileError, NotReadyError
-from streamnet.modelfiles.formats import check_suffix, encode_document
 from streamnet.modelfiles.document import CONTRADICTIONS
+from streamnet.modelfiles.formats import check_suffix, encode_document
 from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Sample
 from streamnet.settings.replica import ReplicaSection
