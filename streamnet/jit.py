@@ -22,7 +22,11 @@ import llvmlite.binding as llvm
 import numba
 import numba.extending
 import numpy as np
-from numba import config
+from numba import _dynfunc, config
+from numba.core import typed_passes, untyped_passes
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase
+from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
 from numba.core.registry import cpu_target
 
 logger: logging.Logger = logging.getLogger("streamnet.jit")
@@ -109,7 +113,9 @@ def exact(function: F) -> F:
 
 def exact_kernel(function: F) -> F:
     """Like `exact`, for a function that allocates no array; see `kernel`."""
-    return _compile(function, cache=True, fastmath=False, _nrt=False)
+    return _compile(
+        function, cache=True, fastmath=False, _nrt=False, pipeline_class=_KernelCompiler
+    )
 
 
 def kernel(function: F) -> F:
@@ -117,7 +123,7 @@ def kernel(function: F) -> F:
 
     Counting takes about 10 ns per array and call, more than a small network's layer.
     """
-    return _compile(function, cache=True, _nrt=False)
+    return _compile(function, cache=True, _nrt=False, pipeline_class=_KernelCompiler)
 
 
 def inlined(function: F) -> F:
@@ -198,11 +204,112 @@ def _branch(
     return intrinsic(choose)
 
 
-def _inline(function: F, *, fastmath: bool | set[str]) -> F:
-    """Compile ``function`` only as part of others; called from Python it stays plain Python.
+class _InlinedLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """The code of an inlined function, optimized only as part of the kernels that contain it.
 
-    Without wrappers for calls from Python and C, compiling takes a fifth less.
+    Usually numba also optimizes and translates it on its own, together with all that it calls.
     """
+
+    def finalize(self) -> None:
+        """Add nothing more; unlike that of a kernel, the code is not translated."""
+        self._raise_if_finalized()
+        self._finalized = True
+
+    def _get_module_for_linking(self) -> Any:
+        """A module with this function and all that it calls."""
+        if self._shared_module is None:
+            module = self._own_module().clone()
+            for library in self._collect_libraries({}):
+                inlined = isinstance(library, _InlinedLibrary)
+                part = library._own_module() if inlined else library._get_module_for_linking()
+                module.link_in(part, preserve=True)
+            self._shared_module: Any = module
+        return self._shared_module
+
+    def _collect_libraries(self, found: dict[JITCodeLibrary, None]) -> dict[JITCodeLibrary, None]:
+        """Add the libraries that this one and its inlined ones call, each once."""
+        for library in self._linking_libraries:
+            if library not in found:
+                found[library] = None
+                if isinstance(library, _InlinedLibrary):
+                    library._collect_libraries(found)
+        return found
+
+    def _own_module(self) -> Any:
+        """The module of this function alone, which several others may contain."""
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage == llvm.Linkage.external:
+                function.linkage = "linkonce_odr"
+        return self._final_module
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Declare(LoweringPass):  # type: ignore[misc]
+    """Makes an inlined function known to its callers, without an address for calls of its own."""
+
+    _name = "declare_inlined"
+
+    def __init__(self) -> None:
+        LoweringPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        """Set the entry, which only stands for the function."""
+        lowered, library = state.cr, state.library
+        module, name = lowered.fndesc.lookup_module(), lowered.fndesc.qualname
+        entry = _dynfunc.make_function(module, name, "inlined", 0, lowered.env, (library,))
+        state.targetctx.insert_user_function(entry, lowered.fndesc, [library])
+        state["cr"] = lowered._replace(cfunc=entry)
+        return True
+
+
+class _KernelCompiler(CompilerBase):  # type: ignore[misc]
+    """numba's compiler with only those passes that change a function of numbers and arrays.
+
+    Not with those for closures, comprehensions, dynamic exceptions, array expressions and literals
+    that are unrolled, which take a third of the time even where there are none.
+    """
+
+    PASSES = (
+        untyped_passes.TranslateByteCode,
+        untyped_passes.FixupArgs,
+        untyped_passes.IRProcessing,
+        untyped_passes.RewriteSemanticConstants,
+        untyped_passes.DeadBranchPrune,
+        untyped_passes.GenericRewrites,
+        untyped_passes.ReconstructSSA,
+        typed_passes.NopythonTypeInference,
+        typed_passes.PreLowerStripPhis,
+        typed_passes.IRLegalization,
+        typed_passes.AnnotateTypes,
+        typed_passes.NativeLowering,
+        typed_passes.NoPythonBackend,
+    )
+
+    def define_pipelines(self) -> list[PassManager]:
+        """The passes above."""
+        manager = PassManager("kernel")
+        for each in self.PASSES:
+            manager.add_pass(each, each.__name__)
+        manager.finalize()
+        return [manager]
+
+
+class _InlinedCompiler(_KernelCompiler):
+    """The same for a function that is inlined into its callers."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        """The passes of a kernel, and one that declares the function."""
+        state = self.state
+        state.flags.no_compile = True
+        state.library = _InlinedLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        (manager,) = super().define_pipelines()
+        manager.add_pass_after(_Declare, typed_passes.NativeLowering)
+        manager.finalize()
+        return [manager]
+
+
+def _inline(function: F, *, fastmath: bool | set[str]) -> F:
+    """Compile ``function`` only as part of others; called from Python it stays plain Python."""
     decorate = numba.extending.register_jitable(
         nogil=True,
         error_model="numpy",
@@ -210,11 +317,12 @@ def _inline(function: F, *, fastmath: bool | set[str]) -> F:
         _nrt=False,
         forceinline=True,
         no_cfunc_wrapper=True,
+        pipeline_class=_InlinedCompiler,
     )
     return decorate(function)  # type: ignore[no-any-return]
 
 
-def _compile(function: F, *, fastmath: bool | set[str] = FASTMATH, **options: bool) -> F:
+def _compile(function: F, *, fastmath: bool | set[str] = FASTMATH, **options: Any) -> F:
     before = config.CACHE_DIR
     config.CACHE_DIR = str(cache_location())
     try:

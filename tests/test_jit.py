@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamnet import jit
-from streamnet.jit import exact, numerics
+from streamnet.jit import exact, exact_inlined, exact_kernel, numerics
 from tests.conftest import REPOSITORY
 from tests.processes import environment
 
@@ -34,6 +35,29 @@ def test_exact_arithmetic_is_that_of_python_to_the_bit() -> None:
             expected += x * x / 3.0
         assert add_up(values, 0.0) == expected
         assert add_up(values[500:], add_up(values[:500], 0.0)) == expected
+
+
+@exact_inlined
+def square(x: Any) -> Any:
+    return x * x
+
+
+@exact_inlined
+def fourth_power(x: Any) -> Any:
+    return square(square(x))
+
+
+@exact_kernel
+def add_powers(values: NDArray[Any]) -> Any:
+    total = values.dtype.type(0)
+    for i in range(values.size):
+        total += square(values[i]) + fourth_power(values[i])
+    return total
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_functions_inlined_at_several_places_compute_what_python_does(dtype: type) -> None:
+    assert add_powers(np.arange(-3, 4).astype(dtype)) == 28 + 196
 
 
 PROGRAM = """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from threading import Lock, Thread
@@ -15,8 +16,10 @@ from typing import final
 import numpy as np
 
 from streamnet.drift import ADWIN
+from streamnet.factorization.machine import FactorizationMachine
 from streamnet.jit import is_cached
 from streamnet.learning.learner import Learner
+from streamnet.neighbors.memory import NeighborMemory
 from streamnet.networks.kernels.prequential import learn
 from streamnet.networks.population import Population
 from streamnet.samples import Block, Field, Inputs, Kind, Schema, Task
@@ -26,7 +29,8 @@ from streamnet.settings.keywords import EncoderKeywords, LearningKeywords
 
 TIMEOUT = 60.0  # seconds to wait for a compile process
 PROGRAM = """
-import json, sys
+import gc, json, sys
+gc.disable()
 sys.path[:] = {path}
 from streamnet.learning.warmup import end_with_parent
 end_with_parent()
@@ -108,31 +112,45 @@ def warm_up(
 ) -> bool:
     """Run a few synthetic samples through every stage, so that all kernels are compiled.
 
-    Takes seconds with a cold cache, then a fraction of a second. The training kernel takes longer
-    to compile than all others together: with a cold cache and a second processor, a child process
-    compiles it in parallel, ``background`` if the caller has started one. ``kinds`` are those of
-    columns besides numbers and categories. Once done for some arguments, nothing is left to do for
-    them. Returns True.
+    Takes seconds with a cold cache, then a fraction of a second. With a cold cache and a second
+    processor, a child process compiles the kernels that train in parallel, ``background`` if the
+    caller has started one; they take about half of the time. ``kinds`` are those of columns besides
+    numbers and categories. Once done for some arguments, nothing is left to do for them. Returns
+    True.
     """
     arguments = repr((task, dtype, encoder, sorted(set(kinds))))
     with _LOCK:
         if arguments in _WARMED:
             return True
         process = start_compiling(dtype) if background is None else background
-        if process is not None:
-            try:
-                _run_stages(task, dtype, encoder, kinds, trains=False)
-                process.wait()
-            finally:
-                if background is None:
-                    process.end()
-        _run_stages(task, dtype, encoder, kinds, trains=True)
+        with _collector_paused():
+            if process is not None:
+                try:
+                    _run_stages(task, dtype, encoder, kinds, trains=False)
+                    process.wait()
+                finally:
+                    if background is None:
+                        process.end()
+            _run_stages(task, dtype, encoder, kinds, trains=True)
         _WARMED.add(arguments)
     return True
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Collect no garbage, which would take about a tenth of the time of compiling."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def start_compiling(dtype: str = "float32") -> CompileProcess | None:
-    """Start compiling the training kernel in a child process, before the task is known.
+    """Start compiling the kernels that train in a child process, before the task is known.
 
     Returns None if the kernel is cached, or if there is only one processor.
     """
@@ -156,10 +174,10 @@ def _run_stages(
     *,
     trains: bool,
 ) -> None:
-    """Run samples through every stage; without ``trains``, with constant predictions."""
+    """Run samples through every stage; without ``trains``, nothing but the ensemble learns."""
     encoder = EncoderKeywords(**(encoder or {}))
     encoder.pop("classes", None)  # the labels below are others
-    others = LearningKeywords(neighbors=1, factors=1)
+    others = LearningKeywords(neighbors=int(trains), factors=int(trains))
     candidates = _candidates(encoder)
     learner = Learner(task=task, candidates=candidates, dtype=dtype, encoder=encoder, **others)
     trainer = learner.trainer
@@ -177,14 +195,18 @@ def _run_stages(
 
 
 def _compile_learning(dtype: str) -> None:
-    """Train on one sample without the other stages; both tasks use the same kernels."""
+    """Train all kinds of candidates on a sample, without other stages, for both tasks."""
     task = Task.CLASSIFICATION
     settings = [candidate.for_task(task) for candidate in _candidates(None)]
     population = Population(settings, task=task, dtype=dtype)
     one, nothing = np.zeros((1, 1)), np.zeros((1, 1), np.int32)
     inputs = Inputs(one.astype(np.float32), nothing, one.astype(np.float32), nothing[0], 1, 1)
     answers = population.prepare(0, inputs, nothing[0], one[0], 2)
-    population.run(0, np.array([2], np.int32), answers)
+    known = np.array([2], np.int32)
+    population.run(0, known, answers)
+    inputs = Inputs(inputs.dense, inputs.row, inputs.value, inputs.count, 0)
+    FactorizationMachine(1).predict_labels(inputs, nothing[0], known, 2)
+    NeighborMemory(1).predict_then_learn(inputs, nothing[0], known, 2)
 
 
 def _candidates(encoder: EncoderKeywords | None) -> list[CandidateSettings]:
