@@ -51,7 +51,7 @@ def serve(
     from streamnet.validation import check_extra
 
     check_extra("serve", "starlette", "uvicorn", "uvloop", "httptools", "prometheus_client")
-    from streamnet.daemon.hosting.model_run import Budgets
+    from streamnet.daemon.hosting.budgets import Budgets
     from streamnet.daemon.hosting.registry import Registry
     from streamnet.daemon.hosting.webhooks import Webhooks
     from streamnet.daemon.http.access import Access

@@ -177,6 +177,19 @@ class SafeFile:
                 return bytes(unsynced[offset - synced : offset - synced + size])
         return self._files.read_part(self.path, offset, min(size, synced - offset))
 
+    def read_unsynced(self, offset: int) -> tuple[int, bytes]:
+        """Read what `sync` would put on the disk, from an offset on; return where it begins, too.
+
+        It is kept in memory; raises OSError if the file lost its name, as `sync` would.
+        """
+        with self._lock:
+            assert self._unsynced is not None
+            start = max(offset, self.synced)
+            data = bytes(self._unsynced[start - self.synced :])
+            if data and self._handle is not None:
+                self._check_name()
+        return start, data
+
     def read_all(self) -> bytes:
         """Read everything that was written."""
         with self._lock:

@@ -10,10 +10,11 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from math import inf
-from threading import Thread
+from threading import Thread, get_native_id
 from time import perf_counter
 from typing import TypeVar, final
 
@@ -180,6 +181,41 @@ def spread_over_cpus(threads: Sequence[int]) -> None:
             if own:
                 os.sched_setaffinity(thread, own)
                 os.sched_setaffinity(thread, allowed)
+
+
+@final
+class Helpers:
+    """Threads that help others with work which is shared, as long as there is any.
+
+    >>> sorted(helper.result() for helper in share_helpers(2).submit(pow, 2, 3))
+    [8, 8]
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._thread_ids: list[int] = []  # native ones
+        self._executor = ThreadPoolExecutor(
+            max(count, 1), "learning-too", initializer=self._note_thread
+        )
+
+    def submit(self, function: Callable[..., T], *arguments: object) -> list[Future[T]]:
+        """Let each of the threads call ``function``."""
+        futures = [self._executor.submit(function, *arguments) for _ in range(self._count)]
+        spread_over_cpus(self._thread_ids)
+        return futures
+
+    def _note_thread(self) -> None:
+        self._thread_ids.append(get_native_id())
+
+
+@cache
+def share_helpers(count: int) -> Helpers:
+    """The helpers that all pipelines of a process share which want so many."""
+    return Helpers(count)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=share_helpers.cache_clear)  # no thread survives it
 
 
 async def run_abandonable(function: Callable[[], T]) -> T:

@@ -158,8 +158,11 @@ async def keep(state: State, receive: MemoryObjectReceiveStream[EmittedModel | B
             if item is None:
                 await to_thread.run_sync(state.publish_waiting)
             elif isinstance(item, Barrier):
-                if (whole := item.join()) is not None:
+                whole = item.join()
+                item = None
+                if whole is not None:
                     await to_thread.run_sync(state.write, whole)
+                del whole  # a copy of the whole model
             else:
                 await to_thread.run_sync(state.publish, item)
         await to_thread.run_sync(state.publish_waiting)

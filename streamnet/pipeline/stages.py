@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
-from threading import get_native_id
 from time import perf_counter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, final
 
@@ -23,7 +22,7 @@ from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.label_delay import DelayedEncoder
 from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Job, Predicted, Trainer
-from streamnet.pipeline.concurrency import INLINE_SECONDS, Worker, put, spread_over_cpus
+from streamnet.pipeline.concurrency import INLINE_SECONDS, Worker, put
 from streamnet.pipeline.control_messages import Barrier, Glance, select_pending
 from streamnet.pipeline.reader import SplitBlock
 from streamnet.pipeline.rejections import RejectionLimit, locate_rejected
@@ -93,6 +92,7 @@ class Stage(ABC, Generic[T]):
                         continue
                     if goes_on:
                         await put(send, item)
+                    item = None  # else the copy of a whole model would stay until the next item
                 await self.finish()
             finally:
                 await self.aclose()
@@ -347,10 +347,7 @@ class Train(Stage[EncodedBlock]):
         self._trainer = trainer
         self._threads = min(threads, len(trainer.population.members))
         self._leader = ThreadPoolExecutor(1, "learning")
-        self._thread_ids: list[int] = []  # native ones, of the threads of `_others`
-        self._others = ThreadPoolExecutor(
-            max(self._threads - 1, 1), "learning-too", initializer=self._note_thread
-        )
+        self._helpers = share_helpers(self._threads - 1)
         # Learning never waits for the event loop, so it leaves for a thread sooner than others.
         inline_seconds = min(inline_seconds, INLINE_SECONDS)
         self._before, self._worker, self._after = (Worker(inline_seconds) for _ in range(3))
@@ -400,8 +397,7 @@ class Train(Stage[EncodedBlock]):
     async def aclose(self) -> None:
         """Finish the block that is being learned, and learn no more."""
         with CancelScope(shield=True):
-            for executor in (self._leader, self._others):
-                await to_thread.run_sync(partial(executor.shutdown, cancel_futures=True))
+            await to_thread.run_sync(partial(self._leader.shutdown, cancel_futures=True))
 
     @property
     def _awaits_decision(self) -> bool:
@@ -457,18 +453,16 @@ class Train(Stage[EncodedBlock]):
 
     def _share(self, job: Job) -> None:
         """Let all threads learn."""
-        others = [self._others.submit(self._run, job) for _ in range(self._threads - 1)]
-        spread_over_cpus(self._thread_ids)
+        others = self._helpers.submit(self._run, job)
         try:
             seconds = self._run(job)
         finally:
+            # Nothing is left for those that are still busy with another model.
+            others = [other for other in others if not other.cancel()]
             wait(others)
         # The time of one thread: one of several may have found nothing left to do.
         seconds += sum(other.result() for other in others)
         self._worker.note(len(job.known), seconds)
-
-    def _note_thread(self) -> None:
-        self._thread_ids.append(get_native_id())
 
     def _run(self, job: Job) -> float:
         start = perf_counter()

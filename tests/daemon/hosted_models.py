@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 
 from streamnet.client.schemas import Event
+from streamnet.daemon.hosting.budgets import Budgets
 from streamnet.daemon.hosting.hosted_model import HostedModel
-from streamnet.daemon.hosting.model_run import Budgets
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.files import DISK, FileSystem

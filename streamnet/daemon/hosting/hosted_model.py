@@ -25,8 +25,9 @@ from streamnet.client.schemas import (
     Trouble,
     TroubleKind,
 )
+from streamnet.daemon.hosting.budgets import Budgets
 from streamnet.daemon.hosting.keys import HostedKeys
-from streamnet.daemon.hosting.model_run import Budgets, ModelRun
+from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.daemon.hosting.run_counts import (
     LEARNED_COUNTS,
     RUN_COUNTS,

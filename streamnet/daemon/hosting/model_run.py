@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from anyio import CancelScope, Event, create_task_group, sleep, to_thread
 
+from streamnet.daemon.hosting.budgets import Budgets
 from streamnet.daemon.hosting.events import EventLog, Monitor
 from streamnet.daemon.hosting.feeder import QueueShare
 from streamnet.daemon.hosting.feeds import Feeds
@@ -23,7 +24,7 @@ from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
 from streamnet.daemon.predictions import Predictions, predict_samples
-from streamnet.durability.budget import Budget, Turns
+from streamnet.durability.budget import Budget
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.state_directory import WriterLock
 from streamnet.errors import (
@@ -56,12 +57,7 @@ from streamnet.runs.builder import (
 )
 from streamnet.runs.outputs import open_boxes, open_sinks
 from streamnet.samples import Block, DeadLetter, Sample, Task, are_compatible
-from streamnet.settings.daemon import (
-    DEFAULT_CHECKPOINT_BYTES,
-    READING_KEYS,
-    ModelSettings,
-    parse_model,
-)
+from streamnet.settings.daemon import READING_KEYS, ModelSettings, parse_model
 from streamnet.settings.learning import build_learning_settings
 from streamnet.settings.run import SourceSection
 from streamnet.sinks.outbox import OutboxStatus
@@ -148,25 +144,6 @@ def apply_start(settings: ModelSettings, start: Model | None) -> ModelSettings:
 _POLL_SECONDS = 0.05  # between checks for a first model
 _KEPT_DEAD_LETTERS = 100
 _TIMELINE_FILE = "timeline.json"
-
-
-_PUBLISHING_SHARE = 0.1  # of the time that all models together may take to publish
-_SMALL_BLOCKS = 150.0  # of few samples, that all models together learn a second; each takes 1 ms
-
-
-@final
-class Budgets:
-    """What the models of a daemon share: bytes of checkpoints, time to publish, turns to learn.
-
-    >>> Budgets(checkpoint_bytes=1 << 20).checkpoints.seconds_left()
-    0.0
-    """
-
-    def __init__(self, checkpoint_bytes: int = DEFAULT_CHECKPOINT_BYTES) -> None:
-        rate = checkpoint_bytes / 60.0
-        self.checkpoints: Budget = Budget(rate, most=checkpoint_bytes / 2)
-        self.publishing: Budget = Budget(_PUBLISHING_SHARE, most=2.0)
-        self.learning: Turns = Turns(_SMALL_BLOCKS, most=15.0)
 
 
 class PublishedModel(NamedTuple):
@@ -303,7 +280,7 @@ class ModelRun:
         self.compiled: Event = Event()  # set once nothing that a request needs is to be compiled
         journal = Journal(folder / "journal", files=files, segment_bytes=limits.segment_bytes)
         build_intake = partial(Intake, source.targets[0], limits, source.task)
-        self.committer: Committer = Committer(journal, build_intake)
+        self.committer: Committer = Committer(journal, build_intake, budgets.commits)
         columns = build_columns(settings, start)
         self.source: JournalSource = JournalSource(
             journal,

@@ -15,11 +15,13 @@ from anyio.abc import TaskGroup, TaskStatus
 from msgspec import DecodeError, json
 
 from streamnet.client.schemas import Health, HealthStatus
+from streamnet.daemon.hosting.budgets import Budgets
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import HostedModel
-from streamnet.daemon.hosting.model_run import Budgets, ModelRun
+from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.daemon.hosting.supervisor import remove_expired_archives
 from streamnet.daemon.hosting.webhooks import Webhooks
+from streamnet.daemon.journal.commit_log import CommitLog
 from streamnet.daemon.request_context import CURRENT_REQUEST
 from streamnet.durability.files import DISK, FileSystem, write_durably
 from streamnet.durability.state_directory import WriterLock
@@ -119,6 +121,7 @@ class Registry:
         self._files = files
         self._archive_days = archive_days  # None keeps archives of resets
         self._budgets = Budgets() if budgets is None else budgets
+        self._budgets.commits = self._commits = CommitLog(folder, files=files)
         self._group: TaskGroup | None = None
         self._ended: dict[str, Event] = {}  # including models that are being created or deleted
         self._stopping = Event()
@@ -160,6 +163,7 @@ class Registry:
             for hook in self.webhooks.hooks:
                 delivery.start_soon(hook.run)
             delivery.start_soon(self._expire_archives)
+            delivery.start_soon(self._commits.run)
             async with create_task_group() as self._group:
                 for name, settings in {**stored, **self.fixed}.items():
                     self._start(name, settings)
@@ -226,6 +230,7 @@ class Registry:
     def _load_stored(self) -> dict[str, ModelSettings]:
         """Load the settings of models that were created over HTTP."""
         self._files.make_dir(self.folder)
+        self._commits.recover()
         self._remove_trials()
         found = {}
         # Other files and folders, such as an unreadable lost+found, are skipped.

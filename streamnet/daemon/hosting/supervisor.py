@@ -19,8 +19,9 @@ from pathlib import Path
 from anyio import Event, Lock, move_on_after, to_thread
 
 from streamnet.client.schemas import ModelState
+from streamnet.daemon.hosting.budgets import Budgets
 from streamnet.daemon.hosting.events import EventLog
-from streamnet.daemon.hosting.model_run import Budgets, ModelRun
+from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.durability.files import DISK, FileSystem, write_durably
 from streamnet.durability.state_directory import WriterLock
 from streamnet.errors import NotReadyError, OutputError, StateError, StreamnetError

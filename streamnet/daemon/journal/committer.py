@@ -10,6 +10,7 @@ from typing import NamedTuple, final
 
 from anyio import Event, create_task_group, move_on_after, sleep, to_thread
 
+from streamnet.daemon.journal.commit_log import CommitLog
 from streamnet.daemon.journal.delayed_labels import now
 from streamnet.daemon.journal.frames import Frame
 from streamnet.daemon.journal.intake import Intake
@@ -41,7 +42,8 @@ class Committer:
     """Appends frames in order; while one fsync runs, frames gather for the next.
 
     The intake changes before its frames are written. If writing fails, all senders whose frames are
-    not written get an error, and the intake is rebuilt from the journal.
+    not written get an error, and the intake is rebuilt from the journal. With a ``log``, journals
+    share its fsync.
 
     >>> import anyio, tempfile
     >>> from pathlib import Path
@@ -60,8 +62,11 @@ class Committer:
     (0, 1, True)
     """
 
-    def __init__(self, journal: Journal, build_intake: Callable[[], Intake]) -> None:
+    def __init__(
+        self, journal: Journal, build_intake: Callable[[], Intake], log: CommitLog | None = None
+    ) -> None:
         self.journal = journal
+        self._log = log
         self.intake: Intake = build_intake()  # what all frames lead to, written or not
         self.failure: OSError | None = None  # why nothing is accepted now
         self._build_intake = build_intake
@@ -82,6 +87,8 @@ class Committer:
     async def open(self) -> None:
         """Open the journal and rebuild the intake from it."""
         await to_thread.run_sync(self.journal.open, self.intake.snapshot())
+        if self._log is not None:
+            await to_thread.run_sync(self.journal.identify)
         wanted = self.intake.bounds
         self.intake = await to_thread.run_sync(self._replay_frames)
         if self.intake.bounds != wanted:
@@ -236,7 +243,7 @@ class Committer:
             self._urgent = Event()
             written = self._written
             try:
-                await to_thread.run_sync(self.journal.sync)
+                await self._make_durable()
             except OSError as error:
                 if self._sync_failure is None:  # logged once, though retries may take days
                     self._warn(error, "retrying")
@@ -250,6 +257,17 @@ class Committer:
             self._sync_failure, self._synced = None, written
             while self._to_sync and self._to_sync[0].number <= written:
                 self._to_sync.popleft().done.set()
+        # The folder may be moved now, which the log must not matter to.
+        try:
+            await to_thread.run_sync(self.journal.sync)
+        except OSError as error:
+            self._warn(error, "the log keeps what it lacks")
+
+    async def _make_durable(self) -> None:
+        if self._log is None:
+            await to_thread.run_sync(self.journal.sync)
+        else:
+            await self._log.commit(self.journal)
 
 
 def _fail_all(waiting: deque[_PendingCommit], error: OSError) -> None:

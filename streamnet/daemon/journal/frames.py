@@ -48,6 +48,7 @@ class FrameKind(IntEnum):
     FEED = 7  # samples of a feed to learn, and the position after them; see `FeedFrameHead`
     CHANGE = 8  # a change of the classes or the end of a key, as the only line of the body
     FEED_LABELS = 9  # labels of a feed, and the position after them; the body has label lines
+    PART = 10  # bytes of a journal in the log that journals share; see `CommitLog`
 
 
 _KINDS = tuple(map(int, FrameKind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -27,6 +28,7 @@ _LOG = logging.getLogger("streamnet.daemon")
 
 _MAX_UNSYNCED_BYTES = 16 << 20
 _SEARCH_BYTES = 1 << 20  # read at once to find a frame
+IDENTITY_FILE = "identity"
 _SEGMENT_NAME = re.compile(r"([0-9]{16})-([0-9]{16})\.segment")
 
 
@@ -40,6 +42,14 @@ class Segment(NamedTuple):
     def name(self) -> str:
         """Name of the file."""
         return f"{self.base:016d}-{self.samples:016d}.segment"
+
+
+class JournalPart(NamedTuple):
+    """Bytes of a segment."""
+
+    segment: Segment
+    offset: int  # in the segment
+    data: bytes
 
 
 @final
@@ -71,6 +81,7 @@ class Journal:
     ) -> None:
         self.folder = folder
         self.samples: int = 0
+        self.identity: str = ""  # see `identify`
         self._segment_bytes = segment_bytes
         self._files = files
         self._segments: list[Segment] = []
@@ -123,6 +134,16 @@ class Journal:
         # What was there may not be on the disk yet.
         self._files.fsync(handle)
         self.samples = samples
+
+    def identify(self) -> None:
+        """Read what distinguishes it from an earlier journal of this path, or write it once."""
+        path = self.folder / IDENTITY_FILE
+        with suppress(FileNotFoundError):
+            self.identity = self._files.read(path).decode("ascii", "replace")
+        if not self.identity:
+            identity = secrets.token_hex(16)
+            write_durably(path, identity.encode("ascii"), files=self._files)
+            self.identity = identity
 
     def _list_segments(self) -> list[Segment]:
         matches = (_SEGMENT_NAME.fullmatch(name) for name in self._files.names(self.folder))
@@ -185,6 +206,13 @@ class Journal:
     def sync(self) -> None:
         """Put on the disk what was appended before."""
         self._file.sync()
+
+    def read_unsynced(self, offset: int) -> JournalPart | None:
+        """Read what `sync` would put on the disk, from an offset on; None if there is nothing."""
+        assert self._newest is not None
+        segment, file = self._newest
+        start, data = file.read_unsynced(offset - segment.base)
+        return JournalPart(segment, start, data) if data else None
 
     def roll(self, snapshot: bytes) -> None:
         """Begin another segment; if that fails, it is retried before anything else is appended."""

@@ -80,7 +80,7 @@ class JournalSource(Source):
         keeps_requests: bool = False,
     ) -> None:
         self.consumed: int = 0  # samples read in this run and by earlier ones
-        self.infers_task: bool = False  # whether it reads ahead for a first target
+        self._reads_ahead = False  # for a first target
         self._journal = journal
         self._wait_beyond = wait_beyond
         self._columns = columns
@@ -141,13 +141,18 @@ class JournalSource(Source):
         window, offset, consumed = self._window, self._offset, self.consumed
         schema = self._schema
         self._set_schema(schema)
-        self.infers_task = True
+        self._reads_ahead = True
         while (task := self._schema.task) is None:
             await self.receive()
-        self.infers_task = False
+        self._reads_ahead = False
         self._window, self._offset, self.consumed = window, offset, consumed
         self._schema = schema
         return task
+
+    @property
+    def infers_task(self) -> bool:
+        """Whether none of the samples read so far has a target, which would determine the task."""
+        return self._reads_ahead and self._schema.task is None
 
     @property
     def seen_columns(self) -> list[str]:
@@ -263,11 +268,11 @@ class JournalSource(Source):
         whole = lines == len(chunk)
         behind = chunk.records.behind if whole else int(chunk.records.begin[lines])
         self._window = self._window.after(behind)
+        if schema != self._schema:  # before they count, see `infers_task`
+            self._set_schema(schema)
         self.consumed += lines
         # If blocks end early, searching further ahead would be wasted.
         self._rows = min(BLOCK_ROWS, 2 * max(lines, MIN_BLOCK_ROWS))
-        if schema != self._schema:
-            self._set_schema(schema)
 
     def _skip_unlabeled(self, chunk: Chunk, kinds: NDArray[np.int64]) -> Block | None:
         """Skip predicted samples while no target has determined the task; a label does."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from streamnet.daemon.hosting.model_run import Budgets
+from streamnet.daemon.hosting.budgets import Budgets
 from tests.conftest import Runner
 from tests.daemon.hosted_models import hosting, learned, left, rows, settings_of, until
 
