@@ -22,7 +22,7 @@ from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.label_delay import DelayedEncoder
 from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Job, Predicted, Trainer
-from streamnet.pipeline.concurrency import INLINE_SECONDS, Worker, put
+from streamnet.pipeline.concurrency import INLINE_SECONDS, Worker, put, share_helpers
 from streamnet.pipeline.control_messages import Barrier, Glance, select_pending
 from streamnet.pipeline.reader import SplitBlock
 from streamnet.pipeline.rejections import RejectionLimit, locate_rejected
