@@ -8,24 +8,19 @@ so the number of series is bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from math import nan
 from typing import Any, NamedTuple, final, get_args
 
 import msgspec
-from anyio import Lock, to_thread
+from anyio import Lock
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from streamnet.client.schemas import (
     Feed,
@@ -119,7 +114,10 @@ class Metrics:
         return self._format()
 
     async def scrape(self) -> str:
-        """The same without keeping requests waiting: models are read one by one."""
+        """The same without keeping requests waiting: piece by piece.
+
+        A thread would compete with the event loop for the interpreter.
+        """
         async with self._scraping:
             readings = {}
             for name, hosted in list(self._models().items()):
@@ -128,10 +126,47 @@ class Metrics:
                 readings[name] = _read_model(hosted)
                 await checkpoint()
             self._collector.readings = readings
-            return await to_thread.run_sync(self._format)
+            pieces = []
+            for family in self._registry.collect():
+                pieces.append(format_family(family))
+                await checkpoint()
+            return "".join(pieces)
 
     def _format(self) -> str:
-        return generate_latest(self._registry).decode()
+        return "".join(map(format_family, self._registry.collect()))
+
+
+def format_family(family: Metric) -> str:
+    """Format a counter, a gauge or a histogram as the client library does, but faster.
+
+    >>> print(format_family(CounterMetricFamily("seen", "Samples.", value=3)), end="")
+    # HELP seen_total Samples.
+    # TYPE seen_total counter
+    seen_total 3.0
+    """
+    name, created = family.name, f"{family.name}_created"
+    title = f"{name}_total" if family.type == "counter" else name
+    description = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
+    lines = [f"# HELP {title} {description}\n# TYPE {title} {family.type}\n"]
+    last: list[str] = []  # when each of them was created, which is a family of its own
+    for one in family.samples:
+        series = _format_series(one.name, tuple(one.labels.items()))
+        line = f"{series} {floatToGoString(one.value)}\n"  # type: ignore[no-untyped-call]
+        (last if one.name == created else lines).append(line)
+    if last:
+        lines.append(f"# HELP {created} {description}\n# TYPE {created} gauge\n")
+    return "".join(lines + last)
+
+
+@lru_cache(maxsize=1 << 16)
+def _format_series(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+    if not labels:
+        return name
+    parts = [f'{key}="{value.translate(_ESCAPES)}"' for key, value in sorted(labels)]
+    return f"{name}{{{','.join(parts)}}}"
+
+
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 _WEBHOOK_METRICS = {

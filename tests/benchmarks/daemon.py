@@ -88,9 +88,11 @@ class Connection:
         """How many samples the daemon says that it has learned."""
         return int(json.loads((await self.get("/v1/models/bench"))[1])["learned"])
 
-    async def get(self, path: str, encoding: str = "identity") -> tuple[int, bytes]:
-        """Status and body of a page."""
-        head = f"GET {path} HTTP/1.1\r\nHost: {self._place.netloc}\r\n"
+    async def get(
+        self, path: str, encoding: str = "identity", fields: str = ""
+    ) -> tuple[int, bytes]:
+        """Status and body of a page; ``fields`` are further lines of the head."""
+        head = f"GET {path} HTTP/1.1\r\nHost: {self._place.netloc}\r\n{fields}"
         self._writer.write(f"{head}Accept-Encoding: {encoding}\r\n\r\n".encode())
         return await self._answer()
 
@@ -214,7 +216,9 @@ async def delay(server: Server, http: httpx.Client, seconds: float) -> None:
     print(f"{len(sent) / seconds:,.0f} samples/s, sent to learned: {percentiles(took)}")
 
 
-# What the page asks for every 2 seconds, and every 20; see streamnet/page/web/live.js.
+# What the page asks for every 2 seconds, and every 20, and how; see streamnet/page/web/live.js and
+# daemon.js.
+SHARED = "Cache-Control: max-age=1\r\n"
 OFTEN = ("", "/history", "/confusion", "/scores", "/leaders", "/rejected", "/champion")
 SELDOM = ("/insight", "/features")
 WATCHERS = 20
@@ -227,9 +231,9 @@ async def watch_page(url: str, until: asyncio.Event, delay: float) -> None:
     for turn in count():
         if until.is_set():
             break
-        assert (await connection.get("/v1/models", "gzip"))[0] == 200
+        assert (await connection.get("/v1/models", "gzip", SHARED))[0] == 200
         for part in OFTEN + (SELDOM if turn % 10 == 0 else ()):
-            assert (await connection.get(f"/v1/models/bench{part}", "gzip"))[0] == 200
+            assert (await connection.get(f"/v1/models/bench{part}", "gzip", SHARED))[0] == 200
         await asyncio.sleep(2.0)
     connection.close()
 

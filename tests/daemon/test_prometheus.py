@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from math import inf, nan
 from pathlib import Path
 from types import SimpleNamespace
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.testclient import TestClient
 
 from streamnet.client.schemas import Status
-from streamnet.daemon.prometheus import Metrics
+from streamnet.daemon.prometheus import Metrics, format_family
 from streamnet.metrics import METRICS
 from streamnet.reporting.report import IntervalStatus, Scores
 
@@ -107,3 +109,17 @@ def test_the_latest_scores_of_each_class_are_exported() -> None:
     assert 'streamnet_class_recall{class="red",model="wine"} 0.8' in text
     assert 'streamnet_class_precision{class="red",model="wine"} NaN' in text
     assert 'streamnet_class_positives{class="red",model="wine"} 3.0' in text
+
+
+def test_the_text_is_that_of_the_client_library() -> None:
+    registry = CollectorRegistry()
+    odd = 'a "b"\\c\nd'
+    counter = Counter("odd", odd, ("name", "a"), registry=registry)
+    counter.labels(odd, "x").inc(1234567.5)
+    Histogram("waits", "Seconds.", ("z", "a"), registry=registry).labels("1", "2").observe(0.03)
+    gauge = Gauge("levels", "Levels.", ("model",), registry=registry)
+    for name, value in (("nan", nan), ("inf", inf), ("low", -1e-7), ("high", 1e22)):
+        gauge.labels(name).set(value)
+    Gauge("plain", "Without labels.", registry=registry).set(3)
+    text = "".join(map(format_family, registry.collect()))
+    assert text == generate_latest(registry).decode()

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, final
@@ -31,6 +32,7 @@ from streamnet.daemon.http.access import Access, Limits, RateLimiter
 from streamnet.daemon.http.bodies import must_close_connection, require_json
 from streamnet.daemon.http.grants import Grant
 from streamnet.daemon.http.responses import error_response, http_error, internal_error_response
+from streamnet.daemon.http.shared_responses import SharedResponses
 from streamnet.daemon.prometheus import Metrics
 from streamnet.daemon.replicas.replica_model import ReplicaModel, describe_refusal
 from streamnet.daemon.replicas.replica_set import ReplicaSet
@@ -61,6 +63,7 @@ class Service:
     metrics: Metrics
     stopping: anyio.Event  # set when the daemon stops; ends event streams
     telemetry: Telemetry | None = None
+    shared: SharedResponses = field(init=False, default_factory=SharedResponses)
     # A single thread for large work: it competes with the event loop for the interpreter.
     worker: CapacityLimiter = field(init=False, default_factory=lambda: CapacityLimiter(1))
     batches: anyio.Semaphore = field(init=False)
@@ -209,6 +212,8 @@ class _OperationHandler:
         self._operation = operation
         self._scope = operation.scope
         self._is_audited = operation.scope is Scope.ADMIN or operation.name in _AUDITED
+        is_view = operation.method == "GET" and operation.scope is Scope.READ
+        self._is_shared = is_view and not operation.media
         self._is_json = operation.request is not None and not operation.lines
         self._service = service
         self._observe = service.metrics.observer(operation.name)
@@ -256,7 +261,13 @@ class _OperationHandler:
                 await self._service.authorize(request, self._operation)
             if self._is_json:
                 require_json(request)
-            return await self._endpoint(request, self._service)
+            if self._is_shared:
+                respond = partial(self._endpoint, request, self._service)
+                return await self._service.shared.respond(request, respond)
+            response = await self._endpoint(request, self._service)
+            if self._scope is Scope.ADMIN:
+                self._service.shared.clear()
+            return response
         except (HTTPException, StreamnetError) as error:
             return error_response(error)
         except ClientDisconnect:

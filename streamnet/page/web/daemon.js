@@ -31,8 +31,10 @@ class Daemon {
     return this.token ? { ...more, Authorization: `Bearer ${this.token}` } : more;
   }
 
+  /** A view, which all open pages may share for a second. */
   async get(path, signal) {
-    return (await this.fetch(path, { headers: this.headers(), signal })).json();
+    const headers = this.headers({ "Cache-Control": "max-age=1" });
+    return (await this.fetch(path, { headers, signal })).json();
   }
 
   /** The response, or null if the model is not ready yet. */
