@@ -131,7 +131,7 @@ class Rate:
         self.value += new / self._weight * ((count - before) / passed - self.value)
 
 
-POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.5
 
 
 @final
@@ -188,9 +188,9 @@ class Monitor:
 
     async def _watch(self, learner: Learner) -> None:
         while True:
-            await sleep(POLL_SECONDS)
+            await sleep(_POLL_SECONDS)
             self._measure(learner.trainer.learned)
-            self.timeline.record(learner.serving.scored, learner.serving.errors)
+            self.timeline.record(learner.serving.scored, lambda: learner.serving.errors)
             self._log_events(learner)
             self._check_checkpoints(learner.trainer.number)
             await self._expire_predictions()

@@ -62,7 +62,7 @@ class Timeline:
         for level, kept in zip(self._levels, rows, strict=False):
             level.extend(kept)
 
-    def record(self, scored: int, sums: Iterable[float]) -> None:
+    def record(self, scored: int, sums: Callable[[], Iterable[float]]) -> None:
         """Add a point if one is due; the sums must be of at least these samples."""
         now = self._clock()
         for level in self._levels:
@@ -70,7 +70,7 @@ class Timeline:
                 level.pop()
         if not scored or not self._is_due(now, scored):
             return
-        row = (now, scored, [float(value) for value in sums])
+        row = (now, scored, [float(value) for value in sums()])
         for (step, reach), level in zip(_LEVELS, self._levels, strict=True):
             if not level or now - level[-1][0] >= step:
                 level.append(row)

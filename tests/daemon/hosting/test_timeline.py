@@ -26,7 +26,7 @@ def learn(timeline: Timeline, clock: Clock, days: float, step: float = 5.0) -> N
     end = clock.now + days * DAY
     while clock.now < end:
         clock.now += step
-        timeline.record(int(clock.now), [0.5 * int(clock.now)])
+        timeline.record(int(clock.now), lambda: [0.5 * int(clock.now)])
 
 
 def test_points_are_dense_of_late_and_sparse_before_and_bounded() -> None:
@@ -50,7 +50,7 @@ def test_nothing_is_added_while_nothing_is_scored() -> None:
     clock = Clock()
     timeline = Timeline(clock=clock)
     for _ in range(5):
-        timeline.record(7, [1.0])
+        timeline.record(7, lambda: [1.0])
         clock.now += 60
     assert timeline.rows() == [(0.0, 7, [1.0])]
 
@@ -61,7 +61,7 @@ def test_it_continues_after_a_restart_without_what_was_not_restored(tmp_path: Pa
     timeline.save()
     assert not path.exists()  # there is nothing to keep
     for scored in (10, 20, 30):
-        timeline.record(scored, [1.0])
+        timeline.record(scored, lambda: [1.0])
         clock.now += 15
     due = [timeline.is_unsaved]
     clock.now += 300
@@ -69,9 +69,9 @@ def test_it_continues_after_a_restart_without_what_was_not_restored(tmp_path: Pa
     timeline.save()
     again = Timeline(path, clock=clock)
     assert again.rows() == timeline.rows()
-    again.record(20, [1.0])  # the last checkpoint was of 20 samples
+    again.record(20, lambda: [1.0])  # the last checkpoint was of 20 samples
     assert [scored for _, scored, _ in again.rows()] == [10, 20]
-    again.record(0, [])  # it was reset
+    again.record(0, list)  # it was reset
     assert again.rows() == []
 
 
@@ -84,6 +84,6 @@ def test_a_damaged_file_starts_anew(
     timeline = Timeline(path)
     assert timeline.rows() == []
     assert str(path) in caplog.text
-    timeline.record(5, [1.0])
+    timeline.record(5, lambda: [1.0])
     timeline.save()
     assert len(Timeline(path).rows()) == 1

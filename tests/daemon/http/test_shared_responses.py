@@ -72,7 +72,7 @@ def test_an_administrator_sees_the_effect_of_a_change_at_once(registry: StandInR
     aged = http.get("/v1/models", headers=MAX_AGE)
     assert (aged.json()[0]["state"], aged.headers["age"]) == ("learning", "0")
     assert http.post("/v1/models/wine/pause").is_success
-    assert http.get("/v1/models", headers=MAX_AGE).json()[0]["state"] == "failed"
+    assert http.get("/v1/models", headers=MAX_AGE).json()[0]["state"] == "paused"
 
 
 def test_a_shared_view_needs_a_token_like_any_other(registry: StandInRegistry) -> None:
