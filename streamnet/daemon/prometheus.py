@@ -8,7 +8,7 @@ so the number of series is bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from math import nan
 from typing import Any, NamedTuple, final, get_args
 
@@ -97,19 +97,21 @@ class Metrics:
 
     def observer(self, operation: str) -> Callable[[int, float], None]:
         """Return what records the status and the seconds of each request of an operation."""
-        seconds = self._seconds.labels(operation)
+        # A histogram has many series: only operations that are used have one.
+        seconds = cache(partial(self._seconds.labels, operation))
         codes = {first: self._requests.labels(operation, f"{first}xx") for first in range(2, 6)}
 
         def observe(status: int, duration: float) -> None:
             codes[status // 100].inc()
-            seconds.observe(duration)
+            seconds().observe(duration)
 
         return observe
 
     def text(self) -> str:
         """The metrics in Prometheus's text format."""
         self._collector.readings = {
-            name: _read_model(hosted) for name, hosted in self._models().items()
+            name: _ModelReading(**dict(_read_model(hosted)))
+            for name, hosted in self._models().items()
         }
         return self._format()
 
@@ -123,8 +125,11 @@ class Metrics:
             for name, hosted in list(self._models().items()):
                 if not isinstance(hosted, ReplicaModel) and hosted.keys.columns:
                     await to_thread.run_sync(hosted.keys.summarize)  # ranks all keys
-                readings[name] = _read_model(hosted)
-                await checkpoint()
+                parts = {}
+                for key, value in _read_model(hosted):
+                    parts[key] = value
+                    await checkpoint()
+                readings[name] = _ModelReading(**parts)
             self._collector.readings = readings
             pieces = []
             for family in self._registry.collect():
@@ -221,19 +226,26 @@ class _ModelReading(NamedTuple):
 
     status: Status
     unknown: frozenset[str]  # fields of the status
-    measures: dict[Horizon, dict[str, float]]
-    features: list[FeatureDriftLine]
-    classes: dict[str, Scores]
-    keys: KeysReport | None
+    measures: Mapping[Horizon, dict[str, float]] = {}
+    features: Sequence[FeatureDriftLine] = ()
+    classes: Mapping[str, Scores] = {}
+    keys: KeysReport | None = None
 
 
-def _read_model(hosted: HostedModel | ReplicaModel) -> _ModelReading:
+def _read_model(hosted: HostedModel | ReplicaModel) -> Iterator[tuple[str, Any]]:
+    """Read what is exported of a model, piece by piece, by the fields of `_ModelReading`."""
+    yield "status", hosted.status()
     if isinstance(hosted, ReplicaModel):  # who learns knows the rest
-        return _ModelReading(hosted.status(), RUN_COUNTS, {}, [], {}, None)
-    measures = {horizon: hosted.measures(horizon) for horizon in Horizon}
-    classes, features = hosted.class_scores(), hosted.features()
-    keys = hosted.keys.summarize()
-    return _ModelReading(hosted.status(), hosted.unknown_counts, measures, features, classes, keys)
+        yield "unknown", RUN_COUNTS
+        return
+    yield "unknown", hosted.unknown_counts
+    measures: dict[Horizon, dict[str, float]] = {}
+    for horizon in Horizon:
+        measures[horizon] = hosted.measures(horizon)
+        yield "measures", measures
+    yield "features", hosted.features()
+    yield "classes", hosted.class_scores()
+    yield "keys", hosted.keys.summarize()
 
 
 @final
