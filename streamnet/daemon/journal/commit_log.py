@@ -145,9 +145,10 @@ class CommitLog:
             if not self._commits:
                 with move_on_after(_MAX_FILE_AGE):
                     await self._arrived.wait()
-            commits, self._commits = self._commits, []
+            commits = list(self._commits)
             journals = list({commit.journal: None for commit in commits})
             failures = await to_thread.run_sync(self._write, journals) if journals else {}
+            del self._commits[: len(commits)]  # only now: if cancelled, `run` tells all
             for commit in commits:
                 if (failure := failures.get(commit.journal)) is not None:
                     commit.failure.append(failure)
