@@ -13,7 +13,7 @@ from math import nan
 from typing import Any, NamedTuple, final, get_args
 
 import msgspec
-from anyio import Lock
+from anyio import Lock, to_thread
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
