@@ -70,7 +70,7 @@ def kill(run: Runner, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     except Killed:
         return
     except BaseExceptionGroup as group:
-        _, rest = group.split(Killed)
+        _, rest = group.split((Killed, OSError))  # who waited is told
         if rest is not None:
             raise
 
