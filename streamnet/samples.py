@@ -402,6 +402,7 @@ class Block(Struct, frozen=True, eq=False, gc=False):
 
 NO_INPUTS = np.empty((0, 0), np.int32)
 NO_FIELDS = np.empty(0, np.int32)
+NO_UNSCALED = np.empty((0, 0))
 
 
 @final
@@ -418,6 +419,8 @@ class Inputs(Struct, frozen=True, eq=False, gc=False):
     splined: NDArray[np.int32] = NO_INPUTS
     # Number of the column of each row, shape=(at least rows,); append-only, not to be changed.
     fields: NDArray[np.int32] = NO_FIELDS
+    # shape=(n, at most d): the first dense inputs, numbers as in the block; empty unless kept
+    unscaled: NDArray[np.float64] = NO_UNSCALED
 
 
 @final

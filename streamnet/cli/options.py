@@ -382,7 +382,13 @@ class DelayOptions(Options):
 
 @final
 @options(
-    POPULATION, SelectionSettings, serve="WHAT", criterion="CRITERION", neighbors="N", factors="N"
+    POPULATION,
+    SelectionSettings,
+    serve="WHAT",
+    criterion="CRITERION",
+    neighbors="N",
+    factors="N",
+    trees="N",
 )
 class SelectionOptions(Options):
     """What serves predictions."""

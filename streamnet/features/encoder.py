@@ -172,6 +172,10 @@ class Encoder:
         self._lags = TargetLags(lags=int(lags), clip=float(chosen.clip), aged=delayed, more=more)
         self._regression = self.task is Task.REGRESSION
 
+    def keep_unscaled(self, numbers: int) -> None:
+        """Give inputs up to so many `Inputs.unscaled` numbers from now on."""
+        self._inputs.keep_unscaled(numbers)
+
     @property
     def settings(self) -> dict[str, Any]:
         """All settings, including defaults."""

@@ -35,7 +35,18 @@ from streamnet.features.statistics import (
     restore_array,
 )
 from streamnet.jit import exact, flush_subnormal
-from streamnet.samples import Block, Field, Inputs, Kind, Sample, Schema, SparseRows, cache_small
+from streamnet.samples import (
+    NO_UNSCALED,
+    NUMERIC,
+    Block,
+    Field,
+    Inputs,
+    Kind,
+    Sample,
+    Schema,
+    SparseRows,
+    cache_small,
+)
 from streamnet.settings.encoder import EncoderSettings
 
 MAX_COMPARED = 64  # only the first dense inputs are compared
@@ -191,10 +202,16 @@ class InputEncoder:
         self._dtype = np.dtype(np.float64 if self._raw else np.float32)
         self._clip = float(settings.clip)
         self._fields: tuple[Field, ...] | None = None  # fields of the current plan
+        self._unscaled = 0  # numbers that inputs have unscaled, at most
+        self._measured: dict[int, int] = {}  # column of numbers by dense input
         self._key_columns = 0  # of transformers without weights
         self._plain: list[Transformer] = []  # those with columns
         self._weighted: list[WeightedTransformer] = []
         self._plan(Schema(()))
+
+    def keep_unscaled(self, numbers: int) -> None:
+        """Give inputs up to so many `Inputs.unscaled` numbers from now on."""
+        self._unscaled, self._fields = numbers, None
 
     def append(self, field: Field) -> None:
         """Add a new field, after all others."""
@@ -237,10 +254,15 @@ class InputEncoder:
         if has_weights:
             weights = np.empty((n, width), np.float64)
             self._write_weighted(block, prepared, arrays, weights, learn)
+        unscaled = NO_UNSCALED
+        if self._unscaled:
+            unscaled = self._copy_unscaled(arrays)
         if self.duplicates is not None:
             self.duplicates.drop(dense, learn=learn)
+        fields = self.rows.fields
         if not active and not len(lagged.missing):
-            return Inputs(dense, *_no_entries(n), len(self.rows), 0, splined, self.rows.fields)
+            entries = _no_entries(n)
+            return Inputs(dense, *entries, len(self.rows), 0, splined, fields, unscaled)
         entries = self.rows.activate(
             keys,
             weights,
@@ -250,8 +272,15 @@ class InputEncoder:
             lagged=lagged,
             learn=learn,
         )
-        fields = self.rows.fields
-        return Inputs(dense, *entries, len(self.rows), len(lagged.missing), splined, fields)
+        lags, fields = len(lagged.missing), self.rows.fields
+        return Inputs(dense, *entries, len(self.rows), lags, splined, fields, unscaled)
+
+    def _copy_unscaled(self, arrays: InputArrays) -> NDArray[np.float64]:
+        """The first dense inputs, with numbers and times as they are in the block."""
+        unscaled = arrays.dense[:, : self._unscaled].astype(np.float64)
+        for dense, column in self._measured.items():
+            unscaled[:, dense] = arrays.numbers[:, column]
+        return unscaled
 
     def _write_weighted(
         self,
@@ -426,6 +455,13 @@ class InputEncoder:
         sources = {name: i for i, name in enumerate(schema.numbers)}
         sources |= {name: i for i, name in enumerate(schema.words)}
         slots = self.layout.slots
+        self._measured = {
+            slot.dense: sources[slot.field.name]
+            for slot in slots
+            if slot.field.kind in NUMERIC
+            and slot.field.name in sources
+            and slot.dense < self._unscaled
+        }
         used = {TRANSFORMERS[slot.field.kind] for slot in slots}
         self._key_columns, self._plain, self._weighted = 0, [], []
         for kind, transformer in self.transformers.items():

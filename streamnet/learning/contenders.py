@@ -32,6 +32,7 @@ from streamnet.selection.ensemble.base import ABSENT, COUNT, MOST_PROBABLE, TOTA
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 from streamnet.selection.ensemble.registry import Ensemble, restore_ensemble, select_members
+from streamnet.trees.boosted_trees import BoostedTrees
 from streamnet.sources.columns import format_names
 
 ENSEMBLE, CHAMPION, MODEL = range(3)
@@ -51,9 +52,10 @@ class Contenders:
     equally frequent; probabilities are not affected. With ``forecasts`` from the known targets
     alone, those of numbers are candidates of the ensemble, and that of a season ago is a baseline.
     With ``neighbors`` there is a memory of so many samples, which is a candidate of the ensemble of
-    labels; with ``factors``, the length of its vectors, a factorization machine is one.
-    Models of other libraries (``guests``) are candidates of the ensemble, but not of the portable
-    model. Where keys have models of their own (``keyed``), these make the ensemble's predictions.
+    labels; with ``factors``, the length of its vectors, a factorization machine is one, and so are
+    ``trees``, which are grown from so many samples. Models of other libraries (``guests``) are
+    candidates of the ensemble, but not of the portable model. Where keys have models of their own
+    (``keyed``), these make the ensemble's predictions.
 
     >>> from streamnet.learning.learner import Learner
     >>> Learner(task=Task.REGRESSION).serving.contenders.names
@@ -71,6 +73,7 @@ class Contenders:
         forecasts: bool = False,
         neighbors: int = 0,
         factors: int = 0,
+        trees: int = 0,
         guests: GuestCandidates | None = None,
         keyed: KeyedModels | None = None,
     ) -> None:
@@ -92,8 +95,12 @@ class Contenders:
         self.machine: FactorizationMachine | None = None
         if factors:
             self.machine = FactorizationMachine(factors)
+        self.trees: BoostedTrees | None = None
+        if trees:
+            self.trees = BoostedTrees(trees, numeric=task is Task.REGRESSION)
+        others = (self.neighbors, self.machine, self.trees)
+        more = self._experts + sum(one is not None for one in others)
         self.guests: GuestCandidates | None = guests
-        more = self._experts + (self.neighbors is not None) + (self.machine is not None)
         more += 0 if guests is None else len(guests)
         starting, portable = (np.insert(portable, [count] * more, value) for value in (1, 0))
         count += more
@@ -113,6 +120,7 @@ class Contenders:
             "model": PendingTable(memory=0.0),
             "neighbors": PendingTable(answers=0.0),
             "machine": PendingTable(answers=0.0, alive=ABSENT),
+            "trees": PendingTable(answers=0.0, alive=ABSENT),
             "tracks": PendingTable(answers=0.0, classes=MOST_PROBABLE),
         }
 
@@ -194,6 +202,23 @@ class Contenders:
             answers = batch.redirects.apply(answers, batch.known)
         return answers, alive
 
+    def _ask_trees(self, batch: ScoringBatch) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        """Predictions of boosted trees, each before it is learned, and `alive`."""
+        assert self.trees is not None
+        assert batch.inputs is not None
+        if self.task is Task.CLASSIFICATION:
+            targets = batch.truth, batch.known, batch.answers.shape[2]
+            answers, present = self.trees.predict_labels(batch.inputs, *targets, batch.weight)
+        else:
+            numbers = batch.truth, batch.center, batch.spread
+            answers, present = self.trees.predict_numbers(batch.inputs, *numbers, batch.weight)
+        alive = np.where(present, np.uint8(1), np.uint8(ABSENT))
+        if batch.timeline is not None:
+            self._pending["trees"].recall(batch.timeline, answers=answers, alive=alive)
+        if batch.redirects is not None:
+            answers = batch.redirects.apply(answers, batch.known)
+        return answers, alive
+
     def _add_candidates(
         self, batch: ScoringBatch, *, learns: bool
     ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
@@ -209,6 +234,10 @@ class Contenders:
             marks.append(np.ones(len(batch.truth), np.uint8))
         if self.machine is not None and learns:
             predicted, alive = self._ask_machine(batch)
+            more.append(predicted)
+            marks.append(alive)
+        if self.trees is not None and learns:
+            predicted, alive = self._ask_trees(batch)
             more.append(predicted)
             marks.append(alive)
         if self.guests is not None and learns:
@@ -305,6 +334,8 @@ class Contenders:
         self.ensemble.move_class(*moved)  # and the portable model, which shares its label counts
         if self.neighbors is not None:
             self.neighbors.move_class(*moved)
+        if self.trees is not None:
+            self.trees.move_class(*moved)
         if self.guests is not None:
             self.guests.move_class(moved)
         self._baselines.move_class(*moved)
@@ -313,6 +344,7 @@ class Contenders:
             self._pending["tracks"].merge_columns("answers", *moved)
             self._pending["neighbors"].merge_columns("answers", *moved)
             self._pending["machine"].merge_columns("answers", *moved)
+            self._pending["trees"].merge_columns("answers", *moved)
             self._pending["tracks"].exchange("classes", *moved)
 
     def start_from(self, state: dict[str, Any]) -> None:
@@ -365,6 +397,14 @@ class Contenders:
                 standard = self.machine.answer_numbers(inputs).astype(np.float64)
                 more.append(scale[0] + scale[1] * standard)
             marks.append(np.full(n, ABSENT if self.machine.resting else 1, np.uint8))
+        if self.trees is not None:
+            assert inputs is not None
+            if scale is None:
+                predicted, present = self.trees.answer_labels(inputs, known, labels)
+            else:
+                predicted, present = self.trees.answer_numbers(inputs, scale)
+            more.append(predicted)
+            marks.append(np.where(present, np.uint8(1), np.uint8(ABSENT)))
         if self.guests is not None and not without_lags:
             assert block is not None
             assert inputs is not None
@@ -402,16 +442,18 @@ class Contenders:
         return self.keyed is not None and self.keyed.rows.forget(key)
 
     def end_round(self) -> None:
-        """Let the factorization machine rest if it is much worse than others, at a round's end."""
-        if self.machine is None:
+        """Let candidates rest that are much worse than others, at a round's end."""
+        resting = [one for one in (self.machine, self.trees) if one is not None]
+        if not resting:
             return
         losses = self.ensemble.losses
         count = self.ensemble.candidates
         means = losses[TOTAL, :count] / np.maximum(losses[COUNT, :count], 1e-300)
         known = np.flatnonzero(losses[COUNT, :count] > 0.0)
-        if len(known):
-            own = means[-1 if self.guests is None else -1 - len(self.guests)]
-            self.machine.end_round(float(own), float(means[known].min()))
+        first = count - len(resting) - (0 if self.guests is None else len(self.guests))
+        for place, one in enumerate(resting, start=first):
+            if len(known):
+                one.end_round(float(means[place]), float(means[known].min()))
 
     def discount_losses(self) -> None:
         """Let earlier losses count less in the ensembles, after a drift."""
@@ -433,6 +475,7 @@ class Contenders:
             "keyed": self.keyed and self.keyed.export_state(),
             "neighbors": self.neighbors and self.neighbors.export_state(),
             "machine": self.machine and self.machine.export_state(),
+            "trees": self.trees and self.trees.export_state(),
             **({} if self.guests is None else {"guests": self.guests.export_state()}),
         }
 
@@ -458,6 +501,8 @@ class Contenders:
             self.neighbors.restore_state(state["neighbors"])
         if self.machine is not None:
             self.machine.restore_state(state["machine"])
+        if self.trees is not None:
+            self.trees.restore_state(state["trees"])
         if self.guests is not None:
             for place in self.guests.restore_state(state["guests"]):
                 for ensemble in (self.ensemble, self.model):

@@ -118,7 +118,14 @@ def _parse_delay(delay: int | str) -> tuple[int, float | None]:
     return 0, seconds
 
 
-INPUTS: dict[str, Any] = {"dense": 0.0, "row": 0, "value": 0.0, "count": 0, "splined": -1}
+INPUTS: dict[str, Any] = {
+    "dense": 0.0,
+    "row": 0,
+    "value": 0.0,
+    "count": 0,
+    "splined": -1,
+    "unscaled": np.nan,
+}
 
 
 @final

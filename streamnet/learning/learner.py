@@ -50,6 +50,7 @@ from streamnet.settings.learning import (
     check_candidates,
 )
 from streamnet.sources.base import make_empty_block
+from streamnet.trees.boosted_trees import MAX_NUMBERS
 from streamnet.validation import check_seed
 
 ROUND = 1024  # samples
@@ -144,6 +145,9 @@ class Learner:
         else:
             self.encoder = start.encoder()
             self.encoder.inherit()
+        trees = chosen.trees_for(given=candidates is not None)
+        self._unscaled = MAX_NUMBERS if trees else 0
+        self.encoder.keep_unscaled(self._unscaled)
         self.delayed: DelayedEncoder | JoiningEncoder | None = None
         if late_labels:
             if delay is not None:
@@ -178,6 +182,7 @@ class Learner:
             forecasts=self.encoder.history is not None,
             neighbors=chosen.neighbors_for(given=candidates is not None),
             factors=chosen.factors_for(given=candidates is not None),
+            trees=trees,
             guests=build_guests(guests, chosen, self.task),
             keyed=_build_keyed_models(chosen, self.task),
         )
@@ -467,6 +472,7 @@ class Learner:
             raise StateError(difference)
         self._deferred.clear()
         self.encoder = encoder
+        self.encoder.keep_unscaled(self._unscaled)
         self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
         self._evaluator.restore_state(state["evaluator"])
         self._serving.restore_state(state["serving"])

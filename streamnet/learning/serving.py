@@ -88,7 +88,8 @@ class ServingStage:
     predicts the label that would be the most probable one if all were equally frequent.
     ``interval`` is the level of prediction intervals, None for none. Where keys have models of
     their own (``keyed``), these are part of the ensemble; so are ``neighbors``, a number of stored
-    samples, a factorization machine with vectors of so many ``factors``, and ``guests``.
+    samples, a factorization machine with vectors of so many ``factors``, boosted ``trees`` that are
+    grown from so many samples, and ``guests``.
 
     >>> from streamnet.learning.learner import Learner
     >>> serving = Learner(task=Task.REGRESSION).serving
@@ -112,6 +113,7 @@ class ServingStage:
         forecasts: bool = False,
         neighbors: int = 0,
         factors: int = 0,
+        trees: int = 0,
         guests: GuestCandidates | None = None,
         keyed: KeyedModels | None = None,
     ) -> None:
@@ -135,6 +137,7 @@ class ServingStage:
             forecasts=forecasts,
             neighbors=neighbors,
             factors=factors,
+            trees=trees,
             guests=guests,
             keyed=keyed,
         )

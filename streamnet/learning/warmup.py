@@ -177,7 +177,7 @@ def _run_stages(
     """Run samples through every stage; without ``trains``, nothing but the ensemble learns."""
     encoder = EncoderKeywords(**(encoder or {}))
     encoder.pop("classes", None)  # the labels below are others
-    others = LearningKeywords(neighbors=int(trains), factors=int(trains))
+    others = LearningKeywords(neighbors=int(trains), factors=int(trains), trees=int(trains))
     candidates = _candidates(encoder)
     learner = Learner(task=task, candidates=candidates, dtype=dtype, encoder=encoder, **others)
     trainer = learner.trainer

@@ -131,6 +131,7 @@ def learner_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
         **settings.selection.to_kwargs(),
         "neighbors": settings.selection.neighbors_for(given=_has_candidates(settings)),
         "factors": settings.selection.factors_for(given=_has_candidates(settings)),
+        "trees": settings.selection.trees_for(given=_has_candidates(settings)),
         **settings.keys.to_kwargs(),
         **encoder_arguments(settings),
     }

@@ -77,6 +77,7 @@ class LearningKeywords(TypedDict, total=False):
     alpha: float
     neighbors: int | None
     factors: int | None
+    trees: int | None
     window: int
     fading: float
     drift: DriftMethod

@@ -284,6 +284,7 @@ def check_neighbors(samples: int) -> int:
     return samples
 
 
+TREE_SAMPLES = 16_384  # from which boosted trees are grown
 FACTORS = 8  # of the vectors of a factorization machine
 
 
@@ -306,6 +307,9 @@ class SelectionSettings(Settings):
         factors: Length of the vectors of a factorization machine, which predicts by categories,
             binned numbers and pairs of them; 0 for none; by default 8, or 0 if the candidates are
             given. It is a candidate of the ensemble, but not part of a model.
+        trees: Samples from which gradient boosted trees are grown, anew whenever the stream has
+            grown by a sixth; 0 for none; by default 16,384, or 0 if the candidates are given. They
+            are a candidate of the ensemble, but not part of a model.
     """
 
     serve: Serving = "ensemble"
@@ -314,6 +318,7 @@ class SelectionSettings(Settings):
     alpha: Annotated[float, Gt(0), Le(1)] = 0.05
     neighbors: Annotated[int | None, Check(check_neighbors)] = None
     factors: Annotated[int | None, Ge(0), Le(64)] = None
+    trees: Annotated[int | None, Ge(0), Le(1_000_000)] = None
 
     def neighbors_for(self, *, given: bool) -> int:
         """Number of stored samples, by default none if the candidates are given."""
@@ -326,6 +331,12 @@ class SelectionSettings(Settings):
         if self.factors is None:
             return 0 if given else FACTORS
         return self.factors
+
+    def trees_for(self, *, given: bool) -> int:
+        """Number of samples for trees, by default none if the candidates are given."""
+        if self.trees is None:
+            return 0 if given else TREE_SAMPLES
+        return self.trees
 
 
 def _check_key(columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Learners whose ensemble also has a factorization machine."""
+"""Learners whose ensemble also has a factorization machine, or boosted trees."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
@@ -19,30 +19,42 @@ LABELS = Task.CLASSIFICATION
 TASKS = list(Task)
 
 
-def learner(task: Task = LABELS, **others: Any) -> Learner:
-    """A learner with vectors of 4 factors, or other settings."""
-    return learner_of(task, **{"factors": 4} | others)
+KINDS: dict[str, dict[str, Any]] = {"machine": {"factors": 4}, "trees": {"trees": 150}}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The attribute by which contenders have the candidate."""
+    name: str = request.param
+    return name
+
+
+def learner(kind: str, task: Task = LABELS, **others: Any) -> Learner:
+    """A learner with such a candidate and other settings."""
+    return learner_of(task, **KINDS[kind] | others)
 
 
 @pytest.mark.parametrize("delay", [0, 20])
 @pytest.mark.parametrize("task", TASKS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=3)
+@settings(
+    deadline=None, max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_the_result_does_not_depend_on_how_blocks_are_cut(
-    task: Task, delay: int, data: st.DataObject
+    kind: str, task: Task, delay: int, data: st.DataObject
 ) -> None:
     sizes = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=6))
     block = stream(task, 400)
-    whole, cut = (learner(task, label_delay=delay, evolution={"every": 2}) for _ in range(2))
+    whole, cut = (learner(kind, task, label_delay=delay, evolution={"every": 2}) for _ in range(2))
     list(feed(whole, block))
     list(feed(cut, block, sizes))
     assert differences(state_of(whole), state_of(cut)) == []
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_single_samples_give_the_same_bits(task: Task) -> None:
+def test_single_samples_give_the_same_bits(kind: str, task: Task) -> None:
     block = stream(task, 300)
-    whole, single = learner(task), learner(task)
+    whole, single = learner(kind, task), learner(kind, task)
     list(feed(whole, block))
     for one in range(300):
         single.learn_deferred(block.part(one, one + 1), ends_round=(one + 1) % ROUND == 0)
@@ -55,10 +67,10 @@ def test_single_samples_give_the_same_bits(task: Task) -> None:
 
 @pytest.mark.parametrize("delay", [0, 20])
 @pytest.mark.parametrize("task", TASKS)
-def test_a_restored_learner_goes_on_with_the_same_bits(task: Task, delay: int) -> None:
+def test_a_restored_learner_goes_on_with_the_same_bits(kind: str, task: Task, delay: int) -> None:
     block = stream(task, 400)
     others: Any = {"label_delay": delay, "season": 24 if task is Task.REGRESSION else None}
-    whole, begun, resumed = (learner(task, **others) for _ in range(3))
+    whole, begun, resumed = (learner(kind, task, **others) for _ in range(3))
     list(feed(whole, block))
     list(feed(begun, block.part(0, 3 * ROUND)))
     resumed.restore_state(begun.export_state())
@@ -67,10 +79,10 @@ def test_a_restored_learner_goes_on_with_the_same_bits(task: Task, delay: int) -
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_it_predicts_with_the_ensemble_but_not_in_the_portable_model(task: Task) -> None:
+def test_it_predicts_with_the_ensemble_but_not_in_the_portable_model(kind: str, task: Task) -> None:
     block = stream(task, 600, gaps=False)
     # Drift of what is served would discount the losses of the portable model, too.
-    with_it, without = (make(task, drift="none") for make in (learner, learner_of))
+    with_it, without = (learner_of(task, drift="none", **more) for more in (KINDS[kind], {}))
     for one in (with_it, without):
         list(feed(one, block))
     asked = stream(task, 50, seed=9, gaps=False)
@@ -80,20 +92,18 @@ def test_it_predicts_with_the_ensemble_but_not_in_the_portable_model(task: Task)
     assert with_it.serving.contenders.ensemble.influence()[-1] > 0.01
 
 
-def test_it_rests_where_networks_are_much_better_and_is_asked_no_more() -> None:
+def test_it_rests_where_networks_are_much_better_and_is_asked_no_more(kind: str) -> None:
     block = stream(LABELS, 4 * ROUND, gaps=False)
-    one, other = learner(), learner()
+    one, other = learner(kind), learner(kind)
     for each in (one, other):
         list(feed(each, block))
     losses = one.serving.contenders.ensemble.losses
-    losses[0, -3] = 1e6 * losses[1, -3]  # the machine stands before both priors
+    losses[0, -3] = 1e6 * losses[1, -3]  # it stands before both priors
     rest = stream(LABELS, 2 * ROUND, seed=5, gaps=False)
     list(feed(one, rest))
-    machine = one.serving.contenders.machine
-    assert machine is not None
-    assert machine.resting
+    assert getattr(one.serving.contenders, kind).resting
     assert np.isfinite(one.predict(rest)).all()
-    resumed = learner()
+    resumed = learner(kind)
     resumed.restore_state(one.export_state())
     more = stream(LABELS, ROUND, seed=6, gaps=False)
     for each in (one, resumed):
@@ -102,28 +112,34 @@ def test_it_rests_where_networks_are_much_better_and_is_asked_no_more() -> None:
 
 
 @pytest.mark.parametrize("delay", [0, 20])
-def test_a_merged_class_is_predicted_no_more(delay: int) -> None:
+def test_a_merged_class_is_predicted_no_more(kind: str, delay: int) -> None:
     block = stream(LABELS, 400, gaps=False)
-    one = learner(label_delay=delay)
+    one = learner(kind, label_delay=delay)
     list(feed(one, block))
     one.change_classes(ClassChange("c1", "c2"))
     number = one.encoder.labels.index("c1")
     assert one.predict(block)[:, number].max() == 0.0
 
 
-def test_keys_have_their_models_over_it() -> None:
+def test_keys_have_their_models_over_it(kind: str) -> None:
     block = stream(LABELS, 200)
-    whole, cut = learner(key="w"), learner(key="w")
+    whole, cut = learner(kind, key="w"), learner(kind, key="w")
     list(feed(whole, block))
     list(feed(cut, block, (9, 40)))
     assert differences(state_of(whole), state_of(cut)) == []
-    assert whole.serving.contenders.machine is not None
+    assert getattr(whole.serving.contenders, kind) is not None
 
 
-def test_by_default_it_belongs_to_the_default_population() -> None:
+def test_by_default_it_belongs_to_the_default_population(kind: str) -> None:
+    none = dict.fromkeys(KINDS[kind], 0)
     for task in TASKS:
-        assert Learner(task=task).serving.contenders.machine is not None
-        assert Learner(task=task, factors=0).serving.contenders.machine is None
-        assert learner_of(task).serving.contenders.machine is None
+        with_it = Learner(task=task), Learner(task=task, **none), learner_of(task)
+        there = [getattr(one.serving.contenders, kind) is not None for one in with_it]
+        assert there == [True, False, False]
+
+
+def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="factors is 65, but must be <= 64"):
         Learner(task=LABELS, factors=65)
+    with pytest.raises(ConfigurationError, match="trees is -1, but must be >= 0"):
+        Learner(task=LABELS, trees=-1)

@@ -1,0 +1,1 @@
+"""Targets predicted by boosted trees, which are grown anew as samples come."""

@@ -1,0 +1,391 @@
+"""BoostedTrees: targets by gradient boosted trees, grown anew each time a stream has grown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.errors import StateError
+from streamnet.samples import Inputs
+from streamnet.trees.binning import bin_columns, rank_categories
+from streamnet.trees.kernels import Forest, grow_forest, new_forest, predict, write_values
+
+TREES = 100
+FIRST_GROWTH = 100  # samples with a target
+GROWTH = 6  # trees are grown again after a sixth as many further samples
+MAX_NUMBERS = 256  # columns of numbers
+MAX_CATEGORIES = 64  # columns of categories
+MAX_LAGS = 32  # earlier targets
+MAX_RATIO = 1.5  # of its loss to the lowest one, beyond which trees rest
+REST, MAX_REST = 7, 127  # rounds
+_NO_NUMBERS = np.empty(0)
+
+
+class Columns(NamedTuple):
+    """How many columns samples have, in this order."""
+
+    numbers: int = 0
+    categories: int = 0
+    lags: int = 0  # earlier targets, of numbers
+
+
+class Predictions(NamedTuple):
+    """Predictions of n samples."""
+
+    answers: NDArray[np.float64]  # shape=(n, labels), probabilities; or numbers, shape=(n,)
+    present: NDArray[np.bool_]  # shape=(n,): whether there were any trees
+
+
+@final
+class BoostedTrees:
+    """Predicts by trees that are grown from the last samples, as a practitioner retrains.
+
+    They see numbers unscaled, categories in the order of their mean targets, and for numbers
+    earlier targets; texts they do not see. They are grown after 100 samples with a target, and
+    again each time the stream has grown by a sixth, so that a sample costs less the longer the
+    stream is. While their loss is far above that of others they rest, longer each time.
+
+    Args:
+        samples: How many of the last samples they are grown from.
+        numeric: Whether targets are numbers.
+
+    >>> trees = BoostedTrees(1000, numeric=True)
+    >>> x = np.arange(400.0)[:, np.newaxis] % 7
+    >>> none = np.zeros((400, 1), np.int32), np.zeros((400, 1), np.float32)
+    >>> inputs = Inputs(x, *none, np.zeros(400, np.int32), 0, unscaled=x)
+    >>> truth = np.where(x[:, 0] > 3, 10.0, 20.0)
+    >>> predictions = trees.predict_numbers(inputs, truth, np.zeros(400), np.ones(400))
+    >>> predictions.answers[-4:].round().tolist(), truth[-4:].tolist()
+    ([10.0, 10.0, 10.0, 20.0], [10.0, 10.0, 10.0, 20.0])
+    """
+
+    def __init__(self, samples: int, *, numeric: bool) -> None:
+        self._samples = samples
+        self._numeric = numeric
+        self._columns = Columns()
+        self._values = np.empty((0, 0))  # a ring of the last samples
+        self._target = np.empty(0)  # numbers or class numbers, -1 for a retired class
+        self._weight = np.empty(0)
+        self._crowded = np.empty(0, np.uint8)
+        self._rank = np.empty(0)  # of each row, among the categories of its column
+        self._forest = new_forest(0, 1)
+        self._grown = Columns()  # columns from which the trees were grown
+        self._grown_samples = 0
+        self._seen = 0  # samples with a target
+        self._due = FIRST_GROWTH  # number of samples after which trees are grown
+        self._resting = 0  # rounds to come
+        self._rest = REST  # rounds of the next rest
+
+    @property
+    def resting(self) -> bool:
+        """Whether they neither predict nor grow in this round."""
+        return self._resting > 0
+
+    def end_round(self, loss: float, lowest: float) -> None:
+        """Decide at the end of a round whether to rest, by its own loss and the lowest one."""
+        if self._resting:
+            self._resting -= 1
+        elif loss > MAX_RATIO * lowest:
+            self._resting, self._rest = self._rest, min(2 * self._rest + 1, MAX_REST)
+        else:
+            self._rest = REST
+
+    def predict_labels(
+        self,
+        inputs: Inputs,
+        truth: NDArray[np.int32],
+        known: NDArray[np.int32],
+        labels: int,
+        weight: NDArray[np.float64] | None = None,
+    ) -> Predictions:
+        """Predict labels of n samples in order, each before it is learned.
+
+        Args:
+            inputs: Inputs of the samples, with `unscaled` numbers.
+            truth: shape=(n,), class numbers, -1 for none.
+            known: shape=(n,), number of classes known before each sample.
+            labels: Columns of the result.
+            weight: shape=(n,), of each sample; None: all are 1.
+        """
+        values = self._read(inputs, _NO_NUMBERS, _NO_NUMBERS)
+        answers = np.zeros((len(truth), labels))
+        present = np.zeros(len(truth), np.bool_)
+        for part in self._learn(values, truth, truth >= 0, weight):
+            found = self._run(values[part])
+            present[part] = found is not None
+            if found is not None:
+                answers[part] = self._spread_labels(found, known[part], labels)
+        return Predictions(answers, present)
+
+    def predict_numbers(
+        self,
+        inputs: Inputs,
+        truth: NDArray[np.float64],
+        center: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        weight: NDArray[np.float64] | None = None,
+    ) -> Predictions:
+        """Predict numbers like `predict_labels`; NaN for no truth.
+
+        ``center`` and ``spread`` are the units of the earlier targets among the inputs.
+        """
+        values = self._read(inputs, center, spread)
+        answers = np.zeros(len(truth))
+        present = np.zeros(len(truth), np.bool_)
+        for part in self._learn(values, truth, np.isfinite(truth), weight):
+            found = self._run(values[part])
+            present[part] = found is not None
+            if found is not None:
+                answers[part] = found[:, 0]
+        return Predictions(answers, present)
+
+    def answer_labels(self, inputs: Inputs, known: int, labels: int) -> Predictions:
+        """Predict labels of n candidates for the next sample, without learning.
+
+        Safe to call from several threads, unless one of them learns.
+        """
+        n = len(inputs.count)
+        found = self._run(self._arrange(inputs, _NO_NUMBERS, _NO_NUMBERS, self._crowded.copy()))
+        if found is None:
+            return Predictions(np.zeros((n, labels)), np.zeros(n, np.bool_))
+        return Predictions(
+            self._spread_labels(found, np.full(n, known), labels), np.ones(n, np.bool_)
+        )
+
+    def answer_numbers(self, inputs: Inputs, scale: tuple[float, float]) -> Predictions:
+        """Predict numbers like `answer_labels`; ``scale`` is the unit of earlier targets."""
+        n = len(inputs.count)
+        units = np.full(n, scale[0]), np.full(n, scale[1])
+        found = self._run(self._arrange(inputs, *units, self._crowded.copy()))
+        if found is None:
+            return Predictions(np.zeros(n), np.zeros(n, np.bool_))
+        return Predictions(found[:, 0].copy(), np.ones(n, np.bool_))
+
+    def move_class(self, number: int, into: int) -> None:
+        """Read stored samples of a class as those of another one, or of none at -1."""
+        self._target[self._target == number] = into
+
+    def _read(
+        self, inputs: Inputs, center: NDArray[np.float64], spread: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The columns of samples, for all of which there is room."""
+        columns = Columns(
+            max(inputs.unscaled.shape[1], self._columns.numbers),
+            max(_count_fields(inputs), self._columns.categories),
+            max(min(inputs.lags, MAX_LAGS) if self._numeric else 0, self._columns.lags),
+        )
+        if columns != self._columns:
+            self._values = _widen(self._values, self._columns, columns)
+            more = columns.categories - self._columns.categories
+            self._crowded = np.append(self._crowded, np.zeros(more, np.uint8))
+            self._columns = columns
+        return self._arrange(inputs, center, spread, self._crowded)
+
+    def _arrange(
+        self,
+        inputs: Inputs,
+        center: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        crowded: NDArray[np.uint8],
+    ) -> NDArray[np.float64]:
+        values = np.empty((len(inputs.count), sum(self._columns)))
+        entries = inputs.row, inputs.value, inputs.count, inputs.fields, inputs.lags
+        columns = self._columns.numbers, self._columns.categories
+        write_values(inputs.unscaled, *entries, center, spread, *columns, values, crowded)
+        return values
+
+    def _learn(
+        self,
+        values: NDArray[np.float64],
+        truth: NDArray[Any],
+        known: NDArray[np.bool_],
+        weight: NDArray[np.float64] | None,
+    ) -> Any:
+        """Yield slices of the samples to be predicted, and learn each before the next one."""
+        learned, start, n = np.flatnonzero(known), 0, len(truth)
+        done = 0
+        while start < n:
+            if self._seen >= self._due and not self.resting:
+                self._grow()
+            stop, last = n, done + self._due - self._seen
+            if self._due > self._seen and last <= len(learned):
+                stop = int(learned[last - 1]) + 1
+            yield slice(start, stop)
+            own = learned[done : np.searchsorted(learned, stop)]
+            weights = np.ones(len(own)) if weight is None else weight[own]
+            self._store(values[own], truth[own], weights)
+            done += len(own)
+            start = stop
+
+    def _store(
+        self, values: NDArray[np.float64], target: NDArray[Any], weight: NDArray[np.float64]
+    ) -> None:
+        """Add samples to the ring."""
+        room = min(self._seen + len(target), self._samples)
+        if room > len(self._target):
+            room = min(max(room, 2 * len(self._target)), self._samples)
+            more = room - len(self._target)
+            self._values = np.concatenate((self._values, np.zeros((more, values.shape[1]))))
+            self._target = np.append(self._target, np.zeros(more))
+            self._weight = np.append(self._weight, np.zeros(more))
+        self._seen += len(target)
+        kept = min(len(target), self._samples)
+        places = np.arange(self._seen - kept, self._seen) % self._samples
+        self._values[places], self._target[places] = values[-kept:], target[-kept:]
+        self._weight[places] = weight[-kept:]
+
+    def _grow(self) -> None:
+        """Grow trees from all stored samples."""
+        self._due = self._seen + self._seen // GROWTH
+        used = min(self._seen, self._samples)
+        values, target, weight = self._values[:used], self._target[:used], self._weight[:used]
+        if not self._numeric and (target < 0).any():
+            kept = target >= 0
+            values, target, weight = values[kept], target[kept], weight[kept]
+        outputs = 1 if self._numeric else int(target.max(initial=0.0)) + 1
+        if not self._columns.numbers + self._columns.categories or weight.sum() <= 0.0:
+            return
+        if not self._numeric and outputs == 1:
+            return
+        first = self._columns.numbers
+        own = slice(first, first + self._columns.categories)
+        texts = np.flatnonzero(self._crowded)
+        values = values.copy()
+        values[:, first + texts] = np.nan
+        means = target if self._numeric or outputs == 2 else target == _find_majority(target)
+        self._rank = rank_categories(values[:, own], means.astype(np.float64), weight)
+        values[:, own] = _look_up(self._rank, values[:, own])
+        bins, threshold = bin_columns(values)
+        forest = new_forest(TREES, 1 if outputs == 2 else outputs)
+        forest.base[:] = _compute_base(target, weight, numeric=self._numeric, outputs=outputs)
+        grow_forest(bins, threshold, target, weight, forest, numeric=self._numeric)
+        self._forest, self._grown, self._grown_samples = forest, self._columns, len(target)
+
+    def _run(self, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Numbers, or probabilities of the classes that the trees know; None without trees."""
+        if self.resting or not len(self._forest.feature):
+            return None
+        if self._grown != self._columns:  # there are new columns
+            values = _narrow(values, self._columns, self._grown)
+        own = slice(self._grown.numbers, self._grown.numbers + self._grown.categories)
+        if self._grown.categories:
+            values = values.copy()
+            values[:, own] = _look_up(self._rank, values[:, own])
+        outputs = len(self._forest.base)
+        answers = np.empty((len(values), outputs))
+        predict(values, *self._forest, self._numeric, answers, np.empty(outputs))
+        return answers
+
+    def _spread_labels(
+        self, found: NDArray[np.float64], known: NDArray[Any], labels: int
+    ) -> NDArray[np.float64]:
+        """Probabilities of all labels: a new class has the share of one sample."""
+        if found.shape[1] == 1:
+            found = np.hstack((1.0 - found, found))
+        answers = np.zeros((len(found), labels))
+        count = min(found.shape[1], labels)
+        answers[:, :count] = found[:, :count]
+        share = 1.0 / (self._grown_samples + 1.0)
+        number = np.arange(labels)
+        answers[(number >= count) & (number < known[:, np.newaxis])] = share
+        answers[number >= known[:, np.newaxis]] = 0.0
+        totals = answers.sum(axis=1, keepdims=True)
+        np.divide(answers, totals, out=answers, where=totals > 0.0)
+        return answers
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything needed to resume, bit for bit."""
+        used = min(self._seen, self._samples)
+        return {
+            "columns": list(self._columns),
+            "values": self._values[:used].copy(),
+            "target": self._target[:used].copy(),
+            "weight": self._weight[:used].copy(),
+            "crowded": self._crowded.copy(),
+            "rank": self._rank.copy(),
+            "grown": list(self._grown),
+            "grown_samples": self._grown_samples,
+            "forest": {name: a.copy() for name, a in self._forest._asdict().items()},
+            "seen": self._seen,
+            "due": self._due,
+            "resting": self._resting,
+            "rest": self._rest,
+        }
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state of `export_state`; `StateError` if it does not fit."""
+        columns, grown = Columns(*state["columns"]), Columns(*state["grown"])
+        values = np.array(state["values"], np.float64)
+        used = min(int(state["seen"]), self._samples)
+        if values.shape != (used, sum(columns)):
+            raise StateError(f"samples of boosted trees have shape {values.shape}")
+        forest = Forest(**{name: np.array(a) for name, a in state["forest"].items()})
+        expected = new_forest(len(forest.feature), len(forest.base))
+        for name, array in expected._asdict().items():
+            given = getattr(forest, name)
+            if given.shape != array.shape or given.dtype != array.dtype:
+                raise StateError(f"{name} of boosted trees has shape {given.shape}")
+        if forest.feature.size and forest.feature.max() >= sum(grown):
+            raise StateError("boosted trees use columns that they do not have")
+        self._columns, self._grown = columns, grown
+        self._grown_samples = int(state["grown_samples"])
+        self._values, self._forest = values, forest
+        self._target = np.array(state["target"], np.float64)
+        self._weight = np.array(state["weight"], np.float64)
+        self._crowded = np.array(state["crowded"], np.uint8)
+        self._rank = np.array(state["rank"], np.float64)
+        self._seen, self._due = int(state["seen"]), int(state["due"])
+        self._resting, self._rest = int(state["resting"]), int(state["rest"])
+
+
+def _count_fields(inputs: Inputs) -> int:
+    """Columns of categories and texts."""
+    fields = inputs.fields[: inputs.rows]
+    return min(int(fields.max(initial=-1)) + 1, MAX_CATEGORIES)
+
+
+def _look_up(rank: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rank of each category by its row; NaN for missing and rare ones."""
+    ranks = np.append(rank, np.nan)
+    known = np.isfinite(rows) & (rows < len(rank))
+    found: NDArray[np.float64] = ranks[np.where(known, rows, len(rank)).astype(np.intp)]
+    return found
+
+
+def _find_majority(target: NDArray[np.float64]) -> int:
+    """The most frequent class."""
+    return int(np.bincount(target.astype(np.intp)).argmax())
+
+
+def _compute_base(
+    target: NDArray[np.float64], weight: NDArray[np.float64], *, numeric: bool, outputs: int
+) -> NDArray[np.float64]:
+    """Scores without trees: the median of numbers, or logarithms of the shares of labels."""
+    if numeric:
+        return np.array([np.median(target)])
+    counts = np.bincount(target.astype(np.intp), weights=weight, minlength=outputs) + 1.0
+    logs = np.log(counts / counts.sum())
+    scores: NDArray[np.float64] = logs[1:] - logs[:1] if outputs == 2 else logs
+    return scores
+
+
+def _widen(values: NDArray[np.float64], old: Columns, new: Columns) -> NDArray[np.float64]:
+    """Samples with more columns, which are missing in all of them."""
+    wide = np.full((len(values), sum(new)), np.nan)
+    before, after = 0, 0
+    for had, has in zip(old, new, strict=True):
+        wide[:, after : after + had] = values[:, before : before + had]
+        before, after = before + had, after + has
+    return wide
+
+
+def _narrow(values: NDArray[np.float64], have: Columns, wanted: Columns) -> NDArray[np.float64]:
+    """Samples with only the columns of which the trees know."""
+    parts, first = [], 0
+    for has, wants in zip(have, wanted, strict=True):
+        parts.append(values[:, first : first + wants])
+        first += has
+    return np.ascontiguousarray(np.hstack(parts))

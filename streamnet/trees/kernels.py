@@ -1,0 +1,494 @@
+"""Kernels of boosted trees: histograms of gradients, splits, leaves, and predictions.
+
+Trees are grown leaf by leaf on binned values (Ke et al. 2017, LightGBM: a highly efficient gradient
+boosting decision tree), with steps of second order (Chen and Guestrin 2016, XGBoost: a scalable
+tree boosting system). A tree has an output for each label; its splits are found by random
+projections of the gradients, so that their cost does not depend on the number of labels (Iosipoi
+and Vakhrushev 2022, SketchBoost: fast gradient boosted decision tree for multioutput problems).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.randomness import mix_key
+
+BINS = 64  # of a column: the first one for missing values
+LEAVES = 31
+NODES = 2 * LEAVES - 1
+LEARNING_RATE = 0.1
+LEAST_SAMPLES = 20  # of a leaf
+LEAST_HESSIAN = 1e-3
+REGULARIZER = 1.0  # added to sums of hessians
+SKETCH = 6  # projections of the gradients of more than one output
+NARROW, WIDE = 4, 8  # entries of a bin: gradients, then hessian and number of samples
+SPLIT = 3 + 3 * WIDE  # gain, column and last bin of a split, and working memory
+MAX_STEP = 4.0  # of a score
+MAX_NUMBER = 1e300
+_KEY = 0x7EE5
+
+
+class Forest(NamedTuple):
+    """Trees that are added up; leaves have no feature."""
+
+    feature: NDArray[np.int32]  # shape=(trees, NODES), -1 for a leaf
+    threshold: NDArray[np.float64]  # shape=(trees, NODES): what is above it goes right
+    left: NDArray[np.int32]  # shape=(trees, NODES); the right child is the next node
+    value: NDArray[np.float32]  # shape=(trees, NODES, outputs)
+    base: NDArray[np.float64]  # shape=(outputs,), scores without trees
+
+
+@exact_inlined
+def _write_probabilities(score: NDArray[np.float64], found: NDArray[np.float64]) -> None:
+    """Softmax of scores, or for a single score the logistic function."""
+    if score.size == 1:
+        found[0] = 1.0 / (1.0 + math.exp(-score[0]))
+        return
+    highest = score[0]
+    for c in range(1, score.size):
+        highest = max(highest, score[c])
+    total = 0.0
+    for c in range(score.size):
+        found[c] = math.exp(score[c] - highest)
+        total += found[c]
+    for c in range(score.size):
+        found[c] /= total
+
+
+@exact_inlined
+def _differentiate(
+    scores: NDArray[np.float64],
+    target: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    numeric: bool,
+    gradient: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+) -> None:
+    """Write gradients and hessians of each sample's loss: absolute error, or log-loss."""
+    outputs = scores.shape[1]
+    for i in range(target.size):
+        if numeric:
+            error = scores[i, 0] - target[i]
+            gradient[i, 0] = weight[i] * ((error > 0.0) * 1.0 - (error < 0.0) * 1.0)
+            hessian[i, 0] = weight[i]
+            continue
+        _write_probabilities(scores[i], gradient[i])
+        for c in range(outputs):
+            p = gradient[i, c]
+            hessian[i, c] = weight[i] * p * (1.0 - p)
+            truth = target[i] if outputs == 1 else (target[i] == c) * 1.0
+            gradient[i, c] = weight[i] * (p - truth)
+
+
+@exact_inlined
+def _sketch(
+    gradient: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+    tree: int,
+    entries: NDArray[np.float32],
+) -> None:
+    """Write what a histogram adds up of each sample: gradients or projections, hessian, and 1."""
+    n, outputs = gradient.shape
+    width = entries.shape[1]
+    for i in range(n):
+        for k in range(width - 2):
+            entries[i, k] = 0.0
+        total = 0.0
+        for c in range(outputs):
+            total += hessian[i, c]
+            if outputs == 1:
+                entries[i, 0] = gradient[i, 0]
+                continue
+            signs = mix_key(np.uint64(_KEY + tree), np.uint64(c))
+            g = np.float32(gradient[i, c])
+            for k in range(SKETCH):
+                entries[i, k] += g if (signs >> np.uint64(k)) & np.uint64(1) else -g
+        entries[i, width - 2] = total
+        entries[i, width - 1] = 1.0
+
+
+@exact_inlined
+def _fill_histogram(
+    bins: NDArray[np.uint8],
+    entries: NDArray[np.float32],
+    order: NDArray[np.int32],
+    start: int,
+    stop: int,
+    histogram: NDArray[np.float32],
+) -> None:
+    """Add up the entries of the samples of a leaf by column and bin."""
+    columns, width = bins.shape[1], entries.shape[1]
+    for j in range(columns):
+        for b in range(BINS):
+            for k in range(width):
+                histogram[j, b, k] = 0.0
+    for s in range(start, stop):
+        i = order[s]
+        if width == NARROW:
+            g, h = entries[i, 0], entries[i, NARROW - 2]
+            for j in range(columns):
+                b = bins[i, j]
+                histogram[j, b, 0] += g
+                histogram[j, b, NARROW - 2] += h
+                histogram[j, b, NARROW - 1] += np.float32(1.0)
+        else:
+            for j in range(columns):
+                b = bins[i, j]
+                for k in range(WIDE):
+                    histogram[j, b, k] += entries[i, k]
+
+
+@exact_inlined
+def _subtract_histogram(whole: NDArray[np.float32], part: NDArray[np.float32]) -> None:
+    """What is left of a leaf's histogram without that of one child is the other's."""
+    for j in range(whole.shape[0]):
+        for b in range(BINS):
+            for k in range(whole.shape[2]):
+                whole[j, b, k] -= part[j, b, k]
+
+
+@exact_inlined
+def _score(sums: NDArray[np.float64], width: int) -> float:
+    """How much a leaf with these sums of gradients and hessians lowers the loss, times two."""
+    total = 0.0
+    for k in range(width - 2):
+        total += sums[k] * sums[k]
+    score: float = total / (sums[width - 2] + REGULARIZER)
+    return score
+
+
+@exact_inlined
+def _is_leaf(sums: NDArray[np.float64], width: int) -> bool:
+    """Whether there are enough samples for a leaf."""
+    return bool(sums[width - 1] >= LEAST_SAMPLES and sums[width - 2] >= LEAST_HESSIAN)
+
+
+@exact_inlined
+def _scan_column(
+    histogram: NDArray[np.float32],
+    column: int,
+    whole: float,
+    total: NDArray[np.float64],
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    best: NDArray[np.float64],
+) -> None:
+    """Compare all splits of a column with the best one so far."""
+    width = histogram.shape[2]
+    for k in range(width):
+        left[k] = 0.0
+    for b in range(BINS - 1):
+        if histogram[column, b, width - 1] == 0.0:
+            continue
+        for k in range(width):
+            left[k] += histogram[column, b, k]
+            right[k] = total[k] - left[k]
+        if not _is_leaf(left, width):
+            continue
+        if not _is_leaf(right, width):
+            break
+        gain = _score(left, width) + _score(right, width) - whole
+        if gain > best[0]:
+            best[0], best[1], best[2] = gain, column, b
+
+
+@exact_inlined
+def _find_split(
+    histogram: NDArray[np.float32], used: NDArray[np.uint8], best: NDArray[np.float64]
+) -> None:
+    """Write the gain of the best split of a leaf, its column and its last bin on the left side."""
+    width = histogram.shape[2]
+    best[0], best[1], best[2] = 0.0, -1.0, -1.0
+    left, right, total = best[3 : 3 + WIDE], best[3 + WIDE : 3 + 2 * WIDE], best[3 + 2 * WIDE :]
+    for k in range(width):
+        total[k] = 0.0
+    for b in range(BINS):
+        for k in range(width):
+            total[k] += histogram[0, b, k]
+    whole = _score(total, width)
+    for j in range(histogram.shape[0]):
+        if used[j] != 0:
+            _scan_column(histogram, j, whole, total, left, right, best)
+
+
+@exact_inlined
+def _divide(
+    bins: NDArray[np.uint8],
+    column: int,
+    last: int,
+    order: NDArray[np.int32],
+    spare: NDArray[np.int32],
+    start: int,
+    stop: int,
+) -> int:
+    """Put samples of the left side first, in their order; return where the right one starts."""
+    middle, moved = start, 0
+    for s in range(start, stop):
+        i = order[s]
+        if bins[i, column] <= last:
+            order[middle] = i
+            middle += 1
+        else:
+            spare[moved] = i
+            moved += 1
+    for s in range(moved):
+        order[middle + s] = spare[s]
+    return middle
+
+
+@exact_inlined
+def _find_median(
+    values: NDArray[np.float64], weights: NDArray[np.float64], count: int, total: float
+) -> float:
+    """The weighted median, by quickselect (Hoare 1961); the first ``count`` are reordered."""
+    low, high, below = 0, count - 1, 0.0
+    while low < high:
+        pivot: float = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                weights[i], weights[j] = weights[j], weights[i]
+                i += 1
+                j -= 1
+        lower = below
+        for k in range(low, j + 1):
+            lower += weights[k]
+        if 2.0 * lower >= total:
+            high = j
+            continue
+        below = lower
+        for k in range(j + 1, i):
+            below += weights[k]
+        if 2.0 * below >= total:
+            return pivot
+        low = i
+    found: float = values[low]
+    return found
+
+
+@exact_inlined
+def _set_leaf(
+    order: NDArray[np.int32],
+    start: int,
+    stop: int,
+    numeric: bool,
+    target: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    share: NDArray[np.float64],
+    value: NDArray[np.float32],
+) -> None:
+    """Write a leaf's outputs and add them to the scores of its samples.
+
+    Of numbers it is the median of what is left of the targets (Friedman 2001, Greedy function
+    approximation: a gradient boosting machine), of labels Newton's step.
+    """
+    for c in range(value.size):
+        if numeric:
+            total = 0.0
+            for s in range(start, stop):
+                residual[s - start] = target[order[s]] - scores[order[s], 0]
+                share[s - start] = hessian[order[s], 0]
+                total += hessian[order[s], 0]
+            step = _find_median(residual, share, stop - start, total)
+        else:
+            g, h = 0.0, 0.0
+            for s in range(start, stop):
+                g += gradient[order[s], c]
+                h += hessian[order[s], c]
+            step = min(max(-g / (h + REGULARIZER), -MAX_STEP), MAX_STEP)
+        value[c] = np.float32(LEARNING_RATE * step)
+        for s in range(start, stop):
+            scores[order[s], c] += value[c]
+
+
+@exact_kernel
+def grow(
+    bins: NDArray[np.uint8],  # shape=(n, columns)
+    used: NDArray[np.uint8],  # shape=(columns,): whether a column has more than one bin
+    threshold: NDArray[np.float64],  # shape=(columns, BINS): largest value of each bin
+    target: NDArray[np.float64],  # shape=(n,): numbers, or class numbers
+    weight: NDArray[np.float64],  # shape=(n,)
+    numeric: bool,
+    scores: NDArray[np.float64],  # shape=(n, outputs), what the base alone predicts; changed
+    forest_feature: NDArray[np.int32],  # this and the next three as in Forest, written
+    forest_threshold: NDArray[np.float64],
+    forest_left: NDArray[np.int32],
+    forest_value: NDArray[np.float32],
+    gradient: NDArray[np.float64],  # shape=(n, outputs); this and the rest are working memory
+    hessian: NDArray[np.float64],  # likewise
+    entries: NDArray[np.float32],  # shape=(n, NARROW or WIDE)
+    histograms: NDArray[np.float32],  # shape=(LEAVES, columns, BINS, NARROW or WIDE)
+    order: NDArray[np.int32],  # shape=(n,): samples, those of a leaf together
+    spare: NDArray[np.int32],
+    residual: NDArray[np.float64],
+    share: NDArray[np.float64],
+    splits: NDArray[np.float64],  # shape=(LEAVES, SPLIT)
+    leaves: NDArray[np.int64],  # shape=(LEAVES, 3): node, start and stop of each leaf
+) -> None:
+    """Grow all trees of a forest, each against the errors of those before it."""
+    n = target.size
+    for tree in range(forest_feature.shape[0]):
+        _differentiate(scores, target, weight, numeric, gradient, hessian)
+        _sketch(gradient, hessian, tree, entries)
+        for i in range(n):
+            order[i] = i
+        feature, left = forest_feature[tree], forest_left[tree]
+        feature[0] = -1
+        leaves[0, 0], leaves[0, 1], leaves[0, 2] = 0, 0, n
+        _fill_histogram(bins, entries, order, 0, n, histograms[0])
+        _find_split(histograms[0], used, splits[0])
+        count, nodes = 1, 1
+        while count < LEAVES:
+            best = 0
+            for leaf in range(1, count):
+                if splits[leaf, 0] > splits[best, 0]:
+                    best = leaf
+            if not splits[best, 0] > 0.0:
+                break
+            node, start, stop = leaves[best, 0], leaves[best, 1], leaves[best, 2]
+            column, last = int(splits[best, 1]), int(splits[best, 2])
+            middle = _divide(bins, column, last, order, spare, start, stop)
+            feature[node], left[node] = column, nodes
+            forest_threshold[tree, node] = threshold[column, last]
+            feature[nodes], feature[nodes + 1] = -1, -1
+            # The histogram of the smaller child is computed, that of the other one follows.
+            small = middle - start <= stop - middle
+            first = (start, middle) if small else (middle, stop)
+            second = (middle, stop) if small else (start, middle)
+            leaves[count, 0] = nodes if small else nodes + 1
+            leaves[count, 1], leaves[count, 2] = first
+            leaves[best, 0] = nodes + 1 if small else nodes
+            leaves[best, 1], leaves[best, 2] = second
+            _fill_histogram(bins, entries, order, first[0], first[1], histograms[count])
+            _subtract_histogram(histograms[best], histograms[count])
+            _find_split(histograms[count], used, splits[count])
+            _find_split(histograms[best], used, splits[best])
+            count += 1
+            nodes += 2
+        for leaf in range(count):
+            node, start, stop = leaves[leaf, 0], leaves[leaf, 1], leaves[leaf, 2]
+            samples = order, start, stop, numeric, target, gradient, hessian, scores
+            _set_leaf(*samples, residual, share, forest_value[tree, node])
+
+
+@exact_kernel
+def predict(
+    values: NDArray[np.float64],  # shape=(n, columns), NaN for missing ones
+    feature: NDArray[np.int32],  # this and the next four are a Forest
+    threshold: NDArray[np.float64],
+    left: NDArray[np.int32],
+    value: NDArray[np.float32],
+    base: NDArray[np.float64],
+    numeric: bool,
+    answers: NDArray[np.float64],  # shape=(n, outputs), written: numbers or probabilities
+    score: NDArray[np.float64],  # shape=(outputs,), working memory
+) -> None:
+    """Predict samples."""
+    for i in range(values.shape[0]):
+        for c in range(base.size):
+            score[c] = base[c]
+        for tree in range(feature.shape[0]):
+            node = 0
+            while feature[tree, node] >= 0:
+                above = values[i, feature[tree, node]] > threshold[tree, node]
+                node = left[tree, node] + (1 if above else 0)
+            for c in range(base.size):
+                score[c] += value[tree, node, c]
+        if numeric:
+            answers[i, 0] = score[0]
+        else:
+            _write_probabilities(score, answers[i])
+
+
+@exact_inlined
+def _clip(x: float) -> float:
+    """A number of which halves can be added; NaN stays NaN."""
+    return x if math.isnan(x) else min(max(x, -MAX_NUMBER), MAX_NUMBER)
+
+
+@exact_kernel
+def write_values(
+    unscaled: NDArray[np.float64],  # this and the next four as in Inputs
+    row: NDArray[np.int32],
+    value: NDArray[np.floating],
+    count: NDArray[np.int32],
+    fields: NDArray[np.int32],
+    lags: int,  # entries at a sample's end that are earlier targets
+    center: NDArray[np.float64],  # shape=(n,), units of earlier targets; empty for labels
+    spread: NDArray[np.float64],
+    numbers: int,  # columns of numbers, then of categories, then of earlier targets
+    categories: int,
+    values: NDArray[np.float64],  # shape=(n, columns), written
+    crowded: NDArray[np.uint8],  # shape=(categories,), set: columns of several entries
+) -> None:
+    """Write the columns of samples: numbers as they are, categories by their row, else NaN."""
+    for i in range(count.size):
+        for j in range(values.shape[1]):
+            values[i, j] = np.nan
+        for j in range(min(numbers, unscaled.shape[1])):
+            values[i, j] = _clip(unscaled[i, j])
+        own = max(count[i] - lags, 0)
+        for e in range(own):
+            field = fields[row[i, e]] if row[i, e] < fields.size else 0
+            if field < categories:
+                if values[i, numbers + field] == values[i, numbers + field]:
+                    crowded[field] = 1
+                values[i, numbers + field] = row[i, e]
+        for e in range(count[i] - own if center.size > 0 else 0):
+            j = numbers + categories + e
+            if j < values.shape[1]:
+                values[i, j] = _clip(center[i] + spread[i] * value[i, own + e])
+
+
+def new_forest(trees: int, outputs: int) -> Forest:
+    """A forest without trees of any size."""
+    return Forest(
+        np.full((trees, NODES), -1, np.int32),
+        np.zeros((trees, NODES)),
+        np.zeros((trees, NODES), np.int32),
+        np.zeros((trees, NODES, outputs), np.float32),
+        np.zeros(outputs),
+    )
+
+
+def grow_forest(
+    bins: NDArray[np.uint8],
+    threshold: NDArray[np.float64],
+    target: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    forest: Forest,
+    *,
+    numeric: bool,
+) -> None:
+    """Grow the trees of a forest on binned samples; see `grow`."""
+    n, columns = bins.shape
+    outputs = len(forest.base)
+    width = NARROW if outputs == 1 else WIDE
+    used = (bins.min(axis=0) < bins.max(axis=0)).astype(np.uint8)
+    scratch: Any = (
+        np.empty((n, outputs)),
+        np.empty((n, outputs)),
+        np.zeros((n, width), np.float32),
+        np.empty((LEAVES, columns, BINS, width), np.float32),
+        np.empty(n, np.int32),
+        np.empty(n, np.int32),
+        np.empty(n),
+        np.empty(n),
+        np.empty((LEAVES, SPLIT)),
+        np.empty((LEAVES, 3), np.int64),
+    )
+    scores = np.tile(forest.base, (n, 1))
+    grow(bins, used, threshold, target, weight, numeric, scores, *forest[:4], *scratch)

@@ -1,0 +1,203 @@
+"""Boosted trees, against a naive forest, scikit-learn, and themselves cut otherwise."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+from sklearn.datasets import make_classification, make_friedman1
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from streamnet.errors import StateError
+from streamnet.samples import Inputs
+from streamnet.trees.boosted_trees import FIRST_GROWTH, MAX_RATIO, REST, BoostedTrees
+
+N = 260
+
+
+def inputs_of(numbers: NDArray[Any], words: NDArray[Any] | None = None) -> Inputs:
+    """Inputs of numbers and, for each sample, the numbers of active rows, one for each column."""
+    n = len(numbers)
+    rows = np.zeros((n, 1), np.int32) if words is None else words.astype(np.int32)
+    count = np.full(n, 0 if words is None else rows.shape[1], np.int32)
+    fields = np.zeros(int(rows.max()) + 1, np.int32)
+    for column in range(rows.shape[1] if words is not None else 0):
+        fields[rows[:, column]] = column
+    return Inputs(
+        np.nan_to_num(numbers).clip(-1e30, 1e30).astype(np.float32),
+        rows,
+        np.ones(rows.shape, np.float32),
+        count,
+        len(fields) if words is not None else 0,
+        fields=fields,
+        unscaled=numbers.astype(np.float64),
+    )
+
+
+def part(inputs: Inputs, start: int, stop: int) -> Inputs:
+    """Some of the samples."""
+    names = "dense", "row", "value", "count", "unscaled"
+    return replace(inputs, **{name: getattr(inputs, name)[start:stop] for name in names})
+
+
+def stream(labels: int, n: int = N, seed: int = 0) -> tuple[Inputs, NDArray[Any]]:
+    """Samples with two numbers and two categories; targets are numbers without labels."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.normal(size=(n, 2)).round(1)
+    numbers[rng.random((n, 2)) < 0.05] = np.nan
+    words = np.stack((rng.integers(0, 4, n), 4 + rng.integers(0, 9, n)), axis=1)
+    signal = np.nan_to_num(numbers[:, 0]) + words[:, 0] + (words[:, 1] % 3) + rng.normal(size=n)
+    if not labels:
+        truth = np.where(rng.random(n) < 0.1, np.nan, signal)
+        return inputs_of(numbers, words), truth
+    ranks = np.digitize(signal, np.quantile(signal, np.arange(1, labels) / labels))
+    return inputs_of(numbers, words), np.where(rng.random(n) < 0.1, -1, ranks).astype(np.int32)
+
+
+def run(trees: BoostedTrees, inputs: Inputs, truth: NDArray[Any], labels: int) -> Any:
+    """Predict and learn all samples, all labels of which are known from the start."""
+    n = len(truth)
+    if not labels:
+        return trees.predict_numbers(inputs, truth, np.zeros(n), np.ones(n))
+    return trees.predict_labels(inputs, truth, np.full(n, labels, np.int32), labels)
+
+
+@pytest.mark.parametrize("labels", [0, 2, 3])
+@given(cuts=st.lists(st.integers(1, N - 1), max_size=4), at=st.integers(0, 4))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_neither_cuts_nor_a_restored_state_change_a_bit(
+    labels: int, cuts: list[int], at: int
+) -> None:
+    inputs, truth = stream(labels)
+    whole, cut = (BoostedTrees(180, numeric=not labels) for _ in range(2))
+    expected = run(whole, inputs, truth, labels)
+    edges = [0, *sorted(set(cuts)), N]
+    found = []
+    for number, (start, stop) in enumerate(pairwise(edges)):
+        if number == at:
+            state = cut.export_state()
+            cut = BoostedTrees(180, numeric=not labels)
+            cut.restore_state(state)
+        found.append(run(cut, part(inputs, start, stop), truth[start:stop], labels))
+    for name in expected._fields:
+        whole_field = getattr(expected, name)
+        assert_array_equal(whole_field, np.concatenate([getattr(one, name) for one in found]))
+    assert expected.present.sum() > N / 3
+    asked = part(inputs, 0, 9)
+    if labels:
+        assert_array_equal(
+            whole.answer_labels(asked, labels, labels)[0],
+            cut.answer_labels(asked, labels, labels)[0],
+        )
+    else:
+        assert_array_equal(
+            whole.answer_numbers(asked, (0.0, 1.0))[0], cut.answer_numbers(asked, (0.0, 1.0))[0]
+        )
+
+
+@pytest.mark.parametrize("labels", [2, 5])
+def test_labels_are_predicted_about_as_well_as_by_scikit_learn(labels: int) -> None:
+    x, y = make_classification(
+        3000, 12, n_informative=8, n_classes=labels, n_clusters_per_class=2, random_state=1
+    )
+    known = np.where(np.arange(3000) < 2000, y, -1).astype(np.int32)
+    trees = BoostedTrees(2000, numeric=False)
+    answers, present = run(trees, inputs_of(x), known, labels)
+    assert_array_equal(present, np.arange(3000) >= FIRST_GROWTH)
+    own = (answers[2000:].argmax(axis=1) == y[2000:]).mean()
+    other = HistGradientBoostingClassifier(random_state=0).fit(x[:2000], y[:2000])
+    assert own > other.score(x[2000:], y[2000:]) - 0.03
+    assert answers[present].sum(axis=1) == pytest.approx(1.0)
+
+
+def test_numbers_are_predicted_about_as_well_as_by_scikit_learn() -> None:
+    x, y = make_friedman1(3000, 8, noise=0.5, random_state=1)
+    known = np.where(np.arange(3000) < 2000, y, np.nan)
+    answers, _ = run(BoostedTrees(2000, numeric=True), inputs_of(x), known, 0)
+    other = HistGradientBoostingRegressor(loss="absolute_error", random_state=0)
+    other.fit(x[:2000], y[:2000])
+    error = np.abs(other.predict(x[2000:]) - y[2000:]).mean()
+    assert np.abs(answers[2000:] - y[2000:]).mean() < 1.1 * error
+
+
+def test_values_far_outside_and_missing_columns_are_predicted() -> None:
+    inputs, truth = stream(0)
+    trees = BoostedTrees(200, numeric=True)
+    run(trees, inputs, truth, 0)
+    odd = np.array([[np.inf, -np.inf], [1e308, np.nan], [np.nan, np.nan]])
+    words = np.array([[0, 4], [3, 12], [3, 40]])  # the last one is new
+    answers, present = trees.answer_numbers(inputs_of(odd, words), (0.0, 1.0))
+    assert present.all()
+    assert ((answers > np.nanmin(truth)) & (answers < np.nanmax(truth))).all()
+
+
+def test_columns_that_appear_later_are_used_from_the_next_growth_on() -> None:
+    rng = np.random.default_rng(0)
+    hidden = rng.integers(0, 2, 400)
+    few = inputs_of(rng.normal(size=(200, 1)))
+    more = inputs_of(np.stack((rng.normal(size=200), hidden[200:]), axis=1).astype(float))
+    trees = BoostedTrees(1000, numeric=False)
+    run(trees, few, hidden[:200].astype(np.int32), 2)
+    answers, present = run(trees, more, hidden[200:].astype(np.int32), 2)
+    assert present.all()
+    assert (answers[100:].argmax(axis=1) == hidden[300:]).all()
+
+
+def test_texts_are_not_seen() -> None:
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 20, (300, 3))  # three words of one column
+    inputs = replace(inputs_of(np.zeros((300, 0)), words), fields=np.zeros(20, np.int32))
+    label = (words == 7).any(axis=1).astype(np.int32)
+    answers, present = run(BoostedTrees(1000, numeric=False), inputs, label, 2)
+    assert len(np.unique(answers[present], axis=0)) <= 8  # one for each growth
+
+
+def test_a_retired_class_is_forgotten_by_the_next_trees() -> None:
+    inputs, truth = stream(3)
+    trees = BoostedTrees(1000, numeric=False)
+    run(trees, inputs, truth, 3)
+    trees.move_class(2, -1)
+    run(trees, *stream(2, 200, seed=1), 3)
+    answers, _ = trees.answer_labels(part(inputs, 0, 50), 3, 3)
+    assert answers[:, 2].max() < 0.01
+    trees.move_class(1, 0)
+    run(trees, *stream(2, 400, seed=2), 3)
+
+
+def test_they_rest_longer_each_time_they_are_much_worse() -> None:
+    inputs, truth = stream(2)
+    trees = BoostedTrees(1000, numeric=False)
+    rests = []
+    for _ in range(3):
+        run(trees, inputs, truth, 2)
+        assert trees.answer_labels(inputs, 2, 2).present.all()
+        trees.end_round(MAX_RATIO * 1.01, 1.0)
+        rests.append(0)
+        while trees.resting:
+            assert not trees.answer_labels(inputs, 2, 2).present.any()
+            trees.end_round(9.0, 1.0)
+            rests[-1] += 1
+    assert rests == [REST, 2 * REST + 1, 4 * REST + 3]
+    trees.end_round(1.0, 1.0)
+    trees.end_round(2.0, 1.0)
+    assert trees.export_state()["resting"] == REST
+
+
+def test_states_that_do_not_fit_are_refused() -> None:
+    inputs, truth = stream(2)
+    trees = BoostedTrees(1000, numeric=False)
+    run(trees, inputs, truth, 2)
+    for name, value in (
+        ("values", np.zeros((3, 3))),
+        ("forest", trees.export_state()["forest"] | {"left": np.zeros((2, 2), np.int32)}),
+        ("grown", [0, 0, 0]),
+    ):
+        with pytest.raises(StateError, match="boosted trees"):
+            BoostedTrees(1000, numeric=False).restore_state(trees.export_state() | {name: value})
