@@ -131,7 +131,7 @@ def test_keys_have_their_models_over_it(kind: str) -> None:
 
 
 def test_by_default_it_belongs_to_the_default_population(kind: str) -> None:
-    none = dict.fromkeys(KINDS[kind], 0)
+    none: Any = dict.fromkeys(KINDS[kind], 0)
     for task in TASKS:
         with_it = Learner(task=task), Learner(task=task, **none), learner_of(task)
         there = [getattr(one.serving.contenders, kind) is not None for one in with_it]

@@ -53,7 +53,10 @@ def project(gradient: NDArray[np.float64], tree: int) -> NDArray[np.float64]:
     if outputs == 1:
         return gradient
     keys = [int(mix_key(np.uint64(kernels._KEY + tree), np.uint64(c))) for c in range(outputs)]
-    return gradient @ np.array([[1.0 if k >> s & 1 else -1.0 for s in range(SKETCH)] for k in keys])
+    found: NDArray[np.float64] = gradient @ np.array(
+        [[1.0 if k >> s & 1 else -1.0 for s in range(SKETCH)] for k in keys]
+    )
+    return found
 
 
 def best_split(
