@@ -36,7 +36,6 @@ from streamnet.features.statistics import (
 )
 from streamnet.jit import exact, flush_subnormal
 from streamnet.samples import (
-    NO_UNSCALED,
     NUMERIC,
     Block,
     Field,
@@ -254,9 +253,7 @@ class InputEncoder:
         if has_weights:
             weights = np.empty((n, width), np.float64)
             self._write_weighted(block, prepared, arrays, weights, learn)
-        unscaled = NO_UNSCALED
-        if self._unscaled:
-            unscaled = self._copy_unscaled(arrays)
+        unscaled = self._copy_unscaled(arrays) if self._unscaled else np.empty((n, 0))
         if self.duplicates is not None:
             self.duplicates.drop(dense, learn=learn)
         fields = self.rows.fields

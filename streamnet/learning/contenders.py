@@ -32,8 +32,8 @@ from streamnet.selection.ensemble.base import ABSENT, COUNT, MOST_PROBABLE, TOTA
 from streamnet.selection.ensemble.labels import LabelEnsemble, share_pool
 from streamnet.selection.ensemble.numbers import NumberEnsemble
 from streamnet.selection.ensemble.registry import Ensemble, restore_ensemble, select_members
-from streamnet.trees.boosted_trees import BoostedTrees
 from streamnet.sources.columns import format_names
+from streamnet.trees.boosted_trees import BoostedTrees
 
 ENSEMBLE, CHAMPION, MODEL = range(3)
 FIRST_BASELINE = 3
@@ -400,7 +400,7 @@ class Contenders:
         if self.trees is not None:
             assert inputs is not None
             if scale is None:
-                predicted, present = self.trees.answer_labels(inputs, known, labels)
+                predicted, present = self.trees.answer_labels(inputs, known, width)
             else:
                 predicted, present = self.trees.answer_numbers(inputs, scale)
             more.append(predicted)
@@ -408,9 +408,9 @@ class Contenders:
         if self.guests is not None and not without_lags:
             assert block is not None
             assert inputs is not None
-            guests, present = self.guests.predict(block, inputs, answers, labels, fields)
+            guests, marked = self.guests.predict(block, inputs, answers, labels, fields)
             more.extend(guests)
-            marks.extend(present)
+            marks.extend(marked)
         if redirects is not None:
             more = [redirects.apply(one, np.full(n, known)) for one in more]
         answers, alive = self._join(answers, alive, more, marks)

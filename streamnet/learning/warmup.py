@@ -26,6 +26,8 @@ from streamnet.samples import Block, Field, Inputs, Kind, Schema, Task
 from streamnet.settings.candidate import CandidateSettings, TargetTransform
 from streamnet.settings.encoder import has_raw_target
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords
+from streamnet.trees.binning import bin_columns
+from streamnet.trees.kernels import grow_forest, new_forest, predict
 
 TIMEOUT = 60.0  # seconds to wait for a compile process
 PROGRAM = """
@@ -191,6 +193,7 @@ def _run_stages(
     predicted = trainer.finish(encoded, job, learner.encoder.snapshot())
     learner.serving.serve(learner.evaluator.evaluate(predicted))
     learner.model()
+    _compile_trees()
     ADWIN().update(np.repeat([0.0, 1.0], 100))  # until it drops part of its window
 
 
@@ -207,6 +210,13 @@ def _compile_learning(dtype: str) -> None:
     inputs = Inputs(inputs.dense, inputs.row, inputs.value, inputs.count, 0)
     FactorizationMachine(1).predict_labels(inputs, nothing[0], known, 2)
     NeighborMemory(1).predict_then_learn(inputs, nothing[0], known, 2)
+
+
+def _compile_trees() -> None:
+    """Grow a tree; both tasks use the same kernels."""
+    numbers, forest = np.array([[0.0], [1.0]]), new_forest(1, 1)
+    grow_forest(*bin_columns(numbers), numbers[:, 0], np.ones(2), forest, numeric=True)
+    predict(numbers, *forest, True, np.empty((2, 1)), np.empty(1))
 
 
 def _candidates(encoder: EncoderKeywords | None) -> list[CandidateSettings]:
