@@ -193,7 +193,8 @@ def _run_stages(
     predicted = trainer.finish(encoded, job, learner.encoder.snapshot())
     learner.serving.serve(learner.evaluator.evaluate(predicted))
     learner.model()
-    _compile_trees()
+    if trains:
+        _compile_trees()
     ADWIN().update(np.repeat([0.0, 1.0], 100))  # until it drops part of its window
 
 
@@ -210,6 +211,7 @@ def _compile_learning(dtype: str) -> None:
     inputs = Inputs(inputs.dense, inputs.row, inputs.value, inputs.count, 0)
     FactorizationMachine(1).predict_labels(inputs, nothing[0], known, 2)
     NeighborMemory(1).predict_then_learn(inputs, nothing[0], known, 2)
+    _compile_trees()
 
 
 def _compile_trees() -> None:

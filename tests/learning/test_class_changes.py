@@ -259,7 +259,7 @@ def test_a_model_has_the_changes_in_memory_and_in_its_file(tmp_path: Path) -> No
     assert (served.answers[:, gone] == 0.0).all()
     assert "c2" in {letter.raw for letter in served.predicted.encoded.block.rejected}
     with pytest.raises(ConfigurationError, match="some of its classes were merged or retired"):
-        model.export(tmp_path / "m.net")
+        model.export(tmp_path / "m.net", format="gopher")
 
 
 def test_a_change_that_has_become_impossible_is_a_rejected_record() -> None:
