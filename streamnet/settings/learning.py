@@ -307,8 +307,8 @@ class SelectionSettings(Settings):
         factors: Length of the vectors of a factorization machine, which predicts by categories,
             binned numbers and pairs of them; 0 for none; by default 8, or 0 if the candidates are
             given. It is a candidate of the ensemble, but not part of a model.
-        trees: Samples from which gradient boosted trees are grown, anew whenever the stream has
-            grown by a sixth; 0 for none; by default 16,384, or 0 if the candidates are given. They
+        trees: Samples from which gradient boosted trees are grown, anew as the stream grows; 0 for
+            none; by default 16,384, or 0 if the candidates are given. They
             are a candidate of the ensemble, but not part of a model.
     """
 

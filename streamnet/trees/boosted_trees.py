@@ -13,9 +13,10 @@ from streamnet.samples import Inputs
 from streamnet.trees.binning import bin_columns, rank_categories
 from streamnet.trees.kernels import Forest, grow_forest, new_forest, predict, write_values
 
-TREES = 100
+TREES = 40
 FIRST_GROWTH = 100  # samples with a target
-GROWTH = 6  # trees are grown again after a sixth as many further samples
+GROWTH = 6  # trees are grown again after a sixth as many further samples at first,
+HALF = 8_000  # and after half as many when there were so many, later at each doubling
 MAX_NUMBERS = 256  # columns of numbers
 MAX_CATEGORIES = 64  # columns of categories
 MAX_LAGS = 32  # earlier targets
@@ -45,8 +46,9 @@ class BoostedTrees:
 
     They see numbers unscaled, categories in the order of their mean targets, and for numbers
     earlier targets; texts they do not see. They are grown after 100 samples with a target, and
-    again each time the stream has grown by a sixth, so that a sample costs less the longer the
-    stream is. While their loss is far above that of others they rest, longer each time.
+    again each time the stream has grown by a sixth, later by a half and more, so that a sample
+    costs less the longer the stream is. While their loss is far above that of others they rest,
+    longer each time.
 
     Args:
         samples: How many of the last samples they are grown from.
@@ -239,7 +241,7 @@ class BoostedTrees:
 
     def _grow(self) -> None:
         """Grow trees from all stored samples."""
-        self._due = self._seen + self._seen // GROWTH
+        self._due = self._seen + max(self._seen // GROWTH, self._seen**2 // (self._seen + HALF))
         used = min(self._seen, self._samples)
         values, target, weight = self._values[:used], self._target[:used], self._weight[:used]
         if not self._numeric and (target < 0).any():

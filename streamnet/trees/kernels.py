@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.randomness import mix_key
 
-BINS = 64  # of a column: the first one for missing values
-LEAVES = 31
+BINS = 32  # of a column: the first one for missing values
+LEAVES = 15
 NODES = 2 * LEAVES - 1
-LEARNING_RATE = 0.1
+LEARNING_RATE = 0.2
 LEAST_SAMPLES = 20  # of a leaf
 LEAST_HESSIAN = 1e-3
 REGULARIZER = 1.0  # added to sums of hessians
-SKETCH = 6  # projections of the gradients of more than one output
-NARROW, WIDE = 4, 8  # entries of a bin: gradients, then hessian and number of samples
-SPLIT = 3 + 3 * WIDE  # gain, column and last bin of a split, and working memory
+SKETCH = 2  # projections of the gradients of more than one output
+WIDTH = SKETCH + 2  # entries of a bin: projections, then hessian and number of samples
+SPLIT = 3 + 3 * WIDTH  # gain, column and last bin of a split, and working memory
 MAX_STEP = 4.0  # of a score
 MAX_NUMBER = 1e300
 _KEY = 0x7EE5
@@ -94,9 +94,8 @@ def _sketch(
 ) -> None:
     """Write what a histogram adds up of each sample: gradients or projections, hessian, and 1."""
     n, outputs = gradient.shape
-    width = entries.shape[1]
     for i in range(n):
-        for k in range(width - 2):
+        for k in range(SKETCH):
             entries[i, k] = 0.0
         total = 0.0
         for c in range(outputs):
@@ -108,8 +107,8 @@ def _sketch(
             g = np.float32(gradient[i, c])
             for k in range(SKETCH):
                 entries[i, k] += g if (signs >> np.uint64(k)) & np.uint64(1) else -g
-        entries[i, width - 2] = total
-        entries[i, width - 1] = 1.0
+        entries[i, SKETCH] = total
+        entries[i, SKETCH + 1] = 1.0
 
 
 @exact_inlined
@@ -122,25 +121,21 @@ def _fill_histogram(
     histogram: NDArray[np.float32],
 ) -> None:
     """Add up the entries of the samples of a leaf by column and bin."""
-    columns, width = bins.shape[1], entries.shape[1]
+    columns = bins.shape[1]
     for j in range(columns):
         for b in range(BINS):
-            for k in range(width):
+            for k in range(WIDTH):
                 histogram[j, b, k] = 0.0
     for s in range(start, stop):
         i = order[s]
-        if width == NARROW:
-            g, h = entries[i, 0], entries[i, NARROW - 2]
-            for j in range(columns):
-                b = bins[i, j]
-                histogram[j, b, 0] += g
-                histogram[j, b, NARROW - 2] += h
-                histogram[j, b, NARROW - 1] += np.float32(1.0)
-        else:
-            for j in range(columns):
-                b = bins[i, j]
-                for k in range(WIDE):
-                    histogram[j, b, k] += entries[i, k]
+        # Read first, so that each bin is one vector that is loaded, added to and stored.
+        e0, e1, e2, e3 = entries[i, 0], entries[i, 1], entries[i, 2], entries[i, 3]
+        for j in range(columns):
+            b = bins[i, j]
+            histogram[j, b, 0] += e0
+            histogram[j, b, 1] += e1
+            histogram[j, b, 2] += e2
+            histogram[j, b, 3] += e3
 
 
 @exact_inlined
@@ -148,24 +143,24 @@ def _subtract_histogram(whole: NDArray[np.float32], part: NDArray[np.float32]) -
     """What is left of a leaf's histogram without that of one child is the other's."""
     for j in range(whole.shape[0]):
         for b in range(BINS):
-            for k in range(whole.shape[2]):
+            for k in range(WIDTH):
                 whole[j, b, k] -= part[j, b, k]
 
 
 @exact_inlined
-def _score(sums: NDArray[np.float64], width: int) -> float:
+def _score(sums: NDArray[np.float64]) -> float:
     """How much a leaf with these sums of gradients and hessians lowers the loss, times two."""
     total = 0.0
-    for k in range(width - 2):
+    for k in range(SKETCH):
         total += sums[k] * sums[k]
-    score: float = total / (sums[width - 2] + REGULARIZER)
+    score: float = total / (sums[SKETCH] + REGULARIZER)
     return score
 
 
 @exact_inlined
-def _is_leaf(sums: NDArray[np.float64], width: int) -> bool:
+def _is_leaf(sums: NDArray[np.float64]) -> bool:
     """Whether there are enough samples for a leaf."""
-    return bool(sums[width - 1] >= LEAST_SAMPLES and sums[width - 2] >= LEAST_HESSIAN)
+    return bool(sums[SKETCH + 1] >= LEAST_SAMPLES and sums[SKETCH] >= LEAST_HESSIAN)
 
 
 @exact_inlined
@@ -179,20 +174,19 @@ def _scan_column(
     best: NDArray[np.float64],
 ) -> None:
     """Compare all splits of a column with the best one so far."""
-    width = histogram.shape[2]
-    for k in range(width):
+    for k in range(WIDTH):
         left[k] = 0.0
     for b in range(BINS - 1):
-        if histogram[column, b, width - 1] == 0.0:
+        if histogram[column, b, SKETCH + 1] == 0.0:
             continue
-        for k in range(width):
+        for k in range(WIDTH):
             left[k] += histogram[column, b, k]
             right[k] = total[k] - left[k]
-        if not _is_leaf(left, width):
+        if not _is_leaf(left):
             continue
-        if not _is_leaf(right, width):
+        if not _is_leaf(right):
             break
-        gain = _score(left, width) + _score(right, width) - whole
+        gain = _score(left) + _score(right) - whole
         if gain > best[0]:
             best[0], best[1], best[2] = gain, column, b
 
@@ -202,15 +196,14 @@ def _find_split(
     histogram: NDArray[np.float32], used: NDArray[np.uint8], best: NDArray[np.float64]
 ) -> None:
     """Write the gain of the best split of a leaf, its column and its last bin on the left side."""
-    width = histogram.shape[2]
     best[0], best[1], best[2] = 0.0, -1.0, -1.0
-    left, right, total = best[3 : 3 + WIDE], best[3 + WIDE : 3 + 2 * WIDE], best[3 + 2 * WIDE :]
-    for k in range(width):
+    left, right, total = best[3 : 3 + WIDTH], best[3 + WIDTH : 3 + 2 * WIDTH], best[3 + 2 * WIDTH :]
+    for k in range(WIDTH):
         total[k] = 0.0
     for b in range(BINS):
-        for k in range(width):
+        for k in range(WIDTH):
             total[k] += histogram[0, b, k]
-    whole = _score(total, width)
+    whole = _score(total)
     for j in range(histogram.shape[0]):
         if used[j] != 0:
             _scan_column(histogram, j, whole, total, left, right, best)
@@ -295,22 +288,27 @@ def _set_leaf(
     Of numbers it is the median of what is left of the targets (Friedman 2001, Greedy function
     approximation: a gradient boosting machine), of labels Newton's step.
     """
-    for c in range(value.size):
-        if numeric:
-            total = 0.0
-            for s in range(start, stop):
-                residual[s - start] = target[order[s]] - scores[order[s], 0]
-                share[s - start] = hessian[order[s], 0]
-                total += hessian[order[s], 0]
-            step = _find_median(residual, share, stop - start, total)
-        else:
-            g, h = 0.0, 0.0
-            for s in range(start, stop):
-                g += gradient[order[s], c]
-                h += hessian[order[s], c]
-            step = min(max(-g / (h + REGULARIZER), -MAX_STEP), MAX_STEP)
-        value[c] = np.float32(LEARNING_RATE * step)
+    outputs = value.size
+    if numeric:
+        total = 0.0
         for s in range(start, stop):
+            residual[s - start] = target[order[s]] - scores[order[s], 0]
+            share[s - start] = hessian[order[s], 0]
+            total += hessian[order[s], 0]
+        step = _find_median(residual, share, stop - start, total)
+        value[0] = np.float32(LEARNING_RATE * step)
+    else:
+        for c in range(outputs):
+            residual[c], share[c] = 0.0, REGULARIZER
+        for s in range(start, stop):
+            for c in range(outputs):
+                residual[c] += gradient[order[s], c]
+                share[c] += hessian[order[s], c]
+        for c in range(outputs):
+            step = min(max(-residual[c] / share[c], -MAX_STEP), MAX_STEP)
+            value[c] = np.float32(LEARNING_RATE * step)
+    for s in range(start, stop):
+        for c in range(outputs):
             scores[order[s], c] += value[c]
 
 
@@ -329,12 +327,12 @@ def grow(
     forest_value: NDArray[np.float32],
     gradient: NDArray[np.float64],  # shape=(n, outputs); this and the rest are working memory
     hessian: NDArray[np.float64],  # likewise
-    entries: NDArray[np.float32],  # shape=(n, NARROW or WIDE)
-    histograms: NDArray[np.float32],  # shape=(LEAVES, columns, BINS, NARROW or WIDE)
+    entries: NDArray[np.float32],  # shape=(n, WIDTH)
+    histograms: NDArray[np.float32],  # shape=(LEAVES, columns, BINS, WIDTH)
     order: NDArray[np.int32],  # shape=(n,): samples, those of a leaf together
     spare: NDArray[np.int32],
-    residual: NDArray[np.float64],
-    share: NDArray[np.float64],
+    residual: NDArray[np.float64],  # shape=(at least n and outputs,)
+    share: NDArray[np.float64],  # likewise
     splits: NDArray[np.float64],  # shape=(LEAVES, SPLIT)
     leaves: NDArray[np.int64],  # shape=(LEAVES, 3): node, start and stop of each leaf
 ) -> None:
@@ -476,17 +474,16 @@ def grow_forest(
     """Grow the trees of a forest on binned samples; see `grow`."""
     n, columns = bins.shape
     outputs = len(forest.base)
-    width = NARROW if outputs == 1 else WIDE
     used = (bins.min(axis=0) < bins.max(axis=0)).astype(np.uint8)
     scratch: Any = (
         np.empty((n, outputs)),
         np.empty((n, outputs)),
-        np.zeros((n, width), np.float32),
-        np.empty((LEAVES, columns, BINS, width), np.float32),
+        np.zeros((n, WIDTH), np.float32),
+        np.empty((LEAVES, columns, BINS, WIDTH), np.float32),
         np.empty(n, np.int32),
         np.empty(n, np.int32),
-        np.empty(n),
-        np.empty(n),
+        np.empty(max(n, outputs)),
+        np.empty(max(n, outputs)),
         np.empty((LEAVES, SPLIT)),
         np.empty((LEAVES, 3), np.int64),
     )

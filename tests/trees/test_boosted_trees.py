@@ -17,9 +17,20 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from streamnet.errors import StateError
 from streamnet.samples import Inputs
-from streamnet.trees.boosted_trees import FIRST_GROWTH, MAX_RATIO, REST, BoostedTrees
+from streamnet.trees import kernels
+from streamnet.trees.boosted_trees import FIRST_GROWTH, MAX_RATIO, REST, TREES, BoostedTrees
 
 N = 260
+# What scikit-learn's trees are told, to be as large as these.
+ALIKE: dict[str, Any] = {
+    "max_iter": TREES,
+    "max_leaf_nodes": kernels.LEAVES,
+    "learning_rate": kernels.LEARNING_RATE,
+    "max_bins": kernels.BINS,
+    "min_samples_leaf": kernels.LEAST_SAMPLES,
+    "early_stopping": False,
+    "random_state": 0,
+}
 
 
 def inputs_of(numbers: NDArray[Any], words: NDArray[Any] | None = None) -> Inputs:
@@ -112,7 +123,7 @@ def test_labels_are_predicted_about_as_well_as_by_scikit_learn(labels: int) -> N
     answers, present = run(trees, inputs_of(x), known, labels)
     assert_array_equal(present, np.arange(3000) >= FIRST_GROWTH)
     own = (answers[2000:].argmax(axis=1) == y[2000:]).mean()
-    other = HistGradientBoostingClassifier(random_state=0).fit(x[:2000], y[:2000])
+    other = HistGradientBoostingClassifier(**ALIKE).fit(x[:2000], y[:2000])
     assert own > other.score(x[2000:], y[2000:]) - 0.03
     assert answers[present].sum(axis=1) == pytest.approx(1.0)
 
@@ -121,7 +132,7 @@ def test_numbers_are_predicted_about_as_well_as_by_scikit_learn() -> None:
     x, y = make_friedman1(3000, 8, noise=0.5, random_state=1)
     known = np.where(np.arange(3000) < 2000, y, np.nan)
     answers, _ = run(BoostedTrees(2000, numeric=True), inputs_of(x), known, 0)
-    other = HistGradientBoostingRegressor(loss="absolute_error", random_state=0)
+    other = HistGradientBoostingRegressor(loss="absolute_error", **ALIKE)
     other.fit(x[:2000], y[:2000])
     error = np.abs(other.predict(x[2000:]) - y[2000:]).mean()
     assert np.abs(answers[2000:] - y[2000:]).mean() < 1.1 * error
