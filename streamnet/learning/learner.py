@@ -212,8 +212,8 @@ class Learner:
             self.trainer.decide(served.decision)
         return served
 
-    def learn_deferred(self, block: Block, *, ends_round: bool = False) -> None:
-        """Learn a block like `learn`, but defer the scoring of small blocks if possible.
+    def learn_deferred(self, block: Block, *, ends_round: bool = False) -> Served | None:
+        """Learn a block like `learn`, or return None if the scoring of a small one is deferred.
 
         The ensemble learns at once. `score_deferred` does the rest before anything that depends on
         it: the properties ``evaluator`` and ``serving`` call it. Reading these therefore changes
@@ -222,13 +222,13 @@ class Learner:
         plain = block.scored and not ends_round and not self.trainer.at_start and not self.delayed
         plain = plain and block.change is None
         if not plain or not self._serving.serves_ensemble or len(block) >= LARGE_BLOCK:
-            self.learn(block, ends_round=ends_round)
-            return
+            return self.learn(block, ends_round=ends_round)
         batch = build_scoring_batch(self.trainer.learn(self.source.encode(block), None), self.task)
         if not self._deferred.fits(batch):
             self.score_deferred()
         if self._deferred.add(batch, self._serving.contenders.predict_then_learn(batch)):
             self.score_deferred()
+        return None
 
     def check_change(self, change: ClassChange) -> None:
         """Check that a change of the classes is possible; raises ConfigurationError if not."""

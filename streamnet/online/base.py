@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from inspect import cleandoc
 from math import isfinite
-from typing import Any, ClassVar, Never, Self, Unpack, cast
+from typing import Any, ClassVar, Self, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +16,10 @@ from streamnet.errors import DataError, NoCandidateError, StateError
 from streamnet.learning.learner import ROUND, Learner
 from streamnet.learning.warmup import needs_compiling, warm_up
 from streamnet.modelfiles.model import Model
+from streamnet.online.following import FollowedEstimator
 from streamnet.online.interrupts import Broken, Uninterrupted
-from streamnet.online.learned import LearnedViews
 from streamnet.online.queries import QueryReader
+from streamnet.online.rejections import TARGET, check_labeled, describe_rejection, reject
 from streamnet.online.scikit_learn import (
     MatrixForm,
     check_fitted_samples,
@@ -28,7 +29,9 @@ from streamnet.online.scikit_learn import (
     read_missing,
     read_samples,
     read_targets,
+    read_weights,
 )
+from streamnet.pipeline.callbacks import Callback, Callbacks
 from streamnet.progress import ProgressBar
 from streamnet.randomness import derive_key, permutation
 from streamnet.samples import Block, DeadLetter, Kind, Sample, Schema, Task, schema_to_dict
@@ -37,37 +40,18 @@ from streamnet.settings.fields import DType, list_settings, with_settings
 from streamnet.settings.inference import OnUnknown
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
 from streamnet.settings.learning import KeySettings, LearningSettings, check_candidates
-from streamnet.sources.base import Reason, Rejection
 from streamnet.sources.columns import Columns
 from streamnet.sources.frames import SamplesLike
 from streamnet.sources.roles import check_weights, weigh
 from streamnet.sources.rows import RowReader
 from streamnet.sources.sparse import SparseSamples
 
-TARGET = "(target)"  # column of the targets; no feature has this name
-
-
-def describe_rejection(letter: DeadLetter, number: int | None = None) -> str:
-    """Describe why a sample was rejected; it has a number if there are several."""
-    detail = letter.detail.replace(f"column {TARGET!r}", "y").replace(f" {TARGET!r}", "")
-    return detail if number is None else f"sample {number}: {detail}"
-
-
-def _check_labeled(targets: Sequence[Any], columns: Columns) -> None:
-    """Refuse targets of which one is missing."""
-    is_missing = columns.parse_options().is_missing
-    for number, target in enumerate(targets):
-        if is_missing(target):
-            detail = Rejection.for_value(Reason.TARGET_MISSING, TARGET, target).detail
-            raise DataError(f"sample {number}: {detail.replace(f' {TARGET!r}', '')}")
-
-
 BLOCK_SIZE = 1024  # samples learned or predicted at a time
 FIT_KEY = 1  # part of the random key for the order in which `fit` learns
 
 
 @with_settings(LearningSettings, without=["label_delay", *list_settings(KeySettings)])
-class OnlineEstimator(LearnedViews):
+class OnlineEstimator(FollowedEstimator):
     """Base class of the online classifier and regressor, which follow the scikit-learn API.
 
     `sklearn.base.clone`, pipelines, cross-validation and searches accept them; scikit-learn itself
@@ -118,6 +102,8 @@ class OnlineEstimator(LearnedViews):
             "2h", which needs ``time``. Leave it out if you predict and learn at different times.
         guests: Models of River, scikit-learn or your own by name, which are candidates beside the
             networks; see `Guest`. Exported models, and so `predict`, are without them.
+        callbacks: Called in the thread that learns, once a block is learned; see `Callback`. `fit`
+            is a run with an end, and other learning has none. Copies and pickles are without them.
 
     Raises:
         ConfigurationError: If a setting is unknown or invalid.
@@ -153,6 +139,7 @@ class OnlineEstimator(LearnedViews):
         missing: Sequence[str] | str | None = None,
         on_unknown: OnUnknown = "warn",
         guests: Mapping[str, Any] | None = None,
+        callbacks: Sequence[Callback] | None = None,
         **learning: Unpack[LearningKeywords],
     ) -> None:
         given = {
@@ -168,12 +155,14 @@ class OnlineEstimator(LearnedViews):
             "missing": missing,
             "on_unknown": on_unknown,
             "guests": guests,
+            "callbacks": callbacks,
         }
         self._keep_settings(given, learning)
 
     def _begin(self) -> None:
         given = {**self._params, "candidates": check_candidates(self._params["candidates"])}
         start, delay = given.pop("start"), given.pop("delay")
+        Callbacks(given.pop("callbacks") or ())  # checks them
         reading = {name: given.pop(name) for name in ("kinds", "most_fields", "missing")}
         on_unknown = given.pop("on_unknown")
         # A copy, since the caller may change the given objects.
@@ -186,7 +175,7 @@ class OnlineEstimator(LearnedViews):
         limit = {} if most is None else {"most_fields": most}
         gaps = read_missing(missing)
         reader = RowReader(Columns(target=TARGET, task=self._task, kinds=kinds, **limit, **gaps))
-        queries = QueryReader(reader, Columns(kinds=kinds, **gaps), on_unknown, _reject)
+        queries = QueryReader(reader, Columns(kinds=kinds, **gaps), on_unknown, reject)
         if start is not None:
             known = schema_to_dict(Schema(fields, TARGET, self._task))
             reader.restore_state({**known, "records": 0})
@@ -197,12 +186,13 @@ class OnlineEstimator(LearnedViews):
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
+            params = {**self._params, "callbacks": None}
             if not self._has_begun:
-                return {"params": self._params}
+                return {"params": params}
             guests = self._learner.guests
             more = {} if guests is None else {"guests": deepcopy(guests.export_models())}
             settings, state = self._settings, self.export_state()
-            return {"params": self._params, "settings": settings, "state": state, **more}
+            return {"params": params, "settings": settings, "state": state, **more}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         params = kept["params"]
@@ -263,8 +253,10 @@ class OnlineEstimator(LearnedViews):
         weights = None if weight == 1.0 else check_weights((weight,), 1)
         with self._lock:
             first, targets = self._reader.records, self._named((y,))
+            self._follow()
             with Uninterrupted():
                 letter = self._learn(self._reader.read((x,), targets), targets, first, weights)
+            self._tell()
         if letter is not None:
             raise DataError(describe_rejection(letter))
 
@@ -292,7 +284,7 @@ class OnlineEstimator(LearnedViews):
         with ProgressBar(progress) as bar, self._lock:
             rows, form = read_samples(X, self._matrix, owner=type(self).__name__)
             targets = read_targets(y, len(rows))
-            weights = _read_weights(sample_weight, len(rows))
+            weights = read_weights(sample_weight, len(rows))
             self._matrix = form
             self._learn_all(rows, targets, range(len(rows)), weights, bar)
         return self
@@ -325,10 +317,10 @@ class OnlineEstimator(LearnedViews):
         rows, form = read_samples(X, None, owner=type(self).__name__)
         check_fitted_samples(X, rows)
         targets = read_targets(y, len(rows))
-        weights = _read_weights(sample_weight, len(rows))
+        weights = read_weights(sample_weight, len(rows))
         check_some_weight(weights)
         with ProgressBar(progress) as bar, self._lock:
-            _check_labeled(targets, Columns(**read_missing(self._params["missing"])))
+            check_labeled(targets, Columns(**read_missing(self._params["missing"])))
             self._check_targets(targets)
             with Uninterrupted():
                 self._begin()
@@ -336,7 +328,8 @@ class OnlineEstimator(LearnedViews):
                 self._matrix = form
                 self._expect_all(targets)
             order = permutation(derive_key(self._learner.seed, FIT_KEY), len(rows))
-            self._learn_all(rows, targets, order.tolist(), weights, bar)
+            with self._told_to_end():
+                self._learn_all(rows, targets, order.tolist(), weights, bar)
         return self
 
     @contextmanager
@@ -362,6 +355,7 @@ class OnlineEstimator(LearnedViews):
             weights = weights[np.array(order, np.int64)]
         with self._lock:
             first, named = self._reader.records, self._named([targets[row] for row in order])
+            self._follow()
             sparse = rows if isinstance(rows, SparseSamples) else None
             start = 0
             while start < len(order):
@@ -370,15 +364,18 @@ class OnlineEstimator(LearnedViews):
                 if sparse is not None:
                     stop = start + sparse.count_fitting(np.array(order[start:stop], np.int64))
                 part = [rows[row] for row in order[start:stop]]
+                letter = None
                 with Uninterrupted():
                     for block in self._reader.blocks(part, named[start:stop]):
                         if sparse is not None:
                             places = (block.marks[:-1, 1] - first).tolist()
                             block = sparse.attach(block, np.array([order[i] for i in places]))
-                        letter = self._learn(block, named, first, weights)
-                        if letter is not None:
-                            number = order[letter.offset - first] if len(rows) > 1 else None
-                            raise DataError(describe_rejection(letter, number))
+                        if (letter := self._learn(block, named, first, weights)) is not None:
+                            break
+                self._tell()
+                if letter is not None:
+                    number = order[letter.offset - first] if len(rows) > 1 else None
+                    raise DataError(describe_rejection(letter, number))
                 start = stop
             bar.show(start, len(order))
 
@@ -396,6 +393,7 @@ class OnlineEstimator(LearnedViews):
         if weights is not None:
             block = weigh(block, weights[block.marks[:-1, 1] - first])
         learner, letters, start = self._learner, block.rejected, 0
+        follower = self._follower
         if letters:
             block = block.part(0, int(block.places()[0]))
         block = learner.source.accepted(block)
@@ -407,7 +405,9 @@ class OnlineEstimator(LearnedViews):
                 left = ROUND - learner.trainer.number % ROUND
                 stop = min(size, start + left)
                 part = block if stop - start == size else block.part(start, stop)
-                learner.learn_deferred(part, ends_round=stop - start == left)
+                served = learner.learn_deferred(part, ends_round=stop - start == left)
+                if follower is not None and served is not None:
+                    follower.note(served)
                 start = stop
             self._note(block, targets, first)
         except BaseException as error:
@@ -575,15 +575,7 @@ class OnlineEstimator(LearnedViews):
                 raise StateError(f"the estimator's state is damaged: {error!r}") from error
 
     def _restore(self, state: dict[str, Any]) -> None:
+        self._follower = None  # what it has told of is not in the state
         self._learner.restore_state(state["learner"])
         self._reader.restore_state(state["reader"])
         self._matrix = MatrixForm.restore(state["matrix"])
-
-
-def _read_weights(given: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
-    """Weights of n samples; None if all are 1."""
-    return None if given is None else check_weights(given, n)
-
-
-def _reject(letter: DeadLetter, number: int | None) -> Never:
-    raise DataError(describe_rejection(letter, number))

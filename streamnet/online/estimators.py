@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.features.columns.category import escape_surrogates, match_spelling
 from streamnet.modelfiles.model import Model
-from streamnet.online.base import OnlineEstimator, describe_rejection
+from streamnet.online.base import OnlineEstimator
+from streamnet.online.rejections import describe_rejection
 from streamnet.online.scikit_learn import check_discrete, read_targets
 from streamnet.samples import Block, ClassChange, Sample, Task
 from streamnet.sources.frames import SamplesLike, to_target_list
@@ -444,6 +445,9 @@ class OnlineClassifier(OnlineEstimator):
             return y if isinstance(value, str) else first
 
         return [named(y) for y in targets]
+
+    def _list_labels(self) -> Sequence[Any]:
+        return self._classes
 
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
         """Keep the user's own object for each new label."""

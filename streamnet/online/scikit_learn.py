@@ -26,6 +26,7 @@ from streamnet.sources.frames import (
     to_rows,
     to_target_list,
 )
+from streamnet.sources.roles import check_weights
 from streamnet.sources.sparse import SparseSamples, is_sparse_matrix
 
 # ------------------------------------------------------------------------------- settings
@@ -288,6 +289,11 @@ def check_discrete(labels: Sequence[Any]) -> None:
             f"Unknown label type: continuous. y has {wrong!r}, so it may be meant for a regressor; "
             "`partial_fit` learns such labels as well"
         )
+
+
+def read_weights(given: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
+    """Weights of n samples; None if all are 1."""
+    return None if given is None else check_weights(given, n)
 
 
 def check_some_weight(weights: NDArray[np.float64] | None) -> None:

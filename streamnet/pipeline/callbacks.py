@@ -32,6 +32,10 @@ class Callback:
     if a callback falls far behind. An exception ends the run as one of a sink does. A run that
     resumes calls only for what comes after its checkpoint.
 
+    An estimator calls them in the thread that learns, once the block in which it happened is
+    learned, at most 1,024 samples; an exception leaves it usable. `on_start` comes before the first
+    sample that is learned with the callbacks, `on_end` and `on_error` only from ``fit``.
+
     Most runs have one part, whose name is empty; with several targets or horizons, `part` is a name
     such as ``"cnt+24"``.
     """

@@ -303,6 +303,7 @@ class Champion:
         about: JSON metadata on the run, for `model`.
         snapshot: Weights and encoder at that moment, from which `model` is built on demand.
         part: Name of the part of the run that it belongs to; empty if there is no other.
+        classes: Labels as an estimator learned them, of any type; None if they are texts.
 
     >>> import anyio
     >>> from streamnet.pipeline.pipeline import Pipeline
@@ -322,11 +323,13 @@ class Champion:
     about: dict[str, Any]
     snapshot: Snapshot = field(repr=False)
     part: str = ""
+    classes: tuple[Any, ...] | None = field(default=None, repr=False)
 
     @cached_property
     def model(self) -> Model:
         """The network with its encoder and labels, ready to predict and to be saved."""
-        return build_model(self.snapshot, self.about)
+        model = build_model(self.snapshot, self.about)
+        return model if self.classes is None else model.with_classes(self.classes)
 
     def document(self, **about: Any) -> Document:
         """The document of `model`, with more metadata, without building the model."""
