@@ -25,6 +25,7 @@ OF_OTHERS = {  # options of programs that are not ours
         "--adaptive", "--cb", "--daemon", "--l2", "--nn", "--oaa", "--passes",
         "--port", "--save_resume",
     },
+    "docs/embedding.md": {"--concurrency", "--processes", "--queues"},
     "docs/benchmarks.md": {"--nn", "--epochs", "--idle", "--limit", "--repeats"},
     "README.md": {"--nn"},
 }  # fmt: skip
