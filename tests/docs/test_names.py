@@ -22,8 +22,8 @@ from tests.docs.markdown import anchors, inline_code, link_targets
 
 OF_OTHERS = {  # options of programs that are not ours
     "docs/coming-from/vowpal-wabbit.md": {
-        "--adaptive", "--cb", "--daemon", "--l2", "--nn", "--oaa", "--passes",
-        "--port", "--save_resume",
+        "--adaptive", "--binary", "--cb", "--daemon", "--invert_hash", "--l2", "--loss_function",
+        "--nn", "--oaa", "--passes", "--port", "--save_resume",
     },
     "docs/embedding.md": {"--concurrency", "--processes", "--queues"},
     "docs/benchmarks.md": {"--nn", "--epochs", "--idle", "--limit", "--repeats"},
