@@ -19,6 +19,16 @@ from streamnet.tracking.records import flatten_settings, list_metrics, qualify
 from streamnet.validation import check_extra
 from streamnet.version import DISTRIBUTION, __version__
 
+TRUSTED_TYPES = [
+    "streamnet.online.autoencoder.AutoEncoder",
+    "streamnet.online.estimators.OnlineClassifier",
+    "streamnet.online.estimators.OnlineRegressor",
+    "streamnet.online.keyed.KeyedClassifier",
+    "streamnet.online.keyed.KeyedRegressor",
+    "streamnet.settings.candidate.CandidateSettings",
+]
+"""What stored estimators consist of, for ``mlflow.sklearn.log_model(skops_trusted_types=...)``."""
+
 _DEFAULT_EXPERIMENT = "0"  # its ID
 _LONGEST = 6000  # characters of a parameter
 _FILE = "model.safetensors"

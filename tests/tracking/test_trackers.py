@@ -15,11 +15,18 @@ import pytest
 
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles import Model
-from streamnet.online import OnlineClassifier
+from streamnet.online import (
+    AutoEncoder,
+    KeyedClassifier,
+    KeyedRegressor,
+    OnlineClassifier,
+    OnlineRegressor,
+)
 from streamnet.runs.replay import replay
+from streamnet.samples import Kind
 from streamnet.version import DISTRIBUTION, __version__
 from tests.conftest import REPOSITORY
-from tests.online.estimators import FEW
+from tests.online.estimators import FEW, flat
 
 # The clients warn of their own matters when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -102,12 +109,12 @@ def test_mlflow_stores_a_fitted_estimator_and_predicts_with_it(tmp_path: Path) -
     pytest.importorskip("mlflow")
     program = """
 import sys, mlflow, numpy as np, streamnet
+from streamnet.tracking.mlflow import TRUSTED_TYPES
 mlflow.set_tracking_uri(sys.argv[1])
 X = np.random.default_rng(0).normal(size=(400, 3))
 model = streamnet.OnlineClassifier(seed=1, evolution={"every": 0}).fit(X, (X[:, 0] > 0).astype(int))
-trusted = ["streamnet.online.estimators.OnlineClassifier"]
 with mlflow.start_run():
-    stored = mlflow.sklearn.log_model(model, name="m", skops_trusted_types=trusted)
+    stored = mlflow.sklearn.log_model(model, name="m", skops_trusted_types=TRUSTED_TYPES)
 again = mlflow.sklearn.load_model(stored.model_uri)
 assert (again.predict_proba(X) == model.predict_proba(X)).all()
 """
@@ -121,6 +128,28 @@ assert (again.predict_proba(X) == model.predict_proba(X)).all()
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_types_to_trust_are_those_of_all_estimators() -> None:
+    skops = pytest.importorskip("skops.io")
+    from streamnet.tracking.mlflow import TRUSTED_TYPES
+
+    rows = [{"key": "ab"[i % 2], "x": float(i)} for i in range(20)]
+    numbers = [float(i) for i in range(20)]
+    fitted: list[Any] = [
+        AutoEncoder(code=2).partial_fit(rows),
+        OnlineClassifier(FEW).fit(rows, [i % 3 for i in range(20)]),
+        OnlineRegressor(FEW, kinds={"x": Kind.NUMBER}).fit(rows, numbers),
+        KeyedClassifier(FEW, key="key").fit(rows, [i % 3 for i in range(20)]),
+        KeyedRegressor(FEW, key="key").fit(rows, numbers),
+    ]
+    found = set[str]()
+    for estimator in fitted:
+        data = skops.dumps(estimator)
+        found |= {*skops.get_untrusted_types(data=data)}
+        again = skops.loads(data, trusted=TRUSTED_TYPES)
+        assert flat(again.export_state()) == flat(estimator.export_state())
+    assert sorted(found) == TRUSTED_TYPES
 
 
 def test_mlflow_loads_our_own_file_as_a_function(stream: Path, tmp_path: Path) -> None:
