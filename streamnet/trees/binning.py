@@ -73,6 +73,8 @@ def rank_categories(
     """
     highest = int(np.nanmax(rows)) if np.isfinite(rows).any() else -1
     rank = np.full(highest + 1, np.nan)
+    # Sums of the largest numbers would be infinite; a power of two leaves the order as it is.
+    target = np.ldexp(target, min(0, 900 - int(np.frexp(np.abs(target).max())[1])))
     mean = float(np.average(target, weights=weight))
     for column in rows.T:
         known = np.isfinite(column)

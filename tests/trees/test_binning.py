@@ -46,3 +46,13 @@ def test_each_column_has_ranks_of_its_own() -> None:
     rows = np.array([[0.0, 2.0], [1.0, 3.0], [np.nan, 3.0]] * 5)
     rank = rank_categories(rows, np.array([1.0, 0.0, 0.0] * 5), np.ones(15))
     np.testing.assert_array_equal(rank, [1.0, 0.0, 1.0, 0.0])
+
+
+def test_categories_of_the_largest_numbers_are_ranked_like_those_of_small_ones() -> None:
+    draw = np.random.default_rng(4)
+    rows = draw.integers(0, 6, (200, 1)).astype(float)
+    target, weight = draw.normal(size=200), draw.random(200)
+    huge = target / np.abs(target).max() * np.finfo(np.float64).max
+    assert np.array_equal(
+        rank_categories(rows, huge, weight), rank_categories(rows, target, weight)
+    )
