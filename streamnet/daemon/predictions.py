@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from streamnet.errors import ConfigurationError
 from streamnet.explanations import measure_effects
 from streamnet.keyed.key_model import LiveKeys
+from streamnet.learning.served_model import ServedModel
 from streamnet.modelfiles.model import Model
 from streamnet.reporting.outcomes import Residuals
 from streamnet.samples import Block, Prediction, Sample, Task
@@ -38,6 +39,9 @@ class Predictions(NamedTuple):
     generation: int
     # Bounds (n, 2), or whether each label is in the set (n, labels); None without an `interval`.
     intervals: NDArray[Any] | None = None
+    # What made them: a model, and the models of keys that correct it.
+    model: ServedModel | Model | None = None
+    keys: LiveKeys | None = None
 
     def rows(self) -> list[Prediction]:
         """The predictions one by one."""
@@ -91,12 +95,12 @@ class Predictions(NamedTuple):
 
 
 def predict_samples(
-    model: Model,
+    model: ServedModel | Model,
     generation: int,
     samples: Sample | Sequence[Sample] | Block,
     keys: LiveKeys | None = None,
 ) -> Predictions:
-    """Predict samples with a published model; columns that it does not know are ignored.
+    """Predict samples of which each might be the next; columns that are not known are ignored.
 
     Raises:
         ConfigurationError: If a sample can't be read.
@@ -105,13 +109,13 @@ def predict_samples(
     values = model.named(outputs)
     intervals = None if model.interval is None else model.intervals(outputs)
     if model.task is Task.REGRESSION:
-        return Predictions(values, None, (), generation, intervals)
+        return Predictions(values, None, (), generation, intervals, model, keys)
     labels, probabilities = model.labels, outputs
     if changed := model.changed_classes:
         kept = [place for place, label in enumerate(labels) if label not in changed]
         labels, probabilities = tuple(labels[place] for place in kept), outputs[:, kept]
         intervals = None if intervals is None else intervals[:, kept]
-    return Predictions(values, probabilities, labels, generation, intervals)
+    return Predictions(values, probabilities, labels, generation, intervals, model, keys)
 
 
 def predict_nothing(count: int) -> Predictions:
@@ -124,33 +128,30 @@ def predict_nothing(count: int) -> Predictions:
 
 
 def explain_by_occlusion(
-    model: Model,
-    predict: Callable[[Block], Predictions],
-    samples: Sequence[Sample],
-    predictions: Predictions,
+    samples: Sequence[Sample], predictions: Predictions
 ) -> list[dict[str, float]]:
-    """Explain predictions by occlusion, see `streamnet.explain`.
+    """Explain predictions by occlusion, see `streamnet.explain`, with the model that made them.
 
     Args:
-        model: Reads the samples.
-        predict: Predicts the rows of a block.
         samples: The samples.
         predictions: Their predictions.
 
     Returns:
         The loss by column, for each sample.
     """
+    model, generation, keys = predictions.model, predictions.generation, predictions.keys
+    assert model is not None
     explanations = []
     for number, sample in enumerate(samples):
         (row,) = model.read_blocks([sample], "ignore")
         before = _read_output(predictions, number, predictions, number)
 
-        def read(block: Block, number: int = number) -> list[float]:
-            changed = predict(block)
+        def read_outputs(block: Block, number: int = number) -> list[float]:
+            changed = predict_samples(model, generation, block, keys)
             rows = range(len(block))
             return [_read_output(changed, place, predictions, number) for place in rows]
 
-        explanations.append(measure_effects(row, list(sample), read, before))
+        explanations.append(measure_effects(row, list(sample), read_outputs, before))
     return explanations
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, final
 
 import numpy as np
@@ -138,6 +139,18 @@ class FactorizationMachine:
         grown = _create_tables(numbers, needed, labels, self._factors)
         _copy_tables(self._tables, grown, self._numbers * BINS, numbers * BINS)
         self._tables, self._numbers = grown, numbers
+
+    def freeze(self) -> FactorizationMachine:
+        """A copy that predicts as this one does now, while this one learns; it must not learn."""
+        frozen = copy(self)
+        # Sums of squared gradients take no part in predictions.
+        frozen._tables = Tables(
+            **{
+                name: array if name.endswith("_squares") else array.copy()
+                for name, array in self._tables._asdict().items()
+            }
+        )
+        return frozen
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to resume, bit for bit."""

@@ -129,6 +129,11 @@ class Transformer(abc.ABC):
         """Vocabularies whose values another stream may spell otherwise, by column."""
         return ()
 
+    @property
+    def shared(self) -> Sequence[Any]:
+        """What a copy that only predicts may share: it is only ever appended to."""
+        return self.vocabularies
+
     def export_state(self) -> dict[str, Any]:
         """Export copies of what was learned, as plain values and arrays, or functions of none.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple, Self, Unpack, final
 
 import numpy as np
@@ -148,6 +149,7 @@ class Encoder:
         if delayed:
             self._settings["delayed"] = True
         self._history: TargetHistory | None = None
+        self._next: Forecasts | None = None  # of the next sample, if this is a view
         if season is not None:
             self._settings["season"] = check_season(check_integer("season", season))
             self._history = TargetHistory(season=season, numeric=self.task is Task.REGRESSION)
@@ -309,6 +311,8 @@ class Encoder:
 
     def forecast_next(self) -> Forecasts:
         """What the known targets alone say about the next sample; nothing without a history."""
+        if self._next is not None:
+            return self._next
         if self._history is None:
             return NOTHING
         center, spread = self._scaler.scales
@@ -540,6 +544,17 @@ class Encoder:
         if self._coding is not None:
             parts["autoencoder"] = self._coding.network.export_state()
         return EncoderSnapshot(self._settings, self.fields, len(self.labels), parts)
+
+    def view(self) -> Encoder:
+        """A copy that encodes as this one does now, while this one learns; it must not learn.
+
+        What is only ever appended to is shared. Any number of threads may `transform` with it.
+        """
+        shared = [self._settings, self._labels.redirects, self._history]
+        viewed = deepcopy(self, {**self._inputs.plan_view(), **{id(one): one for one in shared}})
+        viewed._next = self.forecast_next()
+        viewed._inputs.turn_to_known()
+        return viewed
 
     def export_state(self) -> dict[str, Any]:
         """Export what was learned, as arrays and plain values."""

@@ -319,6 +319,10 @@ class InputEncoder:
         # A plan without the unknown fields does not serve for learning.
         self._fields = None if self.layout.unknown(schema) else schema.fields
 
+    def turn_to_known(self) -> None:
+        """Prepare for blocks that have all fields in their order."""
+        self.turn_to(Schema(tuple(slot.field for slot in self.layout.slots)), learn=False)
+
     def dropped(self) -> list[str]:
         """Names of fields of which an input is dropped as a duplicate."""
         inputs = [] if self.duplicates is None else self.duplicates.dropped
@@ -357,6 +361,17 @@ class InputEncoder:
             raise ConfigurationError("; ".join(reasons))
         dropped = () if self.duplicates is None else self.duplicates.dropped
         return FrozenInputs(tuple(columns), rows.found, frozenset(dropped), self._clip)
+
+    def plan_view(self) -> dict[int, Any]:
+        """What a deep copy that only predicts takes instead of copies, by identity.
+
+        Immutable values, and what is only ever appended to: the rows of later keys are unknown to
+        it.
+        """
+        shared = [self._settings, self._fields, *self.layout.slots]
+        for transformer in self.transformers.values():
+            shared += transformer.shared
+        return {id(self.rows): self.rows.view(), **{id(one): one for one in shared}}
 
     def export_state(self) -> dict[str, Any]:
         """Export what was learned; small arrays are copies, others are to be materialized."""

@@ -6,6 +6,7 @@ The row table assigns a row of the first layer to each active key, in order of f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from functools import partial
 from operator import getitem
 from typing import Any, final
@@ -56,6 +57,8 @@ def _find_row(
         if row < 0 or row_keys[row] == key:
             break
         place += np.uint64(1)
+    if row >= counters[ROWS]:  # of a table that goes on learning, see `RowTable.view`
+        return -1
     if row < 0 and learn and counters[ROWS] < row_keys.shape[0]:
         row = int(counters[ROWS])
         counters[ROWS] += 1
@@ -190,6 +193,15 @@ class RowTable:
 
     def __len__(self) -> int:
         return self.counters.item(ROWS)
+
+    def view(self) -> RowTable:
+        """A copy that knows no later keys; it shares what is only ever appended to."""
+        frozen = copy(self)
+        frozen.counters = self.counters.copy()
+        if len(self.squares):
+            frozen.squares = np.zeros_like(self.squares)
+            frozen.squares[: len(self)] = self.squares[: len(self)]
+        return frozen
 
     def activate(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, final
 
@@ -426,6 +427,20 @@ class Contenders:
             return shared
         assert inputs is not None
         return self.keyed.predict(key, shared, inputs.dense, known)
+
+    def freeze(self) -> Contenders:
+        """A copy whose ensemble combines as it does now, while this one learns.
+
+        Models of keys are shared. The copy must not learn, and is without the portable model, and
+        without guests, which are objects that may not be copied: it combines the other candidates.
+        """
+        frozen = copy(self)
+        frozen.ensemble = self.ensemble.freeze()
+        frozen.neighbors = self.neighbors and self.neighbors.freeze()
+        frozen.machine = self.machine and self.machine.freeze()
+        frozen.trees = self.trees and self.trees.freeze()
+        frozen.guests = None
+        return frozen
 
     def decide(self, probabilities: NDArray[np.floating]) -> NDArray[np.intp]:
         """The class numbers that the ensemble predicts by its probabilities (n, labels)."""

@@ -31,6 +31,7 @@ from streamnet.learning.guests import GuestCandidates, build_guests
 from streamnet.learning.intervals import PORTABLE, SERVED
 from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.label_delay import DelayedEncoder, LabelDelay
+from streamnet.learning.served_model import ServedModel, combine_outputs
 from streamnet.learning.serving import Served, ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.metrics.formulas import nan_to_none
@@ -354,34 +355,16 @@ class Learner:
             if without_lags:
                 slot = serving.find_portable(slot, np.flatnonzero(population.healthy))
             slots = np.array([slot])
-        outputs = population.predict(inputs, max(known, 1), slots)
-        answers: NDArray[Any] = outputs.outputs
-        redirects = self.encoder.label_numbers.redirects
-        if redirects is not None:
-            answers = redirects.apply(answers, np.full(answers.shape[1], known))
-        scale = None
-        if self._regression:
-            answers = self.encoder.units.numbers(answers[:, :, 0], outputs.logarithmic)
-            scale = self.encoder.scale
-        if serving.serves_ensemble:
-            predictions = serving.contenders.combine(
-                answers,
-                outputs.alive,
-                known=known,
-                scale=scale,
-                forecasts=self.encoder.forecast_next().numbers,
-                redirects=redirects,
-                without_lags=without_lags,
-                key=keys,
-                inputs=inputs,
-                block=block,
-                labels=self.encoder.labels,
-                fields={field.name for field in self.encoder.fields} if self.guests else (),
-            )
-        else:
-            predictions = answers[0]
-            predictions[outputs.alive[0] == 0] = np.nan
-        return predictions if self._regression else predictions[:, : max(known, 1)]
+        return combine_outputs(
+            population.predict(inputs, max(known, 1), slots),
+            inputs,
+            self.encoder,
+            serving.contenders,
+            serves_ensemble=serving.serves_ensemble,
+            without_lags=without_lags,
+            key=keys,
+            block=block,
+        )
 
     @property
     def balances(self) -> bool:
@@ -415,6 +398,10 @@ class Learner:
         if (redirects := self.encoder.label_numbers.redirects) is not None:
             predictions = redirects.exclude(predictions)
         return intervals.predict(predictions, PORTABLE if without_lags else SERVED)
+
+    def freeze(self) -> ServedModel:
+        """What is served now, as it predicts the next sample; for use while learning goes on."""
+        return ServedModel.of(self.encoder, self.trainer, self.serving)
 
     def _rank_slots(self) -> Iterator[int]:
         """Yield slots by rank; before the first sample, those of the start model in its order."""

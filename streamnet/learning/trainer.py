@@ -24,7 +24,7 @@ from streamnet.selection.champion import (
     restore_decisions,
 )
 from streamnet.selection.ensemble.registry import restore_ensemble
-from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.candidate import CandidateSettings, describe_networks
 
 
 class Snapshot(NamedTuple):
@@ -36,6 +36,10 @@ class Snapshot(NamedTuple):
     encoder: EncoderSnapshot
     number: int
     intervals: dict[str, Any] | None = None  # state of their intervals, if there are any
+
+    def describe(self) -> str:
+        """Describe the networks in a few words."""
+        return describe_networks([settings for settings, _ in self.copies])
 
     def networks(self) -> list[tuple[CandidateSettings, Weights]]:
         """Return settings and weights of each network."""

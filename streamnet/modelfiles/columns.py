@@ -1,14 +1,15 @@
-"""Samples as blocks with the columns that a model knows."""
+"""Samples as blocks with the columns that a model knows, and its outputs as labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from threading import local
 from typing import Any, final
 
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from streamnet.errors import SampleError, SchemaError
 from streamnet.samples import Block, Field, Schema, are_compatible, schema_to_dict
@@ -107,3 +108,16 @@ def check_columns(model_fields: Sequence[Field], schema: Schema) -> None:
     if known and known.isdisjoint(field.name for field in schema.fields):
         names = ", ".join(sorted(known)[:10])
         raise SchemaError(f"no column is one that the model knows: {names}")
+
+
+def name_outputs(
+    outputs: NDArray[np.float64],
+    classes: Sequence[Any],
+    decide: Callable[[NDArray[np.float64]], NDArray[np.intp]],
+) -> NDArray[np.object_]:
+    """Labels by rows of probabilities, shape=(n,); None where a row is not finite."""
+    if not classes:
+        return np.full(len(outputs), None, object)
+    names: NDArray[np.object_] = np.array([*classes, None], object)[decide(outputs)]
+    names[~np.isfinite(outputs).all(axis=1)] = None
+    return names

@@ -16,7 +16,7 @@ from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
 from streamnet.features.encoder import Encoder
 from streamnet.html_tables import list_some, render_properties
 from streamnet.keyed.key_model import Correction, KeyModel
-from streamnet.modelfiles.columns import ModelSamples, align_columns
+from streamnet.modelfiles.columns import ModelSamples, align_columns, name_outputs
 from streamnet.modelfiles.document import (
     CONTRADICTIONS,
     Document,
@@ -38,7 +38,7 @@ from streamnet.samples import Block, Field, Inputs, Kind, Sample, Task
 from streamnet.selection.conformal import restore_tracker
 from streamnet.selection.ensemble.labels import LabelEnsemble
 from streamnet.selection.ensemble.registry import build_averaging_state, restore_ensemble
-from streamnet.settings.candidate import CandidateSettings
+from streamnet.settings.candidate import CandidateSettings, describe_networks
 from streamnet.settings.inference import OnUnknown
 from streamnet.sources.frames import SamplesLike
 
@@ -175,9 +175,7 @@ class Model:
 
     def describe(self) -> str:
         """Describe the networks in a few words."""
-        words = self.settings.describe()
-        others = len(self.networks) - 1
-        return f"{words} and {others} more" if others else words
+        return describe_networks([settings for settings, _ in self.networks])
 
     @property
     def changed_classes(self) -> dict[str, str | None]:
@@ -254,11 +252,7 @@ class Model:
     def _name(self, outputs: NDArray[np.float64], classes: Sequence[Any]) -> NDArray[Any]:
         if self.task is Task.REGRESSION:
             return outputs[:, 0]
-        if not classes:
-            return np.full(len(outputs), None, object)
-        names: NDArray[np.object_] = np.array([*classes, None], object)[self.decide(outputs)]
-        names[~np.isfinite(outputs).all(axis=1)] = None
-        return names
+        return name_outputs(outputs, classes, self.decide)
 
     def decide(self, outputs: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return the class number to predict for each row of probabilities, shape=(n,).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, final
 
 import numpy as np
@@ -47,6 +48,7 @@ class NeighborMemory:
 
     def __init__(self, samples: int) -> None:
         self._store = _create_store(-(-samples // LIST_SIZE), HASHED)
+        self._frozen: NeighborMemory | None = None  # a copy, while nothing has changed since
 
     @property
     def samples(self) -> int:
@@ -81,6 +83,8 @@ class NeighborMemory:
         width = needed_width(inputs)
         if width > self._store.metric.size:
             self._store = _widen(self._store, width)
+        if len(truth) and truth.max() >= 0:
+            self._frozen = None
         return self._run(inputs, truth, known, labels, NO_WEIGHTS if weight is None else weight)
 
     def predict(self, inputs: Inputs, known: int, labels: int) -> NDArray[np.float32]:
@@ -108,10 +112,23 @@ class NeighborMemory:
         predict_then_learn(*samples, truth, known, weight, answers, *arrays)
         return answers
 
+    def freeze(self) -> NeighborMemory:
+        """A copy that predicts as this one does now, while this one learns; it must not learn.
+
+        The same one as before if nothing was stored since.
+        """
+        if self._frozen is None:
+            used, frozen = _list_used(self._store), copy(self)
+            store = _create_store(len(used["size"]), self._store.metric.size)
+            frozen._store = _fill(store, used)
+            self._frozen = frozen
+        return self._frozen
+
     def move_class(self, number: int, into: int) -> None:
         """Let samples of a class vote for another one, or for none at -1."""
         label = _list_used(self._store)["label"]  # all others stay 0, as in a restored memory
         label[label == number] = into
+        self._frozen = None
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to resume, bit for bit."""
@@ -125,7 +142,7 @@ class NeighborMemory:
             given = np.asarray(state[name])
             if given.shape[1:] != array.shape[1:] or len(given) > len(array):
                 raise StateError(f"{name} of stored neighbors has shape {given.shape}")
-        self._store = _fill(store, state)
+        self._store, self._frozen = _fill(store, state), None
 
 
 def _create_store(lists: int, width: int) -> Store:

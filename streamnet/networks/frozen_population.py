@@ -79,35 +79,63 @@ class FrozenPopulation:
         )
         for slot, network in enumerate(self.networks):
             self._population.insert(slot, network.weights)
-        self._slots = np.arange(len(self.networks))
 
     def predict(self, inputs: Inputs, slots: NDArray[np.int64] | None = None) -> NetworkOutputs:
         """Outputs of each network, or of those in some slots, for each sample.
 
-        Outputs have shape=(networks, n, outputs) and are probabilities or standardized numbers;
-        where ``alive``, shape=(networks, n), is 0, a network has no finite output.
+        See `predict_each`.
         """
-        n = len(inputs.count)
-        outputs, chosen = self._population.new_outputs(n), self._slots if slots is None else slots
-        for start in range(0, n, _BLOCK_SIZE):
-            self._predict_block(inputs, start, min(n, start + _BLOCK_SIZE), chosen, outputs)
-        rows = slice(None) if slots is None else slots
-        logarithmic = outputs.logarithmic[rows] if len(outputs.logarithmic) else outputs.logarithmic
-        return NetworkOutputs(
-            outputs.outputs[rows, :, : self.outputs], outputs.alive[rows], logarithmic
-        )
+        return predict_each(self._population, inputs, self.outputs, slots)
 
-    def _predict_block(
-        self, inputs: Inputs, start: int, stop: int, slots: NDArray[np.int64], out: NetworkOutputs
-    ) -> None:
-        block = self._population.predict(_slice_inputs(inputs, start, stop), self.outputs, slots)
-        out.outputs[slots, start:stop] = block.outputs
-        out.alive[slots, start:stop] = block.alive
-        for slot, predicted in zip(slots.tolist(), block.alive.sum(axis=1).tolist(), strict=True):
-            # A network predicts nothing after a sample that exploded: continue behind it.
-            behind = start + predicted + 1
-            if behind < stop:
-                self._predict_block(inputs, behind, stop, self._slots[slot : slot + 1], out)
+
+def predict_each(
+    population: Population, inputs: Inputs, known: int, slots: NDArray[np.int64] | None = None
+) -> NetworkOutputs:
+    """Predict samples of which none has to do with another, in any number of threads at a time.
+
+    Args:
+        population: The networks, which do not learn meanwhile.
+        inputs: Inputs of n samples.
+        known: Number of outputs.
+        slots: The networks to run; None: all.
+
+    Returns:
+        Outputs of shape=(networks, n, known), probabilities or standardized numbers; where
+        ``alive``, shape=(networks, n), is 0, a network has no finite output.
+    """
+    n = len(inputs.count)
+    chosen = np.arange(len(population.members)) if slots is None else slots
+    if n == 1:
+        found = population.predict(inputs, known, slots)
+        return replace(found, outputs=found.outputs[:, :, :known])
+    outputs = population.new_outputs(n)
+    for start in range(0, n, _BLOCK_SIZE):
+        _predict_block(
+            population, inputs, start, min(n, start + _BLOCK_SIZE), known, chosen, outputs
+        )
+    rows = slice(None) if slots is None else slots
+    logarithmic = outputs.logarithmic[rows] if len(outputs.logarithmic) else outputs.logarithmic
+    return NetworkOutputs(outputs.outputs[rows, :, :known], outputs.alive[rows], logarithmic)
+
+
+def _predict_block(
+    population: Population,
+    inputs: Inputs,
+    start: int,
+    stop: int,
+    known: int,
+    slots: NDArray[np.int64],
+    out: NetworkOutputs,
+) -> None:
+    block = population.predict(_slice_inputs(inputs, start, stop), known, slots)
+    out.outputs[slots, start:stop] = block.outputs
+    out.alive[slots, start:stop] = block.alive
+    for slot, predicted in zip(slots.tolist(), block.alive.sum(axis=1).tolist(), strict=True):
+        # A network predicts nothing after a sample that exploded: continue behind it.
+        behind = start + predicted + 1
+        if behind < stop:
+            one = np.array([slot])
+            _predict_block(population, inputs, behind, stop, known, one, out)
 
 
 def _slice_inputs(inputs: Inputs, start: int, stop: int) -> Inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from threading import local
 from typing import Any, NamedTuple, final
 
@@ -373,6 +374,16 @@ class Population:
             *thread_contexts(self._local, self.layout.scratch, active_rows, self.dtype),
             *ring,
         )
+
+    def freeze(self) -> Population:
+        """A copy that predicts as this one does now, while this one learns; it must not learn."""
+        frozen = copy(self)
+        frozen.members = list(self.members)
+        frozen.weights = aligned_zeros(len(self.weights), self.dtype)
+        frozen.weights[:] = self.weights
+        frozen.healthy, frozen.taken = self.healthy.copy(), self.taken.copy()
+        frozen._local = local()
+        return frozen
 
     def check(self) -> int:
         """Mark candidates with a weight that is not finite as unhealthy; return how many."""

@@ -1,26 +1,27 @@
 """Control messages that travel between blocks through all stages.
 
 A `Barrier` collects a copy of each stage's state for a checkpoint (as in Chandy-Lamport
-snapshots and Flink); a `Glance` collects what a model of this moment is made of, without
-affecting the run.
+snapshots and Flink); a `Glance` collects what is served at this moment, without affecting the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, final
 
-import numpy as np
 from anyio import Event
-from numpy.typing import NDArray
 
 from streamnet.durability.checkpoint import StateDict
+from streamnet.features.encoder import Encoder
 from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.learning.served_model import ServedModel, compose_snapshot
 from streamnet.learning.serving import ServingStage
 from streamnet.learning.trainer import Snapshot, Trainer
+from streamnet.networks.population import Population
 from streamnet.pipeline.outputs import ResumableSink
-from streamnet.selection.champion import Decision, ModelComposition
+from streamnet.selection.champion import Decision
 
 LEARNER_PARTS = "trainer", "evaluator", "serving", "pending", "keyed"
 
@@ -122,40 +123,46 @@ def select_pending(decisions: Sequence[Decision], trainer: dict[str, Any]) -> li
 @final
 @dataclass(eq=False)  # compared by identity
 class Glance:
-    """Travels behind a block like a barrier, and collects what a model is made of.
+    """Travels behind a block like a barrier, and collects what is served after it.
 
     Results of a run never depend on how many glances there were, or when.
     """
 
     part: str = ""
-    encoder: EncoderSnapshot | None = None
+    portable: bool = True  # whether it also collects a model to take home
+    served: ServedModel | None = None  # None before anything was learned
     snapshot: Snapshot | None = None  # None if there is no finite network
+    seconds: float = 0.0  # that collecting took
     done: Event = field(default_factory=Event)
-    _healthy: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
-    _all: Snapshot | None = None
-    _slots: tuple[int, ...] = ()
+    _encoder: Encoder | None = None
+    _state: EncoderSnapshot | None = None
+    _population: Population | None = None
+    _finite: set[int] = field(default_factory=set)
+    _number: int = 0
 
-    def copy_networks(self, trainer: Trainer) -> None:
-        """Copy every finite network, since the ones to serve are chosen later."""
-        population = trainer.population
-        self._healthy = population.healthy.copy()
-        self._slots = tuple(sorted(population.find_finite_slots())) if trainer.number else ()
-        if self._slots and self.encoder is not None:
-            everyone = ModelComposition(self._slots[0], self._slots, None)
-            self._all = trainer.snapshot(everyone, self.encoder)
+    def freeze_encoder(self, encoder: Encoder) -> None:
+        """Add a copy of the encoder."""
+        start = perf_counter()
+        self._encoder = encoder.view()
+        if self.portable:
+            self._state = encoder.snapshot()
+        self.seconds += perf_counter() - start
 
-    def select_served(self, serving: ServingStage) -> None:
-        """Choose the networks to serve, and their ensemble."""
-        if self._all is None:
-            return
-        place = {slot: number for number, slot in enumerate(self._slots)}
-        champion = next((slot for slot in serving.rank_slots(self._healthy) if slot in place), None)
-        if champion is None:
-            return
-        composition = serving.compose_model(champion, self._slots)
-        self.snapshot = self._all._replace(
-            member=serving.members[champion],
-            copies=tuple(self._all.copies[place[slot]] for slot in composition.slots),
-            ensemble=composition.ensemble,
-            intervals=composition.intervals,
-        )
+    def freeze_networks(self, trainer: Trainer) -> None:
+        """Add copies of the networks, if there are any."""
+        start = perf_counter()
+        if trainer.number and trainer.population.capacity.outputs:
+            self._population, self._number = trainer.population.freeze(), trainer.number
+            if self.portable:
+                self._finite = self._population.find_finite_slots()
+        self.seconds += perf_counter() - start
+
+    def freeze_serving(self, serving: ServingStage) -> None:
+        """Add what serves, which completes the glance."""
+        start = perf_counter()
+        if self._population is not None and self._encoder is not None:
+            parts = self._encoder, self._population, serving, self._number
+            self.served = ServedModel(*parts)
+            if self._state is not None:
+                self.snapshot = compose_snapshot(self.served, serving, self._state, self._finite)
+        self.seconds += perf_counter() - start

@@ -9,6 +9,8 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, final
 
+from anyio import Event
+
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.provenance import Ledger
 from streamnet.errors import ConfigurationError, NoCandidateError
@@ -119,6 +121,12 @@ class PartRun:
         return self._emitted if self._state is None else self._state.queues[self.name].emitted
 
     @property
+    def next_block(self) -> Event:
+        """Set once another block has passed all stages."""
+        assert self._record is not None
+        return self._record.next_block
+
+    @property
     def name(self) -> str:
         """Its name; empty if the run has no other part."""
         return self.part.name
@@ -187,7 +195,7 @@ class PartRun:
         assert self._record is not None
         train = Train(learner.trainer, self._options.threads, seconds)
         self.stages = [
-            Encode(learner.source, feed, self.rejections.limit, seconds),
+            Encode(learner.source, feed, self.rejections.limit, seconds, freezes=learner.encoder),
             train,
             Evaluate(learner.evaluator, seconds),
             Serve(

@@ -322,6 +322,11 @@ class Pipeline:
         """
         return self._champions.follow()
 
+    @property
+    def next_block(self) -> Event:
+        """Set once another block has passed all stages of the first part, after `ready`."""
+        return self._runs[0].next_block
+
     async def glance(self, part: str | None = None) -> Champion | None:
         """A copy of what is served at this moment; learning continues unaffected.
 
@@ -331,7 +336,18 @@ class Pipeline:
             part: Name of the part; None is the first one.
         """
         run = self._runs[0] if part is None else self.parts[part]
-        glance = Glance(run.name)
+        return self.build_champion(await self.freeze(Glance(run.name)))
+
+    def build_champion(self, glance: Glance) -> Champion | None:
+        """The model to take home that a glance has collected; None if there is none."""
+        run = next(run for run in self._runs if run.name == glance.part)
+        return glance.snapshot and run.champion(glance.snapshot)
+
+    async def freeze(self, glance: Glance) -> Glance:
+        """Let a glance collect what is served at this moment; learning continues unaffected.
+
+        It stays empty before the first sample and after the end.
+        """
         if self.ready.is_set() and not self._ended:
             self._glances.append(glance)
             self._reader.send_glance(glance)
@@ -339,7 +355,7 @@ class Pipeline:
                 await glance.done.wait()
             finally:
                 self._glances.remove(glance)
-        return glance.snapshot and run.champion(glance.snapshot)
+        return glance
 
     def merge_class(self, label: str, into: str) -> None:
         """Read a label as another one from the next sample that is read on.

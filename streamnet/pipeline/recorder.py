@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
-from anyio import CancelScope, EndOfStream, move_on_after, to_thread
+from anyio import CancelScope, EndOfStream, Event, move_on_after, to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from streamnet.durability.provenance import Ledger
@@ -53,6 +53,7 @@ class Record(Stage[Served]):
         self.sent: list[SentOutput] = [sink for sink in sinks if isinstance(sink, SentOutput)]
         self._sinks, self._publish, self._state = sinks, publish, state
         self._part = part
+        self.next_block: Event = Event()  # set once another block is recorded
         # A foreign sink may block, perhaps until the event loop does something.
         is_foreign = any(not isinstance(sink, ResumableSink | RecentSamples) for sink in sinks)
         self._worker = Worker(NEVER_INLINE if is_foreign else inline_seconds)
@@ -63,6 +64,8 @@ class Record(Stage[Served]):
         costs_per_sample = self._sinks or self.ledger is not None
         work = count_records(samples) if costs_per_sample else 1 + len(samples.rejected)
         await self._worker.run(work, self.write, block)
+        self.next_block.set()
+        self.next_block = Event()
         for output in self.sent:
             if output.is_full:
                 await run_abandonable(output.wait_for_room)

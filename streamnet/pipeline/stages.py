@@ -15,7 +15,7 @@ from anyio import CancelScope, create_memory_object_stream, create_task_group, t
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from streamnet.errors import DataError, TooManyRejectedError
-from streamnet.features.encoder import Encoded
+from streamnet.features.encoder import Encoded, Encoder
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.keyed import KeyedEncoder
 from streamnet.learning.joined_labels import JoiningEncoder
@@ -30,6 +30,7 @@ from streamnet.samples import Block
 from streamnet.selection.champion import Decision, export_decisions
 
 CHANNEL_BLOCKS = 4  # blocks that may wait before a stage
+_NUMBERS = 10_000  # weights, to estimate the work of copying them
 
 T = TypeVar("T")
 
@@ -204,7 +205,10 @@ class EncodedBlock(NamedTuple):
 
 @final
 class Encode(Stage[SplitBlock]):
-    """Turns blocks into inputs and targets; ends the stream if too many records are rejected."""
+    """Turns blocks into inputs and targets; ends the stream if too many records are rejected.
+
+    A glance gets a copy of the encoder that it ``freezes``.
+    """
 
     def __init__(
         self,
@@ -212,8 +216,11 @@ class Encode(Stage[SplitBlock]):
         reader: Feed,
         limit: RejectionLimit,
         inline_seconds: float = INLINE_SECONDS,
+        *,
+        freezes: Encoder | None = None,
     ) -> None:
         self._encoder, self._reader, self._limit = encoder, reader, limit
+        self._freezes = freezes
         self._worker = Worker(inline_seconds)
         self._has_given_up = False
 
@@ -263,8 +270,9 @@ class Encode(Stage[SplitBlock]):
                 await self.send(EncodedBlock(encoded, None))
 
     async def on_glance(self, glance: Glance) -> bool:
-        """Add the encoder's state."""
-        glance.encoder = self._encoder.snapshot()
+        """Add a copy of the encoder."""
+        if self._freezes is not None:
+            glance.freeze_encoder(self._freezes)
         return not self._has_given_up
 
 
@@ -328,7 +336,7 @@ class Serve(Stage[Any]):
     async def on_glance(self, glance: Glance) -> bool:
         """Choose the networks; the glance is complete."""
         if isinstance(self._server, ServingStage):
-            glance.select_served(self._server)
+            glance.freeze_serving(self._server)
         glance.done.set()
         return False
 
@@ -351,6 +359,7 @@ class Train(Stage[EncodedBlock]):
         # Learning never waits for the event loop, so it leaves for a thread sooner than others.
         inline_seconds = min(inline_seconds, INLINE_SECONDS)
         self._before, self._worker, self._after = (Worker(inline_seconds) for _ in range(3))
+        self._copier = Worker(inline_seconds)
         self._submitted: Future[Predicted] | None = None  # not sent yet
         self._has_failed = False
         # State of the trainer once it has learned all that was submitted.
@@ -386,7 +395,8 @@ class Train(Stage[EncodedBlock]):
     async def on_glance(self, glance: Glance) -> bool:
         """Add copies of the networks."""
         await self.finish()
-        await to_thread.run_sync(glance.copy_networks, self._trainer)
+        numbers = len(self._trainer.population.weights)
+        await self._copier.run(numbers / _NUMBERS, glance.freeze_networks, self._trainer)
         return True
 
     async def finish(self) -> None:

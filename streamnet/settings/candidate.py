@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal, get_args
 
@@ -269,3 +270,9 @@ class CandidateSettings(Settings):
         if self.lags:
             words.append("lags")
         return ", ".join(words)
+
+
+def describe_networks(settings: Sequence[CandidateSettings]) -> str:
+    """Describe the networks of a model in a few words, by the settings of the first one."""
+    words, others = settings[0].describe(), len(settings) - 1
+    return f"{words} and {others} more" if others else words

@@ -176,7 +176,8 @@ class IntakeSection(Section, InferenceSettings, frozen=True):
         max_age: Seconds that each may wait.
         max_keys: Idempotency keys that are remembered.
         segment_bytes: Approximate size of a segment of the journal.
-        publish_seconds: Seconds between two published models.
+        publish_seconds: Seconds between two published models to take home; requests are answered
+            by what was learned from all blocks so far.
         dead_letters_bytes: Largest size of the file of rejected records; further ones are counted
             only.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -297,6 +298,16 @@ class BoostedTrees:
         totals = answers.sum(axis=1, keepdims=True)
         np.divide(answers, totals, out=answers, where=totals > 0.0)
         return answers
+
+    def freeze(self) -> BoostedTrees:
+        """A copy that predicts as this one does now, while this one learns; it must not learn.
+
+        It shares the trees, which are replaced when they are grown anew, and stores no samples.
+        """
+        frozen = copy(self)
+        frozen._values, frozen._target, frozen._weight = np.empty((0, 0)), _NO_NUMBERS, _NO_NUMBERS
+        frozen._crowded = self._crowded.copy()
+        return frozen
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to resume, bit for bit."""

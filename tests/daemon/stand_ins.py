@@ -32,7 +32,12 @@ from streamnet.daemon.hosting.hosted_model import describe_champion
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.hosting.webhooks import Webhooks
 from streamnet.daemon.journal.frames import parse_label
-from streamnet.daemon.predictions import MicroBatcher, Predictions, compute_interval
+from streamnet.daemon.predictions import (
+    MicroBatcher,
+    Predictions,
+    compute_interval,
+    predict_samples,
+)
 from streamnet.errors import ConfigurationError, ConflictError
 from streamnet.modelfiles import Model
 from streamnet.online import OnlineClassifier, OnlineRegressor
@@ -154,18 +159,16 @@ class StandIn:
             self.receipts[key] = receipt
         return receipt
 
-    def predict(self, samples: Any, *, counts: bool = True) -> Predictions:
-        model = self.model
-        outputs = model.outputs(samples)
-        values = model.named(outputs)
-        intervals = None if model.interval is None else model.intervals(outputs)
-        shares = None if model.task is Task.REGRESSION else outputs
-        return Predictions(values, shares, model.labels, 7, intervals)
+    def predict(self, samples: Any) -> Predictions:
+        return predict_samples(self.model, 7, samples)
 
     def check_columns(self, samples: Sequence[Any]) -> str | None:
         return self._column_check.rows(samples)
 
     def published_model(self) -> Model:
+        return self.model
+
+    def served_model(self) -> Model:
         return self.model
 
     def measures(self, horizon: str = "overall") -> dict[str, float]:

@@ -48,6 +48,7 @@ from streamnet.daemon.predictions import MicroBatcher, Predictions, compute_inte
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import BusyError, ConflictError, NotReadyError
 from streamnet.learning.learner import Learner
+from streamnet.learning.served_model import ServedModel
 from streamnet.metrics import Horizon
 from streamnet.modelfiles.formats import check_suffix, encode_document
 from streamnet.modelfiles.model import Model
@@ -223,20 +224,15 @@ class HostedModel(Supervisor):
         await run.committer.commit(frame, durable=durable)
         return receipt
 
-    def predict(
-        self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
-    ) -> Predictions:
-        """Predict with the published model, immediately and in any thread.
-
-        All ``counts`` as predicted but samples that explain others.
+    def predict(self, samples: Sample | Sequence[Sample] | Block) -> Predictions:
+        """Predict with what is served, immediately and in any thread.
 
         Raises:
             NotReadyError: If no model is published yet.
             ConfigurationError: If a sample can't be read.
         """
-        predictions = self.current_run().publisher.predict(samples, counts=counts)
-        if counts:
-            self.predicted = len(predictions.values) + self.predicted  # read last: threads
+        predictions = self.current_run().publisher.predict(samples)
+        self.predicted = len(predictions.values) + self.predicted  # read last: threads
         return predictions
 
     @property
@@ -252,7 +248,7 @@ class HostedModel(Supervisor):
             SampleError: If a sample has no column that the model knows, or one that it does not
                 where ``intake.on_unknown`` is raise.
         """
-        self._column_check.know(name for name, _ in self.published_model().fields)
+        self._column_check.know(name for name, _ in self.served_model().fields)
         return self._column_check.rows(samples)
 
     async def remember(
@@ -408,8 +404,12 @@ class HostedModel(Supervisor):
         return frozenset() if is_known else LEARNED_COUNTS
 
     def published_model(self) -> Model:
-        """The published model; raises NotReadyError if there is none yet."""
+        """The published model to take home; raises NotReadyError if there is none yet."""
         return self.current_run().publisher.newest().model
+
+    def served_model(self) -> ServedModel | Model:
+        """What answers requests at this moment; raises NotReadyError if nothing does yet."""
+        return self.current_run().publisher.newest().served
 
     def measures(self, horizon: Horizon = Horizon.OVERALL) -> dict[str, float]:
         """All prequential metrics of what was served, by name; empty before the first sample."""

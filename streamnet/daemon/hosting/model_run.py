@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from time import monotonic, time_ns
-from typing import Any, NamedTuple, final
+from time import monotonic
+from typing import Any, final
 
 import numpy as np
 from anyio import CancelScope, Event, create_task_group, sleep, to_thread
@@ -18,23 +18,15 @@ from streamnet.daemon.hosting.budgets import Budgets
 from streamnet.daemon.hosting.events import EventLog, Monitor
 from streamnet.daemon.hosting.feeder import QueueShare
 from streamnet.daemon.hosting.feeds import Feeds
+from streamnet.daemon.hosting.publishing import Publisher
 from streamnet.daemon.hosting.timeline import Timeline
 from streamnet.daemon.journal.committer import Committer
 from streamnet.daemon.journal.intake import Intake
 from streamnet.daemon.journal.segments import Journal
 from streamnet.daemon.journal.source import JournalSource
-from streamnet.daemon.predictions import Predictions, predict_samples
-from streamnet.durability.budget import Budget
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.state_directory import WriterLock
-from streamnet.errors import (
-    ConfigurationError,
-    ModelFileError,
-    NotReadyError,
-    OutputError,
-    StreamnetError,
-)
-from streamnet.keyed.key_model import LiveKeys
+from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
 from streamnet.learning.learner import Learner, check_keyed
 from streamnet.learning.serving import Served
 from streamnet.learning.warmup import needs_compiling, warm_up
@@ -56,7 +48,7 @@ from streamnet.runs.builder import (
     pipeline_arguments,
 )
 from streamnet.runs.outputs import open_boxes, open_sinks
-from streamnet.samples import Block, DeadLetter, Sample, Task, are_compatible
+from streamnet.samples import Block, DeadLetter, Task, are_compatible
 from streamnet.settings.daemon import READING_KEYS, ModelSettings, parse_model
 from streamnet.settings.learning import build_learning_settings
 from streamnet.settings.run import SourceSection
@@ -146,98 +138,6 @@ _KEPT_DEAD_LETTERS = 100
 _TIMELINE_FILE = "timeline.json"
 
 
-class PublishedModel(NamedTuple):
-    """A model that predicts until the next one is published."""
-
-    model: Model
-    generation: int  # increases with each, across restarts
-    number: int  # of the sample before which it was taken
-    since: float  # when it was published, by the monotonic clock
-    version: str  # another one for each, also after a reset
-
-
-@final
-class Publisher:
-    """Publishes the current model of a running pipeline every few seconds while it learns.
-
-    Before anything is learned, the start predicts. While models share a ``budget`` of seconds that
-    is overdrawn, a newer one waits.
-    """
-
-    def __init__(
-        self, publish_seconds: float, start: Model | None, budget: Budget | None = None
-    ) -> None:
-        self.published: PublishedModel | None = None
-        self.predicted: int = 0  # samples
-        self.first: Event = Event()  # set once a model is published, or none will be
-        self.restored: Event = Event()  # set once that of earlier runs is, or there is none
-        self._publish_seconds = publish_seconds
-        self._budget = Budgets().publishing if budget is None else budget
-        self._start = start
-        self._rows = -1  # learned before the published model
-        self._keys: LiveKeys | None = None  # which go on learning
-
-    def predict(
-        self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
-    ) -> Predictions:
-        """Predict with the published model; see `HostedModel.predict`."""
-        model, generation, *_ = self.newest()
-        # Unknown columns: see `HostedModel.check_columns`.
-        predictions = predict_samples(model, generation, samples, self._keys)
-        if counts:
-            # Read last: threads predict as well.
-            self.predicted = len(predictions.values) + self.predicted
-        return predictions
-
-    def newest(self) -> PublishedModel:
-        """Return the published model."""
-        if self.published is None:
-            is_restored = self.restored.is_set()
-            reason = "nothing was learned" if is_restored else "it is being restored"
-            raise NotReadyError(f"there is no model yet: {reason}")
-        return self.published
-
-    async def run(self, pipeline: Pipeline, committer: Committer) -> None:
-        """Publish models until cancelled."""
-        await pipeline.ready.wait()
-        while True:
-            assert pipeline.learner is not None
-            trainer = pipeline.learner.trainer
-            rows = trainer.rows + trainer.labels
-            is_new = rows != self._rows and self._budget.seconds_left() == 0
-            if self.published is None or is_new:
-                started = monotonic()
-                await self._publish(pipeline.learner, pipeline, committer)
-                self._budget.spend(monotonic() - started)
-                self._rows = rows
-            self.restored.set()  # even if the disk fails: other models must not wait for it
-            await sleep(_POLL_SECONDS if self.published is None else self._publish_seconds)
-
-    async def _publish(self, learner: Learner, pipeline: Pipeline, committer: Committer) -> None:
-        if not learner.serving.has_ranking:  # samples without a label teach networks nothing
-            if self._start is not None and self.published is None:
-                await self._commit(committer, self._start, 0)
-            return
-        self._keys = learner.live_keys
-        champion = await pipeline.glance()
-        if champion is not None:
-            model = await to_thread.run_sync(lambda: champion.model)
-            await self._commit(committer, model, champion.number)
-
-    async def _commit(self, committer: Committer, model: Model, number: int) -> None:
-        try:
-            committer.check()
-            frame = committer.intake.publish()
-            generation = committer.intake.generation
-            await committer.commit(frame, durable=False)
-        except OutputError:
-            return  # logged by the committer; a later model gets the number
-        self.published = PublishedModel(
-            model, generation, number, monotonic(), f"{generation}-{time_ns():x}"
-        )
-        self.first.set()
-
-
 @final
 class ModelRun:
     """The parts of a running model, and the folder of its files.
@@ -289,6 +189,7 @@ class ModelRun:
             budgets.learning,
             keeps_requests=settings.output.predictions is not None,
         )
+        self.publisher: Publisher = Publisher(limits.publish_seconds, start, budgets.publishing)
         self.journal_output: _JournalOutput = _JournalOutput(journal, self.source.find_time)
         self.feature_drift: FeatureDrift = FeatureDrift()
         self.feeds: Feeds = Feeds(
@@ -310,7 +211,6 @@ class ModelRun:
             **settings.state.to_kwargs(),
         )
         self.pipeline: Pipeline = self._build_pipeline(settings, networks)
-        self.publisher: Publisher = Publisher(limits.publish_seconds, start, budgets.publishing)
         self.monitor: Monitor = Monitor(
             self.pipeline,
             self._state,

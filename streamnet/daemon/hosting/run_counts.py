@@ -63,7 +63,7 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
         "generation": None if published is None else published.generation,
         "version": None if published is None else published.version,
         "model_age": None if published is None else monotonic() - published.since,
-        "champion": None if published is None else published.model.describe(),
+        "champion": None if published is None else published.description,
     }
     if run.learner is not None:
         learning = build_status(run.learner)

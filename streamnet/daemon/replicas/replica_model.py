@@ -121,9 +121,7 @@ class ReplicaModel:
 
     # ----------------------------------------------------------------- predictions
 
-    def predict(
-        self, samples: Sample | Sequence[Sample] | Block, *, counts: bool = True
-    ) -> Predictions:
+    def predict(self, samples: Sample | Sequence[Sample] | Block) -> Predictions:
         """Predict with the newest model, immediately and in any thread.
 
         Raises:
@@ -132,8 +130,7 @@ class ReplicaModel:
         """
         followed = self.newest()
         predictions = predict_samples(followed.model, followed.generation, samples)
-        if counts:
-            self.predicted = len(predictions.values) + self.predicted  # read last: threads
+        self.predicted = len(predictions.values) + self.predicted  # read last: threads
         return predictions
 
     def check_columns(self, samples: Sequence[Sample]) -> str | None:
@@ -156,6 +153,10 @@ class ReplicaModel:
     def published_model(self) -> Model:
         """The newest model; raises NotReadyError if there is none yet."""
         return self.newest().model
+
+    def served_model(self) -> Model:
+        """What answers requests: the newest model."""
+        return self.published_model()
 
     def encode_model(self, suffix: str) -> bytes:
         """Encode the newest model as a file of a format given by its suffix.

@@ -342,6 +342,11 @@ class TextColumns(WeightedTransformer, kinds=[Kind.TEXT]):
         for column in self._columns:
             column.settle()
 
+    @property
+    def shared(self) -> Sequence[Any]:
+        """The vocabularies, and the cache of hashes."""
+        return [self._hasher, *(column.vocabulary for column in self._columns)]
+
     def export_state(self) -> dict[str, Any]:
         """Export modes and vocabularies, if any column may have one."""
         if not (self._columns and self._is_stateful()):

@@ -237,6 +237,10 @@ class BaseEnsemble(ABC):
             state[name] = np.insert(state[name], places, 0, axis=-1)
         return self.restore_state(state)
 
+    @abstractmethod
+    def freeze(self) -> Self:
+        """A copy that predicts as this one does now, while this one learns."""
+
     def export_state(self) -> dict[str, Any]:
         """Export everything needed to resume exactly."""
         arrays = {name: getattr(self, name).copy() for name in self._arrays}

@@ -6,7 +6,7 @@ Two ensembles of the same candidates are computed together, in little more time 
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -331,6 +331,14 @@ class LabelPool:
         if self.last[0] == room:
             self.last = np.array([classes], np.int64)  # a new array, since copies share the old one
 
+    def copy(self) -> LabelPool:
+        """A copy with arrays of its own."""
+        copied = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(copied, name, value.copy())
+        return copied
+
     def move_class(self, number: int, into: int) -> None:
         """Count earlier labels of a class as those of another, or no more at -1."""
         self.make_room(max(number, into) + 1)
@@ -527,6 +535,13 @@ class LabelEnsemble(BaseEnsemble):
             odds = probabilities / (counts + 1.0)
         best: NDArray[np.intp] = odds.argmax(axis=1)
         return best
+
+    def freeze(self) -> Self:
+        """A copy that predicts as this one does now, in a pool of its own."""
+        frozen = copy(self)
+        frozen._pool = self._pool.copy()
+        frozen._bind_views()
+        return frozen
 
     def adopt(self, other: BaseEnsemble) -> None:
         """Start from the weights and label frequencies of another ensemble."""

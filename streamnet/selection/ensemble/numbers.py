@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, final
+from copy import deepcopy
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -321,6 +322,10 @@ class NumberEnsemble(BaseEnsemble):
         super().adopt(other)
         assert isinstance(other, NumberEnsemble)
         self.unit[:] = other.unit
+
+    def freeze(self) -> Self:
+        """A copy that predicts as this one does now, while this one learns."""
+        return deepcopy(self)
 
     def serve(
         self,

@@ -25,9 +25,7 @@ def scores_of(hosted: HostedModel) -> IntervalEvaluator:
     return intervals.scores
 
 
-def test_with_an_interval_bounds_are_those_of_the_published_model(
-    run: Runner, tmp_path: Path
-) -> None:
+def test_with_an_interval_bounds_are_those_of_the_served_model(run: Runner, tmp_path: Path) -> None:
     settings = settings_of(
         source={"target": "y", "task": "regression"}, evaluation={"interval": 0.8}
     )
@@ -38,10 +36,11 @@ def test_with_an_interval_bounds_are_those_of_the_published_model(
             await hosted.learn(stream)
             await learned(hosted, 300)
             await until(hosted.champion)
-            model, predictions = hosted.published_model(), hosted.predict(stream[:9])
-            bounds = predictions.intervals
+            predictions = hosted.predict(stream[:9])
+            model, bounds = predictions.model, predictions.intervals
             assert bounds is not None
-            assert model.interval == 0.8
+            assert model is not None
+            assert model.interval == hosted.published_model().interval == 0.8
             assert np.array_equal(bounds, model.intervals(predictions.values[:, None]))
 
     run(main)

@@ -74,9 +74,7 @@ async def _predict(request: Request, service: Service) -> Response:
         intervals = [one.interval for one in kept]
     _add_intervals(response, hosted, predictions, intervals)
     if body.explain:
-        predict = partial(hosted.predict, counts=False)
-        model = hosted.published_model()
-        work = partial(explain_by_occlusion, model, predict, samples, predictions)
+        work = partial(explain_by_occlusion, samples, predictions)
         response.explanations = await run_sync(work, limiter=service.worker)
     if warning is not None:
         response.warnings = [warning]
@@ -203,7 +201,7 @@ class _SlotResponse(Response):
 
 def _predict_slice(hosted: PredictingModel, lines: bytes, before: int) -> bytes:
     """Predict some lines, which ``before`` others precede."""
-    fields = hosted.published_model().fields
+    fields = hosted.served_model().fields
     block = decode_block(lines, fields, hosted.expected_columns)
     samples = _decode_samples(lines, before) if block is None else block
     count, rows = len(samples), _count_rows_at_once(hosted)
@@ -231,7 +229,7 @@ def _find_line(lines: bytes, number: int) -> int:
 
 def _count_rows_at_once(hosted: PredictingModel) -> int:
     """Number of samples whose probabilities may be held at a time."""
-    return max(1, _MAX_PROBABILITIES // max(1, len(hosted.published_model().labels)))
+    return max(1, _MAX_PROBABILITIES // max(1, len(hosted.served_model().labels)))
 
 
 def _encode_predictions(predictions: Predictions) -> bytes:
