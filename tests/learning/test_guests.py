@@ -291,6 +291,24 @@ def test_it_predicts_with_the_ensemble_but_not_in_the_portable_model(task: Task)
     assert "without_guests" not in without.model().about
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_frozen_copy_combines_the_others_whatever_a_guest_learns(task: Task) -> None:
+    how = (lambda: 7) if task is LABELS else (lambda: np.inf)
+    usually = {"c0": 1.0} if task is LABELS else 1.0
+    block, asked = stream(task, 400, gaps=False), stream(task, 20, seed=9, gaps=False)
+    quarantined = learner(task, {"bad": Failing(390, how, usually)})
+    for one in (with_it := learner(task), quarantined):
+        list(feed(one, block))
+        frozen, before = one.freeze(), one.predict(asked)
+        answers = frozen.outputs(asked).reshape(before.shape)
+        assert np.isfinite(answers).all()
+        assert np.array_equal(answers, before) == (one is quarantined)
+        list(feed(one, block))
+        assert_array_equal(frozen.outputs(asked).reshape(before.shape), answers)
+    assert guests_of(quarantined).failure(0) is not None
+    assert guests_of(with_it).failure(0) is None
+
+
 class Knowing:
     """Predicts the target, which a column holds, or the opposite of it."""
 

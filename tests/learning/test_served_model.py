@@ -39,7 +39,7 @@ def follow(n: int, task: Task) -> Block:
 
 
 def learner_of(task: Task, **settings: Any) -> Learner:
-    given = {"neighbors": 2000, "factors": 4, "seed": 4} | settings
+    given = {"neighbors": 2000, "factors": 4, "trees": 300, "seed": 4} | settings
     return Learner(task=task, candidates=CANDIDATES, **given)
 
 
@@ -53,27 +53,35 @@ def answers_of(model: ServedModel, block: Block) -> NDArray[np.float64]:
 def test_a_request_is_answered_as_test_then_train_with_the_same_delays_would(
     task: Task, serve: str
 ) -> None:
-    """Delays are random, some labels come with their sample, and some never come."""
+    """Delays are random, some labels come with their sample, and some never come.
+
+    Where trees are to be grown, learning does that first, which a copy does not.
+    """
     n, rng = 260, np.random.default_rng(5)
     arrival = np.arange(n) + 1 + rng.integers(0, 40, n)
     arrival[rng.random(n) < 0.2] = 0
     arrival[rng.random(n) < 0.1] = 10**6
     block = late(follow(n, task), arrival)
     learner = learner_of(task, late_labels=True, serve=serve, season=0)
-    compared = 0
+    trees = learner.serving.contenders.trees
+    assert trees is not None
+    compared = grown = 0
     for i in range(n):
         one = block.part(i, i + 1)
         # Labels come before the sample that they may serve, so these are learned alone.
         learner.learn(replace(one.part(0, 0), arrivals=one.arrivals))
         one = replace(one, arrivals=None)
-        is_comparable = i >= FIRST and learner.serving.has_ranking
+        is_due = (state := trees.export_state())["seen"] >= state["due"]
+        grown += is_due
+        is_comparable = i >= FIRST and not is_due
         answers = answers_of(learner.freeze(), one) if is_comparable else None
         served = learner.learn(one)
         if answers is not None:
             wanted = served.answers[:, : answers.shape[-1]] if answers.ndim > 1 else served.answers
             np.testing.assert_array_equal(answers.astype(wanted.dtype), wanted)
             compared += 1
-    assert compared == n - FIRST
+    assert compared == n - FIRST - grown
+    assert 2 < grown < 9
 
 
 ROWS = [
@@ -124,6 +132,30 @@ def test_what_is_stored_of_neighbors_is_not_copied_while_only_samples_come() -> 
     learner.learn(block.part(160, 161))
     assert memory.freeze() is not first
     assert (first.samples, memory.freeze().samples) == (150, 151)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_trees_answer_by_unscaled_numbers_as_they_do_in_learning(task: Task) -> None:
+    """A copy goes on with the trees that it has, while others are grown, from a column more."""
+    rng = np.random.default_rng(3)
+    values = "ab" if task is Task.CLASSIFICATION else (5.0, 15.0)
+    rows = [
+        {"x": 1e3 * x, "w": f"w{i % 3}", "y": values[x > 0.4]}
+        for i, x in enumerate(rng.random(400).tolist())
+    ]
+    learner = learner_of(task, neighbors=0, factors=0)
+    reader = RowReader(Columns(target="y", task=task))
+    learner.learn(reader.read(rows[:300]))
+    trees = learner.serving.contenders.trees
+    assert trees is not None
+    frozen = learner.freeze()
+    asked = RowReader(Columns()).read([{"x": 390.0, "w": "w1"}, {"x": 410.0, "w": "w9"}])
+    before = answers_of(frozen, asked)
+    np.testing.assert_array_equal(before, learner.predict(asked))
+    earlier = trees.export_state()["forest"]["feature"]
+    learner.learn(reader.read([{**row, "z": 1.0} for row in rows[300:]]))
+    assert not np.array_equal(trees.export_state()["forest"]["feature"], earlier)
+    np.testing.assert_array_equal(answers_of(frozen, asked), before)
 
 
 def test_intervals_are_those_that_are_served() -> None:

@@ -161,6 +161,30 @@ def test_columns_that_appear_later_are_used_from_the_next_growth_on() -> None:
     assert (answers[100:].argmax(axis=1) == hidden[300:]).all()
 
 
+@pytest.mark.parametrize("labels", [0, 3])
+def test_a_frozen_copy_answers_as_before_whatever_is_learned(labels: int) -> None:
+    inputs, truth = stream(labels)
+    trees = BoostedTrees(N, numeric=not labels)
+    run(trees, part(inputs, 0, 200), truth[:200], labels)
+
+    def ask(one: BoostedTrees) -> NDArray[Any]:
+        asked = part(inputs, 0, 50)
+        if labels:
+            return one.answer_labels(asked, labels, labels).answers
+        return one.answer_numbers(asked, (0.0, 1.0)).answers
+
+    frozen, before = trees.freeze(), ask(trees)
+    assert frozen.export_state()["values"].size == 0  # samples are not kept for it
+    assert_array_equal(ask(frozen), before)
+    wider = replace(inputs, unscaled=np.hstack((inputs.unscaled, inputs.unscaled)))
+    run(trees, part(wider, 200, N), truth[200:], labels)
+    if labels:
+        trees.move_class(1, -1)
+    trees.end_round(2.0 * MAX_RATIO, 1.0)
+    assert trees.resting
+    assert_array_equal(ask(frozen), before)
+
+
 def test_texts_are_not_seen() -> None:
     rng = np.random.default_rng(0)
     words = rng.integers(0, 20, (300, 3))  # three words of one column

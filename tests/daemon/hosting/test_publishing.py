@@ -53,7 +53,7 @@ def test_an_answer_knows_the_labels_before_it_and_its_score_is_what_the_client_c
         async with hosting(tmp_path, settings) as hosted:
             reader = RowReader(Columns(kinds={"w": Kind.CATEGORY}))
             for i, sample in enumerate(SAMPLES):
-                has_model = not hosted.has_learned_nothing
+                has_model = i >= delay  # a label has come
                 if has_model:
                     await is_settled(hosted)
                 answer = hosted.predict([sample]) if has_model else predict_nothing(1)
