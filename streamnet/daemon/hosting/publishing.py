@@ -164,15 +164,14 @@ class Publisher:
             return
         if self.published is not None and isinstance(self.published.served, ServedModel):
             served.share_reader(self.published.served)
-        self.rows = rows
-        if not is_due:
-            assert self.published is not None
+        if self.published is not None:
             self.published = self.published.renewed(served)
-        elif (champion := pipeline.build_champion(glance)) is not None:
+        if is_due and (champion := pipeline.build_champion(glance)) is not None:
             words = champion.snapshot.describe()
             take_home = TakeHomeModel(lambda: champion.model, champion.number, words)
             await self._commit(committer, served, take_home)
             self._model_rows, self._due = rows, monotonic() + self._publish_seconds
+        self.rows = rows
 
     async def _commit(
         self, committer: Committer, served: ServedModel | Model, take_home: TakeHomeModel
