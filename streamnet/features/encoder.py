@@ -311,10 +311,8 @@ class Encoder:
 
     def forecast_next(self) -> Forecasts:
         """What the known targets alone say about the next sample; nothing without a history."""
-        if self._next is not None:
-            return self._next
-        if self._history is None:
-            return NOTHING
+        if self._next is not None or self._history is None:
+            return self._next or NOTHING
         center, spread = self._scaler.scales
         return self._history.build_next((center, spread))
 
@@ -512,8 +510,7 @@ class Encoder:
 
     def statistics(self) -> EncoderStatistics:
         """Report how much of each limit is in use."""
-        inputs, described = self._inputs, self._inputs.describe()
-        dense = inputs.layout.dense
+        inputs, dense, described = self._inputs, self._inputs.layout.dense, self._inputs.describe()
         return EncoderStatistics(
             dense=dense if self._coding is None else self._coding.dense(dense),
             rows=len(inputs.rows),
