@@ -202,7 +202,8 @@ class InputEncoder:
         self._clip = float(settings.clip)
         self._fields: tuple[Field, ...] | None = None  # fields of the current plan
         self._unscaled = 0  # numbers that inputs have unscaled, at most
-        self._measured: dict[int, int] = {}  # column of numbers by dense input
+        # Dense inputs that are numbers or times, and their columns among the block's.
+        self._measured: tuple[list[int], list[int]] = [], []
         self._key_columns = 0  # of transformers without weights
         self._plain: list[Transformer] = []  # those with columns
         self._weighted: list[WeightedTransformer] = []
@@ -275,8 +276,8 @@ class InputEncoder:
     def _copy_unscaled(self, arrays: InputArrays) -> NDArray[np.float64]:
         """The first dense inputs, with numbers and times as they are in the block."""
         unscaled = arrays.dense[:, : self._unscaled].astype(np.float64)
-        for dense, column in self._measured.items():
-            unscaled[:, dense] = arrays.numbers[:, column]
+        inputs, columns = self._measured
+        unscaled[:, inputs] = arrays.numbers[:, columns]
         return unscaled
 
     def _write_weighted(
@@ -467,13 +468,14 @@ class InputEncoder:
         sources = {name: i for i, name in enumerate(schema.numbers)}
         sources |= {name: i for i, name in enumerate(schema.words)}
         slots = self.layout.slots
-        self._measured = {
-            slot.dense: sources[slot.field.name]
+        measured = [
+            (slot.dense, sources[slot.field.name])
             for slot in slots
             if slot.field.kind in NUMERIC
             and slot.field.name in sources
             and slot.dense < self._unscaled
-        }
+        ]
+        self._measured = [one[0] for one in measured], [one[1] for one in measured]
         used = {TRANSFORMERS[slot.field.kind] for slot in slots}
         self._key_columns, self._plain, self._weighted = 0, [], []
         for kind, transformer in self.transformers.items():

@@ -218,7 +218,9 @@ def _compile_trees() -> None:
     """Grow a tree; both tasks use the same kernels."""
     numbers, forest = np.array([[0.0], [1.0]]), new_forest(1, 1)
     grow_forest(*bin_columns(numbers), numbers[:, 0], np.ones(2), forest, numeric=True)
-    predict(numbers, *forest, True, np.empty((2, 1)), np.empty(1))
+    none = np.empty(0)
+    labels, answers = none.astype(np.int32), np.empty((2, 1))
+    predict(numbers, 0, 0, none, *forest, labels, 0.5, answers, np.empty(1), np.empty(2))
 
 
 def _candidates(encoder: EncoderKeywords | None) -> list[CandidateSettings]:

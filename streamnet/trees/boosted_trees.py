@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
-from streamnet.samples import Inputs
+from streamnet.samples import Inputs, constant_column
 from streamnet.trees.binning import bin_columns, rank_categories
 from streamnet.trees.kernels import Forest, grow_forest, new_forest, predict, write_values
 
@@ -24,6 +24,7 @@ MAX_LAGS = 32  # earlier targets
 MAX_RATIO = 1.5  # of its loss to the lowest one, beyond which trees rest
 REST, MAX_REST = 7, 127  # rounds
 _NO_NUMBERS = np.empty(0)
+NO_LABELS = np.empty(0, np.int32)
 
 
 class Columns(NamedTuple):
@@ -69,6 +70,7 @@ class BoostedTrees:
         self._samples = samples
         self._numeric = numeric
         self._columns = Columns()
+        self._rows = 0  # of the encoder, of which the columns are counted
         self._values = np.empty((0, 0))  # a ring of the last samples
         self._target = np.empty(0)  # numbers or class numbers, -1 for a retired class
         self._weight = np.empty(0)
@@ -114,14 +116,7 @@ class BoostedTrees:
             weight: shape=(n,), of each sample; None: all are 1.
         """
         values = self._read(inputs, _NO_NUMBERS, _NO_NUMBERS)
-        answers = np.zeros((len(truth), labels))
-        present = np.zeros(len(truth), np.bool_)
-        for part in self._learn(values, truth, truth >= 0, weight):
-            found = self._run(values[part])
-            present[part] = found is not None
-            if found is not None:
-                answers[part] = self._spread_labels(found, known[part], labels)
-        return Predictions(answers, present)
+        return self._predict_then_learn(values, truth, truth >= 0, known, labels, weight)
 
     def predict_numbers(
         self,
@@ -136,36 +131,28 @@ class BoostedTrees:
         ``center`` and ``spread`` are the units of the earlier targets among the inputs.
         """
         values = self._read(inputs, center, spread)
-        answers = np.zeros(len(truth))
-        present = np.zeros(len(truth), np.bool_)
-        for part in self._learn(values, truth, np.isfinite(truth), weight):
-            found = self._run(values[part])
-            present[part] = found is not None
-            if found is not None:
-                answers[part] = found[:, 0]
-        return Predictions(answers, present)
+        learned = truth, np.isfinite(truth), NO_LABELS, 1
+        answers, present = self._predict_then_learn(values, *learned, weight)
+        return Predictions(answers[:, 0], present)
 
     def answer_labels(self, inputs: Inputs, known: int, labels: int) -> Predictions:
         """Predict labels of n candidates for the next sample, without learning.
 
         Safe to call from several threads, unless one of them learns.
         """
-        n = len(inputs.count)
-        found = self._run(self._arrange(inputs, _NO_NUMBERS, _NO_NUMBERS, self._crowded.copy()))
-        if found is None:
-            return Predictions(np.zeros((n, labels)), np.zeros(n, np.bool_))
-        return Predictions(
-            self._spread_labels(found, np.full(n, known), labels), np.ones(n, np.bool_)
-        )
+        values = self._arrange(inputs, _NO_NUMBERS, _NO_NUMBERS, self._crowded.copy())
+        answers = np.zeros((len(values), labels))
+        present = self._run(values, constant_column(len(values), known, np.int32), answers)
+        return Predictions(answers, np.full(len(values), present))
 
     def answer_numbers(self, inputs: Inputs, scale: tuple[float, float]) -> Predictions:
         """Predict numbers like `answer_labels`; ``scale`` is the unit of earlier targets."""
         n = len(inputs.count)
         units = np.full(n, scale[0]), np.full(n, scale[1])
-        found = self._run(self._arrange(inputs, *units, self._crowded.copy()))
-        if found is None:
-            return Predictions(np.zeros(n), np.zeros(n, np.bool_))
-        return Predictions(found[:, 0].copy(), np.ones(n, np.bool_))
+        values = self._arrange(inputs, *units, self._crowded.copy())
+        answers = np.zeros((n, 1))
+        present = self._run(values, NO_LABELS, answers)
+        return Predictions(answers[:, 0], np.full(n, present))
 
     def move_class(self, number: int, into: int) -> None:
         """Read stored samples of a class as those of another one, or of none at -1."""
@@ -175,11 +162,14 @@ class BoostedTrees:
         self, inputs: Inputs, center: NDArray[np.float64], spread: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """The columns of samples, for all of which there is room."""
-        columns = Columns(
-            max(inputs.unscaled.shape[1], self._columns.numbers),
-            max(_count_fields(inputs), self._columns.categories),
-            max(min(inputs.lags, MAX_LAGS) if self._numeric else 0, self._columns.lags),
-        )
+        numbers, categories, lags = self._columns
+        numbers = max(inputs.unscaled.shape[1], numbers)
+        if inputs.rows != self._rows:
+            self._rows = inputs.rows
+            categories = max(_count_fields(inputs), categories)
+        if self._numeric:
+            lags = max(min(inputs.lags, MAX_LAGS), lags)
+        columns = Columns(numbers, categories, lags)
         if columns != self._columns:
             self._values = _widen(self._values, self._columns, columns)
             more = columns.categories - self._columns.categories
@@ -200,45 +190,59 @@ class BoostedTrees:
         write_values(inputs.unscaled, *entries, center, spread, *columns, values, crowded)
         return values
 
-    def _learn(
+    def _predict_then_learn(
         self,
         values: NDArray[np.float64],
         truth: NDArray[Any],
-        known: NDArray[np.bool_],
+        learned: NDArray[np.bool_],
+        known: NDArray[np.int32],
+        labels: int,
         weight: NDArray[np.float64] | None,
-    ) -> Any:
-        """Yield slices of the samples to be predicted, and learn each before the next one."""
-        learned, start, n = np.flatnonzero(known), 0, len(truth)
-        done = 0
+    ) -> Predictions:
+        """Predict samples in order; each that is ``learned`` is stored before the next one."""
+        n, start = len(truth), 0
+        answers, present = np.zeros((n, labels)), np.zeros(n, np.bool_)
         while start < n:
             if self._seen >= self._due and not self.resting:
                 self._grow()
-            stop, last = n, done + self._due - self._seen
-            if self._due > self._seen and last <= len(learned):
-                stop = int(learned[last - 1]) + 1
-            yield slice(start, stop)
-            own = learned[done : np.searchsorted(learned, stop)]
-            weights = np.ones(len(own)) if weight is None else weight[own]
-            self._store(values[own], truth[own], weights)
-            done += len(own)
+            stop = self._find_stop(learned, start)
+            part = slice(start, stop)
+            present[part] = self._run(values[part], known[part], answers[part])
+            own = np.flatnonzero(learned[part]) + start
+            self._store(values[own], truth[own], None if weight is None else weight[own])
             start = stop
+        return Predictions(answers, present)
+
+    def _find_stop(self, learned: NDArray[np.bool_], start: int) -> int:
+        """The end of the samples that are predicted by the present trees."""
+        left = self._due - self._seen
+        if not 0 < left < len(learned) - start:
+            return len(learned)
+        places = np.flatnonzero(learned[start:])
+        return start + int(places[left - 1]) + 1 if left <= len(places) else len(learned)
 
     def _store(
-        self, values: NDArray[np.float64], target: NDArray[Any], weight: NDArray[np.float64]
+        self, values: NDArray[np.float64], target: NDArray[Any], weight: NDArray[np.float64] | None
     ) -> None:
         """Add samples to the ring."""
-        room = min(self._seen + len(target), self._samples)
+        count = len(target)
+        if not count:
+            return
+        room = min(self._seen + count, self._samples)
         if room > len(self._target):
             room = min(max(room, 2 * len(self._target)), self._samples)
             more = room - len(self._target)
             self._values = np.concatenate((self._values, np.zeros((more, values.shape[1]))))
             self._target = np.append(self._target, np.zeros(more))
             self._weight = np.append(self._weight, np.zeros(more))
-        self._seen += len(target)
-        kept = min(len(target), self._samples)
-        places = np.arange(self._seen - kept, self._seen) % self._samples
+        kept = min(count, self._samples)
+        first = self._seen % self._samples
+        places: Any = slice(first, first + 1)
+        self._seen += count
+        if count > 1:
+            places = np.arange(self._seen - kept, self._seen) % self._samples
         self._values[places], self._target[places] = values[-kept:], target[-kept:]
-        self._weight[places] = weight[-kept:]
+        self._weight[places] = 1.0 if weight is None else weight[-kept:]
 
     def _grow(self) -> None:
         """Grow trees from all stored samples."""
@@ -267,37 +271,21 @@ class BoostedTrees:
         grow_forest(bins, threshold, target, weight, forest, numeric=self._numeric)
         self._forest, self._grown, self._grown_samples = forest, self._columns, len(target)
 
-    def _run(self, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Numbers, or probabilities of the classes that the trees know; None without trees."""
+    def _run(
+        self, values: NDArray[np.float64], known: NDArray[np.int32], answers: NDArray[np.float64]
+    ) -> bool:
+        """Write predictions; return whether there are trees that do not rest."""
         if self.resting or not len(self._forest.feature):
-            return None
+            return False
         if self._grown != self._columns:  # there are new columns
             values = _narrow(values, self._columns, self._grown)
-        own = slice(self._grown.numbers, self._grown.numbers + self._grown.categories)
-        if self._grown.categories:
-            values = values.copy()
-            values[:, own] = _look_up(self._rank, values[:, own])
         outputs = len(self._forest.base)
-        answers = np.empty((len(values), outputs))
-        predict(values, *self._forest, self._numeric, answers, np.empty(outputs))
-        return answers
-
-    def _spread_labels(
-        self, found: NDArray[np.float64], known: NDArray[Any], labels: int
-    ) -> NDArray[np.float64]:
-        """Probabilities of all labels: a new class has the share of one sample."""
-        if found.shape[1] == 1:
-            found = np.hstack((1.0 - found, found))
-        answers = np.zeros((len(found), labels))
-        count = min(found.shape[1], labels)
-        answers[:, :count] = found[:, :count]
+        first, last = self._grown.numbers, self._grown.numbers + self._grown.categories
         share = 1.0 / (self._grown_samples + 1.0)
-        number = np.arange(labels)
-        answers[(number >= count) & (number < known[:, np.newaxis])] = share
-        answers[number >= known[:, np.newaxis]] = 0.0
-        totals = answers.sum(axis=1, keepdims=True)
-        np.divide(answers, totals, out=answers, where=totals > 0.0)
-        return answers
+        scratch = np.empty(outputs), np.empty(max(outputs, 2))
+        trees = first, last, self._rank, *self._forest
+        predict(values, *trees, known, share, answers, *scratch)
+        return True
 
     def freeze(self) -> BoostedTrees:
         """A copy that predicts as this one does now, while this one learns; it must not learn.
@@ -343,7 +331,7 @@ class BoostedTrees:
                 raise StateError(f"{name} of boosted trees has shape {given.shape}")
         if forest.feature.size and forest.feature.max() >= sum(grown):
             raise StateError("boosted trees use columns that they do not have")
-        self._columns, self._grown = columns, grown
+        self._columns, self._grown, self._rows = columns, grown, 0
         self._grown_samples = int(state["grown_samples"])
         self._values, self._forest = values, forest
         self._target = np.array(state["target"], np.float64)

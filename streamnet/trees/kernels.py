@@ -382,17 +382,44 @@ def grow(
             _set_leaf(*samples, residual, share, forest_value[tree, node])
 
 
+@exact_inlined
+def _spread_labels(
+    score: NDArray[np.float64],
+    found: NDArray[np.float64],
+    known: int,
+    share: float,
+    answers: NDArray[np.float64],
+) -> None:
+    """Write the probabilities of all labels; a new one has the ``share`` of one sample."""
+    _write_probabilities(score, found)
+    if score.size == 1:
+        found[1] = found[0]
+        found[0] = 1.0 - found[1]
+    grown = max(score.size, 2)
+    total = 0.0
+    for c in range(answers.size):
+        answers[c] = (found[c] if c < grown else share) if c < known else 0.0
+        total += answers[c]
+    for c in range(answers.size if total > 0.0 else 0):
+        answers[c] /= total
+
+
 @exact_kernel
 def predict(
     values: NDArray[np.float64],  # shape=(n, columns), NaN for missing ones
+    first: int,  # of the columns of categories,
+    last: int,  # and the column after them
+    rank: NDArray[np.float64],  # of each category; NaN for rare ones, which are missing
     feature: NDArray[np.int32],  # this and the next four are a Forest
     threshold: NDArray[np.float64],
     left: NDArray[np.int32],
     value: NDArray[np.float32],
     base: NDArray[np.float64],
-    numeric: bool,
-    answers: NDArray[np.float64],  # shape=(n, outputs), written: numbers or probabilities
+    known: NDArray[np.int32],  # shape=(n,), labels known before each sample; empty for numbers
+    share: float,  # probability of a label that the trees do not know, before it is normalized
+    answers: NDArray[np.float64],  # shape=(n, labels), written: probabilities; of numbers, (n, 1)
     score: NDArray[np.float64],  # shape=(outputs,), working memory
+    found: NDArray[np.float64],  # shape=(at least 2 and outputs,), working memory
 ) -> None:
     """Predict samples."""
     for i in range(values.shape[0]):
@@ -401,14 +428,17 @@ def predict(
         for tree in range(feature.shape[0]):
             node = 0
             while feature[tree, node] >= 0:
-                above = values[i, feature[tree, node]] > threshold[tree, node]
-                node = left[tree, node] + (1 if above else 0)
+                j = feature[tree, node]
+                x = values[i, j]
+                if first <= j < last:
+                    x = rank[int(x)] if x < rank.size else np.nan
+                node = left[tree, node] + (1 if x > threshold[tree, node] else 0)
             for c in range(base.size):
                 score[c] += value[tree, node, c]
-        if numeric:
+        if known.size == 0:
             answers[i, 0] = score[0]
         else:
-            _write_probabilities(score, answers[i])
+            _spread_labels(score, found, known[i], share, answers[i])
 
 
 @exact_inlined

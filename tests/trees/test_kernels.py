@@ -121,10 +121,15 @@ def test_trees_are_those_of_a_naive_forest(outputs: int, seed: int, weighted: bo
     forest = new_forest(3, max(outputs, 1))
     bins, threshold = bin_columns(x)
     grow_forest(bins, threshold, y, weight, forest, numeric=not outputs)
-    answers = np.empty((150, max(outputs, 1)))
-    predict(x, *forest, not outputs, answers, np.empty(max(outputs, 1)))
+    classes = 2 if outputs == 1 else max(outputs, 1)
+    answers, known = np.empty((150, classes)), np.full(150 if outputs else 0, classes, np.int32)
+    scratch = np.empty(max(outputs, 1)), np.empty(max(outputs, 2))
+    predict(x, 0, 0, np.empty(0), *forest, known, 0.1, answers, *scratch)
     expected = naive_forest(x, y, weight, outputs, 3)
-    assert_allclose(answers, softmax(expected) if outputs else expected, atol=2e-5)
+    if outputs:
+        expected = softmax(expected)
+    assert_allclose(answers[:, -expected.shape[1] :], expected, atol=2e-5)
+    assert not outputs or answers.sum(axis=1) == pytest.approx(1.0)
 
 
 def test_a_leaf_of_numbers_is_the_weighted_median() -> None:
