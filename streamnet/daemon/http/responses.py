@@ -28,6 +28,7 @@ from streamnet.errors import (
     ConfigurationError,
     ConflictError,
     DataError,
+    InUseError,
     ModelFileError,
     NoCandidateError,
     NotReadyError,
@@ -47,6 +48,7 @@ _STATUSES: dict[type[StreamnetError], int] = {
     ConfigurationError: 422,
     ConflictError: 409,
     DataError: 422,
+    InUseError: 409,  # before its base classes
     ModelFileError: 422,
     NoCandidateError: 503,
     NotReadyError: 503,
