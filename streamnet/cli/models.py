@@ -51,7 +51,7 @@ def export_model(
         output_option("The file to write; default the model's name with the format's suffix."),
     ] = None,
 ) -> int:
-    """Write a model for another program.
+    """Write a model as ONNX, as a C file, or as a JSON file of gopher-neural.
 
     ONNX and C contain the whole model, encoder and ensemble included, and predict the same. What
     they can't contain is refused with the reasons: texts, auto-encoders, networks that need the

@@ -75,11 +75,22 @@ def until_learned(client: Client, count: int) -> Status:
     return status
 
 
+def until_answered(client: Client) -> None:
+    """Wait for the first answer, which follows the first block that is learned and scored."""
+    deadline = monotonic() + IN_TIME
+    asked = 0
+    while client.predict("lamp", [{"x": 0}], ids=[f"early {asked}"]).predictions == [None]:
+        asked += 1
+        assert monotonic() < deadline
+        sleep(0.02)
+
+
 def test_a_daemon_learns_predicts_and_resumes_after_a_stop(run_file: Path, tmp_path: Path) -> None:
     with daemon(run_file) as server, Client(server.url) as client:
         assert client.learn("lamp", samples(2000)).last == 1999
         status = until_learned(client, 2000)
         assert (status.state, status.task, status.target) == ("learning", "classification", "label")
+        until_answered(client)
         reply = client.predict("lamp", [{"x": 25}, {"x": 2}], ids=["a", "b"], explain=True)
         assert reply.predictions == ["on", "off"]
         assert client.label("lamp", {"a": "on"}).outcomes == ["joined"]

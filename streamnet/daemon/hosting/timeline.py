@@ -32,7 +32,7 @@ class Timeline:
     >>> clock = iter([0.0, 0.0, 20.0, 25.0]).__next__
     >>> timeline = Timeline(clock=clock)
     >>> for scored in (100, 200, 300):
-    ...     timeline.record(scored, [0.25 * scored])
+    ...     timeline.record(scored, lambda: [0.25 * scored])
     >>> timeline.rows()
     [(0.0, 100, [25.0]), (20.0, 200, [50.0])]
     """
