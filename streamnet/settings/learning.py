@@ -284,7 +284,7 @@ def check_neighbors(samples: int) -> int:
     return samples
 
 
-TREE_SAMPLES = 16_384  # from which boosted trees are grown
+TREE_SAMPLES = 8_192  # from which boosted trees are grown
 FACTORS = 8  # of the vectors of a factorization machine
 
 
@@ -308,8 +308,8 @@ class SelectionSettings(Settings):
             binned numbers and pairs of them; 0 for none; by default 8, or 0 if the candidates are
             given. It is a candidate of the ensemble, but not part of a model.
         trees: Samples from which gradient boosted trees are grown, anew as the stream grows; 0 for
-            none; by default 16,384, or 0 if the candidates are given. They
-            are a candidate of the ensemble, but not part of a model.
+            none; by default 8,192, or 0 if the candidates are given. They are a candidate of the
+            ensemble, but not part of a model.
     """
 
     serve: Serving = "ensemble"

@@ -17,7 +17,7 @@ from streamnet.trees.kernels import Forest, grow_forest, new_forest, predict, wr
 TREES = 40
 FIRST_GROWTH = 100  # samples with a target
 GROWTH = 6  # trees are grown again after a sixth as many further samples at first,
-HALF = 8_000  # and after half as many when there were so many, later at each doubling
+HALF = 4_000  # and after half as many when there were so many, later at each doubling
 MAX_NUMBERS = 256  # columns of numbers
 MAX_CATEGORIES = 64  # columns of categories
 MAX_LAGS = 32  # earlier targets
