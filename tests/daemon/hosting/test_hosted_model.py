@@ -287,11 +287,11 @@ def test_rejected_samples_are_counted_and_kept(run: Runner, tmp_path: Path) -> N
             strange: list[Any] = [{"x": 1}, *rows(5), 7, {"x": 1, "y": None}]
             receipt = await hosted.learn(strange)
             assert receipt == Receipt(7, 1, False, 0, 7, unlabeled=2)
-            await until(lambda: not hosted.queued)
+            await until(lambda: not hosted.queued and len(hosted.rejected().last) == 1)
             assert [letter.raw for letter in hosted.rejected().last] == ["7"]
             text = b'{"x": 1\n\n[1]\n{"x": 1}\n{"x": "text", "y": "a"}'
             assert await hosted.learn(text) == Receipt(2, 2, False, 8, 11)
-            await until(lambda: not hosted.queued)
+            await until(lambda: not hosted.queued and len(hosted.rejected().last) == 4)
             rejected = hosted.rejected()
             assert rejected.total == 4
             assert rejected.by_reason == {"json": 3, "number": 1}
