@@ -465,10 +465,12 @@ class Contenders:
         count = self.ensemble.candidates
         means = losses[TOTAL, :count] / np.maximum(losses[COUNT, :count], 1e-300)
         known = np.flatnonzero(losses[COUNT, :count] > 0.0)
+        if not len(known):
+            return
+        lowest = float(means[known].min())
         first = count - len(resting) - (0 if self.guests is None else len(self.guests))
         for place, one in enumerate(resting, start=first):
-            if len(known):
-                one.end_round(float(means[place]), float(means[known].min()))
+            one.end_round(float(means[place]), lowest)
 
     def discount_losses(self) -> None:
         """Let earlier losses count less in the ensembles, after a drift."""

@@ -24,7 +24,7 @@ MAX_LAGS = 32  # earlier targets
 MAX_RATIO = 1.5  # of its loss to the lowest one, beyond which trees rest
 REST, MAX_REST = 7, 127  # rounds
 _NO_NUMBERS = np.empty(0)
-NO_LABELS = np.empty(0, np.int32)
+_NO_LABELS = np.empty(0, np.int32)
 
 
 class Columns(NamedTuple):
@@ -131,7 +131,7 @@ class BoostedTrees:
         ``center`` and ``spread`` are the units of the earlier targets among the inputs.
         """
         values = self._read(inputs, center, spread)
-        learned = truth, np.isfinite(truth), NO_LABELS, 1
+        learned = truth, np.isfinite(truth), _NO_LABELS, 1
         answers, present = self._predict_then_learn(values, *learned, weight)
         return Predictions(answers[:, 0], present)
 
@@ -151,7 +151,7 @@ class BoostedTrees:
         units = np.full(n, scale[0]), np.full(n, scale[1])
         values = self._arrange(inputs, *units, self._crowded.copy())
         answers = np.zeros((n, 1))
-        present = self._run(values, NO_LABELS, answers)
+        present = self._run(values, _NO_LABELS, answers)
         return Predictions(answers[:, 0], np.full(n, present))
 
     def move_class(self, number: int, into: int) -> None:

@@ -1,4 +1,4 @@
-"""What answers requests: a copy of everything that is served, renewed after each block."""
+"""Snapshots that answer requests: copies of everything that is served, renewed after each block."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.05  # between checks for a first model
 
 @final
 class TakeHomeModel:
-    """A model to take home, which is built once it is asked for."""
+    """A model to take home, built on first use."""
 
     def __init__(self, build: Callable[[], Model], number: int, description: str) -> None:
         self.since: float = monotonic()  # when it was published
@@ -104,7 +104,7 @@ class Publisher:
         self._publish_seconds = publish_seconds
         self._budget = Budgets().publishing if budget is None else budget
         self._start = start
-        self.rows: int = -1  # samples and labels learned before what answers
+        self.rows: int = -1  # samples and labels learned before the current snapshot
         self._model_rows = -1  # learned before the model to take home
         self._due = -inf  # when the next one may be published
 
