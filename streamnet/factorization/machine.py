@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, final
 
@@ -10,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
+from streamnet.experts import Answers, Expert, Rest, ScoringBatch, one_column
 from streamnet.factorization.kernels import BINS, GATES, Tables, get_scratch, predict_then_learn
 from streamnet.randomness import derive_key, fill_rows
-from streamnet.samples import NO_WEIGHTS, Inputs, constant_column
+from streamnet.samples import NO_WEIGHTS, Inputs
 
 _NO_LABELS, _NO_NUMBERS = np.empty(0, np.int32), np.empty(0)
 _SPREAD = 0.05  # bound of the random entries of new vectors
 _BINS_KEY, _ROWS_KEY, _OUTPUT_KEY = (derive_key(0xFAC7, part) for part in range(3))
-MAX_RATIO = 1.5  # of its loss to the lowest one, beyond which a machine rests
-REST = 7  # rounds
 
 
 @final
-class FactorizationMachine:
+class FactorizationMachine(Expert):
     """Predicts labels or numbers by linear weights and by a vector for each category and bin.
 
     It is for columns of many values, which networks need more samples to learn, and for pairs of
@@ -32,100 +31,57 @@ class FactorizationMachine:
     Args:
         factors: Length of a vector.
 
-    >>> machine = FactorizationMachine(4)
-    >>> users, items = np.divmod(np.arange(600) * 7 % 40, 8)
-    >>> row = np.stack((users, 5 + items), axis=1).astype(np.int32)
-    >>> dense, value = np.empty((600, 0), np.float32), np.ones((600, 2), np.float32)
-    >>> inputs = Inputs(dense, row, value, np.full(600, 2, np.int32), 13)
-    >>> labels = ((users + items) % 2).astype(np.int32)
-    >>> answers = machine.predict_labels(inputs, labels, np.full(600, 2, np.int32), 2)
-    >>> bool((answers[-100:].argmax(axis=1) == labels[-100:]).all())
-    True
+    >>> bool(FactorizationMachine(4).rest)
+    False
     """
+
+    name = "machine"
 
     def __init__(self, factors: int) -> None:
         self._factors = factors
         self._numbers = 0  # that have bins
         self._tables = _create_tables(0, 0, 0, factors)
-        self._resting = 0  # rounds to come
+        self.rest = Rest()
 
-    @property
-    def resting(self) -> bool:
-        """Whether it neither predicts nor learns in this round."""
-        return self._resting > 0
+    def end_round(self, losses: NDArray[np.float64], lowest: float) -> None:
+        """Decide at the end of a round whether to rest."""
+        self.rest.end_round(float(losses[0]), lowest)
 
-    def end_round(self, loss: float, lowest: float) -> None:
-        """Decide at the end of a round whether to rest, by its own loss and the lowest one."""
-        if self._resting:
-            self._resting -= 1
-        elif loss > MAX_RATIO * lowest:
-            self._resting = REST
+    def predict_then_learn(self, batch: ScoringBatch) -> Answers:
+        """Predict labels or numbers of samples in order, each before it is learned.
 
-    def predict_labels(
-        self,
-        inputs: Inputs,
-        truth: NDArray[np.int32],
-        known: NDArray[np.int32],
-        labels: int,
-        weight: NDArray[np.float64] | None = None,
-    ) -> NDArray[np.float32]:
-        """Predict labels of n samples in order, each before it is learned.
-
-        Args:
-            inputs: Inputs of the samples.
-            truth: shape=(n,), class numbers, -1 for none.
-            known: shape=(n,), number of classes known before each sample.
-            labels: Columns of the result.
-            weight: shape=(n,), of each sample; None: all are 1.
-
-        Returns:
-            shape=(n, labels), probabilities, 0 for unknown classes, and for all of them at rest.
+        Answers are probabilities, 0 for unknown classes, and for all of them at rest.
         """
-        if self.resting:
-            return np.zeros((len(known), labels), np.float32)
-        self._make_room(inputs, labels)
-        return self._run(inputs, truth, _NO_NUMBERS, known, labels, weight)
+        assert batch.inputs is not None
+        numeric = batch.answers.ndim == 2
+        if not self.rest:
+            self._make_room(batch.inputs, 1 if numeric else batch.answers.shape[2])
+        if numeric:
+            return self._run(batch, _NO_LABELS, (batch.truth - batch.center) / batch.spread)
+        return self._run(batch, batch.truth, _NO_NUMBERS)
 
-    def predict_numbers(
-        self, inputs: Inputs, truth: NDArray[np.float64], weight: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float32]:
-        """Predict numbers in standard units like `predict_labels`, shape=(n,); NaN for no truth."""
-        if self.resting:
-            return np.zeros(len(truth), np.float32)
-        self._make_room(inputs, 1)
-        return self._run(inputs, _NO_LABELS, truth, _NO_LABELS, 1, weight)[:, 0]
-
-    def answer_labels(self, inputs: Inputs, known: int, labels: int) -> NDArray[np.float32]:
-        """Predict labels of n candidates for the next sample, without learning.
-
-        Safe to call from several threads, unless one of them learns.
-        """
-        if self.resting or not self._tables.bias.size:
-            return np.zeros((len(inputs.count), labels), np.float32)
-        names = constant_column(len(inputs.count), known, np.int32)
-        return self._run(inputs, _NO_LABELS, _NO_NUMBERS, names, labels)
-
-    def answer_numbers(self, inputs: Inputs) -> NDArray[np.float32]:
-        """Predict numbers in standard units like `answer_labels`."""
-        if self.resting or not self._tables.bias.size:
-            return np.zeros(len(inputs.count), np.float32)
-        return self._run(inputs, _NO_LABELS, _NO_NUMBERS, _NO_LABELS, 1)[:, 0]
+    def predict(self, batch: ScoringBatch) -> Answers:
+        """Predict samples of which each might be the next one; changes nothing."""
+        return self._run(batch, _NO_LABELS, _NO_NUMBERS)
 
     def _run(
-        self,
-        inputs: Inputs,
-        truth: NDArray[np.int32],
-        goal: NDArray[np.float64],
-        known: NDArray[np.int32],
-        labels: int,
-        weight: NDArray[np.float64] | None = None,
-    ) -> NDArray[np.float32]:
-        answers = np.empty((len(inputs.count), labels), np.float32)
-        samples = inputs.dense, inputs.row, inputs.value, inputs.count, inputs.lags, inputs.fields
-        targets = truth, goal, known, NO_WEIGHTS if weight is None else weight
-        arrays: Any = (*self._tables, *get_scratch(inputs, self._tables))
-        predict_then_learn(*samples, self._numbers, *targets, answers, *arrays)
-        return answers
+        self, batch: ScoringBatch, truth: NDArray[np.int32], goal: NDArray[np.float64]
+    ) -> Answers:
+        inputs, labels = batch.inputs, batch.answers.shape[2:]
+        assert inputs is not None
+        shape = len(inputs.count), *(labels or (1,))
+        if self.rest or not self._tables.bias.size:
+            answers = np.zeros(shape, np.float32)
+        else:
+            answers = np.empty(shape, np.float32)
+            samples = inputs.dense, inputs.row, inputs.value, inputs.count, inputs.lags
+            targets = truth, goal, batch.known, NO_WEIGHTS if batch.weight is None else batch.weight
+            arrays: Any = (*self._tables, *get_scratch(inputs, self._tables))
+            predict_then_learn(*samples, inputs.fields, self._numbers, *targets, answers, *arrays)
+        present = np.full(len(answers), not self.rest)
+        if labels:
+            return one_column(answers, present)
+        return one_column(batch.center + batch.spread * answers[:, 0], present)
 
     def _make_room(self, inputs: Inputs, labels: int) -> None:
         """Make room for new numbers, rows and labels."""
@@ -143,6 +99,7 @@ class FactorizationMachine:
     def freeze(self) -> FactorizationMachine:
         """A copy that predicts as this one does now, while this one learns; it must not learn."""
         frozen = copy(self)
+        frozen.rest = copy(self.rest)
         # Sums of squared gradients take no part in predictions.
         frozen._tables = Tables(
             **{
@@ -155,9 +112,9 @@ class FactorizationMachine:
     def export_state(self) -> dict[str, Any]:
         """Everything needed to resume, bit for bit."""
         arrays = {name: array.copy() for name, array in self._tables._asdict().items()}
-        return {"numbers": self._numbers, "resting": self._resting, **arrays}
+        return {"numbers": self._numbers, "resting": self.rest.rounds, **arrays}
 
-    def restore_state(self, state: Mapping[str, Any]) -> None:
+    def restore_state(self, state: Mapping[str, Any]) -> Sequence[int]:
         """Continue from a state of `export_state`; `StateError` if it does not fit."""
         tables = Tables(**{name: np.array(state[name], np.float32) for name in Tables._fields})
         tokens, labels = tables.weight.shape
@@ -168,7 +125,8 @@ class FactorizationMachine:
                 shape = getattr(tables, name).shape
                 raise StateError(f"{name} of the factorization machine has shape {shape}")
         self._tables, self._numbers = tables, numbers
-        self._resting = int(state["resting"])
+        self.rest.restore_state(state)
+        return ()
 
 
 def _create_tables(numbers: int, rows: int, labels: int, factors: int) -> Tables:

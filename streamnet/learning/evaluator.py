@@ -7,62 +7,20 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.drift import DETECTORS, DriftDetector
 from streamnet.errors import ConfigurationError
-from streamnet.features.columns.label import RETIRED, ClassRedirects, MovedClass
+from streamnet.experts import ScoringBatch
+from streamnet.features.columns.label import RETIRED, MovedClass
 from streamnet.features.encoder import Encoded
-from streamnet.features.forecasts.history import NO_FORECASTS
 from streamnet.learning.pending import PendingTable
 from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 from streamnet.metrics.classification import NONE_PREDICTED
-from streamnet.samples import Block, Given, Inputs, Task, Timeline, concatenate_weights
+from streamnet.samples import Task, Timeline, concatenate_weights
 from streamnet.selection.ensemble.base import ABSENT, MOST_PROBABLE, TrackPredictions
-
-
-@final
-class ScoringBatch(Struct, frozen=True, eq=False, gc=False):
-    """Predictions for consecutive samples, with the targets needed to score them."""
-
-    first: int  # number of the first sample
-    answers: NDArray[Any]  # probabilities (candidates, n, outputs), or numbers (candidates, n)
-    alive: NDArray[np.uint8]  # shape=(candidates, n): 0 where a prediction is not finite
-    truth: NDArray[Any]  # shape=(n,): class indices, -1 for none; or numbers, NaN for none
-    known: NDArray[np.int32]  # this and the next two as in Encoded: empty for the other task
-    center: NDArray[np.float64]
-    spread: NDArray[np.float64]
-    forecasts: NDArray[np.float64] = NO_FORECASTS  # shape=(n, forecasts), as in Encoded
-    timeline: Timeline | None = None  # what the n rows are where labels arrive late
-    weight: NDArray[np.float64] | None = None  # shape=(n,); None: all are 1
-    given: Given | None = None  # answers that callers got, where these are known
-    key: Sequence[str | None] | None = None  # of each sample, where keys have models of their own
-    inputs: Inputs | None = None  # of the networks; None where the samples were joined to be scored
-    redirects: ClassRedirects | None = None  # of merged and retired classes; None without any
-    block: Block | None = None  # as it was read; None where the samples were joined to be scored
-    labels: Sequence[str] = ()  # by class number, and perhaps of classes yet to come
-
-    @property
-    def new(self) -> NDArray[np.bool_] | slice:
-        """The rows of samples that are predicted, without those of labels that have arrived."""
-        return slice(None) if self.timeline is None else ~self.timeline.late
-
-    def count_unlabeled(self) -> int:
-        """Number of samples without a target, and without one that is still to arrive."""
-        known = self.truth >= 0 if self.truth.dtype == np.int32 else np.isfinite(self.truth)
-        missing = ~known
-        if self.timeline is not None:
-            missing &= self.timeline.late | (self.timeline.place < 0)
-        return int(np.count_nonzero(missing))
-
-    @property
-    def following(self) -> NDArray[np.int64] | None:
-        """Number of the sample that is predicted next after each row; None: rows are samples."""
-        timeline = self.timeline
-        return None if timeline is None else timeline.number + ~timeline.late
 
 
 def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:

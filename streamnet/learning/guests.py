@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from typing import Any, NamedTuple, final
 
@@ -11,19 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
+from streamnet.experts import Answers, Expert, ScoringBatch
 from streamnet.features.columns.label import RETIRED, MovedClass
 from streamnet.guests.guest import Guest, as_guests
 from streamnet.guests.models import GuestModel, Label, read_label
 from streamnet.guests.samples import read_samples
-from streamnet.learning.evaluator import ScoringBatch, build_track_metrics, score_tracks
+from streamnet.learning.evaluator import build_track_metrics, score_tracks
 from streamnet.learning.pending import PendingTable
 from streamnet.metrics import ClassificationEvaluator
 from streamnet.metrics.classification import NONE_PREDICTED
-from streamnet.samples import Block, Inputs, Task
+from streamnet.samples import Task
 from streamnet.selection.champion import Selector
 from streamnet.selection.criteria import SampleLoss
 from streamnet.selection.ensemble.base import ABSENT, MOST_PROBABLE
 from streamnet.settings.learning import LearningSettings
+from streamnet.sources.columns import format_names
 
 logger: logging.Logger = logging.getLogger("streamnet.guests")
 
@@ -76,7 +78,7 @@ class _Competitor:
 
 
 @final
-class GuestCandidates:
+class GuestCandidates(Expert):
     """The guests of a learner: each predicts a sample before it learns it.
 
     One that raises an error or predicts something that is not finite is quarantined at that sample.
@@ -91,6 +93,9 @@ class GuestCandidates:
     Raises:
         ConfigurationError: If one is not for the task, or can't be copied.
     """
+
+    name = "guests"
+    kept = False
 
     def __init__(
         self,
@@ -143,13 +148,8 @@ class GuestCandidates:
         """Faded mean loss of each, comparable with those of networks; inf before its first."""
         return self._selector.losses()
 
-    def predict_then_learn(self, batch: ScoringBatch) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        """Predict each sample before it is learned, and score the predictions.
-
-        Returns:
-            Probabilities (guests, n, labels) or numbers (guests, n); and whether there are any,
-            1 or `ABSENT`, shape=(guests, n).
-        """
+    def predict_then_learn(self, batch: ScoringBatch) -> Answers:
+        """Predict each sample before it is learned, and score the predictions."""
         assert batch.block is not None
         timeline, new = batch.timeline, batch.new
         samples = np.empty(len(batch.truth), object)
@@ -169,9 +169,7 @@ class GuestCandidates:
             )
         return self._score(batch, found)
 
-    def _score(
-        self, batch: ScoringBatch, found: _Answers
-    ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    def _score(self, batch: ScoringBatch, found: _Answers) -> Answers:
         answers, alive, classes = found
         if batch.redirects is not None:
             answers = batch.redirects.apply(answers, batch.known)
@@ -183,27 +181,15 @@ class GuestCandidates:
         losses = score_tracks(self.scores, batch, answers, alive, classes)
         losses = self._sample_loss.update(answers, batch.truth, batch.known, losses)
         self._selector.choose(batch.first, losses, alive, batch.following, batch.weight)
-        return answers, alive
+        return Answers(answers, alive)
 
-    def predict(
-        self,
-        block: Block,
-        inputs: Inputs,
-        answers: NDArray[Any],
-        labels: Sequence[str],
-        fields: Collection[str],
-    ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        """Predict n samples of which each might be the next, without learning.
-
-        Args:
-            block: The samples.
-            inputs: Their inputs.
-            answers: Those of the networks, whose shape matters.
-            labels: Labels by class number.
-            fields: Names of the columns that are learned.
-        """
-        found = self._create(answers, len(self))
-        rows: list[Any] = list(read_samples(block, fields))
+    def predict(self, batch: ScoringBatch) -> Answers:
+        """Predict samples of which each might be the next one, without learning."""
+        block, inputs, labels = batch.block, batch.inputs, batch.labels
+        assert block is not None
+        assert inputs is not None
+        found = self._create(batch.answers, len(self))
+        rows: list[Any] = list(read_samples(block, {field.name for field in batch.fields}))
         self._add_labels(labels, len(labels))
         for place, one in enumerate(self._all):
             if one.model is None:
@@ -219,7 +205,7 @@ class GuestCandidates:
                     logger.warning("guest %r did not predict a sample: %r", one.name, error)
             if (failure := write.close()) is not None:
                 logger.warning("guest %r did not predict samples: %s", one.name, failure[1])
-        return found.answers, found.alive
+        return Answers(found.answers, found.alive)
 
     def _create(self, answers: NDArray[Any], guests: int) -> _Answers:
         """No answers yet, in the shape of those of the networks."""
@@ -290,6 +276,9 @@ class GuestCandidates:
             self._answers.merge_columns("answers", *moved)
             self._answers.exchange("classes", *moved)
 
+    def freeze(self) -> None:
+        """None: models are objects that may not be copied."""
+
     def hand_over(self, models: Sequence[Any]) -> None:
         """Models to continue with at the next `restore_state`, in place of those of the state."""
         self._handed = models
@@ -316,8 +305,7 @@ class GuestCandidates:
     def restore_state(self, state: Mapping[str, Any]) -> list[int]:
         """Continue from an exported state.
 
-        Models that it does not hold start again as they were given, and so do their scores; returns
-        their places.
+        Models that it does not hold start again as they were given, and so do their scores.
 
         Raises:
             StateError: If it is of other guests, or a serializer can't load a model.
@@ -379,6 +367,17 @@ def build_guests(
         window=settings.window,
         fading=settings.fading,
     )
+
+
+def check_same_guests(guests: GuestCandidates | None, state: Mapping[str, Any] | None) -> None:
+    """Check that a state is with guests if these are given; StateError if not."""
+    if guests is None and state is not None:
+        names = format_names(state["names"])
+        raise StateError(
+            f"guests is not given, but was {names}: only what gives them again can resume"
+        )
+    if guests is not None and state is None:
+        raise StateError(f"guests is {format_names(guests.names)}, but was not given")
 
 
 def _list(guests: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.learning.evaluator import ScoringBatch
+from streamnet.experts import ScoringBatch
 from streamnet.learning.pending import PendingTable
 from streamnet.metrics.intervals import COVERAGE, OUTCOMES, SCORE, SIZE, IntervalEvaluator
 from streamnet.samples import Given, Task

@@ -27,6 +27,7 @@ from streamnet.learning.evaluator import (
     Evaluator,
     build_scoring_batch,
 )
+from streamnet.learning.experts import build_experts
 from streamnet.learning.guests import GuestCandidates, build_guests
 from streamnet.learning.intervals import PORTABLE, SERVED
 from streamnet.learning.joined_labels import JoiningEncoder
@@ -181,10 +182,13 @@ class Learner:
             fading=chosen.fading,
             interval=_choose_interval(chosen.interval, start),
             forecasts=self.encoder.history is not None,
-            neighbors=chosen.neighbors_for(given=candidates is not None),
-            factors=chosen.factors_for(given=candidates is not None),
-            trees=trees,
-            guests=build_guests(guests, chosen, self.task),
+            experts=build_experts(
+                chosen,
+                self.task,
+                given=candidates is not None,
+                forecasts=self.encoder.history is not None,
+                guests=build_guests(guests, chosen, self.task),
+            ),
             keyed=_build_keyed_models(chosen, self.task),
         )
         if start is not None:
@@ -253,7 +257,9 @@ class Learner:
     @property
     def guests(self) -> GuestCandidates | None:
         """The guests, if there are any."""
-        return self._serving.contenders.guests
+        guests = self._serving.contenders.experts.get("guests")
+        assert guests is None or isinstance(guests, GuestCandidates)
+        return guests
 
     @property
     def pending(self) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.experts import ScoringBatch
 from streamnet.jit import inlined, kernel
-from streamnet.learning.evaluator import ScoringBatch
 from streamnet.metrics.windows import get_weight
 from streamnet.samples import NO_WEIGHTS
 from streamnet.selection.ensemble.base import TrackPredictions

@@ -8,7 +8,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamnet.features.encoder import Encoder
+from streamnet.experts import ScoringBatch
+from streamnet.features.encoder import NO_CLASSES, NO_SCORES, Encoder
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.keyed.key_model import LiveKeys
 from streamnet.learning.contenders import Contenders
@@ -18,7 +19,7 @@ from streamnet.learning.trainer import Snapshot, Trainer
 from streamnet.modelfiles.columns import ModelSamples, align_columns, name_outputs
 from streamnet.networks.frozen_population import predict_each
 from streamnet.networks.population import NetworkOutputs, Population
-from streamnet.samples import Block, Field, Inputs, Task
+from streamnet.samples import Block, Field, Inputs, Task, constant_column
 from streamnet.selection.conformal import restore_tracker
 from streamnet.settings.inference import OnUnknown
 
@@ -55,25 +56,30 @@ def combine_outputs(
     redirects = encoder.label_numbers.redirects
     if redirects is not None:
         answers = redirects.apply(answers, np.full(answers.shape[1], known))
-    scale = None
+    n, scale = len(inputs.count), None
+    center = spread = NO_SCORES
     if regression:
         answers = encoder.units.numbers(answers[:, :, 0], outputs.logarithmic)
         scale = encoder.scale
+        center, spread = (np.full(n, unit) for unit in scale)
     if serves_ensemble:
-        predictions = contenders.combine(
+        batch = ScoringBatch(
+            -1,
             answers,
             outputs.alive,
-            known=known,
-            scale=scale,
-            forecasts=encoder.forecast_next().numbers,
-            redirects=redirects,
-            without_lags=without_lags,
+            NO_SCORES if regression else NO_CLASSES,
+            NO_CLASSES if regression else constant_column(n, known, np.int32),
+            center,
+            spread,
+            np.repeat(encoder.forecast_next().numbers, n, axis=0),
             key=key,
             inputs=inputs,
+            redirects=redirects,
             block=block,
             labels=encoder.labels,
-            fields={field.name for field in encoder.fields} if contenders.guests else (),
+            fields=encoder.fields,
         )
+        predictions = contenders.combine(batch, scale, without_lags=without_lags)
     else:
         predictions = answers[0]
         predictions[outputs.alive[0] == 0] = np.nan

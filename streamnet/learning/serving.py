@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
+from streamnet.experts import Expert, ScoringBatch
 from streamnet.features.columns.label import MovedClass
 from streamnet.keyed.models import KeyedModels
 from streamnet.learning.contenders import CHAMPION, ENSEMBLE, MODEL, SERVABLE, Contenders
-from streamnet.learning.evaluator import DriftWatch, Scored, ScoringBatch
-from streamnet.learning.guests import GuestCandidates
+from streamnet.learning.evaluator import DriftWatch, Scored
 from streamnet.learning.intervals import ServedIntervals
 from streamnet.learning.served_errors import accumulate_errors
 from streamnet.learning.trainer import Predicted, Snapshot
@@ -87,9 +87,7 @@ class ServingStage:
     The champion is selected by ``criterion``, see `SampleLoss`; with a balanced one the ensemble
     predicts the label that would be the most probable one if all were equally frequent.
     ``interval`` is the level of prediction intervals, None for none. Where keys have models of
-    their own (``keyed``), these are part of the ensemble; so are ``neighbors``, a number of stored
-    samples, a factorization machine with vectors of so many ``factors``, boosted ``trees`` that are
-    grown from so many samples, and ``guests``.
+    their own (``keyed``), these are part of the ensemble; so are ``experts``.
 
     >>> from streamnet.learning.learner import Learner
     >>> serving = Learner(task=Task.REGRESSION).serving
@@ -111,10 +109,7 @@ class ServingStage:
         fading: float = 0.999,
         interval: float | None = None,
         forecasts: bool = False,
-        neighbors: int = 0,
-        factors: int = 0,
-        trees: int = 0,
-        guests: GuestCandidates | None = None,
+        experts: Sequence[Expert] = (),
         keyed: KeyedModels | None = None,
     ) -> None:
         if serve not in SERVABLE:
@@ -135,10 +130,7 @@ class ServingStage:
             fading=fading,
             balanced=self.sample_loss.balanced,
             forecasts=forecasts,
-            neighbors=neighbors,
-            factors=factors,
-            trees=trees,
-            guests=guests,
+            experts=experts,
             keyed=keyed,
         )
         self.histograms: ScoreHistograms | None = None  # of served probabilities

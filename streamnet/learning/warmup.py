@@ -16,6 +16,7 @@ from typing import final
 import numpy as np
 
 from streamnet.drift import ADWIN
+from streamnet.experts import ScoringBatch
 from streamnet.factorization.machine import FactorizationMachine
 from streamnet.jit import is_cached
 from streamnet.learning.learner import Learner
@@ -209,8 +210,11 @@ def _compile_learning(dtype: str) -> None:
     known = np.array([2], np.int32)
     population.run(0, known, answers)
     inputs = Inputs(inputs.dense, inputs.row, inputs.value, inputs.count, 0)
-    FactorizationMachine(1).predict_labels(inputs, nothing[0], known, 2)
-    NeighborMemory(1).predict_then_learn(inputs, nothing[0], known, 2)
+    alive, none = np.ones((1, 1), np.uint8), np.empty(0)
+    said = np.zeros((1, 1, 2), np.float32), alive
+    batch = ScoringBatch(0, *said, nothing[0], known, none, none, inputs=inputs)
+    for expert in (FactorizationMachine(1), NeighborMemory(1)):
+        expert.predict_then_learn(batch)
     _compile_trees()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, final
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
+from streamnet.experts import Answers, Expert, ScoringBatch, one_column
+from streamnet.features.columns.label import MovedClass
 from streamnet.neighbors.kernels import (
     HASHED,
     LIST_SIZE,
@@ -19,13 +21,13 @@ from streamnet.neighbors.kernels import (
     predict_then_learn,
 )
 from streamnet.networks.parameters import aligned_zeros
-from streamnet.samples import NO_WEIGHTS, Inputs, constant_column
+from streamnet.samples import NO_WEIGHTS
 
 NO_LABELS = np.empty(0, np.int32)
 
 
 @final
-class NeighborMemory:
+class NeighborMemory(Expert):
     """Stores samples with their labels, and predicts labels by the nearest ones.
 
     Distances are measured between scaled numbers and projections of categories and words, with a
@@ -36,15 +38,11 @@ class NeighborMemory:
     Args:
         samples: How many are stored, rounded up to a multiple of 128.
 
-    >>> memory = NeighborMemory(1000)
-    >>> dense = np.array([[0.0], [1.0]] * 50, np.float32)
-    >>> none = np.zeros((100, 1), np.int32), np.zeros((100, 1), np.float32)
-    >>> inputs = Inputs(dense, *none, np.zeros(100, np.int32), 0)
-    >>> labels = np.array([0, 1] * 50, np.int32)
-    >>> answers = memory.predict_then_learn(inputs, labels, np.full(100, 2, np.int32), 2)
-    >>> bool((answers[2:].argmax(axis=1) == labels[2:]).all())
-    True
+    >>> NeighborMemory(1000).samples
+    0
     """
+
+    name = "neighbors"
 
     def __init__(self, samples: int) -> None:
         self._store = _create_store(-(-samples // LIST_SIZE), HASHED)
@@ -60,57 +58,34 @@ class NeighborMemory:
         """Weight of each dimension in squared distances: projections first, then numbers."""
         return self._store.metric.copy()
 
-    def predict_then_learn(
-        self,
-        inputs: Inputs,
-        truth: NDArray[np.int32],
-        known: NDArray[np.int32],
-        labels: int,
-        weight: NDArray[np.float64] | None = None,
-    ) -> NDArray[np.float32]:
-        """Predict n samples in order, each before it is stored.
+    def predict_then_learn(self, batch: ScoringBatch) -> Answers:
+        """Predict labels of samples in order, each before it is stored.
 
-        Args:
-            inputs: Inputs of the samples.
-            truth: shape=(n,), class numbers, -1 for none.
-            known: shape=(n,), number of classes known before each sample.
-            labels: Columns of the result.
-            weight: shape=(n,), of each sample; None: all are 1.
-
-        Returns:
-            shape=(n, labels), probabilities, 0 for unknown classes.
+        Answers are probabilities, 0 for unknown classes.
         """
-        width = needed_width(inputs)
+        assert batch.inputs is not None
+        width = needed_width(batch.inputs)
         if width > self._store.metric.size:
             self._store = _widen(self._store, width)
-        if len(truth) and truth.max() >= 0:
+        if batch.truth.max(initial=-1) >= 0:
             self._frozen = None
-        return self._run(inputs, truth, known, labels, NO_WEIGHTS if weight is None else weight)
+        return self._run(batch, batch.truth)
 
-    def predict(self, inputs: Inputs, known: int, labels: int) -> NDArray[np.float32]:
-        """Predict n candidates for the next sample, without learning.
+    def predict(self, batch: ScoringBatch) -> Answers:
+        """Predict labels of samples of which each might be the next one; changes nothing."""
+        return self._run(batch, NO_LABELS)
 
-        Safe to call from several threads, unless one of them learns.
-        """
-        names = constant_column(len(inputs.count), known, np.int32)
-        return self._run(inputs, NO_LABELS, names, labels, NO_WEIGHTS)
-
-    def _run(
-        self,
-        inputs: Inputs,
-        truth: NDArray[np.int32],
-        known: NDArray[np.int32],
-        labels: int,
-        weight: NDArray[np.float64],
-    ) -> NDArray[np.float32]:
-        store = self._store
+    def _run(self, batch: ScoringBatch, truth: NDArray[np.int32]) -> Answers:
+        store, inputs = self._store, batch.inputs
+        assert inputs is not None
         if needed_width(inputs) > store.metric.size:
             store = _widen(store, needed_width(inputs))
-        answers = np.empty((len(inputs.count), labels), np.float32)
+        answers = np.empty((len(inputs.count), batch.answers.shape[2]), np.float32)
         samples = inputs.dense, inputs.row, inputs.value, inputs.count, inputs.lags
+        weight = NO_WEIGHTS if batch.weight is None else batch.weight
         arrays: Any = (*store, *new_scratch(store.metric.size))
-        predict_then_learn(*samples, truth, known, weight, answers, *arrays)
-        return answers
+        predict_then_learn(*samples, truth, batch.known, weight, answers, *arrays)
+        return one_column(answers)
 
     def freeze(self) -> NeighborMemory:
         """A copy that predicts as this one does now, while this one learns; it must not learn.
@@ -124,17 +99,17 @@ class NeighborMemory:
             self._frozen = frozen
         return self._frozen
 
-    def move_class(self, number: int, into: int) -> None:
+    def move_class(self, moved: MovedClass) -> None:
         """Let samples of a class vote for another one, or for none at -1."""
         label = _list_used(self._store)["label"]  # all others stay 0, as in a restored memory
-        label[label == number] = into
+        label[label == moved.number] = moved.into
         self._frozen = None
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to resume, bit for bit."""
         return {name: array.copy() for name, array in _list_used(self._store).items()}
 
-    def restore_state(self, state: Mapping[str, Any]) -> None:
+    def restore_state(self, state: Mapping[str, Any]) -> Sequence[int]:
         """Continue from a state of `export_state`; `StateError` if it does not fit."""
         lists, width = len(self._store.size), len(state["metric"])
         store = _create_store(lists, width)
@@ -143,6 +118,7 @@ class NeighborMemory:
             if given.shape[1:] != array.shape[1:] or len(given) > len(array):
                 raise StateError(f"{name} of stored neighbors has shape {given.shape}")
         self._store, self._frozen = _fill(store, state), None
+        return ()
 
 
 def _create_store(lists: int, width: int) -> Store:

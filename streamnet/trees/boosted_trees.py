@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple, final
 
@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
-from streamnet.samples import Inputs, constant_column
+from streamnet.experts import Answers, Expert, Rest, ScoringBatch, one_column
+from streamnet.features.columns.label import MovedClass
+from streamnet.samples import Inputs
 from streamnet.trees.binning import bin_columns, rank_categories
 from streamnet.trees.kernels import Forest, grow_forest, new_forest, predict, write_values
 
@@ -21,10 +23,8 @@ HALF = 4_000  # and after half as many when there were so many, later at each do
 MAX_NUMBERS = 256  # columns of numbers
 MAX_CATEGORIES = 64  # columns of categories
 MAX_LAGS = 32  # earlier targets
-MAX_RATIO = 1.5  # of its loss to the lowest one, beyond which trees rest
-REST, MAX_REST = 7, 127  # rounds
+MAX_REST = 127  # rounds
 _NO_NUMBERS = np.empty(0)
-_NO_LABELS = np.empty(0, np.int32)
 
 
 class Columns(NamedTuple):
@@ -35,15 +35,8 @@ class Columns(NamedTuple):
     lags: int = 0  # earlier targets, of numbers
 
 
-class Predictions(NamedTuple):
-    """Predictions of n samples."""
-
-    answers: NDArray[np.float64]  # shape=(n, labels), probabilities; or numbers, shape=(n,)
-    present: NDArray[np.bool_]  # shape=(n,): whether there were any trees
-
-
 @final
-class BoostedTrees:
+class BoostedTrees(Expert):
     """Predicts by trees that are grown from the last samples, as a practitioner retrains.
 
     They see numbers unscaled, categories in the order of their mean targets, and for numbers
@@ -56,15 +49,11 @@ class BoostedTrees:
         samples: How many of the last samples they are grown from.
         numeric: Whether targets are numbers.
 
-    >>> trees = BoostedTrees(1000, numeric=True)
-    >>> x = np.arange(400.0)[:, np.newaxis] % 7
-    >>> none = np.zeros((400, 1), np.int32), np.zeros((400, 1), np.float32)
-    >>> inputs = Inputs(x, *none, np.zeros(400, np.int32), 0, unscaled=x)
-    >>> truth = np.where(x[:, 0] > 3, 10.0, 20.0)
-    >>> predictions = trees.predict_numbers(inputs, truth, np.zeros(400), np.ones(400))
-    >>> predictions.answers[-4:].round().tolist(), truth[-4:].tolist()
-    ([10.0, 10.0, 10.0, 20.0], [10.0, 10.0, 10.0, 20.0])
+    >>> bool(BoostedTrees(1000, numeric=True).rest)
+    False
     """
+
+    name = "trees"
 
     def __init__(self, samples: int, *, numeric: bool) -> None:
         self._samples = samples
@@ -81,87 +70,27 @@ class BoostedTrees:
         self._grown_samples = 0
         self._seen = 0  # samples with a target
         self._due = FIRST_GROWTH  # number of samples after which trees are grown
-        self._resting = 0  # rounds to come
-        self._rest = REST  # rounds of the next rest
+        self.rest = Rest(MAX_REST)
 
-    @property
-    def resting(self) -> bool:
-        """Whether they neither predict nor grow in this round."""
-        return self._resting > 0
+    def end_round(self, losses: NDArray[np.float64], lowest: float) -> None:
+        """Decide at the end of a round whether to rest."""
+        self.rest.end_round(float(losses[0]), lowest)
 
-    def end_round(self, loss: float, lowest: float) -> None:
-        """Decide at the end of a round whether to rest, by its own loss and the lowest one."""
-        if self._resting:
-            self._resting -= 1
-        elif loss > MAX_RATIO * lowest:
-            self._resting, self._rest = self._rest, min(2 * self._rest + 1, MAX_REST)
-        else:
-            self._rest = REST
+    def predict(self, batch: ScoringBatch) -> Answers:
+        """Predict samples of which each might be the next one; changes nothing."""
+        values = self._arrange(batch, self._crowded.copy())
+        answers = _new_answers(batch)
+        present = np.full(len(answers), self._run(values, batch.known, answers))
+        return one_column(answers[:, 0] if self._numeric else answers, present)
 
-    def predict_labels(
-        self,
-        inputs: Inputs,
-        truth: NDArray[np.int32],
-        known: NDArray[np.int32],
-        labels: int,
-        weight: NDArray[np.float64] | None = None,
-    ) -> Predictions:
-        """Predict labels of n samples in order, each before it is learned.
-
-        Args:
-            inputs: Inputs of the samples, with `unscaled` numbers.
-            truth: shape=(n,), class numbers, -1 for none.
-            known: shape=(n,), number of classes known before each sample.
-            labels: Columns of the result.
-            weight: shape=(n,), of each sample; None: all are 1.
-        """
-        values = self._read(inputs, _NO_NUMBERS, _NO_NUMBERS)
-        return self._predict_then_learn(values, truth, truth >= 0, known, labels, weight)
-
-    def predict_numbers(
-        self,
-        inputs: Inputs,
-        truth: NDArray[np.float64],
-        center: NDArray[np.float64],
-        spread: NDArray[np.float64],
-        weight: NDArray[np.float64] | None = None,
-    ) -> Predictions:
-        """Predict numbers like `predict_labels`; NaN for no truth.
-
-        ``center`` and ``spread`` are the units of the earlier targets among the inputs.
-        """
-        values = self._read(inputs, center, spread)
-        learned = truth, np.isfinite(truth), _NO_LABELS, 1
-        answers, present = self._predict_then_learn(values, *learned, weight)
-        return Predictions(answers[:, 0], present)
-
-    def answer_labels(self, inputs: Inputs, known: int, labels: int) -> Predictions:
-        """Predict labels of n candidates for the next sample, without learning.
-
-        Safe to call from several threads, unless one of them learns.
-        """
-        values = self._arrange(inputs, _NO_NUMBERS, _NO_NUMBERS, self._crowded.copy())
-        answers = np.zeros((len(values), labels))
-        present = self._run(values, constant_column(len(values), known, np.int32), answers)
-        return Predictions(answers, np.full(len(values), present))
-
-    def answer_numbers(self, inputs: Inputs, scale: tuple[float, float]) -> Predictions:
-        """Predict numbers like `answer_labels`; ``scale`` is the unit of earlier targets."""
-        n = len(inputs.count)
-        units = np.full(n, scale[0]), np.full(n, scale[1])
-        values = self._arrange(inputs, *units, self._crowded.copy())
-        answers = np.zeros((n, 1))
-        present = self._run(values, _NO_LABELS, answers)
-        return Predictions(answers[:, 0], np.full(n, present))
-
-    def move_class(self, number: int, into: int) -> None:
+    def move_class(self, moved: MovedClass) -> None:
         """Read stored samples of a class as those of another one, or of none at -1."""
-        self._target[self._target == number] = into
+        self._target[self._target == moved.number] = moved.into
 
-    def _read(
-        self, inputs: Inputs, center: NDArray[np.float64], spread: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _read(self, batch: ScoringBatch) -> NDArray[np.float64]:
         """The columns of samples, for all of which there is room."""
+        inputs = batch.inputs
+        assert inputs is not None
         numbers, categories, lags = self._columns
         numbers = max(inputs.unscaled.shape[1], numbers)
         if inputs.rows != self._rows:
@@ -175,43 +104,34 @@ class BoostedTrees:
             more = columns.categories - self._columns.categories
             self._crowded = np.append(self._crowded, np.zeros(more, np.uint8))
             self._columns = columns
-        return self._arrange(inputs, center, spread, self._crowded)
+        return self._arrange(batch, self._crowded)
 
-    def _arrange(
-        self,
-        inputs: Inputs,
-        center: NDArray[np.float64],
-        spread: NDArray[np.float64],
-        crowded: NDArray[np.uint8],
-    ) -> NDArray[np.float64]:
+    def _arrange(self, batch: ScoringBatch, crowded: NDArray[np.uint8]) -> NDArray[np.float64]:
+        inputs = batch.inputs
+        assert inputs is not None
         values = np.empty((len(inputs.count), sum(self._columns)))
         entries = inputs.row, inputs.value, inputs.count, inputs.fields, inputs.lags
         columns = self._columns.numbers, self._columns.categories
-        write_values(inputs.unscaled, *entries, center, spread, *columns, values, crowded)
+        units = batch.center, batch.spread
+        write_values(inputs.unscaled, *entries, *units, *columns, values, crowded)
         return values
 
-    def _predict_then_learn(
-        self,
-        values: NDArray[np.float64],
-        truth: NDArray[Any],
-        learned: NDArray[np.bool_],
-        known: NDArray[np.int32],
-        labels: int,
-        weight: NDArray[np.float64] | None,
-    ) -> Predictions:
-        """Predict samples in order; each that is ``learned`` is stored before the next one."""
+    def predict_then_learn(self, batch: ScoringBatch) -> Answers:
+        """Predict samples in order; each that has a target is stored before the next one."""
+        values, truth, weight = self._read(batch), batch.truth, batch.weight
+        learned = np.isfinite(truth) if self._numeric else truth >= 0
         n, start = len(truth), 0
-        answers, present = np.zeros((n, labels)), np.zeros(n, np.bool_)
+        answers, present = _new_answers(batch), np.zeros(n, np.bool_)
         while start < n:
-            if self._seen >= self._due and not self.resting:
+            if self._seen >= self._due and not self.rest:
                 self._grow()
             stop = self._find_stop(learned, start)
             part = slice(start, stop)
-            present[part] = self._run(values[part], known[part], answers[part])
+            present[part] = self._run(values[part], batch.known[part], answers[part])
             own = np.flatnonzero(learned[part]) + start
             self._store(values[own], truth[own], None if weight is None else weight[own])
             start = stop
-        return Predictions(answers, present)
+        return one_column(answers[:, 0] if self._numeric else answers, present)
 
     def _find_stop(self, learned: NDArray[np.bool_], start: int) -> int:
         """The end of the samples that are predicted by the present trees."""
@@ -275,7 +195,7 @@ class BoostedTrees:
         self, values: NDArray[np.float64], known: NDArray[np.int32], answers: NDArray[np.float64]
     ) -> bool:
         """Write predictions; return whether there are trees that do not rest."""
-        if self.resting or not len(self._forest.feature):
+        if self.rest or not len(self._forest.feature):
             return False
         if self._grown != self._columns:  # there are new columns
             values = _narrow(values, self._columns, self._grown)
@@ -293,6 +213,7 @@ class BoostedTrees:
         It shares the trees, which are replaced when they are grown anew, and stores no samples.
         """
         frozen = copy(self)
+        frozen.rest = copy(self.rest)
         frozen._values, frozen._target, frozen._weight = np.empty((0, 0)), _NO_NUMBERS, _NO_NUMBERS
         frozen._crowded = self._crowded.copy()
         return frozen
@@ -312,11 +233,10 @@ class BoostedTrees:
             "forest": {name: a.copy() for name, a in self._forest._asdict().items()},
             "seen": self._seen,
             "due": self._due,
-            "resting": self._resting,
-            "rest": self._rest,
+            **self.rest.export_state(),
         }
 
-    def restore_state(self, state: Mapping[str, Any]) -> None:
+    def restore_state(self, state: Mapping[str, Any]) -> Sequence[int]:
         """Continue from a state of `export_state`; `StateError` if it does not fit."""
         columns, grown = Columns(*state["columns"]), Columns(*state["grown"])
         values = np.array(state["values"], np.float64)
@@ -339,7 +259,14 @@ class BoostedTrees:
         self._crowded = np.array(state["crowded"], np.uint8)
         self._rank = np.array(state["rank"], np.float64)
         self._seen, self._due = int(state["seen"]), int(state["due"])
-        self._resting, self._rest = int(state["resting"]), int(state["rest"])
+        self.rest.restore_state(state)
+        return ()
+
+
+def _new_answers(batch: ScoringBatch) -> NDArray[np.float64]:
+    """Zeros, shape=(n, labels), or (n, 1) for numbers."""
+    assert batch.inputs is not None
+    return np.zeros((len(batch.inputs.count), *(batch.answers.shape[2:] or (1,))))
 
 
 def _count_fields(inputs: Inputs) -> int:

@@ -30,6 +30,7 @@ THINGS = [
     "A source",
     "A model format",
     "An HTTP route",
+    "An expert",
     "A candidate setting",
     "A command",
 ]

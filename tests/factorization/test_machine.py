@@ -12,9 +12,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
+from streamnet.experts import REST, ScoringBatch
 from streamnet.factorization import kernels
-from streamnet.factorization.machine import REST, FactorizationMachine
+from streamnet.factorization.machine import FactorizationMachine
 from streamnet.samples import Inputs
+from tests.experts import label_batch, number_batch
 
 LABELS = 3
 KNOWN = np.full(5000, LABELS, np.int32)
@@ -55,7 +57,19 @@ def run(
     machine: FactorizationMachine, inputs: Inputs, label: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Predict and learn samples, all labels of which are known from the start."""
-    return machine.predict_labels(inputs, label, KNOWN[: len(label)], LABELS)
+    return learn(machine, label_batch(inputs, LABELS, label))
+
+
+def learn(machine: FactorizationMachine, batch: ScoringBatch) -> NDArray[np.float32]:
+    """Predict and learn a batch."""
+    answers: NDArray[np.float32] = machine.predict_then_learn(batch).answers[0]
+    return answers
+
+
+def ask(machine: FactorizationMachine, inputs: Inputs, labels: int = LABELS) -> NDArray[np.float32]:
+    """Predict samples of which each might be the next one."""
+    answers: NDArray[np.float32] = machine.predict(label_batch(inputs, labels)).answers[0]
+    return answers
 
 
 class NaiveMachine:
@@ -165,9 +179,10 @@ def test_columns_rows_and_labels_that_appear_later_start_from_nothing() -> None:
     grown, whole = FactorizationMachine(4), FactorizationMachine(4)
     early = inputs_of(dense, rows)
     known = np.where(np.arange(800) < 401, 2, 3).astype(np.int32)
-    expected = whole.predict_labels(early, label, known, 3)
-    found = [grown.predict_labels(part(early, 0, 400), label[:400], known[:400], 2)]
-    found.append(grown.predict_labels(part(early, 400, 800), label[400:], known[400:], 3)[:, :3])
+    expected = learn(whole, label_batch(early, 3, label, known))
+    found = [learn(grown, label_batch(part(early, 0, 400), 2, label[:400], known[:400]))]
+    late = label_batch(part(early, 400, 800), 3, label[400:], known[400:])
+    found.append(learn(grown, late)[:, :3])
     assert_array_equal(found[0], expected[:400, :2])
     assert_array_equal(found[1], expected[400:])
 
@@ -194,7 +209,7 @@ def test_numbers_are_predicted_in_standard_units() -> None:
     inputs, _ = mixed(5000)
     goal = inputs.row.sum(axis=1) % 3 - 1.0 + np.nan_to_num(inputs.dense[:, 1])
     goal[::50] = np.nan
-    answers = FactorizationMachine(8).predict_numbers(inputs, goal)
+    answers = learn(FactorizationMachine(8), number_batch(inputs, goal))
     assert np.nanmean(np.abs(answers - goal)[-500:]) < 0.25 * np.nanmean(np.abs(goal))
 
 
@@ -206,20 +221,21 @@ def test_extreme_inputs_leave_everything_finite() -> None:
     extreme = replace(inputs, dense=dense, value=value)
     machine = FactorizationMachine(8)
     weight = np.full(2000, 1e300)
-    answers = machine.predict_labels(extreme, label, KNOWN[:2000], LABELS, weight)
+    answers = learn(machine, label_batch(extreme, LABELS, label, weight=weight))
     assert np.isfinite(answers).all()
     goal = np.where(label > 0, 1e300, -1e300)
-    assert np.isfinite(FactorizationMachine(8).predict_numbers(extreme, goal, weight)).all()
+    numbers = number_batch(extreme, goal, weight)
+    assert np.isfinite(learn(FactorizationMachine(8), numbers)).all()
 
 
 def test_predicting_changes_nothing_and_says_what_learning_would() -> None:
     inputs, label = mixed(600)
     machine = FactorizationMachine(8)
-    empty = machine.answer_labels(part(inputs, 0, 1), LABELS, LABELS)
+    empty = ask(machine, part(inputs, 0, 1))
     assert not empty.any()
     run(machine, part(inputs, 0, 599), label[:599])
     before = machine.export_state()
-    said = machine.answer_labels(part(inputs, 599, 600), LABELS, LABELS)
+    said = ask(machine, part(inputs, 599, 600))
     for name, array in machine.export_state().items():
         assert_array_equal(array, before[name])
     assert_array_equal(run(machine, part(inputs, 599, 600), label[599:600]), said)
@@ -230,8 +246,8 @@ def test_samples_count_by_their_weight() -> None:
     label = (np.arange(400) % 2).astype(np.int32)
     weight = np.where(label == 1, 4.0, 1.0)
     machine = FactorizationMachine(4)
-    machine.predict_labels(inputs, label, KNOWN[:400], 2, weight)
-    assert machine.answer_labels(inputs, 2, 2)[:, 1].mean() == pytest.approx(0.8, abs=0.08)
+    learn(machine, label_batch(inputs, 2, label, weight=weight))
+    assert ask(machine, inputs, 2)[:, 1].mean() == pytest.approx(0.8, abs=0.08)
 
 
 def test_it_rests_while_its_loss_is_far_above_that_of_others() -> None:
@@ -240,10 +256,10 @@ def test_it_rests_while_its_loss_is_far_above_that_of_others() -> None:
     run(machine, inputs, label)
     before, rests = machine.export_state(), []
     for loss in (1.4, 1.6, *[math.nan] * REST):
-        machine.end_round(loss, 1.0)
-        rests.append(machine.resting)
-        if machine.resting:
+        machine.end_round(np.array([loss]), 1.0)
+        rests.append(bool(machine.rest))
+        if machine.rest:
             assert not run(machine, inputs, label).any()
-            assert not machine.answer_labels(inputs, LABELS, LABELS).any()
+            assert not ask(machine, inputs).any()
     assert rests == [False, *[True] * REST, False]
     assert_array_equal(machine.export_state()["weight"], before["weight"])

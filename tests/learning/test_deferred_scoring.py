@@ -11,15 +11,10 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from streamnet.experts import ScoringBatch
 from streamnet.learning import Learner
 from streamnet.learning.contenders import SERVABLE
-from streamnet.learning.evaluator import (
-    LARGE_BLOCK,
-    MAX_CELLS,
-    MAX_SAMPLES,
-    DeferredScoring,
-    ScoringBatch,
-)
+from streamnet.learning.evaluator import LARGE_BLOCK, MAX_CELLS, MAX_SAMPLES, DeferredScoring
 from streamnet.metrics.classification import NONE_PREDICTED
 from streamnet.pipeline.reader import BlockSplitter
 from streamnet.samples import Block, Task

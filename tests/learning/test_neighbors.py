@@ -101,9 +101,9 @@ def test_a_merged_class_is_predicted_no_more(delay: int) -> None:
 
 
 def test_by_default_they_belong_to_the_default_population() -> None:
-    assert Learner(task=LABELS).serving.contenders.neighbors is not None
-    assert Learner(task=LABELS, neighbors=0).serving.contenders.neighbors is None
-    assert learner_of(LABELS).serving.contenders.neighbors is None
-    assert learner_of(Task.REGRESSION, neighbors=9).serving.contenders.neighbors is None
+    assert "neighbors" in Learner(task=LABELS).serving.contenders.experts
+    assert "neighbors" not in Learner(task=LABELS, neighbors=0).serving.contenders.experts
+    assert "neighbors" not in learner_of(LABELS).serving.contenders.experts
+    assert "neighbors" not in learner_of(Task.REGRESSION, neighbors=9).serving.contenders.experts
     with pytest.raises(ConfigurationError, match="neighbors is 20000, but must be from 0 to 16384"):
         Learner(task=LABELS, neighbors=20_000)

@@ -24,7 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {"machine": {"factors": 4}, "trees": {"trees"
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """The attribute by which contenders have the candidate."""
+    """The name of the expert."""
     name: str = request.param
     return name
 
@@ -101,7 +101,7 @@ def test_it_rests_where_networks_are_much_better_and_is_asked_no_more(kind: str)
     losses[0, -3] = 1e6 * losses[1, -3]  # it stands before both priors
     rest = stream(LABELS, 2 * ROUND, seed=5, gaps=False)
     list(feed(one, rest))
-    assert getattr(one.serving.contenders, kind).resting
+    assert state_of(one)["serving"]["contenders"][kind]["resting"]
     assert np.isfinite(one.predict(rest)).all()
     resumed = learner(kind)
     resumed.restore_state(one.export_state())
@@ -127,14 +127,14 @@ def test_keys_have_their_models_over_it(kind: str) -> None:
     list(feed(whole, block))
     list(feed(cut, block, (9, 40)))
     assert differences(state_of(whole), state_of(cut)) == []
-    assert getattr(whole.serving.contenders, kind) is not None
+    assert kind in whole.serving.contenders.experts
 
 
 def test_by_default_it_belongs_to_the_default_population(kind: str) -> None:
     none: Any = dict.fromkeys(KINDS[kind], 0)
     for task in TASKS:
         with_it = Learner(task=task), Learner(task=task, **none), learner_of(task)
-        there = [getattr(one.serving.contenders, kind) is not None for one in with_it]
+        there = [kind in one.serving.contenders.experts for one in with_it]
         assert there == [True, False, False]
 
 

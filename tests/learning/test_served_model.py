@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamnet.learning.learner import Learner
 from streamnet.learning.served_model import ServedModel
+from streamnet.neighbors.memory import NeighborMemory
 from streamnet.samples import Block, ClassChange, Field, Kind, Schema, Task
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader
@@ -63,8 +64,7 @@ def test_a_request_is_answered_as_test_then_train_with_the_same_delays_would(
     arrival[rng.random(n) < 0.1] = 10**6
     block = late(follow(n, task), arrival)
     learner = learner_of(task, late_labels=True, serve=serve, season=0)
-    trees = learner.serving.contenders.trees
-    assert trees is not None
+    trees = learner.serving.contenders.experts["trees"]
     compared = grown = 0
     for i in range(n):
         one = block.part(i, i + 1)
@@ -124,8 +124,8 @@ def test_what_is_stored_of_neighbors_is_not_copied_while_only_samples_come() -> 
     block = follow(200, Task.CLASSIFICATION)
     learner = learner_of(Task.CLASSIFICATION, late_labels=True)
     learner.learn(block.part(0, 150))
-    memory = learner.serving.contenders.neighbors
-    assert memory is not None
+    memory = learner.serving.contenders.experts["neighbors"]
+    assert isinstance(memory, NeighborMemory)
     first = memory.freeze()
     learner.learn(replace(block.part(150, 160), target=None))
     assert memory.freeze() is first
@@ -146,8 +146,7 @@ def test_trees_answer_by_unscaled_numbers_as_they_do_in_learning(task: Task) -> 
     learner = learner_of(task, neighbors=0, factors=0)
     reader = RowReader(Columns(target="y", task=task))
     learner.learn(reader.read(rows[:300]))
-    trees = learner.serving.contenders.trees
-    assert trees is not None
+    trees = learner.serving.contenders.experts["trees"]
     frozen = learner.freeze()
     asked = RowReader(Columns()).read([{"x": 390.0, "w": "w1"}, {"x": 410.0, "w": "w9"}])
     before = answers_of(frozen, asked)

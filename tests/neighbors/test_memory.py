@@ -12,9 +12,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
+from streamnet.features.columns.label import RETIRED, MovedClass
 from streamnet.neighbors import kernels
 from streamnet.neighbors.memory import NeighborMemory
 from streamnet.samples import Inputs
+from tests.experts import label_batch
 
 LABELS = 3
 
@@ -45,7 +47,16 @@ def clusters(n: int, width: int = 5, seed: int = 1) -> tuple[NDArray[Any], NDArr
 
 def run(memory: NeighborMemory, inputs: Inputs, label: NDArray[np.int32]) -> NDArray[np.float32]:
     """Predict and learn all samples, all labels of which are known from the start."""
-    return memory.predict_then_learn(inputs, label, np.full(len(label), LABELS, np.int32), LABELS)
+    answers: NDArray[np.float32] = memory.predict_then_learn(
+        label_batch(inputs, LABELS, label)
+    ).answers[0]
+    return answers
+
+
+def ask(memory: NeighborMemory, inputs: Inputs, labels: int = LABELS) -> NDArray[np.float32]:
+    """Predict samples of which each might be the next one."""
+    answers: NDArray[np.float32] = memory.predict(label_batch(inputs, labels)).answers[0]
+    return answers
 
 
 class NaiveMemory:
@@ -134,7 +145,7 @@ def test_memory_is_bounded_and_old_samples_make_room() -> None:
     run(memory, inputs_of(dense), label)
     assert 128 <= memory.samples <= 512
     run(memory, inputs_of(dense), np.where(label >= 0, 2, -1).astype(np.int32))
-    assert (memory.predict(inputs_of(dense), LABELS, LABELS).argmax(axis=1) == 2).mean() > 0.95
+    assert (ask(memory, inputs_of(dense)).argmax(axis=1) == 2).mean() > 0.95
 
 
 def test_far_samples_take_no_room_from_the_others() -> None:
@@ -169,7 +180,7 @@ def test_most_of_the_nearest_samples_are_found_among_many() -> None:
         marked = state["label"].copy()
         marked[at] = 1
         memory.restore_state({**state, "label": marked})
-        found += bool(memory.predict(inputs_of(x[None]), 2, 2)[0, 1] > 0.0751)
+        found += bool(ask(memory, inputs_of(x[None]), 2)[0, 1] > 0.0751)
     assert found >= 170
 
 
@@ -200,7 +211,7 @@ def test_predicting_changes_nothing_and_says_what_learning_would() -> None:
     memory = NeighborMemory(1024)
     run(memory, part(inputs, 0, 999), label[:999])
     before = memory.export_state()
-    said = memory.predict(part(inputs, 999, 1000), LABELS, LABELS)
+    said = ask(memory, part(inputs, 999, 1000))
     for name, array in memory.export_state().items():
         assert_array_equal(array, before[name])
     assert_array_equal(run(memory, part(inputs, 999, 1000), label[999:]), said)
@@ -210,11 +221,11 @@ def test_a_merged_class_votes_for_the_other_one_and_a_retired_one_not_at_all() -
     dense, label = clusters(1000)
     memory = NeighborMemory(1024)
     run(memory, inputs_of(dense), label)
-    memory.move_class(0, 1)
-    said = memory.predict(inputs_of(dense), LABELS, LABELS)
+    memory.move_class(MovedClass(0, 1))
+    said = ask(memory, inputs_of(dense))
     assert said[:, 0].max() <= kernels.DOUBT
-    memory.move_class(1, -1)
-    said = memory.predict(inputs_of(dense[label != 2]), LABELS, LABELS)
+    memory.move_class(MovedClass(1, RETIRED))
+    said = ask(memory, inputs_of(dense[label != 2]))
     assert (said[:, 1] <= 1.0 / LABELS).all()
 
 
@@ -222,7 +233,7 @@ def test_a_class_that_moved_leaves_no_trace_that_a_restored_memory_lacks() -> No
     dense, label = clusters(1500)
     whole, resumed = NeighborMemory(4096), NeighborMemory(4096)
     run(whole, inputs_of(dense[:100]), label[:100])
-    whole.move_class(0, 1)
+    whole.move_class(MovedClass(0, 1))
     resumed.restore_state(whole.export_state())
     for memory in (whole, resumed):
         run(memory, inputs_of(dense[100:]), label[100:])
@@ -235,8 +246,8 @@ def test_samples_count_by_their_weight() -> None:
     memory = NeighborMemory(256)
     label = np.array([0, 1, -1], np.int32)
     weight = np.array([1.0, 3.0, 1.0])
-    known = np.full(3, 2, np.int32)
-    said = memory.predict_then_learn(inputs_of(dense), label, known, 2, weight)
+    batch = label_batch(inputs_of(dense), 2, label, weight=weight)
+    said = memory.predict_then_learn(batch).answers[0]
     total = kernels.DOUBT + 4.0
     assert_allclose(said[2], [(kernels.DOUBT / 2 + 1) / total, (kernels.DOUBT / 2 + 3) / total])
 

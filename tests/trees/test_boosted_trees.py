@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,9 +16,12 @@ from sklearn.datasets import make_classification, make_friedman1
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from streamnet.errors import StateError
+from streamnet.experts import MAX_RATIO, REST, Answers
+from streamnet.features.columns.label import RETIRED, MovedClass
 from streamnet.samples import Inputs
 from streamnet.trees import kernels
-from streamnet.trees.boosted_trees import FIRST_GROWTH, MAX_RATIO, REST, TREES, BoostedTrees
+from streamnet.trees.boosted_trees import FIRST_GROWTH, TREES, BoostedTrees
+from tests.experts import label_batch, number_batch
 
 N = 260
 # What scikit-learn's trees are told, to be as large as these.
@@ -72,12 +75,28 @@ def stream(labels: int, n: int = N, seed: int = 0) -> tuple[Inputs, NDArray[Any]
     return inputs_of(numbers, words), np.where(rng.random(n) < 0.1, -1, ranks).astype(np.int32)
 
 
-def run(trees: BoostedTrees, inputs: Inputs, truth: NDArray[Any], labels: int) -> Any:
+def run(trees: BoostedTrees, inputs: Inputs, truth: NDArray[Any], labels: int) -> Predictions:
     """Predict and learn all samples, all labels of which are known from the start."""
-    n = len(truth)
-    if not labels:
-        return trees.predict_numbers(inputs, truth, np.zeros(n), np.ones(n))
-    return trees.predict_labels(inputs, truth, np.full(n, labels, np.int32), labels)
+    batch = label_batch(inputs, labels, truth) if labels else number_batch(inputs, truth)
+    return read(trees.predict_then_learn(batch))
+
+
+def ask(trees: BoostedTrees, inputs: Inputs, labels: int) -> Predictions:
+    """Predict samples of which each might be the next one."""
+    return read(trees.predict(label_batch(inputs, labels) if labels else number_batch(inputs)))
+
+
+class Predictions(NamedTuple):
+    """Predictions of samples, and whether there were any."""
+
+    answers: NDArray[Any]
+    present: NDArray[np.bool_]
+
+
+def read(said: Answers) -> Predictions:
+    """What trees say, which have one column."""
+    assert said.alive is not None
+    return Predictions(said.answers[0], said.alive[0] == 1)
 
 
 @pytest.mark.parametrize("labels", [0, 2, 3])
@@ -102,15 +121,7 @@ def test_neither_cuts_nor_a_restored_state_change_a_bit(
         assert_array_equal(whole_field, np.concatenate([getattr(one, name) for one in found]))
     assert expected.present.sum() > N / 3
     asked = part(inputs, 0, 9)
-    if labels:
-        assert_array_equal(
-            whole.answer_labels(asked, labels, labels)[0],
-            cut.answer_labels(asked, labels, labels)[0],
-        )
-    else:
-        assert_array_equal(
-            whole.answer_numbers(asked, (0.0, 1.0))[0], cut.answer_numbers(asked, (0.0, 1.0))[0]
-        )
+    assert_array_equal(ask(whole, asked, labels).answers, ask(cut, asked, labels).answers)
 
 
 @pytest.mark.parametrize("labels", [2, 5])
@@ -144,7 +155,7 @@ def test_values_far_outside_and_missing_columns_are_predicted() -> None:
     run(trees, inputs, truth, 0)
     odd = np.array([[np.inf, -np.inf], [1e308, np.nan], [np.nan, np.nan]])
     words = np.array([[0, 4], [3, 12], [3, 40]])  # the last one is new
-    answers, present = trees.answer_numbers(inputs_of(odd, words), (0.0, 1.0))
+    answers, present = ask(trees, inputs_of(odd, words), 0)
     assert present.all()
     assert ((answers > np.nanmin(truth)) & (answers < np.nanmax(truth))).all()
 
@@ -166,23 +177,17 @@ def test_a_frozen_copy_answers_as_before_whatever_is_learned(labels: int) -> Non
     inputs, truth = stream(labels)
     trees = BoostedTrees(N, numeric=not labels)
     run(trees, part(inputs, 0, 200), truth[:200], labels)
-
-    def ask(one: BoostedTrees) -> NDArray[Any]:
-        asked = part(inputs, 0, 50)
-        if labels:
-            return one.answer_labels(asked, labels, labels).answers
-        return one.answer_numbers(asked, (0.0, 1.0)).answers
-
-    frozen, before = trees.freeze(), ask(trees)
+    asked = part(inputs, 0, 50)
+    frozen, before = trees.freeze(), ask(trees, asked, labels).answers
     assert frozen.export_state()["values"].size == 0  # samples are not kept for it
-    assert_array_equal(ask(frozen), before)
+    assert_array_equal(ask(frozen, asked, labels).answers, before)
     wider = replace(inputs, unscaled=np.hstack((inputs.unscaled, inputs.unscaled)))
     run(trees, part(wider, 200, N), truth[200:], labels)
     if labels:
-        trees.move_class(1, -1)
-    trees.end_round(2.0 * MAX_RATIO, 1.0)
-    assert trees.resting
-    assert_array_equal(ask(frozen), before)
+        trees.move_class(MovedClass(1, RETIRED))
+    trees.end_round(np.array([2.0 * MAX_RATIO]), 1.0)
+    assert trees.rest
+    assert_array_equal(ask(frozen, asked, labels).answers, before)
 
 
 def test_texts_are_not_seen() -> None:
@@ -198,11 +203,11 @@ def test_a_retired_class_is_forgotten_by_the_next_trees() -> None:
     inputs, truth = stream(3)
     trees = BoostedTrees(1000, numeric=False)
     run(trees, inputs, truth, 3)
-    trees.move_class(2, -1)
+    trees.move_class(MovedClass(2, RETIRED))
     run(trees, *stream(2, 200, seed=1), 3)
-    answers, _ = trees.answer_labels(part(inputs, 0, 50), 3, 3)
+    answers, _ = ask(trees, part(inputs, 0, 50), 3)
     assert answers[:, 2].max() < 0.01
-    trees.move_class(1, 0)
+    trees.move_class(MovedClass(1, 0))
     run(trees, *stream(2, 400, seed=2), 3)
 
 
@@ -212,16 +217,16 @@ def test_they_rest_longer_each_time_they_are_much_worse() -> None:
     rests = []
     for _ in range(3):
         run(trees, inputs, truth, 2)
-        assert trees.answer_labels(inputs, 2, 2).present.all()
-        trees.end_round(MAX_RATIO * 1.01, 1.0)
+        assert ask(trees, inputs, 2).present.all()
+        trees.end_round(np.array([MAX_RATIO * 1.01]), 1.0)
         rests.append(0)
-        while trees.resting:
-            assert not trees.answer_labels(inputs, 2, 2).present.any()
-            trees.end_round(9.0, 1.0)
+        while trees.rest:
+            assert not ask(trees, inputs, 2).present.any()
+            trees.end_round(np.array([9.0]), 1.0)
             rests[-1] += 1
     assert rests == [REST, 2 * REST + 1, 4 * REST + 3]
-    trees.end_round(1.0, 1.0)
-    trees.end_round(2.0, 1.0)
+    trees.end_round(np.array([1.0]), 1.0)
+    trees.end_round(np.array([2.0]), 1.0)
     assert trees.export_state()["resting"] == REST
 
 
