@@ -44,6 +44,7 @@ class ObjectInfo(NamedTuple):
     url: str
     size: int  # bytes
     version: str  # which changes with the content: the entity tag, or else the time
+    revision: str  # which changes with each write, if it was looked at alone; for `write`
 
 
 class NoBucketError(FileNotFoundError):
@@ -156,12 +157,12 @@ def list_names(url: str) -> tuple[list[str], list[str]]:
 
 
 def write(url: str, data: Any, *, expected: str | None = None, new: bool = False) -> str:
-    """Write an object at once; return its version.
+    """Write an object at once; return its revision.
 
     Args:
         url: Where to write.
         data: Bytes, or an open file.
-        expected: Version that is to be replaced; a `VersionError` if it is another one.
+        expected: Revision that is to be replaced; a `VersionError` if it is another one.
         new: Whether there must be no such object yet; a FileExistsError if there is one.
     """
     store, key = _open(url)
@@ -174,7 +175,7 @@ def write(url: str, data: Any, *, expected: str | None = None, new: bool = False
         tag, _, version = expected.partition("\0")
         mode = {n: v for n, v in (("e_tag", tag), ("version", version)) if v}
     found = _explained(url, lambda: obstore.put(store, key, data, mode=mode))
-    return _join_version(found["e_tag"], found["version"])
+    return _join_revision(found["e_tag"], found["version"])
 
 
 def delete(url: str) -> None:
@@ -194,16 +195,19 @@ def check_url(url: str) -> None:
 
 
 def _describe(url: str, meta: Any) -> ObjectInfo:
-    tag, version = meta["e_tag"], meta.get("version")
-    changed = _join_version(tag, version) if tag or version else f"\0{meta['last_modified']}"
-    return ObjectInfo(url, int(meta["size"]), changed)
+    tag, version = _quote_tag(meta["e_tag"]), meta.get("version")
+    # Lists are without versions, which some buckets of S3 have, and Google's generations.
+    changed = tag or f"{version or meta['last_modified']}"
+    return ObjectInfo(url, int(meta["size"]), changed, _join_revision(tag, version))
 
 
-def _join_version(tag: str | None, version: str | None) -> str:
-    """One text for both; Azure lists tags without the quotes that they have otherwise."""
-    if tag and not tag.endswith('"'):
-        tag = f'"{tag}"'
-    return f"{tag or ''}\0{version or ''}"
+def _join_revision(tag: str | None, version: str | None) -> str:
+    return f"{_quote_tag(tag)}\0{version or ''}"
+
+
+def _quote_tag(tag: str | None) -> str:
+    """An entity tag; Azure lists them without the quotes that they have otherwise."""
+    return f'"{tag}"' if tag and not tag.endswith('"') else tag or ""
 
 
 def _open(url: str) -> tuple[ObjectStore, str]:

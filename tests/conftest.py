@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -193,7 +194,7 @@ def azure_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[st
 
 
 @pytest.fixture
-def bucket(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def bucket(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty bucket."""
     from streamnet import objects
     from tests.object_servers import make_bucket
@@ -201,7 +202,28 @@ def bucket(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_
     for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
     objects._open_store.cache_clear()
-    return make_bucket(
-        s3_environment,
-        f"test-{tmp_path.name.strip('_').replace('_', '-').lower()}"[:60].rstrip("-"),
-    )
+    return make_bucket(s3_environment, f"test-{uuid4().hex}")
+
+
+@pytest.fixture
+def gs_bucket(
+    bucket: str,
+    s3_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """The URL of an empty bucket of Google's, which is a bucket of S3 with versions as well."""
+    from tests.object_servers import keep_versions, serve_gs
+
+    keep_versions(s3_environment, bucket)
+    with serve_gs(s3_environment, tmp_path_factory.mktemp("gs")) as given:
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        yield bucket.replace("s3://", "gs://")
+
+
+@pytest.fixture(params=["bucket", "gs_bucket"])
+def any_bucket(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty bucket of each kind."""
+    found: str = request.getfixturevalue(request.param)
+    return found

@@ -1,4 +1,4 @@
-"""Servers for tests, on loopback: S3 by moto, Azure by Azurite, HTTPS with an own certificate."""
+"""Servers for tests, on loopback: S3 by moto, Google's in front of it, Azure by Azurite, HTTPS."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
+import json
 import re
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from email.utils import formatdate
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Lock
 from time import monotonic, sleep
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 from urllib.request import Request, urlopen
 
 import pytest
@@ -67,6 +70,96 @@ def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
             assert monotonic() < deadline, "the server did not start"
             assert server.poll() is None, "the server has ended"
             sleep(0.1)
+
+
+SIGNED = (  # as a request of S3 is; moto does not check by whom
+    "AWS4-HMAC-SHA256 Credential=test/20060102/us-east-1/s3/aws4_request, SignedHeaders=host, "
+    "Signature=0"
+)
+
+
+class _Google(BaseHTTPRequestHandler):
+    """The XML API of Google Cloud Storage, in front of an S3 server with the same paths.
+
+    What differs is that each write gives an object another generation, and that a write may depend
+    on which one it replaces: 0 is none.
+    """
+
+    protocol_version = "HTTP/1.1"
+    behind: str  # host and port of the S3 server
+    changing: Lock
+
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        expected = self.headers.get("x-goog-if-generation-match")
+        with self.changing if self.command in ("PUT", "DELETE") else nullcontext():
+            if expected is not None and expected != self._find_generation():
+                self._answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
+                return
+            self._answer(*self._ask(self.command, body))
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """The method for a method of HTTP."""
+        if not name.startswith("do_"):
+            raise AttributeError(name)
+        return self._handle
+
+    def _ask(self, method: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+        passed = {n: v for n, v in self.headers.items() if n.lower() in ("range", "content-type")}
+        passed["Authorization"] = SIGNED
+        with closing(HTTPConnection(self.behind, timeout=60)) as connection:
+            path, found, query = self.path.partition("?")
+            connection.request(method, quote(unquote(path)) + found + query, body, passed)
+            answer = connection.getresponse()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, headers, answer.read()
+
+    def _find_generation(self) -> str:
+        status, headers, _ = self._ask("HEAD")
+        return headers["x-amz-version-id"] if status == 200 else "0"
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if name in ("etag", "last-modified", "content-range", "content-type"):
+                self.send_header(name, value)
+        if (generation := headers.get("x-amz-version-id")) is not None:
+            self.send_header("x-goog-generation", generation)
+        length = headers["content-length"] if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing."""
+
+
+@contextmanager
+def serve_gs(s3: dict[str, str], folder: Path) -> Iterator[dict[str, str]]:
+    """A server as Google's in front of an S3 server; yields the environment by which it is found.
+
+    No such server of a package index speaks the XML API, which obstore uses.
+    """
+    _, _, behind = s3["AWS_ENDPOINT_URL"].partition("://")
+    handler = type("Google", (_Google,), {"behind": behind, "changing": Lock()})
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+        account = {
+            "client_email": "",
+            "private_key": "",
+            "private_key_id": "",
+            "disable_oauth": True,
+        }
+        account["gcs_base_url"] = f"http://127.0.0.1:{server.server_address[1]}"
+        (folder / "account.json").write_text(json.dumps(account))
+        yield {"GOOGLE_SERVICE_ACCOUNT": str(folder / "account.json")}
+
+
+def keep_versions(environment: dict[str, str], url: str) -> None:
+    """Let a bucket keep all versions of its objects, so that each write has an id."""
+    url = f"{environment['AWS_ENDPOINT_URL']}/{url.removeprefix('s3://')}?versioning"
+    text = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    kind = {"Content-Type": "application/xml"}
+    urlopen(Request(url, text, kind, method="PUT"), timeout=60).close()
 
 
 AZURITE_ACCOUNT = "devstoreaccount1"

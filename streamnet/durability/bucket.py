@@ -48,7 +48,7 @@ class Lease:
         self._url = url
         self._identity = {"id": uuid.uuid4().hex, "who": _describe_self(), "place": _find_place()}
         self._beat = 0
-        self._version = ""
+        self._revision = ""
         self._renewed = 0.0
         self._lost = False
         self._writing = threading.Lock()
@@ -59,7 +59,7 @@ class Lease:
         """Take the lock; returns the holder if another process has it."""
         while True:
             try:
-                self._version = objects.write(self._url, self._encode(), new=True)
+                self._revision = objects.write(self._url, self._encode(), new=True)
                 break
             except FileExistsError:
                 holder = self._take_over()
@@ -77,7 +77,7 @@ class Lease:
         found = _read_lock(self._url)
         if found is None:
             return ""
-        version, values = found
+        revision, values = found
         who = str(values.get("who", "another process"))
         alive = None if not values.get("id") else _is_alive(values.get("place"))
         if alive:
@@ -88,10 +88,10 @@ class Lease:
             while monotonic() < deadline:
                 sleep(POLL_SECONDS)
                 now = _read_lock(self._url)
-                if now is None or now[0] != version:
+                if now is None or now[0] != revision:
                     return who if now is not None and now[1].get("id") else ""
         try:
-            self._version = objects.write(self._url, self._encode(), expected=version)
+            self._revision = objects.write(self._url, self._encode(), expected=revision)
         except VersionError:
             return ""
         return None
@@ -111,7 +111,7 @@ class Lease:
         thread.join()
         if not self._lost:
             with suppress(OSError), self._writing:  # otherwise it expires
-                objects.write(self._url, b"{}", expected=self._version)
+                objects.write(self._url, b"{}", expected=self._revision)
 
     def _keep(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
@@ -129,14 +129,14 @@ class Lease:
             self._beat += 1
             data = self._encode()
             try:
-                self._version = objects.write(self._url, data, expected=self._version)
+                self._revision = objects.write(self._url, data, expected=self._revision)
             except VersionError:
                 # The store may have repeated a request whose answer was lost.
                 found = _read_lock(self._url)
                 if found is None or found[1] != json.loads(data):
                     self._lost = True
                     return
-                self._version = found[0]
+                self._revision = found[0]
             self._renewed = monotonic()
 
     def _encode(self) -> bytes:
@@ -152,16 +152,16 @@ def find_holder(url: str) -> str:
 
 
 def _read_lock(url: str) -> tuple[str, dict[str, Any]] | None:
-    """Version and content of a lock; None if there is none."""
+    """Revision and content of a lock; None if there is none."""
     try:
-        version = objects.head(url).version
+        revision = objects.head(url).revision
         values = json.loads(objects.read(url))
-        same = objects.head(url).version == version
+        same = objects.head(url).revision == revision
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise StateError(f"{url} is no lock of streamnet: {error}") from None
-    return (version, values) if same else _read_lock(url)
+    return (revision, values) if same else _read_lock(url)
 
 
 def _describe_self() -> str:

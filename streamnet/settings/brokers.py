@@ -519,7 +519,7 @@ def _list_types(hint: Any) -> Iterator[Any]:
     if origin in (Annotated, Union, UnionType):
         for option in get_args(hint)[: 1 if origin is Annotated else None]:
             yield from _list_types(option)
-    elif origin is not None and issubclass(origin, Mapping):
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
         yield Mapping
     else:
         yield origin or hint

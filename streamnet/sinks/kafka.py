@@ -18,10 +18,16 @@ from zlib import crc32
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from streamnet.errors import ConfigurationError, InUseError, OutputError
+from streamnet.errors import ConfigurationError, InUseError, OutputError, StreamnetError
 from streamnet.settings.sinks import KafkaSinkSettings
 from streamnet.sinks.base import DeliveryError, Destination, End, Record
-from streamnet.sources.brokers.kafka import REFUSED, REQUEST_SECONDS, build_client_options
+from streamnet.sources.brokers.kafka import (
+    REFUSED,
+    REQUEST_SECONDS,
+    ClientErrors,
+    build_client_options,
+)
+from streamnet.sources.brokers.secrets import make_failure
 
 POLL_SECONDS = 0.2
 CREATION_SECONDS = 2.0  # for a topic to be created
@@ -55,7 +61,8 @@ class KafkaDestination(Destination):
         self._settings = settings
         self._topic = str(settings.topic)
         self._keyed = keyed
-        self._options = build_client_options(settings) | {"log_level": _CRITICAL}
+        self._errors = ClientErrors()
+        self._options = build_client_options(settings, self._errors) | {"log_level": _CRITICAL}
         self._producer: Producer | None = None
         self._ends: dict[int, End] = {}  # by partition
         self._run = 0
@@ -75,6 +82,7 @@ class KafkaDestination(Destination):
         known = {int(partition): end for partition, end in ends.items()}
         try:
             self._producer = producer = Producer(self._build_options())
+            self._errors.call(producer, lambda seconds: producer.list_topics(timeout=seconds))
             if self._settings.transactions:
                 producer.init_transactions(REQUEST_SECONDS)
             # How many there are stays as it was when the run began: keys keep their partitions.
@@ -224,7 +232,7 @@ class KafkaDestination(Destination):
         else:
             self._ends[message.partition()] = End(message.offset() + 1, number)
 
-    def _make_error(self, error: KafkaError) -> ConfigurationError | DeliveryError | OutputError:
+    def _make_error(self, error: KafkaError) -> StreamnetError:
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
             return ConfigurationError(f"topic is {self._topic!r}, but there is no such topic")
         if error.code() in _PERMANENT:
@@ -236,7 +244,7 @@ class KafkaDestination(Destination):
                 f"topic {self._topic}: another process has taken over the run, so this one has "
                 "stopped writing"
             )
-        return DeliveryError(f"{', '.join(self._settings.servers)}: {error.str()}")
+        return make_failure(f"{', '.join(self._settings.servers)}: {error.str()}", DeliveryError)
 
     def export_ends(self) -> dict[str, End]:
         """Offset behind the last record of each partition, and its number."""

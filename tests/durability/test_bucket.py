@@ -42,15 +42,15 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------- lock
 
 
-def test_a_second_process_is_refused_and_told_the_holder(bucket: str) -> None:
-    lease = Lease(f"{bucket}/lock")
+def test_a_second_process_is_refused_and_told_the_holder(any_bucket: str) -> None:
+    lease = Lease(f"{any_bucket}/lock")
     assert lease.acquire() is None
-    assert find_holder(bucket) == f"process {os.getpid()} on {os.uname().nodename}"
-    assert Lease(f"{bucket}/lock").acquire() == find_holder(bucket)
+    assert find_holder(any_bucket) == f"process {os.getpid()} on {os.uname().nodename}"
+    assert Lease(f"{any_bucket}/lock").acquire() == find_holder(any_bucket)
     lease.release()
     lease.release()
-    assert find_holder(bucket) == ""
-    other = Lease(f"{bucket}/lock")
+    assert find_holder(any_bucket) == ""
+    other = Lease(f"{any_bucket}/lock")
     assert other.acquire() is None
     other.release()
 
@@ -104,12 +104,14 @@ def test_a_dead_process_of_this_machine_is_recognized_at_once(
     lease.release()
 
 
-def test_of_many_that_want_a_lock_one_gets_it(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = Lease(f"{bucket}/lock")
+def test_of_many_that_want_a_lock_one_gets_it(
+    gs_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Lease(f"{gs_bucket}/lock")
     monkeypatch.setattr(old, "_keep", lambda: None)
     assert old.acquire() is None
     elsewhere(monkeypatch)
-    leases = [Lease(f"{bucket}/lock") for _ in range(8)]
+    leases = [Lease(f"{gs_bucket}/lock") for _ in range(8)]
     found: list[str | None] = []
     threads = [threading.Thread(target=lambda x=x: found.append(x.acquire())) for x in leases]
     for thread in threads:
@@ -167,13 +169,15 @@ def test_a_file_is_in_the_bucket_once_it_is_written(bucket: str) -> None:
     assert files.describe(files.copy) == f"{bucket}/state"
 
 
-def test_a_checkpoint_is_never_written_over(bucket: str) -> None:
-    ours, theirs = BucketFiles(bucket), BucketFiles(bucket)
+def test_a_checkpoint_is_never_written_over(any_bucket: str) -> None:
+    ours, theirs = BucketFiles(any_bucket), BucketFiles(any_bucket)
     write_durably(ours.copy / "1.checkpoint", b"ours", files=ours)
     write_durably(ours.copy / "1.checkpoint", b"ours", files=ours)  # as after a lost answer
-    with pytest.raises(StateError, match=f"{bucket}/1.checkpoint was written by another process"):
+    with pytest.raises(
+        StateError, match=f"{any_bucket}/1.checkpoint was written by another process"
+    ):
         write_durably(theirs.copy / "1.checkpoint", b"theirs", files=theirs)
-    assert objects.read(f"{bucket}/1.checkpoint") == b"ours"
+    assert objects.read(f"{any_bucket}/1.checkpoint") == b"ours"
     assert list(theirs.copy.iterdir()) == []
 
 

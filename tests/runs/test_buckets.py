@@ -70,6 +70,12 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(
 
 @pytest.mark.long
 @pytest.mark.timeout(SECONDS)
+def test_so_does_one_at_google(gs_bucket: str, tmp_path: Path) -> None:
+    assert_kills_change_nothing(gs_bucket, tmp_path, kills=10)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(SECONDS)
 def test_so_does_one_at_azure_which_also_reads_a_folder_there(
     azure_bucket: str, tmp_path: Path
 ) -> None:

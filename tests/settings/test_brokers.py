@@ -41,6 +41,7 @@ def test_settings_and_registry_have_the_same_formats(settings: type) -> None:
         ("kafka://b/e?partition=3", {"servers": ["b"], "topic": "e", "partition": 3}),
         ("kafka://b/e?key=k", {"servers": ["b"], "topic": "e", "key": "k"}),
         ("kafka://b/e?tls=true", {"servers": ["b"], "topic": "e", "tls": True}),
+        ("kafka://b/e?format=avro", {"servers": ["b"], "topic": "e", "format": "avro"}),
         ("kafka://b/with%20space", {"servers": ["b"], "topic": "with space"}),
         ("redis://b:1/s", {"server": "b:1", "stream": "s"}),
         ("valkeys://b/s?database=2", {"server": "b", "stream": "s", "tls": True, "database": 2}),

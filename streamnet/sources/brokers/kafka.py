@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from math import inf, nan
 from threading import Lock
 from time import monotonic, time
-from typing import Any, Unpack, final
+from typing import Any, TypeVar, Unpack, final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from streamnet.errors import ConfigurationError, ReadError
+from streamnet.errors import ConfigurationError, ReadError, StreamnetError
 from streamnet.settings.brokers import KafkaSettings, KafkaTopicSettings
 from streamnet.settings.fields import build_settings
 from streamnet.settings.keywords import KafkaKeywords
@@ -27,11 +28,12 @@ from streamnet.sources.brokers.base import (
     with_stream_settings,
 )
 from streamnet.sources.brokers.messages import Message
-from streamnet.sources.brokers.secrets import read_secret
+from streamnet.sources.brokers.secrets import is_untrusted, make_failure, read_secret
 
 logger: logging.Logger = logging.getLogger("streamnet.sources")
 
 REQUEST_SECONDS = 10.0  # for an answer of the broker
+LOGIN_SECONDS = 0.5  # after which it is seen whether the login was refused
 TOKEN_SECONDS = 300.0  # after which a token is read again
 QUEUED_KILOBYTES = 16_384  # that the client fetches ahead
 FOUND_SECONDS = 5.0  # to read a message again
@@ -45,16 +47,60 @@ REFUSED = (
     KafkaError._AUTHENTICATION,
 )
 
+T = TypeVar("T")
 
-def build_client_options(
-    settings: KafkaTopicSettings, *, on_error: Callable[[KafkaError], None] = lambda _: None
-) -> dict[str, Any]:
+
+@final
+class ClientErrors:
+    """What a client reports besides the answers to its calls, while it tries again by itself.
+
+    It is logged, once a minute. That a login is refused, or a server not trusted, is kept.
+
+    Args:
+        on_down: Called with what was said when no broker could be reached.
+    """
+
+    def __init__(self, on_down: Callable[[str], None] = lambda _: None) -> None:
+        self.refusal: KafkaError | None = None
+        self._on_down = on_down
+        self._logged: dict[int, float] = {}  # when, by code
+
+    def __call__(self, error: KafkaError) -> None:
+        """Note an error, and log it."""
+        now, code = monotonic(), error.code()
+        if code == KafkaError._ALL_BROKERS_DOWN:
+            self._on_down(error.str())
+        if code in REFUSED or is_untrusted(error.str()):
+            self.refusal = error
+        if now - self._logged.get(code, -inf) >= QUIET_LOG_SECONDS:
+            self._logged[code] = now
+            logger.warning("kafka: %s", error.str())
+
+    def call(self, client: Consumer | Producer, function: Callable[[float], T]) -> T:
+        """Call a function of a client that connects, with the seconds that it may take.
+
+        Raises:
+            KafkaException: If there is no answer; at once if it is since the login is refused.
+        """
+        deadline = monotonic() + REQUEST_SECONDS
+        self.refusal = None
+        while True:
+            try:
+                return function(LOGIN_SECONDS)
+            except KafkaException:
+                client.poll(0)  # which reports errors
+                if self.refusal is not None:
+                    raise KafkaException(self.refusal) from None
+                if monotonic() > deadline:
+                    raise
+
+
+def build_client_options(settings: KafkaTopicSettings, errors: ClientErrors) -> dict[str, Any]:
     """The options with which any client, consumer or producer, connects and logs in.
 
     Args:
         settings: Where the brokers are.
-        on_error: Called with what the client handles by itself, such as a broker that is away; that
-            is logged, too.
+        errors: Gets what the client handles by itself, such as a broker that is away.
 
     Raises:
         ConfigurationError: If a password or token can't be read.
@@ -72,14 +118,8 @@ def build_client_options(
         "sasl.password": read_secret("password", settings.password_file, settings.password_env),
         "client.id": "streamnet",
         "logger": logger,
+        "error_cb": errors,
     }
-    log = _ErrorLog()
-
-    def report(error: KafkaError) -> None:
-        log(error)
-        on_error(error)
-
-    given["error_cb"] = report
     if mechanism == "OAUTHBEARER":
 
         def read_token(_: str) -> tuple[str, float]:
@@ -103,7 +143,9 @@ def connect(options: dict[str, Any]) -> Consumer:
         raise ConfigurationError(f"kafka: {error.args[0].str()}") from error
 
 
-def list_partitions(consumer: Consumer, settings: KafkaTopicSettings, name: str) -> list[int]:
+def list_partitions(
+    consumer: Consumer, errors: ClientErrors, settings: KafkaTopicSettings, name: str
+) -> list[int]:
     """The numbers of all partitions of the topic; ``name`` is what is read, for messages.
 
     Raises:
@@ -112,7 +154,7 @@ def list_partitions(consumer: Consumer, settings: KafkaTopicSettings, name: str)
     """
     topic = str(settings.topic)
     try:
-        found = consumer.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
+        found = errors.call(consumer, partial(consumer.list_topics, topic)).topics[topic]
     except KafkaException as error:
         raise make_read_error(settings, name, error.args[0]) from error
     if found.error is not None:
@@ -120,15 +162,15 @@ def list_partitions(consumer: Consumer, settings: KafkaTopicSettings, name: str)
     return sorted(found.partitions)
 
 
-def make_read_error(
-    settings: KafkaTopicSettings, name: str, error: KafkaError
-) -> ConfigurationError | ReadError:
+def make_read_error(settings: KafkaTopicSettings, name: str, error: KafkaError) -> StreamnetError:
     """What an error of the client means for reading a topic; ``name`` is what is read."""
     if error.code() in _NO_SUCH_TOPIC:
         return ConfigurationError(f"topic is {settings.topic!r}, but there is no such topic")
     if error.code() in REFUSED:
         return ConfigurationError(f"topic is {settings.topic!r}, but: {error.str()}")
-    return ReadError(f"{name} can't be read from {', '.join(settings.servers)}: {error.str()}")
+    return make_failure(
+        f"{name} can't be read from {', '.join(settings.servers)}: {error.str()}", ReadError
+    )
 
 
 @final
@@ -140,6 +182,7 @@ class KafkaSubscription(Subscription):
         self._settings = settings
         self._partition = settings.partition or 0
         self._consumer: Consumer | None = None
+        self._errors = ClientErrors(self._note_failure)
         self._lock = Lock()  # between reading and acknowledging
         self._end = 0  # offset behind the last message when it was opened
         self._next = 0  # offset of the next message
@@ -164,12 +207,12 @@ class KafkaSubscription(Subscription):
         """The numbers of all partitions of the topic."""
         consumer = self._connect()
         try:
-            return list_partitions(consumer, self._settings, self.name)
+            return list_partitions(consumer, self._errors, self._settings, self.name)
         finally:
             consumer.close()
 
     def _connect(self) -> Consumer:
-        options = build_client_options(self._settings, on_error=self._note_error) | {
+        options = build_client_options(self._settings, self._errors) | {
             "group.id": self._settings.group or "streamnet",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -181,14 +224,13 @@ class KafkaSubscription(Subscription):
         }
         return connect(options)
 
-    def _note_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self.failure = f"{self.name} can't be read: {error.str()}"
+    def _note_failure(self, why: str) -> None:
+        self.failure = f"{self.name} can't be read: {why}"
 
     def _choose_partition(self, consumer: Consumer) -> int:
         """The partition that is given, or the only one."""
         topic, given = str(self._settings.topic), self._settings.partition
-        numbers = list_partitions(consumer, self._settings, self.name)
+        numbers = list_partitions(consumer, self._errors, self._settings, self.name)
         if given is None and len(numbers) > 1:
             raise ConfigurationError(
                 f"partition is not given, but topic {topic!r} has {len(numbers)}: one stream is "
@@ -317,7 +359,7 @@ class KafkaSubscription(Subscription):
             )
         raise self._make_error(error)
 
-    def _make_error(self, error: KafkaError) -> ConfigurationError | ReadError:
+    def _make_error(self, error: KafkaError) -> StreamnetError:
         return make_read_error(self._settings, self.name, error)
 
     def acknowledge(self, through: Bookmark) -> None:
@@ -346,20 +388,6 @@ def _convert(message: KafkaMessage) -> Message:
     time = milliseconds / 1000 if milliseconds >= 0 else nan
     headers = message.headers() or ()
     return Message(offset, offset, message.value(), message.key(), headers, time)
-
-
-@final
-class _ErrorLog:
-    """Logs what the client handles by itself, such as a broker that is away, once a minute."""
-
-    def __init__(self) -> None:
-        self._logged: dict[int, float] = {}  # when, by code
-
-    def __call__(self, error: KafkaError) -> None:
-        now = monotonic()
-        if now - self._logged.get(error.code(), -inf) >= QUIET_LOG_SECONDS:
-            self._logged[error.code()] = now
-            logger.warning("kafka: %s", error.str())
 
 
 class _Keywords(StreamKeywords, KafkaKeywords, total=False):

@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 from streamnet.settings.brokers import KafkaSettings
 from streamnet.sources.brokers.kafka import (
     REFUSED,
+    ClientErrors,
     build_client_options,
     connect,
     list_partitions,
@@ -53,6 +54,7 @@ class Membership:
         self._settings = settings
         self._on_assigned, self._on_revoked, self._on_lost = on_assigned, on_revoked, on_lost
         self._consumer: Consumer | None = None
+        self._errors = ClientErrors()
         self._noted: dict[int, int] = {}  # offsets to be committed, by partition
         self._lock = Lock()  # of those
 
@@ -71,7 +73,7 @@ class Membership:
         self.close()
         milliseconds = ceil(1000 * self._settings.session_seconds)
         consumer = connect(
-            build_client_options(self._settings)
+            build_client_options(self._settings, self._errors)
             | {
                 "group.id": self._settings.group,
                 "enable.auto.commit": False,
@@ -84,7 +86,7 @@ class Membership:
             }
         )
         try:
-            list_partitions(consumer, self._settings, self.name)
+            list_partitions(consumer, self._errors, self._settings, self.name)
             consumer.subscribe(
                 [self._settings.topic],
                 on_assign=self._assign,

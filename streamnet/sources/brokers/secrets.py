@@ -34,6 +34,11 @@ def read_secret(name: str, file: str | None, variable: str | None) -> str | None
     return None
 
 
+def is_untrusted(message: str) -> bool:
+    """Whether a client's message says that the certificate of a server can't be verified."""
+    return "certificate verify failed" in message.lower()
+
+
 def make_failure(message: str, failure: type[StreamnetError]) -> StreamnetError:
     """The error for a server that can't be reached, which is final if it is not trusted.
 
@@ -45,7 +50,7 @@ def make_failure(message: str, failure: type[StreamnetError]) -> StreamnetError:
     >>> make_failure("it can't be read: it is away", ReadError)
     ReadError("it can't be read: it is away")
     """
-    if "certificate verify failed" not in message.lower():
+    if not is_untrusted(message):
         return failure(message)
     return ConfigurationError(
         f"{message}. ca must name the PEM file of the authority that signed the server's "

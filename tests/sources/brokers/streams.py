@@ -79,8 +79,8 @@ class KafkaStream(Stream):
         return f"{self.id}[0]"
 
     def _make(self, settings: dict[str, Any]) -> BrokerSource:
-        given = {"partition": 0, **settings}
-        return streamnet.KafkaSource(servers=self.server.address, topic=self.id, **given)
+        given = {"servers": self.server.address, "partition": 0, **settings}
+        return streamnet.KafkaSource(topic=self.id, **given)
 
     def write(self, values: Sequence[Value]) -> None:
         self.server.produce(values, topic=self.id, keys=[b"k"] * len(values))

@@ -5,21 +5,24 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import socket
-import ssl
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import anyio
 import pytest
 
 import streamnet
-from streamnet.errors import ConfigurationError, ReadError
+from streamnet.errors import ConfigurationError
+from streamnet.sinks.outbox import Outbox
+from streamnet.sinks.registry import open_sink
+from tests.sinks.readers import read_topic
+from tests.sources.brokers.sasl import SaslFront, sasl_front
 from tests.sources.brokers.servers import (
+    Kafka,
     Server,
     free_port,
     open_folder,
@@ -27,11 +30,11 @@ from tests.sources.brokers.servers import (
     require_program,
     running,
 )
-from tests.sources.brokers.streams import rows
+from tests.sources.brokers.streams import KafkaStream, rows
 from tests.sources.brokers.test_tls import certified
 from tests.sources.harness import read, take
 
-for module in ("confluent_kafka", "cryptography", "nats", "nkeys", "paho.mqtt"):
+for module in ("confluent_kafka", "cryptography", "nats", "nkeys", "paho.mqtt", "scramp"):
     require_module(module)
 
 SECRET = "correct-horse-battery"
@@ -216,100 +219,81 @@ def test_topics_of_mqtt_are_read_over_tls_with_a_certificate_and_a_password(
 
 # ------------------------------------------------------------------------------------ Kafka
 
-API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE = 18, 17, 36
-UNSUPPORTED_VERSION, SASL_AUTHENTICATION_FAILED = 35, 58
+
+class Front(NamedTuple):
+    """A Kafka server behind a front, and how to log in there."""
+
+    front: SaslFront
+    kafka: Kafka
+    tls: dict[str, Any]
+
+    def log_in(self, mechanism: str, file: str) -> dict[str, Any]:
+        """Settings with a password or token from a file."""
+        login = {"mechanism": mechanism, **self.tls}
+        if mechanism == "OAUTHBEARER":
+            return {**login, "token_file": file}
+        return {**login, "user": "me", "password_file": file}
 
 
-class SaslBroker:
-    """As much of a Kafka broker as a login needs, over TLS; it refuses everybody.
-
-    No server with SASL can be had for tests: this shows what the client asks for and sends.
-    """
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self.mechanism = ""
-        self.sent = b""
-        self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                plain, _ = self._listener.accept()
-                with self._context.wrap_socket(plain, server_side=True) as connection:
-                    self._serve(connection)
-            except ssl.SSLError:
-                continue  # a client that does not trust the certificate
-            except OSError:
-                return
-
-    def _serve(self, connection: ssl.SSLSocket) -> None:
-        stream = connection.makefile("rwb")
-        while len(size := stream.read(4)) == 4:
-            request = stream.read(*struct.unpack(">i", size))
-            key, version, number, length = struct.unpack(">hhih", request[:10])
-            body = self._answer(key, version, request[10 + length :])
-            stream.write(struct.pack(">ii", 4 + len(body), number) + body)
-            stream.flush()
-
-    def _answer(self, key: int, version: int, body: bytes) -> bytes:
-        if key == API_VERSIONS:
-            known = ((API_VERSIONS, 0), (SASL_HANDSHAKE, 1), (SASL_AUTHENTICATE, 0))
-            listed = b"".join(struct.pack(">hhh", api, 0, most) for api, most in known)
-            error = UNSUPPORTED_VERSION if version else 0
-            return struct.pack(">hi", error, len(known)) + listed
-        if key == SASL_HANDSHAKE:
-            self.mechanism = body[2:].decode()
-            return struct.pack(">hi", 0, 1) + body
-        assert key == SASL_AUTHENTICATE
-        self.sent = body[4:]
-        why = b"refused"
-        return struct.pack(">hh", SASL_AUTHENTICATION_FAILED, len(why)) + why + bytes(4)
-
-
-@pytest.mark.parametrize(
-    ("mechanism", "sent"),
-    [
-        ("PLAIN", f"\0me\0{SECRET}"),
-        ("SCRAM-SHA-256", "n,,n=me,r="),
-        ("SCRAM-SHA-512", "n,,n=me,r="),
-        ("OAUTHBEARER", f"n,,\x01auth=Bearer {SECRET}\x01"),
-    ],
-)
-def test_a_client_of_kafka_logs_in_over_tls_as_it_is_told(
-    mechanism: str, sent: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("streamnet.sources.brokers.kafka.REQUEST_SECONDS", 1.0)
-    monkeypatch.setenv("STREAMNET_TEST_SECRET", SECRET)
+@pytest.fixture
+def front(
+    noida_kafka: Kafka,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> Iterator[Front]:
+    """A front in a folder with a right and a wrong password, which are never shown."""
     caplog.set_level(logging.DEBUG)
-    login: dict[str, Any] = {"user": "me", "password_env": "STREAMNET_TEST_SECRET"}
-    if mechanism == "OAUTHBEARER":
-        login = {"token_env": "STREAMNET_TEST_SECRET"}
-    with certified() as (_, authority, certificate):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
-        context.load_verify_locations(authority)
-        context.verify_mode = ssl.CERT_REQUIRED
-        broker = SaslBroker(context)
-        source = streamnet.KafkaSource(
-            servers=broker.address,
-            topic="events",
-            target="y",
-            mechanism=mechanism,  # type: ignore[arg-type]
-            tls=True,
-            ca=str(authority),
-            certificate=str(certificate),
-            private_key=str(certificate),
-            **login,
-        )
-        with pytest.raises((ConfigurationError, ReadError)) as refused:
-            read(source)
-        broker.close()
-    assert broker.mechanism == mechanism
-    assert broker.sent.decode().startswith(sent)
-    assert SECRET not in f"{refused.value}{caplog.text}"
+    monkeypatch.setattr("streamnet.sources.brokers.kafka.LOGIN_SECONDS", 0.1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "right").write_text(SECRET)
+    (tmp_path / "wrong").write_text("battery-staple")
+    with (
+        certified() as (_, authority, certificate),
+        sasl_front(noida_kafka, authority, certificate, "me", SECRET) as found,
+    ):
+        own = {"certificate": str(certificate), "private_key": str(certificate)}
+        yield Front(found, noida_kafka, {"ca": str(authority), **own})
+    assert SECRET not in caplog.text
+    assert "battery-staple" not in caplog.text
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"])
+def test_a_topic_of_kafka_is_read_over_tls_by_who_logs_in(front: Front, mechanism: str) -> None:
+    stream = KafkaStream(front.kafka)
+    front.kafka.create_topic(stream.id)
+    stream.write(rows(3))
+
+    def read_as(file: str, **given: Any) -> int:
+        login = {"servers": front.front.address, "tls": True, **front.log_in(mechanism, file)}
+        return len(read(stream.source(**login | given))[1][0])
+
+    assert read_as("right") == 3
+    assert {*front.front.mechanisms} == {mechanism}
+    assert front.front.refused == 0
+    with pytest.raises(ConfigurationError, match="uthentication fail") as refused:
+        read_as("wrong")
+    assert front.front.refused >= 1
+    assert "battery-staple" not in str(refused.value)
+    if mechanism == "PLAIN":
+        with pytest.raises(ConfigurationError, match="ca must name the PEM file"):
+            read_as("right", ca=None)
+
+
+def test_a_topic_of_kafka_is_written_over_tls_by_who_logs_in(front: Front) -> None:
+    topic = f"t{uuid4().hex}"
+    front.kafka.create_topic(topic)
+
+    def begin(file: str) -> Outbox:
+        query = urlencode(front.log_in("SCRAM-SHA-512", file))
+        found = open_sink(f"kafkas://{front.front.address}/{topic}?{query}", "answers")
+        found.begin()
+        return found
+
+    outbox = begin("right")
+    outbox.put(b'{"number": 0}')
+    outbox.flush()
+    outbox.close()
+    assert read_topic(front.kafka, topic) == [{"number": 0}]
+    with pytest.raises(ConfigurationError, match="uthentication fail"):
+        begin("wrong")

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -145,15 +146,30 @@ def test_an_object_that_was_replaced_between_two_runs_is_noticed(bucket: str) ->
         assert_resumes_everywhere(lambda: source(url), [place])
 
 
-def test_a_folder_of_a_bucket_is_followed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_of_google_and_of_a_bucket_with_versions_are_read(
+    gs_bucket: str, tmp_path: Path
+) -> None:
+    local = [
+        write(tmp_path, Path(url).name, PARTS[url.removeprefix(f"{gs_bucket}/")])
+        for url in upload(gs_bucket, ".csv")
+    ]
+    for url in (gs_bucket, gs_bucket.replace("gs://", "s3://")):
+        make = partial(source, f"{url}/data/")
+        assert samples(f"{url}/data/") == samples(*local)
+        assert_resumes_everywhere(make, places(partial(make, chunk_bytes=64))[::9])
+        with pytest.raises(DataError, match=f"{url}/none.csv does not exist"):
+            read(source(f"{url}/none.csv"))
+
+
+def test_a_folder_of_a_bucket_is_followed(any_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ObjectFolder, "pause_seconds", 0.05)
 
     def put(name: str, *given: int) -> None:
-        objects.write(f"{bucket}/in/{name}.csv", ("x,y\n" + rows(*given)).encode())
+        objects.write(f"{any_bucket}/in/{name}.csv", ("x,y\n" + rows(*given)).encode())
 
     async def main() -> tuple[list[float], list[str]]:
         put("day=1/a", 1, 2)
-        reading = source(f"{bucket}/in/", follow=True)
+        reading = source(f"{any_bucket}/in/", follow=True)
         await reading.open()
         first = await take(reading, 2)
         assert await is_quiet(reading, 0.2)
@@ -164,7 +180,7 @@ def test_a_folder_of_a_bucket_is_followed(bucket: str, monkeypatch: pytest.Monke
         put("day=3/a", 4)
         put("day=0/a", 9)
         reading = await go_on(
-            open_files([f"{bucket}/in/"], columns=COLUMNS, follow=True, on_gap="go_on"), place
+            open_files([f"{any_bucket}/in/"], columns=COLUMNS, follow=True, on_gap="go_on"), place
         )
         blocks += await take(reading, 2)
         await reading.aclose()
@@ -177,7 +193,7 @@ def test_a_folder_of_a_bucket_is_followed(bucket: str, monkeypatch: pytest.Monke
     found, gaps = anyio.run(main)
     assert found == [1, 2, 3, 4]
     assert gaps == [
-        f"{bucket}/in/day=0/a.csv came after day=2/a.csv had been read, so it is skipped"
+        f"{any_bucket}/in/day=0/a.csv came after day=2/a.csv had been read, so it is skipped"
     ]
 
 
