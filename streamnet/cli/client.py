@@ -20,7 +20,8 @@ from cyclopts import App, Parameter
 
 from streamnet.cli import STANDARD_INPUT
 from streamnet.cli.options import integer_option
-from streamnet.client.operations import FORMATS, OPERATIONS, Operation
+from streamnet.client.operation import Operation
+from streamnet.client.operations import FORMATS, OPERATIONS
 from streamnet.durability.files import OutputPath, check_output_paths, write_durably
 from streamnet.errors import ConfigurationError, DataError, OutputError, RefusedError
 from streamnet.settings.daemon import check_model_name
@@ -169,6 +170,39 @@ def label(
     ]
     with daemon.connect(name) as connected, _map_line_numbers(file, [one.number for one in lines]):
         return _show(connected.label(name, labels, durable=not queued))
+
+
+Shadow = Annotated[str, Parameter(metavar="SHADOW", help="Name of the shadow.")]
+
+
+@client.command
+def shadow_predict(
+    name: Name,
+    shadow: Shadow,
+    file: Lines,
+    /,
+    *,
+    queued: Queued = False,
+    daemon: Daemon = DEFAULT_DAEMON,
+) -> int:
+    """Send predictions of another model; a line is {"id": ..., "prediction": ...}.
+
+    With probabilities of labels, also as "probabilities".
+    """
+    lines = _read_json_lines(file)
+    given = [
+        (str(_pop_column(line, "id", file)), *map(line.value.get, ("prediction", "probabilities")))
+        for line in lines
+    ]
+    with daemon.connect(name) as connected, _map_line_numbers(file, [one.number for one in lines]):
+        return _show(connected.shadow_predict(name, shadow, given, durable=not queued))
+
+
+@client.command
+def remove_shadow(name: Name, shadow: Shadow, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
+    """Forget a shadow, its predictions and its scores."""
+    with daemon.connect(name) as connected:
+        return _show(connected.remove_shadow(name, shadow))
 
 
 @client.command

@@ -8,21 +8,8 @@ this table.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from dataclasses import dataclass
-from enum import StrEnum
-from functools import cached_property, wraps
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, final, overload
-from urllib.parse import quote
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 from uuid import uuid4
 
 import msgspec
@@ -38,6 +25,16 @@ from streamnet.client.contents import (
     join_predictions,
     json_content,
 )
+from streamnet.client.operation import (
+    NDJSON,
+    Asynchronous,
+    Blocking,
+    Operation,
+    Parameter,
+    Scope,
+    event_stream,
+    operation,
+)
 from streamnet.errors import ConfigurationError
 from streamnet.modelfiles.formats import SUFFIXES
 from streamnet.reporting.outcomes import Confusion, Residuals
@@ -49,14 +46,9 @@ from streamnet.reporting.report import (
     KeyDetails,
     KeysReport,
     LeaderBoardRow,
+    ShadowReport,
 )
 
-P = ParamSpec("P")
-T = TypeVar("T")
-BlockingT = TypeVar("BlockingT")
-AsyncT = TypeVar("AsyncT")
-
-NDJSON, EVENT_STREAM = "application/x-ndjson", "text/event-stream"
 FORMATS = {one.suffix.removeprefix("."): one.media_type for one in SUFFIXES.values()}
 """Media types of model files by their suffix."""
 MAX_KEY_LENGTH = 200
@@ -64,130 +56,6 @@ KEY_PATTERN = "[!-~]+"
 MAX_EVENT_ID = 2**63 - 1
 MAX_KEYS_LISTED = 1000
 _ENCODER = msgspec.json.Encoder()
-
-
-class Scope(StrEnum):
-    """What a token allows; ``admin`` includes all others."""
-
-    READ = "read"
-    PREDICT = "predict"
-    LEARN = "learn"
-    ADMIN = "admin"
-
-
-class Parameter(NamedTuple):
-    """A query parameter or request header of an operation."""
-
-    name: str
-    schema: dict[str, Any]  # JSON schema
-    description: str
-    where: str = "query"  # or "header"
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Operation(Generic[P, BlockingT, AsyncT]):
-    """One operation of the API; as an attribute of a client, the method that calls it."""
-
-    build: Callable[..., Content | SplitContent[Any] | None]  # from the arguments of a call
-    method: str
-    path: str  # with {name} for the name of a model
-    scope: Scope | None  # that a token needs; None needs no token
-    reply: Any  # type of the JSON response; bytes for another media type, NoneType for none
-    request: Any = None  # type of the JSON body
-    status: int = 200  # of success
-    lines: str = ""  # what a body of JSON lines holds; empty if there can't be one
-    upload: tuple[str, ...] = ()  # media types of an uploaded file
-    media: tuple[str, ...] = ()  # media types of a response that isn't JSON
-    parameters: tuple[Parameter, ...] = ()
-    errors: tuple[int, ...] = ()  # statuses besides those that every operation can return
-    idempotent: bool = True  # whether a request may be repeated when its outcome is unknown
-
-    @property
-    def name(self) -> str:
-        """Operation ID of the OpenAPI document, label in metrics, method of the clients."""
-        return self.build.__name__
-
-    @property
-    def summary(self) -> str:
-        """First line of the docstring."""
-        return (self.build.__doc__ or "").partition("\n")[0].removesuffix(".")
-
-    @property
-    def has_body(self) -> bool:
-        """Whether a request has a body."""
-        return self.request is not None or bool(self.upload)
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether the response is a stream of server-sent events."""
-        return EVENT_STREAM in self.media
-
-    @property
-    def takes_only_name(self) -> bool:
-        """Whether a call has no arguments but the model's name."""
-        return [*inspect.signature(self.build).parameters] == ["self", "name"][: 1 + self.has_name]
-
-    @property
-    def has_name(self) -> bool:
-        """Whether the path holds the name of a model."""
-        return "{name}" in self.path
-
-    def call(self, *args: Any, **kwargs: Any) -> Request[Any]:
-        """Build the request of a call with these arguments.
-
-        Raises:
-            ConfigurationError: If arguments contradict each other.
-        """
-        content = self.build(None, *args, **kwargs) or Content()
-        name = (args[0] if args else kwargs["name"]) if self.has_name else ""
-        path = self.path.replace("{name}", quote(name, safe="")).removeprefix("/")
-        return Request(self.method, path, self.reply, content, self.idempotent)
-
-    @cached_property
-    def _method(self) -> Any:
-        @wraps(self.build)
-        def method(client: Any, *args: Any, **kwargs: Any) -> Any:
-            send = client._stream if self.is_stream else client._send
-            return send(self.call(*args, **kwargs))
-
-        signature = inspect.signature(self.build)
-        method.__signature__ = signature.replace(return_annotation=self.reply)  # type: ignore[attr-defined]
-        return method
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Callable[..., Any]: ...
-
-    @overload
-    def __get__(self, client: BlockingOperations, owner: type) -> Callable[P, BlockingT]: ...
-
-    @overload
-    def __get__(self, client: AsyncOperations, owner: type) -> Callable[P, AsyncT]: ...
-
-    def __get__(self, client: Any, owner: type) -> Any:
-        return self._method.__get__(client, owner)
-
-
-_Build = Callable[Concatenate[Any, P], Content | SplitContent[T] | None]
-
-
-def operation(
-    method: str, path: str, scope: Scope | None, reply: type[T], **options: Any
-) -> Callable[[_Build[P, T]], Operation[P, T, Awaitable[T]]]:
-    """Declare an operation; see `Operation` for the arguments."""
-    return lambda build: Operation(build, method, path, scope, reply, **options)
-
-
-def event_stream(
-    path: str, parameters: tuple[Parameter, ...]
-) -> Callable[
-    [Callable[Concatenate[Any, P], Content]],
-    Operation[P, Iterator[schemas.Event], AsyncIterator[schemas.Event]],
-]:
-    """Declare an operation whose response is a stream of events."""
-    return lambda build: Operation(
-        build, "GET", path, Scope.READ, schemas.Event, media=(EVENT_STREAM,), parameters=parameters
-    )
 
 
 _ACK = Parameter(
@@ -308,6 +176,40 @@ class Operations:
             sizes,
             lambda part: json_content({"labels": texts[part]}, params=_ack(durable)),
             lambda replies: schemas.LabelsReply(
+                [one for reply in replies for one in reply.outcomes]
+            ),
+        )
+
+    @operation(
+        "POST",
+        f"{_MODEL}/shadows/{{shadow}}/predictions",
+        Scope.SHADOW,
+        schemas.ShadowReply,
+        request=schemas.ShadowRequest,
+        lines="One prediction per line, as in a request of JSON.",
+        parameters=(_ACK,),
+        errors=_WRITE_ERRORS,
+    )
+    def shadow_predict(
+        self,
+        name: str,
+        shadow: str,
+        predictions: Mapping[Any, Any] | Iterable[Sequence[Any]],
+        *,
+        durable: bool = True,
+    ) -> SplitContent[schemas.ShadowReply]:
+        """Send predictions of another model, to be compared with what is served.
+
+        They are by ID: labels, numbers, or the probabilities of labels as a mapping; in a list, a
+        third value holds the probabilities. They count if they come before the label.
+        """
+        given = predictions.items() if isinstance(predictions, Mapping) else predictions
+        texts, sizes = encode_items([_build_shadow_line(*one) for one in given])
+        return SplitContent(
+            "prediction",
+            sizes,
+            lambda part: json_content({"predictions": texts[part]}, params=_ack(durable)),
+            lambda replies: schemas.ShadowReply(
                 [one for reply in replies for one in reply.outcomes]
             ),
         )
@@ -496,7 +398,23 @@ class Operations:
 
     @operation("GET", f"{_MODEL}/scores", Scope.READ, list[Contender])
     def scores(self, name: str) -> None:
-        """Return all metrics of everything that could be served, and of the baselines."""
+        """Return all metrics of everything that could be served, of baselines and shadows."""
+
+    @operation("GET", f"{_MODEL}/shadows", Scope.READ, list[ShadowReport])
+    def shadows(self, name: str) -> None:
+        """Return counts and metrics of the shadows, beside those of what was served."""
+
+    @operation(
+        "DELETE",
+        f"{_MODEL}/shadows/{{shadow}}",
+        Scope.ADMIN,
+        type(None),
+        status=204,
+        errors=(422, *_WRITE_ERRORS),
+        idempotent=False,
+    )
+    def remove_shadow(self, name: str, shadow: str) -> None:
+        """Forget a shadow, its predictions and its scores."""
 
     @operation("GET", f"{_MODEL}/history", Scope.READ, History)
     def history(self, name: str) -> None:
@@ -551,11 +469,11 @@ class Operations:
         return Content(headers={} if after is None else {"Last-Event-ID": str(after)})
 
 
-class BlockingOperations(Operations):
+class BlockingOperations(Operations, Blocking):
     """Operations whose calls return the response."""
 
 
-class AsyncOperations(Operations):
+class AsyncOperations(Operations, Asynchronous):
     """Operations whose calls are awaited."""
 
 
@@ -573,6 +491,14 @@ def build_line_request(
     content = Content(lines, headers, _ack(durable))
     idempotent = isinstance(lines, bytes) and key is not None
     return OPERATIONS["learn"].call(name, ())._replace(content=content, idempotent=idempotent)
+
+
+def _build_shadow_line(
+    identity: Any, prediction: Any, probabilities: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    if isinstance(prediction, Mapping):
+        prediction, probabilities = None, prediction
+    return {"id": identity, "prediction": prediction, "probabilities": probabilities}
 
 
 def _ack(durable: bool) -> dict[str, str]:

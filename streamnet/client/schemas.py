@@ -50,6 +50,15 @@ class Outcome(StrEnum):
     CONTRADICTORY = "contradictory"  # another label came before, which counts
 
 
+class ShadowOutcome(StrEnum):
+    """What became of a prediction of a shadow."""
+
+    WAITING = "waiting"  # it is scored once the label of its ID comes
+    LATE = "late"  # the label is known already; only counted
+    EXPIRED = "expired"  # the sample of its ID expired; only counted
+    DUPLICATE = "duplicate"  # the shadow has predicted the ID before, which counts
+
+
 def _counter(description: str, label: str | None = None) -> Meta:
     return Meta(description=description, extra={"kind": "counter", "label": label})
 
@@ -129,6 +138,27 @@ class LabelsRequest(_Request):
     """Labels in any order."""
 
     labels: list[LabelLine]
+
+
+Probability = Annotated[float, Meta(ge=0, le=1)]
+
+
+class ShadowLine(_Request):
+    """What a shadow predicts: a label or a number, or the probabilities of labels, or both."""
+
+    id: Identity
+    prediction: Value = None
+    probabilities: Annotated[dict[str, Probability], Meta(min_length=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.prediction is None and self.probabilities is None:
+            raise ValueError("one of prediction and probabilities must be given")
+
+
+class ShadowRequest(_Request):
+    """Predictions of a shadow, by the IDs of the samples."""
+
+    predictions: list[ShadowLine]
 
 
 class RetireRequest(_Request):
@@ -219,6 +249,12 @@ class LabelsReply(_Reply):
     outcomes: list[Outcome]
 
 
+class ShadowReply(_Reply):
+    """What became of each prediction of a shadow, in order."""
+
+    outcomes: list[ShadowOutcome]
+
+
 class ModelLine(_Reply, kw_only=True, rename={"metric": "measure"}):
     """A model in the list of all models.
 
@@ -252,7 +288,8 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     only, says how many truths intervals or sets held, likewise as callers got them. ``sliding`` and
     ``fading`` are the scores of recent samples, in a window and with exponential forgetting.
     ``feeds`` are the files and streams of the run file, one for each partition, and ``outputs`` the
-    streams and web addresses to which it sends what the model does. A read replica has the state
+    streams and web addresses to which it sends what the model does. ``shadows`` are models of
+    others whose predictions are compared with what is served. A read replica has the state
     following: it predicts with models of ``replica_of``, which it last found to be the newest
     ``replica_silence`` seconds ago.
     """
@@ -308,6 +345,7 @@ class Status(ModelLine, kw_only=True, rename={"metric": "measure"}):
     fading: HorizonScores | None = None
     feeds: list[Feed] = msgspec.field(default_factory=list)
     outputs: list[Output] = msgspec.field(default_factory=list)
+    shadows: list[Shadow] = msgspec.field(default_factory=list)
     replica_of: str | None = None
     replica_silence: Annotated[
         float | None, _gauge("Seconds since a read replica last knew that its model is the newest.")
@@ -342,7 +380,7 @@ class Overview(Status, kw_only=True, rename={"metric": "measure"}):
 
 
 class Permissions(_Reply):
-    """What the caller's token allows: read, predict, learn and admin."""
+    """What the caller's token allows: read, predict, learn, shadow and admin."""
 
     scopes: list[str]
 
@@ -379,6 +417,36 @@ class Output(_Reply):
     name: str
     waiting: Annotated[int, _gauge("Records that wait to be sent.")] = 0
     failure: str | None = None
+
+
+class Shadow(_Reply, kw_only=True):
+    """A model of somebody else, whose predictions are scored but never learned from.
+
+    Of its ``predictions``, those are ``scored`` that came before the label, on samples that the
+    model predicted as well; ``unscored`` are those where one of both gave none. The main metric of
+    both is over these samples: ``overall``, over the last ones (``sliding``), and ``fading``.
+    """
+
+    name: str
+    predictions: Annotated[int, _counter("Predictions of a shadow that came in time.")] = 0
+    waiting: Annotated[int, _gauge("Predictions of a shadow waiting for their labels.")] = 0
+    scored: Annotated[int, _counter("Samples on which a shadow is compared.")] = 0
+    unscored: Annotated[
+        int, _counter("Samples on which a shadow, or the model, gave no prediction.")
+    ] = 0
+    late: Annotated[int, _counter("Predictions of a shadow that came after the label.")] = 0
+    expired: Annotated[int, _counter("Predictions of a shadow whose label never came.")] = 0
+    overall: ShadowScore
+    sliding: ShadowScore
+    fading: ShadowScore
+
+
+class ShadowScore(_Reply):
+    """The main metric of a shadow and of what was served, over the same samples."""
+
+    samples: int
+    shadow: float | None
+    served: float | None
 
 
 class FieldLine(_Reply):

@@ -28,6 +28,7 @@ from streamnet.client.schemas import (
     ModelState,
     Outcome,
     Output,
+    Shadow,
     Status,
     TroubleKind,
 )
@@ -298,6 +299,7 @@ class _ModelCollector(Collector):
         yield from _collect_scores({name: status for name, (status, _) in statuses.items()})
         yield from _collect_intervals({name: status for name, (status, _) in statuses.items()})
         yield from _collect_feeds({name: status for name, (status, _) in statuses.items()})
+        yield from _collect_shadows({name: status for name, (status, _) in statuses.items()})
         yield from _collect_outputs({name: status for name, (status, _) in statuses.items()})
         served = {
             (name, horizon): measures
@@ -419,6 +421,25 @@ def _collect_outputs(statuses: Mapping[str, Status]) -> Iterator[Metric]:
     for key, (kind, _, description) in _list_fields(Output).items():
         values = {names: getattr(output, key) for names, output in outputs.items()}
         yield _build_family(kind, f"output_{key}", description, values, "output")
+
+
+def _collect_shadows(statuses: Mapping[str, Status]) -> Iterator[Metric]:
+    """Yield the counts of shadows, and the main metric of each beside that of what was served."""
+    shadows = {(name, one.name): one for name, status in statuses.items() for one in status.shadows}
+    for key, (kind, _, description) in _list_fields(Shadow).items():
+        values = {names: getattr(shadow, key) for names, shadow in shadows.items()}
+        yield _build_family(kind, f"shadow_{key}", description, values, "shadow")
+    scores = {
+        (*names, horizon): getattr(shadow, horizon)
+        for names, shadow in shadows.items()
+        for horizon in Horizon
+    }
+    description = "Score of a shadow by horizon: accuracy, or mean absolute error."
+    own = {names: one.shadow for names, one in scores.items()}
+    yield _build_family("gauge", "shadow_score", description, own, "shadow", "horizon")
+    description = "The same score of what was served, on the samples of the shadow."
+    served = {names: one.served for names, one in scores.items()}
+    yield _build_family("gauge", "shadow_served_score", description, served, "shadow", "horizon")
 
 
 def _collect_intervals(statuses: Mapping[str, Status]) -> Iterator[Metric]:

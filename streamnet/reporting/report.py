@@ -137,13 +137,40 @@ class LeaderBoard(Struct, frozen=True):
     curve: list[float]  # the main metric over equal stretches of the stream
 
 
-class Contender(Struct, frozen=True):
-    """What could be served, or a baseline: its scores on the samples that were scored."""
+class ComparedScores(Struct, frozen=True):
+    """All metrics of a shadow, and of what was served on the same samples."""
+
+    samples: int
+    shadow: Scores  # None where it gave no probabilities to score
+    served: Scores
+
+
+class ShadowReport(Struct, frozen=True, kw_only=True):
+    """A model of somebody else, whose predictions are scored but never learned from."""
+
+    shadow: str
+    predictions: int  # that came before their label
+    waiting: int  # of them, those whose label has not come
+    scored: int  # those that are compared with what was served
+    unscored: int  # those where the shadow or the model gave none
+    late: int  # predictions that came after the label
+    expired: int  # whose label never came
+    overall: ComparedScores
+    sliding: ComparedScores  # over the last samples that both predicted
+    fading: ComparedScores
+
+
+class Contender(Struct, frozen=True, omit_defaults=True):
+    """What could be served, a baseline or a shadow: its scores on the samples that were scored.
+
+    A shadow's are on the samples that both it and the model predicted: see ``shadow``.
+    """
 
     track: str
     served: bool
     overall: Scores
     sliding: Scores  # of the last samples; empty if they are no longer known
+    shadow: ShadowReport | None = None
 
 
 class ColumnImportance(Struct, frozen=True):

@@ -175,6 +175,7 @@ class IntakeSection(Section, InferenceSettings, frozen=True):
         max_pending: Predictions that may await their labels, and labels that came before theirs.
         max_age: Seconds that each may wait.
         max_keys: Idempotency keys that are remembered.
+        max_shadows: Models of others whose predictions are compared with what is served.
         segment_bytes: Approximate size of a segment of the journal.
         publish_seconds: Seconds between two published models to take home; requests are answered
             by what was learned from all blocks so far.
@@ -189,6 +190,7 @@ class IntakeSection(Section, InferenceSettings, frozen=True):
     max_pending: Count = 100_000
     max_age: Positive = 7 * 24 * 3600.0
     max_keys: Count = 100_000
+    max_shadows: Count = 8
     segment_bytes: Annotated[int, Ge(1024)] = 64 << 20
     publish_seconds: Positive = 1.0
     dead_letters_bytes: Size = 64 << 20

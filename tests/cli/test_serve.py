@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamnet.client.operations import Scope
+from streamnet.client.operation import Scope
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits
 from streamnet.daemon.reloading import ConfigReloader

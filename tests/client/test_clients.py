@@ -53,11 +53,20 @@ def test_every_operation_is_a_method(server: Server) -> None:
         assert reply.predictions == learned_model().predict(SAMPLES).tolist()
         assert client.label("beer", {"a": "on", "c": "on"}).outcomes == ["joined", "early"]
         assert client.champion("beer").labels == ["off", "on"]
+        posted = client.shadow_predict("beer", "rival", {"a": "on", "b": {"on": 0.75, "off": 0.25}})
+        assert posted.outcomes == ["waiting", "waiting"]
+        again = client.shadow_predict("beer", "rival", [("b", None, {"on": 1.0})], durable=False)
+        assert again.outcomes == ["duplicate"]
+        (shadow,) = client.shadows("beer")
+        assert (shadow.shadow, shadow.predictions, shadow.overall.samples) == ("rival", 2, 3)
+        assert client.scores("beer")[-1].shadow == shadow
+        assert client.status("beer").shadows[0].sliding.served == 0.5
+        client.remove_shadow("beer", "rival")
         assert client.leaders("beer")[0].champion
         assert client.scores("beer")[0].served
         assert client.insight("beer").importance[0].column == "x"
         assert [line.curve[-1] for line in client.overview()] == [0.9, 0.9]
-        assert client.permissions().scopes == ["read", "predict", "learn", "admin"]
+        assert client.permissions().scopes == ["read", "predict", "learn", "shadow", "admin"]
         assert isinstance(client.confusion("beer"), Confusion)
         assert client.rejected("beer").total == 2
         assert client.download("beer", "json") == b".json"

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 from starlette.testclient import TestClient
 
-from streamnet.client.operations import Scope
+from streamnet.client.operation import Scope
 from streamnet.daemon.http.app import create_app
 
 __all__ = ("SAMPLES", "TOKENS", "client", "client_beside", "is_problem", "lines")

@@ -22,6 +22,7 @@ from typing import Any
 import anyio
 
 from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.daemon.journal.shadows import ShadowPrediction
 from streamnet.daemon.predictions import predict_nothing
 from streamnet.durability.checkpoint import encode
 from streamnet.durability.state_directory import StateDirectory
@@ -34,6 +35,7 @@ from tests.daemon.hosted_models import hosting, rows, settings_of, until
 __all__ = ("BATCH", "forked", "killed", "left", "say")
 
 BATCH = 7
+CHANCES = {"a": 0.75, "b": 0.25}
 SETTINGS = settings_of(
     evaluation={"interval": 0.8},
     state={"every_samples": 60, "every_seconds": 0.05},
@@ -74,6 +76,7 @@ async def push(folder: Path, to: int, batch: int) -> None:
                 answers = await hosted.remember([str(number)], rows(1, number), predictions)
             except ConflictError:  # it was remembered, and its label there, right before a kill
                 continue
+            await hosted.shadow_predict("rival", [ShadowPrediction(str(number), None, CHANCES)])
             say(to, kept=number, generation=answers[0].generation, value=answers[0].value)
             if number % 3 == 1:
                 await hosted.label([(str(number - 3 * (number % 4)), "a")])
@@ -93,10 +96,14 @@ async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
             await send_bad(hosted, number)
         await until(lambda: not hosted.queued)
         await hosted.change_classes("c", "b")
+        given = [ShadowPrediction(str(number), None, CHANCES) for number in kept]
+        posted = await hosted.shadow_predict("rival", given)
         outcomes = await hosted.label([(str(number), "a") for number in kept])
         await until(lambda: is_learned(hosted))
         await until(lambda: hosted.status().scored == hosted.status().learned)
         status, classes = hosted.status(), hosted.classes() or []
+        (shadow,) = hosted.shadows()
+        scores = left_of_shadows(hosted)
     return {
         "merged": [one.label for one in classes if one.merged_into],
         "accepted": status.accepted,
@@ -104,8 +111,17 @@ async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
         "requested": status.requested,
         "outcomes": sorted(set(outcomes)),
         "rejected": status.rejected,
-        "bits": (left(folder), left_of_rejected(folder)),
+        "posted": sorted(set(posted)),
+        "shadow": [shadow.scored + shadow.unscored, shadow.waiting, shadow.expired],
+        "bits": (left(folder), left_of_rejected(folder), scores),
     }
+
+
+def left_of_shadows(hosted: HostedModel) -> str:
+    """A hash of all that is known of shadows."""
+    assert hosted.model_run is not None
+    values, scores = hosted.model_run.committer.intake.shadows.export_state()
+    return sha256(json.dumps(values).encode() + encode(scores)).hexdigest()
 
 
 def is_learned(hosted: HostedModel) -> bool:
@@ -186,13 +202,14 @@ def killed(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     }
 
 
-async def whole(journal: Path, folder: Path) -> tuple[str, str]:
+async def whole(journal: Path, folder: Path) -> tuple[str, str, str]:
     """The bits of a run that nobody disturbs, and that reads the same journal."""
     shutil.copytree(journal, folder / "journal")
     async with hosting(folder, SETTINGS) as hosted:
         await until(lambda: is_learned(hosted))
         await until(lambda: not hosted.queued)
-    return left(folder), left_of_rejected(folder)
+        scores = left_of_shadows(hosted)
+    return left(folder), left_of_rejected(folder), scores
 
 
 if __name__ == "__main__":

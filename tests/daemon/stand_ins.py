@@ -25,13 +25,16 @@ from streamnet.client.schemas import (
     Receipt,
     Rejected,
     RejectedLine,
+    ShadowOutcome,
     Status,
 )
 from streamnet.daemon.hosting.events import EventLog
 from streamnet.daemon.hosting.hosted_model import describe_champion
 from streamnet.daemon.hosting.registry import Registry
+from streamnet.daemon.hosting.run_counts import summarize_shadow
 from streamnet.daemon.hosting.webhooks import Webhooks
 from streamnet.daemon.journal.frames import parse_label
+from streamnet.daemon.journal.shadows import ShadowPrediction
 from streamnet.daemon.predictions import (
     MicroBatcher,
     Predictions,
@@ -44,6 +47,7 @@ from streamnet.online import OnlineClassifier, OnlineRegressor
 from streamnet.reporting.outcomes import Confusion, Residuals
 from streamnet.reporting.report import (
     ColumnImportance,
+    ComparedScores,
     Contender,
     FeatureDriftLine,
     History,
@@ -55,6 +59,7 @@ from streamnet.reporting.report import (
     Mark,
     RecentError,
     Scores,
+    ShadowReport,
 )
 from streamnet.samples import Prediction, Task
 from streamnet.sources.unknown_columns import ColumnCheck
@@ -132,6 +137,7 @@ class StandIn:
         self.keys = StandInKeys()
         self.kept: dict[str, Prediction] = {}
         self.labels: dict[str, Any] = {}
+        self.posted: dict[str, dict[str, ShadowPrediction]] = {}  # by shadows
         self.errors: list[Exception] = []  # raised one by one, by learn
         self.durable: list[bool] = []
         self.microbatcher = MicroBatcher(lambda samples: self.predict(samples))  # noqa: PLW0108 - tests replace it
@@ -202,6 +208,38 @@ class StandIn:
                 outcomes.append(Outcome.JOINED)
         return outcomes
 
+    async def shadow_predict(
+        self, shadow: str, predictions: Sequence[ShadowPrediction], *, durable: bool = True
+    ) -> list[ShadowOutcome]:
+        known = self.posted.setdefault(shadow, {})
+        outcomes = []
+        for one in predictions:
+            is_known = one.identity in known
+            known.setdefault(one.identity, one)
+            outcomes.append(ShadowOutcome.DUPLICATE if is_known else ShadowOutcome.WAITING)
+        return outcomes
+
+    async def remove_shadow(self, shadow: str) -> bool:
+        return self.posted.pop(shadow, None) is not None
+
+    def shadows(self) -> list[ShadowReport]:
+        scores = ComparedScores(3, {"accuracy": 0.75, "log_loss": None}, {"accuracy": 0.5})
+        return [
+            ShadowReport(
+                shadow=name,
+                predictions=len(known),
+                waiting=0,
+                scored=3,
+                unscored=1,
+                late=2,
+                expired=0,
+                overall=scores,
+                sliding=scores,
+                fading=scores,
+            )
+            for name, known in self.posted.items()
+        ]
+
     def status(self) -> Status:
         return Status(
             name=self.name,
@@ -217,6 +255,7 @@ class StandIn:
             rejected={"target": 2},
             outcomes={"joined": len(self.labels)},
             baselines={"majority": 0.7, "no_change": None},
+            shadows=[summarize_shadow(one) for one in self.shadows()],
         )
 
     def champion(self) -> Champion:
@@ -236,7 +275,11 @@ class StandIn:
 
     def scores(self) -> list[Contender]:
         scores: Scores = {"accuracy": 0.9}
-        return [Contender("ensemble", True, scores, scores)]
+        shadows = [
+            Contender(one.shadow, False, one.overall.shadow, one.sliding.shadow, one)
+            for one in self.shadows()
+        ]
+        return [Contender("ensemble", True, scores, scores), *shadows]
 
     is_insight_due = True
 

@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 
-from streamnet.client.operations import Scope
+from streamnet.client.operation import Scope
 from streamnet.daemon.http.access import Access
 from streamnet.daemon.logs import log_as_json
 from tests.conftest import Runner

@@ -21,6 +21,7 @@ from streamnet.client.schemas import (
     Receipt,
     Rejected,
     RejectedLine,
+    ShadowOutcome,
     Status,
     Trouble,
     TroubleKind,
@@ -44,6 +45,7 @@ from streamnet.daemon.journal.frames import (
     has_target,
     parse_label,
 )
+from streamnet.daemon.journal.shadows import ShadowPrediction
 from streamnet.daemon.predictions import MicroBatcher, Predictions, compute_interval
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.errors import BusyError, ConflictError, NotReadyError
@@ -72,6 +74,7 @@ from streamnet.reporting.report import (
     Insight,
     LeaderBoardRow,
     Scores,
+    ShadowReport,
 )
 from streamnet.samples import Block, ClassChange, Prediction, Sample
 from streamnet.settings.daemon import ModelSettings
@@ -336,6 +339,38 @@ class HostedModel(Supervisor):
         await run.committer.commit(frame, durable=True)
         return ClassChangeReply(*change, record)
 
+    async def shadow_predict(
+        self, shadow: str, predictions: Sequence[ShadowPrediction], *, durable: bool = True
+    ) -> list[ShadowOutcome]:
+        """Take predictions of another model, to be compared with what is served by their IDs.
+
+        They are scored if they come before the label, and nothing is learned from them. A call may
+        be repeated. Batches of 1,000 are taken one by one, as by `label`.
+
+        Raises:
+            NotReadyError: If the model is starting, has failed or stopped.
+            ConfigurationError: If a prediction is invalid.
+            ConflictError: If there are too many shadows.
+            OutputError: If the disk fails.
+        """
+        self.keys.check_late_labels()
+        outcomes = []
+        for batch in _slice_batches(len(predictions)):
+            run = self._writable_run()
+            task = None if run.learner is None else run.learner.task
+            found, frame = run.committer.intake.shadow(shadow, predictions[batch], now(), task)
+            outcomes += found
+            await run.committer.commit(frame, durable=durable and batch.stop >= len(predictions))
+        return outcomes
+
+    async def remove_shadow(self, shadow: str) -> bool:
+        """Forget a shadow, its predictions and its scores; return whether there was one."""
+        run = self._writable_run()
+        if shadow not in run.committer.intake.shadows:
+            return False
+        await run.committer.commit(run.committer.intake.remove_shadow(shadow), durable=True)
+        return True
+
     @property
     def queued(self) -> int:
         """Samples accepted and not yet learned."""
@@ -444,7 +479,17 @@ class HostedModel(Supervisor):
 
     def scores(self) -> list[Contender] | None:
         """The scores of everything that could be served; None before the first sample."""
-        return None if self._learner is None else build_contenders(self._learner)
+        if self._learner is None:
+            return None
+        shadows = [
+            Contender(one.shadow, False, one.overall.shadow, one.sliding.shadow, one)
+            for one in self.shadows()
+        ]
+        return build_contenders(self._learner) + shadows
+
+    def shadows(self) -> list[ShadowReport]:
+        """How the models of others did, whose predictions are compared with what is served."""
+        return [] if self.model_run is None else self.model_run.committer.intake.shadows.reports()
 
     def leaders(self) -> list[LeaderBoardRow]:
         """All candidates, the best first."""

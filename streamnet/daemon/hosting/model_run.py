@@ -179,7 +179,15 @@ class ModelRun:
         self.max_queued: int = limits.max_queued
         self.compiled: Event = Event()  # set once nothing that a request needs is to be compiled
         journal = Journal(folder / "journal", files=files, segment_bytes=limits.segment_bytes)
-        build_intake = partial(Intake, source.targets[0], limits, source.task)
+        build_intake = partial(
+            Intake,
+            source.targets[0],
+            limits,
+            source.task,
+            window=settings.evaluation.window,
+            fading=settings.evaluation.fading,
+            weight=source.weight,
+        )
         self.committer: Committer = Committer(journal, build_intake, budgets.commits)
         columns = build_columns(settings, start)
         self.source: JournalSource = JournalSource(

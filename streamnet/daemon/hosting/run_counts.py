@@ -7,9 +7,10 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from streamnet.client.schemas import Outcome, Output
+from streamnet.client.schemas import Outcome, Output, Shadow, ShadowScore
 from streamnet.daemon.hosting.model_run import ModelRun
 from streamnet.reporting.builder import build_status
+from streamnet.reporting.report import MAIN_METRICS, ComparedScores, ShadowReport
 
 LEARNED_COUNTS = frozenset(
     {
@@ -54,6 +55,7 @@ def build_counts(run: ModelRun) -> dict[str, Any]:
         "rejected": count_rejected(run),
         "pending": len(intake.pending),
         "early": intake.pending.early,
+        "shadows": [summarize_shadow(one) for one in intake.shadows.reports()],
         "label_delay": intake.pending.delay,
         "outcomes": outcomes,
         "learned_per_second": run.monitor.learning.value,
@@ -79,3 +81,24 @@ def count_rejected(run: ModelRun) -> dict[str, int]:
     """Count the rejected records by reason."""
     reasons = dict(run.pipeline.rejections.reasons)
     return {str(reason): count for reason, count in sorted(reasons.items()) if count}
+
+
+def summarize_shadow(report: ShadowReport) -> Shadow:
+    """Build the line of a shadow in `Status`."""
+    return Shadow(
+        name=report.shadow,
+        predictions=report.predictions,
+        waiting=report.waiting,
+        scored=report.scored,
+        unscored=report.unscored,
+        late=report.late,
+        expired=report.expired,
+        overall=_summarize_scores(report.overall),
+        sliding=_summarize_scores(report.sliding),
+        fading=_summarize_scores(report.fading),
+    )
+
+
+def _summarize_scores(scores: ComparedScores) -> ShadowScore:
+    metric = next((name for name in MAIN_METRICS.values() if name in scores.served), "")
+    return ShadowScore(scores.samples, scores.shadow.get(metric), scores.served.get(metric))

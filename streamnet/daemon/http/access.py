@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, final
 
 from anyio import to_thread
 
-from streamnet.client.operations import Scope
+from streamnet.client.operation import Scope
 from streamnet.daemon.http.grants import EVERYTHING, NOTHING, Grant
 from streamnet.errors import ConfigurationError, NotReadyError
 from streamnet.settings.daemon import MODEL_NAME

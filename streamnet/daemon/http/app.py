@@ -17,7 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from streamnet.client.contents import JSON
-from streamnet.client.operations import NDJSON, OPERATIONS, Operation
+from streamnet.client.operation import NDJSON, Operation
+from streamnet.client.operations import OPERATIONS
 from streamnet.client.schemas import NAME_PATTERN, Problem
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits, RateLimiter
@@ -110,6 +111,7 @@ _NAME_PARAMETER = {
     "description": "Name of the model.",
     "schema": {"type": "string", "pattern": NAME_PATTERN},
 }
+_SHADOW_PARAMETER = _NAME_PARAMETER | {"name": "shadow", "description": "Name of the shadow."}
 # Every request can fail with these, mostly in the middleware.
 _COMMON_ERRORS = (400, 403, 421, 429, 500, 503)
 _REPLICA_ERROR = 409  # what a read replica can't do
@@ -164,6 +166,7 @@ def _build_schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
 
 def _describe_operation(operation: _Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     parameters = [_NAME_PARAMETER] if operation.has_name else []
+    parameters += [_SHADOW_PARAMETER] if "{shadow}" in operation.path else []
     parameters += [
         {"name": p.name, "in": p.where, "description": p.description, "schema": p.schema}
         for p in operation.parameters

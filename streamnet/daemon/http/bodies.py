@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from streamnet.client.contents import JSON
-from streamnet.client.operations import NDJSON
+from streamnet.client.operation import NDJSON
 from streamnet.daemon.http.access import Limits
 from streamnet.daemon.http.responses import http_error
 from streamnet.errors import StreamnetError

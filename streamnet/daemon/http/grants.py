@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from streamnet.client.operations import Scope
+from streamnet.client.operation import Scope
 
 
 class Grant(NamedTuple):

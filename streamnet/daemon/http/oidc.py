@@ -18,7 +18,7 @@ import httpx
 import jwt
 from jwt.exceptions import PyJWKSetError, PyJWTError
 
-from streamnet.client.operations import Scope
+from streamnet.client.operation import Scope
 from streamnet.daemon.http.grants import NOTHING, Grant
 from streamnet.settings.daemon import OidcSection
 

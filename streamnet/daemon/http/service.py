@@ -25,7 +25,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from streamnet.client.operations import OPERATIONS, Operation, Scope
+from streamnet.client.operation import Operation, Scope
+from streamnet.client.operations import OPERATIONS
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits, RateLimiter

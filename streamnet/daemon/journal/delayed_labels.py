@@ -94,6 +94,10 @@ class PendingPredictions:
         """Whether the prediction of an ID got its label or expired, not long ago."""
         return identity in self._settled
 
+    def is_labeled(self, identity: str) -> bool:
+        """Whether the label of an ID has come, not long ago."""
+        return bool(self._settled.get(identity)) or identity in self._early
+
     def is_known(self, identity: str) -> bool:
         """Whether an ID has its label, expired, or has an early label."""
         return identity in self._settled or identity in self._early

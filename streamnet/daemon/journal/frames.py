@@ -49,6 +49,8 @@ class FrameKind(IntEnum):
     CHANGE = 8  # a change of the classes or the end of a key, as the only line of the body
     FEED_LABELS = 9  # labels of a feed, and the position after them; the body has label lines
     PART = 10  # bytes of a journal in the log that journals share; see `CommitLog`
+    SHADOW = 11  # predictions of a shadow, see `Shadows`; all is in the head
+    SHADOW_REMOVAL = 12  # a shadow was removed
 
 
 _KINDS = tuple(map(int, FrameKind))

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import json
 
-from streamnet.client.schemas import Outcome, Receipt
+from streamnet.client.schemas import Outcome, Receipt, ShadowOutcome
 from streamnet.daemon.journal import frames
 from streamnet.daemon.journal.delayed_labels import PendingPrediction, PendingPredictions, SentLabel
 from streamnet.daemon.journal.frames import (
@@ -24,9 +24,17 @@ from streamnet.daemon.journal.frames import (
     LabelLine,
     build_change_frame,
     build_feed_labels_frame,
+    decode_change,
     decode_feeds,
     encode_feeds,
     encode_labels,
+)
+from streamnet.daemon.journal.shadows import (
+    LabeledSample,
+    ShadowPrediction,
+    Shadows,
+    parse_shadow_predictions,
+    parse_task_value,
 )
 from streamnet.durability import checkpoint
 from streamnet.durability.checkpoint import StateDict
@@ -34,11 +42,6 @@ from streamnet.errors import ConfigurationError, ConflictError
 from streamnet.samples import Change, DeadLetter, Prediction, Task
 from streamnet.settings.daemon import IntakeSection
 from streamnet.sources.base import Reason
-from streamnet.sources.columns import ParseOptions, parse_number, parse_word
-from streamnet.sources.inference import MISSING
-
-_OPTIONS = ParseOptions(frozenset(MISSING), typed=True)
-
 
 _DEFAULTS = IntakeSection()
 _COUNTERS = ("samples", "records", "remembered", "generation", "time")
@@ -50,6 +53,7 @@ class Bounds(NamedTuple):
     max_pending: int  # predictions waiting for their labels
     max_age: float  # seconds until a prediction expires
     max_keys: int  # idempotency keys
+    max_shadows: int
 
 
 @final
@@ -58,6 +62,7 @@ class Intake:
 
     Each method that changes the state returns a frame that records the change, and changes the
     state as `apply` does with that frame: replaying the frames of a journal gives the same state.
+    ``scoring`` are arguments of `Shadows`.
 
     >>> intake = Intake("y")
     >>> receipt, frame = intake.take(b'{"x": 1, "y": "a"}', 1, key="monday")
@@ -66,11 +71,18 @@ class Intake:
     """
 
     def __init__(
-        self, target: str, settings: IntakeSection = _DEFAULTS, task: Task | None = None
+        self,
+        target: str,
+        settings: IntakeSection = _DEFAULTS,
+        task: Task | None = None,
+        **scoring: Any,
     ) -> None:
         self.target = target
         self.task = task  # if it is configured
-        self.bounds: Bounds = Bounds(settings.max_pending, settings.max_age, settings.max_keys)
+        self.bounds: Bounds = Bounds(
+            settings.max_pending, settings.max_age, settings.max_keys, settings.max_shadows
+        )
+        self.shadows: Shadows = Shadows(most=settings.max_shadows, **scoring)
         self.pending: PendingPredictions = PendingPredictions(
             max_pending=settings.max_pending, max_age=settings.max_age
         )
@@ -91,6 +103,8 @@ class Intake:
         """
         forgotten = self.pending.limit(bounds.max_pending, bounds.max_age)
         self.bounds = bounds
+        self.shadows.most = bounds.max_shadows
+        self._expire_shadows(self.time)
         while len(self._keys) > bounds.max_keys:
             self._keys.popitem(last=False)
         return self._build_time_frame(_forget(forgotten)) if forgotten else None
@@ -209,7 +223,8 @@ class Intake:
     def _add_pending(self, about: dict[str, Any], lines: Sequence[str]) -> list[LabelLine]:
         """Add predictions; return the labels that came before them, and what expires."""
         forgotten = self._move_to(about["time"])
-        joined = []
+        joined: list[LabelLine] = []
+        labeled: list[LabeledSample] = []
         rows = zip(about["ids"], lines, about["predictions"], strict=True)
         for record, (identity, line, row) in enumerate(rows, start=self.records):
             pending = PendingPrediction(line, Prediction(*row), about["time"], record)
@@ -221,6 +236,8 @@ class Intake:
             label = self._fit(early.label, pending.prediction)
             self.pending.settle(identity, [label])
             joined.append(_build_line(pending, label, early.weight))
+            labeled.append(_build_labeled(identity, pending, label, early.weight))
+        self.shadows.score(labeled, self.bounds.max_pending)
         self.samples += len(joined)
         self.outcomes.update({str(Outcome.JOINED): len(joined)} if joined else {})
         return _forget(forgotten) + joined
@@ -228,7 +245,7 @@ class Intake:
     def _fit(self, label: Any, prediction: Prediction) -> Any:
         """An early label as it is compared and learned where the task is known by now."""
         task = prediction.task or self.task
-        parsed = label if task is None else _parse(label, task)
+        parsed = label if task is None else parse_task_value(label, task)
         return label if isinstance(parsed, Reason) else parsed
 
     # --------------------------------------------------------------- labels
@@ -303,7 +320,7 @@ class Intake:
         While the task is not known, it stays as it was sent.
         """
         task = self.pending.find_task(identity) or self.task
-        label = _parse(value, task or Task.CLASSIFICATION)
+        label = parse_task_value(value, task or Task.CLASSIFICATION)
         if isinstance(label, Reason) or label is None or label != label:
             number = task is Task.REGRESSION
             kind = "a number" if number else "a string, a number or a boolean"
@@ -312,12 +329,16 @@ class Intake:
 
     def _join(self, about: dict[str, Any]) -> tuple[list[Outcome], list[LabelLine]]:
         forgotten = self._move_to(about["time"])
-        outcomes, joined = [], []
+        outcomes: list[Outcome] = []
+        joined: list[LabelLine] = []
+        labeled: list[LabeledSample] = []
         for sent in starmap(SentLabel, about["labels"]):
             outcome, pending = self.pending.join(sent, self.time)
             if pending is not None:
                 joined.append(_build_line(pending, sent.label, sent.weight))
+                labeled.append(_build_labeled(sent.identity, pending, *sent[1:]))
             outcomes.append(outcome)
+        self.shadows.score(labeled, self.bounds.max_pending)
         # What becomes of an early label is counted once it is known.
         self.outcomes.update(str(one) for one in outcomes if one is not Outcome.EARLY)
         self.samples += len(joined)
@@ -326,15 +347,59 @@ class Intake:
     def change(self, change: Change) -> tuple[int, Frame]:
         """Take a change of the classes or the end of a key; return its line, and a frame."""
         frame = build_change_frame(change)
+        self.shadows.change(change)
         self.records += frame.samples
         return self.records - 1, frame
+
+    # -------------------------------------------------------------- shadows
+
+    def shadow(
+        self,
+        name: str,
+        predictions: Sequence[ShadowPrediction],
+        now: float,
+        task: Task | None = None,
+    ) -> tuple[list[ShadowOutcome], Frame]:
+        """Take predictions of a shadow, which wait for the labels of their IDs.
+
+        Returns:
+            What became of each, and a frame.
+
+        Raises:
+            ConfigurationError: If one is invalid, also for the ``task``; then none is taken.
+            ConflictError: If there are too many shadows.
+        """
+        parsed = parse_shadow_predictions(predictions, task or self.task)
+        self.shadows.check(name)
+        about = {"shadow": name, "time": self._later(now), "predictions": parsed}
+        outcomes = self._take_shadow(about)
+        return outcomes, Frame(FrameKind.SHADOW, json.encode(about))
+
+    def _take_shadow(self, about: dict[str, Any]) -> list[ShadowOutcome]:
+        predictions = list(starmap(ShadowPrediction, about["predictions"]))
+        outcomes = self.shadows.add(about["shadow"], predictions, about["time"], self._find_fate)
+        self._expire_shadows(self.time)
+        return outcomes
+
+    def _find_fate(self, identity: str) -> tuple[bool, bool]:
+        """Whether the label of an ID has come, and whether its prediction expired."""
+        is_labeled = self.pending.is_labeled(identity)
+        return is_labeled, self.pending.is_settled(identity) and not is_labeled
+
+    def _expire_shadows(self, time: float) -> None:
+        self.shadows.expire(time - self.bounds.max_age, self.bounds.max_pending)
+
+    def remove_shadow(self, name: str) -> Frame:
+        """Forget a shadow, of which there must be one; return a frame."""
+        self.shadows.remove(name)
+        return Frame(FrameKind.SHADOW_REMOVAL, json.encode({"shadow": name}))
 
     # ------------------------------------------------------ time, publication
 
     def tick(self, now: float) -> Frame | None:
         """Expire old predictions and early labels; return a frame if there are any."""
         now = self._later(now)
-        if not self.pending.is_due(now):
+        if not (self.pending.is_due(now) or self.shadows.is_due(now - self.bounds.max_age)):
             return None
         frame = self._build_time_frame(_forget(self._move_to(now)))
         self.records += frame.samples
@@ -355,6 +420,7 @@ class Intake:
     def _move_to(self, time: float) -> list[PendingPrediction]:
         """Move the clock; return the predictions that expire."""
         self.time = time
+        self._expire_shadows(time)
         return self.pending.expire(time)
 
     # ---------------------------------------------------------------- state
@@ -374,6 +440,7 @@ class Intake:
             self._accept_feed_labels(head, frame, len(head.labels) + rejected, rejected)
             return
         if frame.kind is FrameKind.CHANGE:
+            self.shadows.change(decode_change(frame.body))
             self.records += frame.samples
             return
         about: Any = json.decode(frame.head) if frame.head else None
@@ -388,6 +455,10 @@ class Intake:
             self._join(about)
         elif frame.kind is FrameKind.TIME:
             self._move_to(about["time"])
+        elif frame.kind is FrameKind.SHADOW:
+            self._take_shadow(about)
+        elif frame.kind is FrameKind.SHADOW_REMOVAL:
+            self.shadows.remove(about["shadow"])
         else:
             self.generation = about["generation"]
         self.records += frame.samples
@@ -403,9 +474,16 @@ class Intake:
             (key, digest, msgspec.structs.astuple(receipt))
             for key, (digest, receipt) in self._keys.items()
         ]
-        lists = {"pending": self.pending.export_state(), "keys": keys, "outcomes": self.outcomes}
+        shadows, metrics = self.shadows.export_state()
+        lists = {
+            "pending": self.pending.export_state(),
+            "keys": keys,
+            "outcomes": self.outcomes,
+            "shadows": shadows,
+        }
         return {
             "lists": np.frombuffer(json.encode(lists), np.uint8),
+            "shadows": metrics,
             "bounds": self.bounds._asdict(),
             "feeds": np.frombuffer(encode_feeds(self.feeds), np.uint8),
             **{name: getattr(self, name) for name in _COUNTERS},
@@ -419,16 +497,11 @@ class Intake:
         self._keys = OrderedDict(
             (key, (digest, Receipt(*receipt))) for key, digest, receipt in lists["keys"]
         )
+        self.shadows.restore_state(lists["shadows"], state["shadows"])
         self.outcomes = Counter(lists["outcomes"])
         self.feeds = decode_feeds(state["feeds"].tobytes())
         for name in _COUNTERS:
             setattr(self, name, state[name])
-
-
-def _parse(value: Any, task: Task) -> Any:
-    """A label as a number or a word; None, NaN or a reason if it is neither."""
-    parse = parse_number if task is Task.REGRESSION else parse_word
-    return parse(value, _OPTIONS)
 
 
 def _forget(expired: Sequence[PendingPrediction]) -> list[LabelLine]:
@@ -441,3 +514,9 @@ def _build_line(pending: PendingPrediction, label: Any, weight: float | None) ->
     if value is None:
         probabilities = None
     return LabelLine(pending.record, label, value, probabilities, interval, weight)
+
+
+def _build_labeled(
+    identity: str, pending: PendingPrediction, label: Any, weight: float | None
+) -> LabeledSample:
+    return LabeledSample(identity, pending.line, pending.prediction, label, weight)

@@ -141,7 +141,7 @@ function leaderColumns(score, samples, rows) {
       key: (row) => row.settings ?? "",
       cell: (row) =>
         row.track
-          ? element("span", { class: "hint" }, TRACKS[row.track] ?? lower(baselineName(row.track)))
+          ? element("span", { class: "hint" }, trackInWords(row, score))
           : element("span", { class: "settings" }, row.settings),
     },
     {
@@ -182,8 +182,17 @@ function nameOf(row) {
   return row.track ? words(row.track) : `#${row.candidate}`;
 }
 
-function trackState({ track, served }) {
+/** What a track of the leader board does. */
+function trackInWords({ track, shadow }, score) {
+  if (!shadow) return TRACKS[track] ?? lower(baselineName(track));
+  if (!shadow.scored) return `another system's predictions; ${whole(shadow.waiting)} await their labels`;
+  const { samples, served } = shadow.overall;
+  return `another system's predictions, on ${plural(samples, "sample")}, where what was served has ${scored(score, served[score])}`;
+}
+
+function trackState({ track, served, shadow }) {
   if (served) return "served";
+  if (shadow) return "shadow";
   return TRACKS[track] ? "alternative" : "baseline";
 }
 

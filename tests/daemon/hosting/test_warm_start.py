@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from starlette.testclient import TestClient
 
-from streamnet.client.operations import Scope
+from streamnet.client.operation import Scope
 from streamnet.daemon.hosting.model_run import build_settings, decode_model
 from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits

@@ -10,7 +10,8 @@ import anyio
 import pytest
 from starlette.testclient import TestClient
 
-from streamnet.client.operations import OPERATIONS, Scope
+from streamnet.client.operation import Scope
+from streamnet.client.operations import OPERATIONS
 from streamnet.daemon.http import app as app_module
 from streamnet.daemon.http.access import Access, Limits, RateLimiter
 from streamnet.daemon.http.app import create_app
@@ -23,7 +24,7 @@ def test_each_operation_requires_its_scope(registry: StandInRegistry) -> None:
     access = Access({token: {scope} for scope, token in TOKENS.items()})
     http = client(registry, access=access, limits=Limits(max_rate=1e6, guess=1e-6))
     for line in OPERATIONS.values():
-        path = line.path.format(name="absent")
+        path = line.path.format(name="absent", shadow="absent")
         assert http.request(line.method, path).status_code == (401 if line.scope else 200), line
         for scope, token in TOKENS.items():
             headers = {"authorization": f"Bearer {token}"}

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streamnet.client.operations import Scope
+from streamnet.client.operation import Scope
 from streamnet.daemon.http.access import Access
 from streamnet.daemon.http.shared_responses import SharedResponses
 from tests.conftest import Runner

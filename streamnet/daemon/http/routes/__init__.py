@@ -1,6 +1,6 @@
 """Endpoints of the operations, a module for each group; a new module adds its line here."""
 
-from streamnet.daemon.http.routes import models, monitoring, predictions, samples
+from streamnet.daemon.http.routes import models, monitoring, predictions, samples, shadows
 from streamnet.daemon.http.service import Endpoint
 
 __all__ = ("ENDPOINTS",)
@@ -10,4 +10,5 @@ ENDPOINTS: dict[str, Endpoint] = {
     **samples.ENDPOINTS,
     **monitoring.ENDPOINTS,
     **models.ENDPOINTS,
+    **shadows.ENDPOINTS,
 }

@@ -12,7 +12,8 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from streamnet.client.operations import FORMATS, MAX_KEYS_LISTED, NDJSON
+from streamnet.client.operation import NDJSON
+from streamnet.client.operations import FORMATS, MAX_KEYS_LISTED
 from streamnet.client.schemas import CreateRequest, MergeRequest, ModelLine, RetireRequest
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import build_settings, decode_model

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from streamnet.client.operations import MAX_EVENT_ID, Scope
+from streamnet.client.operation import Scope
+from streamnet.client.operations import MAX_EVENT_ID
 from streamnet.client.schemas import Health, Permissions
 from streamnet.daemon.http.responses import EventStream, http_error, problem_response
 from streamnet.daemon.http.service import Endpoint, Service, json_response

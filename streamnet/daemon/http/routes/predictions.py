@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from streamnet.client import schemas
-from streamnet.client.operations import NDJSON
+from streamnet.client.operation import NDJSON
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.http.bodies import (
     decode_block,

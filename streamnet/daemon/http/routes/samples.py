@@ -39,7 +39,7 @@ _LABELS_DECODER = msgspec.json.Decoder(LabelsRequest)
 
 
 async def _learn(request: Request, service: Service) -> Response:
-    hosted, durable, key = service.model(request), _is_durable(request), _read_key(request)
+    hosted, durable, key = service.model(request), is_durable(request), _read_key(request)
     if is_ndjson(request):
         return await _learn_stream(request, service, hosted, durable=durable, key=key)
     body = decode_body(await read_body(request, service.limits), _LEARN_DECODER)
@@ -107,14 +107,15 @@ class _StreamIntake:
 
 
 async def _label(request: Request, service: Service) -> Response:
-    hosted, durable = service.model(request), _is_durable(request)
+    hosted, durable = service.model(request), is_durable(request)
     body = decode_body(await read_body(request, service.limits), _LABELS_DECODER)
     labels = [SentLabel(str(line.id), line.label, line.weight) for line in body.labels]
     outcomes = await hosted.label(labels, durable=durable)
     return json_response(LabelsReply(outcomes), 200 if durable else 202)
 
 
-def _is_durable(request: Request) -> bool:
+def is_durable(request: Request) -> bool:
+    """Whether to respond once the data is on the disk; raises 422 if ``ack`` is unknown."""
     ack = request.query_params.get("ack", "durable")
     if ack not in ("durable", "queued"):
         raise http_error(422, "ack must be durable or queued")
