@@ -251,6 +251,21 @@ def test_the_leader_board_says_who_answers(visit: Opener, daemon: StandIn) -> No
     first = page.locator("#leaders tbody tr:not(.track) td")
     assert first.nth(3).inner_text() == "33 %"
     expect(page.locator("#scores tbody tr")).to_have_count(5)
+    served = {"accuracy": 0.875}
+    compared = {"samples": 1234, "shadow": {"accuracy": 0.9}, "served": served}
+    shadow = {"shadow": "vendor", "scored": 1234, "waiting": 7, "overall": compared}
+    scores = daemon.models["traffic"]["scores"]
+    line = {"track": "vendor", "served": False, "overall": compared["shadow"], "shadow": shadow}
+    daemon.models["traffic"]["scores"] = [*scores, line]
+    last = page.locator("#leaders tr.track").nth(5)
+    expect(last).to_contain_text("vendor")
+    expect(last).to_contain_text("90.0 %")
+    expect(last).to_contain_text(
+        "another system's predictions, on 1,234 samples, where what was served has 87.5 %"
+    )
+    expect(last.locator(".badge")).to_have_text("shadow")
+    daemon.models["traffic"]["scores"] = [*scores, line | {"shadow": {"scored": 0, "waiting": 7}}]
+    expect(last).to_contain_text("another system's predictions; 7 await their labels")
 
 
 def test_it_is_shown_why_a_model_answers_as_it_does(visit: Opener, daemon: StandIn) -> None:
