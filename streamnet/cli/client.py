@@ -21,9 +21,10 @@ from cyclopts import App, Parameter
 from streamnet.cli import STANDARD_INPUT
 from streamnet.cli.options import integer_option
 from streamnet.client.operation import Operation
-from streamnet.client.operations import FORMATS, OPERATIONS
+from streamnet.client.operations import OPERATIONS, UPLOADS
 from streamnet.durability.files import OutputPath, check_output_paths, write_durably
 from streamnet.errors import ConfigurationError, DataError, OutputError, RefusedError
+from streamnet.modelfiles.formats import FORMATS, get_format
 from streamnet.settings.daemon import check_model_name
 from streamnet.settings.toml import parse_toml, read_text
 from streamnet.validation import check_extra
@@ -70,6 +71,13 @@ DEFAULT_DAEMON = Daemon()
 Name = Annotated[str, Parameter(metavar="MODEL", help="Name of the model.")]
 Lines = Annotated[str, Parameter(metavar="FILE", help="JSON lines; - is standard input.")]
 OutputFile = Annotated[Path, Parameter(metavar="FILE", help="File to write.")]
+FormatName = Annotated[
+    str | None,
+    Parameter(
+        metavar="FORMAT",
+        help=f"{', '.join(FORMATS)}; default the one of the file's suffix, json for .json.",
+    ),
+]
 Queued = Annotated[bool, Parameter(negative="", help="Don't wait until it is on the disk.")]
 
 client: App = App(
@@ -110,7 +118,7 @@ def upload(
 ) -> int:
     """Create a model that continues from a model file and predicts from the start."""
     with daemon.connect(name) as connected:
-        suffix = _check_format(file)
+        suffix = _check_suffix(file)
         with _open_input(str(file)) as opened:
             data = opened.read()
         tables = {} if settings is None else parse_toml(read_text(settings), str(settings))
@@ -264,13 +272,19 @@ def forget_key(name: Name, key: Key, /, *, daemon: Daemon = DEFAULT_DAEMON) -> i
 
 @client.command
 def download_key(
-    name: Name, key: Key, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON
+    name: Name,
+    key: Key,
+    file: OutputFile,
+    /,
+    *,
+    to: FormatName = None,
+    daemon: Daemon = DEFAULT_DAEMON,
 ) -> int:
     """Download the model for one key, in the format of the file's suffix."""
     with daemon.connect(name) as connected:
-        suffix = _check_format(to)
-        check_output_paths([OutputPath("file", to)])
-        _write(to, connected.download_key(name, key, suffix))
+        chosen = _find_format(file, to)
+        check_output_paths([OutputPath("file", file)])
+        _write(file, connected.download_key(name, key, chosen))
     return 0
 
 
@@ -301,12 +315,14 @@ def dead_letters(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEM
 
 
 @client.command
-def download(name: Name, to: OutputFile, /, *, daemon: Daemon = DEFAULT_DAEMON) -> int:
-    """Download a model, in the format of the file's suffix: .safetensors or .json."""
+def download(
+    name: Name, file: OutputFile, /, *, to: FormatName = None, daemon: Daemon = DEFAULT_DAEMON
+) -> int:
+    """Download a model, in the format of the file's suffix, also as ONNX or a C file."""
     with daemon.connect(name) as connected:
-        suffix = _check_format(to)
-        check_output_paths([OutputPath("file", to)])
-        _write(to, connected.download(name, suffix))
+        chosen = _find_format(file, to)
+        check_output_paths([OutputPath("file", file)])
+        _write(file, connected.download(name, chosen))
     return 0
 
 
@@ -336,11 +352,22 @@ for _operation in OPERATIONS.values():
 # ----------------------------------------------------------------- files and output
 
 
-def _check_format(path: Path) -> str:
-    """Check the suffix of a model file, before a daemon is called."""
+def _find_format(path: Path, name: str | None) -> str:
+    """Find the format of a file to write, before a daemon is called."""
+    if name is not None:
+        return get_format(name).name
+    for one in FORMATS.values():
+        if one.suffix == path.suffix:
+            return one.name
+    suffixes = " or ".join(dict.fromkeys(one.suffix for one in FORMATS.values()))
+    raise ConfigurationError(f"{path} ends in {path.suffix!r}, but must end in {suffixes}")
+
+
+def _check_suffix(path: Path) -> str:
+    """Check the suffix of a file to upload, before a daemon is called."""
     suffix = path.suffix.removeprefix(".")
-    if suffix not in FORMATS:
-        rule = f"must end in {' or '.join(f'.{name}' for name in FORMATS)}"
+    if suffix not in UPLOADS:
+        rule = f"must end in {' or '.join(f'.{name}' for name in UPLOADS)}"
         raise ConfigurationError(f"{path} ends in {path.suffix!r}, but {rule}")
     return suffix
 

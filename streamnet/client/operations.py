@@ -36,7 +36,7 @@ from streamnet.client.operation import (
     operation,
 )
 from streamnet.errors import ConfigurationError
-from streamnet.modelfiles.formats import SUFFIXES
+from streamnet.modelfiles.formats import FORMATS, SUFFIXES
 from streamnet.reporting.outcomes import Confusion, Residuals
 from streamnet.reporting.report import (
     Contender,
@@ -49,8 +49,10 @@ from streamnet.reporting.report import (
     ShadowReport,
 )
 
-FORMATS = {one.suffix.removeprefix("."): one.media_type for one in SUFFIXES.values()}
-"""Media types of model files by their suffix."""
+UPLOADS = {one.suffix.removeprefix("."): one.media_type for one in SUFFIXES.values()}
+"""Media types of model files that can be loaded, by their suffix."""
+DOWNLOADS = tuple(dict.fromkeys(one.media_type for one in FORMATS.values()))
+"""Media types of all model files."""
 MAX_KEY_LENGTH = 200
 KEY_PATTERN = "[!-~]+"
 MAX_EVENT_ID = 2**63 - 1
@@ -70,7 +72,9 @@ _KEY = Parameter(
     "header",
 )
 _FORMAT = Parameter(
-    "format", {"enum": list(FORMATS), "default": "safetensors"}, "Format of the file."
+    "format",
+    {"enum": list(FORMATS), "default": "safetensors"},
+    "Format of the file; one that cannot represent the model is refused with the reasons (422).",
 )
 _ENTITY = Parameter(
     "key", {"type": "string"}, "The key: the text of its column, or those of several joined by |."
@@ -262,7 +266,7 @@ class Operations:
         Scope.ADMIN,
         schemas.Status,
         status=201,
-        upload=tuple(FORMATS.values()),
+        upload=tuple(UPLOADS.values()),
         parameters=(
             Parameter(
                 "settings",
@@ -282,7 +286,7 @@ class Operations:
     ) -> Content:
         """Create a model that continues from a model file, in the format safetensors or json."""
         params = {"settings": _ENCODER.encode(dict(settings or {})).decode()}
-        return Content(file, {"Content-Type": FORMATS.get(suffix, suffix)}, params)
+        return Content(file, {"Content-Type": UPLOADS.get(suffix, suffix)}, params)
 
     @operation("GET", _MODEL, Scope.READ, schemas.Status)
     def status(self, name: str) -> None:
@@ -385,12 +389,12 @@ class Operations:
         f"{_MODEL}/key/model",
         Scope.READ,
         bytes,
-        media=tuple(FORMATS.values()),
+        media=DOWNLOADS,
         parameters=(_ENTITY, _FORMAT),
     )
-    def download_key(self, name: str, key: str, suffix: str = "safetensors") -> Content:
+    def download_key(self, name: str, key: str, to: str = "safetensors") -> Content:
         """Download the model for one key as a file, with the shared one and its last targets."""
-        return Content(params={"key": key, "format": suffix})
+        return Content(params={"key": key, "format": to})
 
     @operation("GET", f"{_MODEL}/leaders", Scope.READ, list[LeaderBoardRow])
     def leaders(self, name: str) -> None:
@@ -445,17 +449,10 @@ class Operations:
     def dead_letters(self, name: str) -> None:
         """Download the stored rejected records as JSON lines."""
 
-    @operation(
-        "GET",
-        f"{_MODEL}/model",
-        Scope.READ,
-        bytes,
-        media=tuple(FORMATS.values()),
-        parameters=(_FORMAT,),
-    )
-    def download(self, name: str, suffix: str = "safetensors") -> Content:
-        """Download the model as a file that `streamnet.Model.load` reads."""
-        return Content(params={"format": suffix})
+    @operation("GET", f"{_MODEL}/model", Scope.READ, bytes, media=DOWNLOADS, parameters=(_FORMAT,))
+    def download(self, name: str, to: str = "safetensors") -> Content:
+        """Download the model as a file, also as ONNX, C, or JSON of gopher-neural."""
+        return Content(params={"format": to})
 
     @event_stream(
         f"{_MODEL}/events",

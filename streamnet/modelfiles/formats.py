@@ -101,20 +101,20 @@ def find_format(data: bytes, suffix: str = "") -> ModelFormat:
     return next((one for one in formats if one.recognizes(data)), formats[0])
 
 
-def check_suffix(suffix: str) -> None:
-    """Check that a format has a suffix.
+def list_foreign() -> dict[str, ModelFormat]:
+    """Formats for other programs by name."""
+    return {name: one for name, one in FORMATS.items() if one.foreign}
+
+
+def get_format(name: str) -> ModelFormat:
+    """Return the format of a name.
 
     Raises:
         ConfigurationError: If there is no such format.
     """
-    if suffix not in SUFFIXES:
-        rule = f"must be one of {', '.join(SUFFIXES)}"
-        raise ConfigurationError(f"format is {suffix!r}, but {rule}")
-
-
-def list_foreign() -> dict[str, ModelFormat]:
-    """Formats for other programs by name."""
-    return {name: one for name, one in FORMATS.items() if one.foreign}
+    if name not in FORMATS:
+        raise ConfigurationError(f"format is {name!r}, but must be one of {', '.join(FORMATS)}")
+    return FORMATS[name]
 
 
 def find_export(name: str | None, suffix: str) -> ModelFormat:
@@ -124,9 +124,7 @@ def find_export(name: str | None, suffix: str) -> ModelFormat:
         ConfigurationError: If there is no such format.
     """
     if name is not None:
-        if name not in FORMATS:
-            raise ConfigurationError(f"format is {name!r}, but must be one of {', '.join(FORMATS)}")
-        return FORMATS[name]
+        return get_format(name)
     found = [one for one in (*list_foreign().values(), *FORMATS.values()) if one.suffix == suffix]
     if not found:
         suffixes = dict.fromkeys(one.suffix for one in FORMATS.values())
@@ -135,13 +133,3 @@ def find_export(name: str | None, suffix: str) -> ModelFormat:
             "if the format is not named"
         )
     return found[0]
-
-
-def encode_document(document: dict[str, Any], suffix: str) -> bytes:
-    """Encode a model document in the format of a suffix.
-
-    Raises:
-        ConfigurationError: If there is no such format.
-    """
-    check_suffix(suffix)
-    return SUFFIXES[suffix].encode(document)

@@ -65,7 +65,11 @@ def test_a_model_is_created_trained_queried_and_deleted(
     for part in ("champion", "leaders", "scores", "insight", "confusion", "rejected"):
         assert told(cli, part, "beer")
     assert cli("client", "download", "beer", "beer.json") == (0, "", "")
-    assert Path("beer.json").read_bytes() == b".json"
+    assert Path("beer.json").read_bytes() == b"json"
+    assert cli("client", "download", "beer", "beer.c") == (0, "", "")
+    assert Path("beer.c").read_bytes() == b"c"
+    assert cli("client", "download", "beer", "beer.json", "--to", "gopher") == (0, "", "")
+    assert Path("beer.json").read_bytes() == b"gopher"
     assert cli("client", "dead-letters", "beer", "letters.jsonl") == (0, "", "")
     assert Path("letters.jsonl").read_bytes() == b'{"line":3}\n{"line":4}\n'
     assert cli("client", "delete", "beer") == (0, "", "")
@@ -96,6 +100,7 @@ def test_each_label_has_an_outcome_even_with_repeated_ids(cli: Cli) -> None:
         ("label wine labels.jsonl", 1, ("labels.jsonl, line 4: ", "length")),
         ("label wine unlabelled.jsonl", 1, ("unlabelled.jsonl, line 2 has no 'label'",)),
         (f"download wine wine.pkl {NOBODY}", 2, ("wine.pkl ends in '.pkl', but must end in .s",)),
+        (f"download wine wine.c --to pdf {NOBODY}", 2, ("format is 'pdf', but must be one of",)),
         (f"upload beer good.jsonl {NOBODY}", 2, ("good.jsonl ends in '.jsonl', but must",)),
         (f"upload beer good {NOBODY}", 2, ("good ends in '', but must end in .safetensors or .j",)),
         (f"download wine nodir/x.json {NOBODY}", 2, ("'nodir/x.json', but its folder does not",)),

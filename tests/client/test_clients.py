@@ -69,7 +69,7 @@ def test_every_operation_is_a_method(server: Server) -> None:
         assert client.permissions().scopes == ["read", "predict", "learn", "shadow", "admin"]
         assert isinstance(client.confusion("beer"), Confusion)
         assert client.rejected("beer").total == 2
-        assert client.download("beer", "json") == b".json"
+        assert client.download("beer", "json") == b"json"
         assert client.dead_letters("beer").count(b"\n") == 2
         file = json_format.encode(learned_model().document())
         assert client.upload("lamp", file, "json", {"source": {"target": "z"}}).name == "lamp"
@@ -103,7 +103,7 @@ def test_the_async_client_does_the_same(server: Server, backend: str) -> None:
             assert len(await client.leaders("tea")) == 1
             assert isinstance(await client.confusion("tea"), Confusion)
             assert (await client.rejected("tea")).by_reason == {"target": 2}
-            assert await client.download("tea") == b".safetensors"
+            assert await client.download("tea") == b"safetensors"
             assert (await client.dead_letters("tea")).count(b"\n") == 2
             settings = {"source": {"target": "z"}}
             file = safetensors_format.encode(learned_model().document())

@@ -332,8 +332,8 @@ class StandIn:
     async def reset(self, *, keep_old: bool = True) -> None:
         self.taken.clear()
 
-    def encode_model(self, suffix: str) -> bytes:
-        return suffix.encode()
+    def encode_model(self, name: str) -> bytes:
+        return name.encode()
 
 
 class StandInRegistry:

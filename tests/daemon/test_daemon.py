@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 import numpy as np
+import onnxruntime
 import pytest
 
 from streamnet.client.clients import Client
@@ -98,6 +99,14 @@ def test_a_daemon_learns_predicts_and_resumes_after_a_stop(run_file: Path, tmp_p
             path = tmp_path / f"lamp.{suffix}"
             path.write_bytes(client.download("lamp", suffix))
             assert Model.load(path).predict({"x": 25})[0] == "on"
+        empty = np.array([[""], [""]], dtype=object)
+        session = onnxruntime.InferenceSession(client.download("lamp", "onnx"))
+        answers = session.run(["output_label"], {"x": np.array([[25.0], [2.0]]), "shade": empty})
+        assert answers[0].tolist() == ["on", "off"]
+        assert b"exported by streamnet" in client.download("lamp", "c")
+        with pytest.raises(RefusedError, match="more than one network") as refused:
+            client.download("lamp", "gopher")
+        assert refused.value.status == 422
         assert client.history("lamp").series["served"]
         assert client.leaders("lamp")[0].loss is not None
         confusion = client.confusion("lamp")

@@ -60,4 +60,4 @@ def test_an_admin_token_follows_learning_and_predicts(daemon: Server, visit: Ope
     expect(page.locator("#prediction")).to_contain_text("What influenced it")
     with page.expect_download() as download:
         page.get_by_role("button", name=".json").click()
-    assert download.value.path().read_bytes() == b".json"
+    assert download.value.path().read_bytes() == b"json"

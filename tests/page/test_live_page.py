@@ -575,7 +575,7 @@ def test_the_curve_is_shown_by_the_clock_and_for_the_last_hour(
     expect(page.locator("#legend")).to_contain_text("drift")
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "json"])
+@pytest.mark.parametrize("suffix", ["safetensors", "json", "onnx", "c"])
 def test_the_model_is_downloaded(visit: Opener, daemon: StandIn, suffix: str) -> None:
     page = visit(daemon.page)
     with page.expect_download() as download:

@@ -52,7 +52,7 @@ from streamnet.errors import BusyError, ConflictError, NotReadyError
 from streamnet.learning.learner import Learner
 from streamnet.learning.served_model import ServedModel
 from streamnet.metrics import Horizon
-from streamnet.modelfiles.formats import check_suffix, encode_document
+from streamnet.modelfiles.formats import get_format
 from streamnet.modelfiles.model import Model
 from streamnet.pipeline.concurrency import Worker
 from streamnet.pipeline.rejections import STATE_DEAD_LETTERS
@@ -581,15 +581,15 @@ class HostedModel(Supervisor):
         """File of the rejected records as JSON lines; it exists once there is one."""
         return self.folder / "state" / STATE_DEAD_LETTERS
 
-    def encode_model(self, suffix: str) -> bytes:
-        """Encode the published model as a file of a format given by its suffix.
+    def encode_model(self, name: str) -> bytes:
+        """Encode the published model as a file of the format of this name.
 
         Raises:
             NotReadyError: If no model is published yet.
-            ConfigurationError: If there is no such format.
+            ConfigurationError: If there is no such format, or it cannot represent the model.
         """
-        check_suffix(suffix)
-        return encode_document(self.published_model().document(), suffix)
+        model_format = get_format(name)
+        return model_format.encode(self.published_model().document())
 
 
 def _slice_batches(count: int) -> list[slice]:

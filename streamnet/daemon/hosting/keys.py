@@ -11,7 +11,7 @@ from streamnet.client.schemas import KeyRemovalReply
 from streamnet.daemon.hosting.supervisor import Supervisor
 from streamnet.errors import ConfigurationError, NotReadyError
 from streamnet.learning.learner import Learner
-from streamnet.modelfiles.formats import encode_document
+from streamnet.modelfiles.formats import get_format
 from streamnet.modelfiles.model import Model
 from streamnet.reporting.builder import build_key_details, build_keys
 from streamnet.reporting.report import KeyDetails, KeysReport
@@ -56,18 +56,19 @@ class HostedKeys:
         """What is known about a key; None if there is no such key."""
         return build_key_details(self._learner(), key)
 
-    def encode(self, key: str, suffix: str) -> bytes | None:
-        """The published model for one key as a file; None if there is no such key.
+    def encode(self, key: str, name: str) -> bytes | None:
+        """The published model for one key as a file of a format; None if there is no such key.
 
         Raises:
             NotReadyError: Also if no model is published yet.
-            ConfigurationError: Also if there is no such format.
+            ConfigurationError: Also if there is no such format, or it cannot represent the model.
         """
         learner, model = self._learner(), self._hosted.current_run().publisher.newest().model
         if self.describe(key) is None:
             return None
         own = {"key": learner.export_key(key), "about": {**model.about, "key": key}}
-        return encode_document(Model.from_document({**model.document(), **own}).document(), suffix)
+        document = Model.from_document({**model.document(), **own}).document()
+        return get_format(name).encode(document)
 
     async def forget(self, key: str) -> KeyRemovalReply | None:
         """Delete the model of a key and its last targets; durable once it returns.

@@ -20,7 +20,7 @@ from streamnet.daemon.predictions import MicroBatcher, Predictions, predict_samp
 from streamnet.daemon.replicas.origins import Listed, Origin, OriginError
 from streamnet.errors import ModelFileError, NotReadyError
 from streamnet.modelfiles.document import CONTRADICTIONS
-from streamnet.modelfiles.formats import check_suffix, encode_document
+from streamnet.modelfiles.formats import get_format
 from streamnet.modelfiles.model import Model
 from streamnet.samples import Block, Sample
 from streamnet.settings.replica import ReplicaSection
@@ -158,15 +158,15 @@ class ReplicaModel:
         """What answers requests: the newest model."""
         return self.published_model()
 
-    def encode_model(self, suffix: str) -> bytes:
-        """Encode the newest model as a file of a format given by its suffix.
+    def encode_model(self, name: str) -> bytes:
+        """Encode the newest model as a file of the format of this name.
 
         Raises:
             NotReadyError: If there is no model yet.
-            ConfigurationError: If there is no such format.
+            ConfigurationError: If there is no such format, or it cannot represent the model.
         """
-        check_suffix(suffix)
-        return encode_document(self.published_model().document(), suffix)
+        model_format = get_format(name)
+        return model_format.encode(self.published_model().document())
 
     # --------------------------------------------------------------------- reports
 

@@ -64,6 +64,8 @@ function controlsOf(status) {
       ? [
           { format: "safetensors", name: "Download .safetensors", text: "The model as a file, for streamnet predict and Model.load." },
           { format: "json", name: "Download .json", text: "The same to be read by anything." },
+          { format: "onnx", name: "Download .onnx", text: "To predict in onnxruntime and others, without streamnet." },
+          { format: "c", name: "Download .c", text: "To predict on devices: C99 without dependencies." },
         ]
       : []),
   ];

@@ -64,7 +64,7 @@ def test_keys_are_learned_as_in_a_replay_and_predicted_by_their_own_models(
             predicted = np.array(hosted.predict(samples).values)
             shared = np.array(hosted.published_model().predict(samples))
             assert np.abs(predicted - truth).mean() < 0.3 * np.abs(shared - truth).mean()
-            own = hosted.keys.encode("7", ".json")
+            own = hosted.keys.encode("7", "json")
             assert own is not None
             alone = Model.from_document(SUFFIXES[".json"].decode(own, "7"))
             assert alone.key == "7"
@@ -76,7 +76,9 @@ def test_keys_are_learned_as_in_a_replay_and_predicted_by_their_own_models(
             last = [row["y"] for row in rows(900) if row["device"] == 7][-1]
             assert details.targets["last target"] == last
             assert hosted.keys.describe("none") is None
-            assert hosted.keys.encode("none", ".json") is None
+            assert hosted.keys.encode("none", "json") is None
+            with pytest.raises(ConfigurationError, match="it is the model of a key"):
+                hosted.keys.encode("7", "c")
             summary = hosted.keys.rank(5)
             text = await Metrics(lambda: {"spam": hosted}).scrape()
             shown = [line for line in text.splitlines() if line.startswith("streamnet_key_loss{")]

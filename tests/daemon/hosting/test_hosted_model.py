@@ -384,12 +384,12 @@ def test_status_champion_leaders_and_history_are_reported(run: Runner, tmp_path:
             assert hosted.history() is None
             assert hosted.outcomes() is None
             assert hosted.leaders() == []
-            with pytest.raises(ConfigurationError, match=r"format is '\.pkl', but must be"):
-                hosted.encode_model(".pkl")
+            with pytest.raises(ConfigurationError, match="format is 'pickle', but must be"):
+                hosted.encode_model("pickle")
             await hosted.learn(rows(640))
             await learned(hosted, 640)
             await until(lambda: hosted.status().generation)
-            (tmp_path / "model.json").write_bytes(hosted.encode_model(".json"))
+            (tmp_path / "model.json").write_bytes(hosted.encode_model("json"))
             model = Model.load(tmp_path / "model.json")
             assert there(hosted.champion()).labels == list(model.labels)
             history = there(hosted.history())

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from streamnet.client.operation import NDJSON
-from streamnet.client.operations import FORMATS, MAX_KEYS_LISTED
+from streamnet.client.operations import MAX_KEYS_LISTED, UPLOADS
 from streamnet.client.schemas import CreateRequest, MergeRequest, ModelLine, RetireRequest
 from streamnet.daemon.hosting.hosted_model import HostedModel
 from streamnet.daemon.hosting.model_run import build_settings, decode_model
@@ -23,6 +23,7 @@ from streamnet.daemon.http.service import Endpoint, Service, check_model, json_r
 from streamnet.daemon.replicas.replica_model import ReplicaModel
 from streamnet.daemon.request_context import CURRENT_REQUEST
 from streamnet.errors import ConflictError
+from streamnet.modelfiles.formats import FORMATS, ModelFormat, get_format
 from streamnet.settings.daemon import parse_model
 
 T = TypeVar("T")
@@ -83,10 +84,10 @@ def _read_settings(request: Request) -> dict[str, Any]:
 
 def _read_suffix(request: Request) -> str:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    for suffix, media in FORMATS.items():
+    for suffix, media in UPLOADS.items():
         if media == media_type:
             return f".{suffix}"
-    raise http_error(415, f"Content-Type must be {' or '.join(FORMATS.values())}")
+    raise http_error(415, f"Content-Type must be {' or '.join(UPLOADS.values())}")
 
 
 def _check_depth(settings: dict[str, Any]) -> None:
@@ -168,21 +169,18 @@ async def _insight(request: Request, service: Service) -> Response:
 
 
 async def _download(request: Request, service: Service) -> Response:
-    hosted, suffix = service.find_model(request), _read_format(request)
-    data = await run_sync(hosted.encode_model, f".{suffix}", limiter=service.worker)
-    return _file_response(data, hosted.name, suffix)
+    hosted, kind = service.find_model(request), _read_format(request)
+    data = await run_sync(hosted.encode_model, kind.name, limiter=service.worker)
+    return _file_response(data, hosted.name, kind)
 
 
-def _read_format(request: Request) -> str:
-    suffix = request.query_params.get("format", "safetensors")
-    if suffix not in FORMATS:
-        raise http_error(422, f"format must be {' or '.join(FORMATS)}")
-    return suffix
+def _read_format(request: Request) -> ModelFormat:
+    return get_format(request.query_params.get("format", next(iter(FORMATS))))
 
 
-def _file_response(data: bytes, name: str, suffix: str) -> Response:
-    headers = {"content-disposition": f'attachment; filename="{name}.{suffix}"'}
-    return Response(data, headers=headers, media_type=FORMATS[suffix])
+def _file_response(data: bytes, name: str, kind: ModelFormat) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}{kind.suffix}"'}
+    return Response(data, headers=headers, media_type=kind.media_type)
 
 
 async def _keys(request: Request, service: Service) -> Response:
@@ -206,9 +204,9 @@ async def _forget_key(request: Request, service: Service) -> Response:
 
 
 async def _download_key(request: Request, service: Service) -> Response:
-    hosted, key, suffix = service.model(request), _read_entity(request), _read_format(request)
-    data = await run_sync(hosted.keys.encode, key, f".{suffix}", limiter=service.worker)
-    return _file_response(_check_known(data, key), f"{hosted.name}-key", suffix)
+    hosted, key, kind = service.model(request), _read_entity(request), _read_format(request)
+    data = await run_sync(hosted.keys.encode, key, kind.name, limiter=service.worker)
+    return _file_response(_check_known(data, key), f"{hosted.name}-key", kind)
 
 
 def _read_entity(request: Request) -> str:

@@ -86,7 +86,7 @@ def test_keys_are_listed_described_forgotten_and_downloaded(http: TestClient) ->
     assert details["targets"] == {"last target": 3.0, "mean target": None}
     assert http.delete("/v1/models/wine/key", params=one).json() == {"key": "d|7", "record": 40}
     file = http.get("/v1/models/wine/key/model", params={"key": "d|7", "format": "json"})
-    assert file.content == b"d|7.json"
+    assert file.content == b"d|7json"
     assert 'filename="wine-key.json"' in file.headers["content-disposition"]
     for path in ("key", "key/model"):
         assert is_problem(http.get(f"/v1/models/wine/{path}?key=d8"), 404, "d8")
@@ -99,11 +99,19 @@ def test_views_that_are_not_ready_return_503(http: TestClient) -> None:
 
 
 def test_a_model_is_downloaded_in_each_format(http: TestClient) -> None:
-    for suffix in ("safetensors", "json"):
-        reply = http.get(f"/v1/models/wine/model?format={suffix}")
-        assert reply.content == f".{suffix}".encode()
+    for name, suffix, media_type in (
+        ("safetensors", "safetensors", "application/octet-stream"),
+        ("json", "json", "application/json"),
+        ("gopher", "json", "application/json"),
+        ("onnx", "onnx", "application/x-onnx"),
+        ("c", "c", "text/x-c; charset=utf-8"),
+    ):
+        reply = http.get(f"/v1/models/wine/model?format={name}")
+        assert reply.content == name.encode()
         assert f'filename="wine.{suffix}"' in reply.headers["content-disposition"]
-    assert is_problem(http.get("/v1/models/wine/model?format=pickle"), 422, "format")
+        assert reply.headers["content-type"] == media_type
+    refused = http.get("/v1/models/wine/model?format=pickle")
+    assert is_problem(refused, 422, "format is 'pickle'", "safetensors, json, gopher, onnx, c")
 
 
 def test_rejected_records_are_downloaded_as_whole_lines(http: TestClient) -> None:
