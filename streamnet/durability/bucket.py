@@ -47,6 +47,8 @@ class Lease:
     def __init__(self, url: str) -> None:
         self._url = url
         self._identity = {"id": uuid.uuid4().hex, "who": _describe_self(), "place": _find_place()}
+        self.took_over: bool = False
+        """Whether its last holder may still run, as after it was suspended."""
         self._beat = 0
         self._revision = ""
         self._renewed = 0.0
@@ -94,6 +96,7 @@ class Lease:
             self._revision = objects.write(self._url, self._encode(), expected=revision)
         except VersionError:
             return ""
+        self.took_over = bool(values.get("id")) and alive is None
         return None
 
     def check(self) -> bool:
@@ -231,23 +234,41 @@ class BucketFiles(FileSystem):
         self._holder = ""
 
     def pull(self, only: str | None = None) -> None:
-        """Copy what is in the bucket: everything, or one file of this name."""
-        for info in objects.list_below(self.url + "/"):
-            name = info.url.removeprefix(f"{self.url}/")
-            found = _PART.fullmatch(name)
-            whole, part = (found[1], int(found[2])) if found else (name, 0)
-            if name == LOCK_NAME or (only is not None and whole != only):
-                continue
-            path = self.copy / whole
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # A file that was joined at its end is longer than a part; its bytes are the same.
-            with path.open("r+b" if path.exists() else "wb") as file:
-                file.seek(part * PART_BYTES)
-                file.write(objects.read(info.url))
-            self._stored[path] = self._same[path] = self.size(path)
+        """Copy what is in the bucket: everything, or one file of this name.
+
+        Where something was removed meanwhile by who writes there, something newer is there.
+        """
+        copied: dict[str, str] = {}  # version by URL
+        complete = False
+        while not complete:
+            complete = True
+            for info in objects.list_below(self.url + "/"):
+                if copied.get(info.url) != info.version:
+                    try:
+                        self._pull_object(info.url, only)
+                    except FileNotFoundError:
+                        complete = False
+                    copied[info.url] = info.version
+
+    def _pull_object(self, url: str, only: str | None) -> None:
+        """Copy an object, a file or a part of one."""
+        name = url.removeprefix(f"{self.url}/")
+        found = _PART.fullmatch(name)
+        whole, part = (found[1], int(found[2])) if found else (name, 0)
+        if name == LOCK_NAME or (only is not None and whole != only):
+            return
+        data = objects.read(url)
+        path = self.copy / whole
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A file that was joined at its end is longer than a part; its bytes are the same.
+        with path.open("r+b" if path.exists() else "wb") as file:
+            file.seek(part * PART_BYTES)
+            file.write(data)
+        self._stored[path] = self._same[path] = self.size(path)
 
     def join(self, path: Path) -> None:
         """Store a file that won't grow any more as one object."""
+        self._check_lease()
         parts = _count_parts(max(self.size(path), self._stored.get(path, 0)))
         with path.open("rb") as file:
             objects.write(self._find_url(path), file)
@@ -284,6 +305,7 @@ class BucketFiles(FileSystem):
             self._lock_handle = None
             if self._lease is not None:
                 self._lease.release()
+                self._lease = None
         super().close(handle)
 
     def fsync(self, handle: int) -> None:
@@ -298,6 +320,7 @@ class BucketFiles(FileSystem):
 
     def rename(self, old: Path, new: Path) -> None:
         """Store a file that was written at once, and give it its name."""
+        self._check_lease()
         url = self._find_url(new)
         data = self.read(old)
         if new.suffix == ".checkpoint":
@@ -309,6 +332,7 @@ class BucketFiles(FileSystem):
     def unlink(self, path: Path) -> None:
         """Remove a file."""
         if not path.name.endswith(PARTIAL_SUFFIX):
+            self._check_lease()
             objects.delete(self._find_url(path))
         super().unlink(path)
 
@@ -334,6 +358,19 @@ class BucketFiles(FileSystem):
             return self._lease.check()
         return super().is_same_file(handle, path)
 
+    @property
+    def took_over(self) -> bool:
+        """Whether the lock was taken from a process that may still run."""
+        return self._lease is not None and self._lease.took_over
+
+    def _check_lease(self) -> None:
+        """Refuse to write once another process has the lock, as after this one was suspended."""
+        if self._lease is not None and not self._lease.check():
+            raise InUseError(
+                f"{self._find_url(self.copy / LOCK_NAME)} was replaced: another process may write "
+                "there now, so this one has stopped writing"
+            )
+
     def _find_url(self, path: Path) -> str:
         parts = path.relative_to(self.copy).parts
         return join_url(self.url, *parts) if parts else self.url
@@ -350,6 +387,7 @@ class BucketFiles(FileSystem):
 
     def _store_growing(self, path: Path) -> None:
         """Store the parts of a file that have changed."""
+        self._check_lease()
         length = self.size(path)
         parts = _count_parts(length)
         for part in range(min(self._same.get(path, 0) // PART_BYTES, parts - 1), parts):

@@ -25,6 +25,11 @@ from streamnet.objects import is_url
 class FileSystem:
     """Calls to the file system; each raises OSError if it fails."""
 
+    @property
+    def took_over(self) -> bool:
+        """Whether a lock was taken from a process that may still run; the kernel's never are."""
+        return False
+
     def describe(self, path: Path) -> str:
         """The name of a file or folder in messages."""
         return str(path)

@@ -161,6 +161,20 @@ class Generations:
         self._remove_row_files()
         return number
 
+    def claim(self) -> None:
+        """Save the newest generation again, so that no other process can write the next one.
+
+        In a bucket, a number can be written once. Whoever took over the lock of a process that may
+        still run claims that one's next number: each owner has numbers, an epoch, of its own.
+
+        Raises:
+            InUseError: If that process was faster.
+        """
+        newest = self.newest()
+        if newest is not None:
+            data = self._files.read(self._path(newest.number))
+            write_durably(self._path(self.numbers()[-1] + 1), data, files=self._files)
+
     def _remove_row_files(self) -> None:
         """Remove the row files that no generation names."""
         if not self.rows.names():
@@ -410,6 +424,11 @@ class StateDirectory:
                 self.files.make_dir(publisher.folder)
             self.files.fsync_dir(self.path)
             self.files.fsync_dir(self.path.parent)
+            if self.files.took_over:
+                self.generations.claim()
+        except StateError:
+            self.close()
+            raise
         except OSError as error:
             self.close()
             name = self.files.describe(self.path)

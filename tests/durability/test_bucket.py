@@ -21,7 +21,7 @@ from streamnet.durability.bucket import BucketFiles, Lease, find_holder, open_st
 from streamnet.durability.files import write_all, write_durably
 from streamnet.durability.safe_file import AppendedFile
 from streamnet.durability.state_directory import StateDirectory
-from streamnet.errors import StateError
+from streamnet.errors import InUseError, StateError
 
 
 @pytest.fixture(autouse=True)
@@ -267,22 +267,66 @@ def test_generations_and_models_are_those_of_a_state_directory(bucket: str) -> N
     assert not path.exists()
 
 
-def test_a_writer_that_lost_its_lock_stops_writing(
+def test_a_state_is_read_while_its_owner_writes_there(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = BucketFiles(bucket)
     folder = StateDirectory(files.copy, files=files)
+    folder.open()
+    for number in range(3):
+        folder.generations.save({"number": number})
+    read, moves = objects.read, iter(range(3, 7))
+
+    def read_after_others(url: str, *arguments: int) -> bytes:
+        if (number := next(moves, None)) is not None:
+            folder.generations.save({"number": number})
+        return read(url, *arguments)
+
+    monkeypatch.setattr(objects, "read", read_after_others)
+    with open_state(bucket) as (path, _):
+        newest = StateDirectory(path).generations.newest()
+    assert newest is not None
+    assert newest.tree == {"number": 6}
+    folder.close()
+
+
+def test_a_writer_that_lost_its_lock_can_write_nothing_more(
+    any_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = BucketFiles(any_bucket)
+    folder = StateDirectory(former.copy, files=former)
     monkeypatch.setattr(Lease, "_keep", lambda self: None)
     folder.open()
+    folder.generations.save({"number": 0})
+    rows = former.open_new(former.copy / "rows")
+    write_all(former, rows, b"former")
     elsewhere(monkeypatch)
-    other = BucketFiles(bucket)
-    second = StateDirectory(other.copy, files=other)
-    second.open()
-    with pytest.raises(StateError, match=f"{bucket}/lock was replaced"):
-        folder.check()
-    second.check()
+    files = BucketFiles(any_bucket)
+    successor = StateDirectory(files.copy, files=files)
+    successor.open()
+    with monkeypatch.context() as between:
+        # As if it was suspended after its look at the lock, and is about to write.
+        between.setattr(Lease, "check", lambda self: True)
+        with pytest.raises(InUseError, match=r"1\.checkpoint was written by another process"):
+            folder.generations.save({"number": 1})
+    path = former.copy / "checkpoints" / "000000000000.checkpoint"
+    for write in (
+        folder.check,
+        lambda: folder.publisher.publish(b"model", 1, "00" * 8, 0),
+        lambda: former.fsync(rows),
+        lambda: former.join(former.copy / "rows"),
+        lambda: former.unlink(path),
+    ):
+        with pytest.raises(InUseError, match=f"{any_bucket}/lock was replaced"):
+            write()
+    assert successor.generations.save({"number": 1}) == 2
     folder.close()
-    second.close()
+    successor.close()
+    with open_state(any_bucket) as (found, _):
+        trees = [StateDirectory(found).generations.load(number) for number in range(3)]
+        assert trees == [{"number": 0}, {"number": 0}, {"number": 1}]
+        assert not (found / "rows").exists()
+        assert not any((found / "models").rglob("*"))
 
 
 def test_copies_that_killed_processes_left_are_removed(bucket: str, tmp_path: Path) -> None:

@@ -22,13 +22,13 @@ SAMPLES = 12_000
 SECONDS = 600
 
 
-def write_samples(path: Path) -> None:
+def write_samples(path: Path, count: int = SAMPLES) -> None:
     chance = random.Random(1)
     lines = [
         f"{chance.random():.4f},{chance.choice('abc')},{'uv'[chance.random() < 0.5]}"
         if number % 97
         else "bad,record"
-        for number in range(SAMPLES)
+        for number in range(count)
     ]
     path.write_text("x,w,y\n" + "\n".join(lines) + "\n")
 
@@ -71,7 +71,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(
 @pytest.mark.long
 @pytest.mark.timeout(SECONDS)
 def test_so_does_one_at_google(gs_bucket: str, tmp_path: Path) -> None:
-    assert_kills_change_nothing(gs_bucket, tmp_path, kills=10)
+    assert_kills_change_nothing(gs_bucket, tmp_path, kills=10, samples=2 * SAMPLES)
 
 
 @pytest.mark.long
@@ -88,8 +88,10 @@ def test_so_does_one_at_azure_which_also_reads_a_folder_there(
     assert report["learned"] + report["rejected"] == 2 * SAMPLES
 
 
-def assert_kills_change_nothing(bucket: str, tmp_path: Path, kills: int) -> None:
-    write_samples(tmp_path / "a.csv")
+def assert_kills_change_nothing(
+    bucket: str, tmp_path: Path, kills: int, samples: int = SAMPLES
+) -> None:
+    write_samples(tmp_path / "a.csv", samples)
     undisturbed = start("local", tmp_path)
     assert undisturbed.communicate(timeout=SECONDS)[1] == ""
     chance = random.Random(kills)

@@ -316,17 +316,26 @@ def test_a_single_member_learns_all_partitions_and_commits_their_offsets(
 class Members:
     """Processes of a group, in one folder."""
 
-    def __init__(self, folder: Path, servers: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        servers: str,
+        *,
+        command: Sequence[str] = (sys.executable, "-m", "streamnet"),
+        state: str = "state",
+        output: str = "",
+    ) -> None:
         self.folder = folder
-        output = f'predictions = "kafka://{servers}/answers"'
-        (folder / "run.toml").write_text(make_text("state", output, servers=servers))
+        output = output or f'predictions = "kafka://{servers}/answers"'
+        (folder / "run.toml").write_text(make_text(state, output, servers=servers))
+        self._command = command
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start another one."""
         with (self.folder / f"log-{len(self.processes)}.txt").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "streamnet", "run", "run.toml"],
+                [*self._command, "run", "run.toml"],
                 cwd=self.folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
@@ -349,7 +358,11 @@ class Members:
 
     def owners(self) -> list[str]:
         """The process that learns each partition."""
-        return [WriterLock.find_holder(self.state(partition)) for partition in range(4)]
+        return [self.find_owner(partition) for partition in range(4)]
+
+    def find_owner(self, partition: int) -> str:
+        """The process that learns a partition."""
+        return WriterLock.find_holder(self.state(partition))
 
     def wait_for(self, ready: Callable[[], object], what: str) -> None:
         try:
