@@ -18,6 +18,7 @@ from streamnet.pipeline.control_messages import Barrier, Glance
 from streamnet.pipeline.reader import Reader, SplitBlock, count_records
 from streamnet.samples import TIMES, Block, Schema, Task
 from streamnet.settings.horizon import list_horizons
+from streamnet.settings.sinks import place_part
 from streamnet.sources.columns import make_missing_column_error
 from streamnet.sources.roles import weigh
 
@@ -55,10 +56,7 @@ class Part(NamedTuple):
         >>> part.place_stream("kafka://host/answers?user=me")
         'kafka://host/answers.cnt+24?user=me'
         """
-        if not self.name:
-            return url
-        end = min((i for i in map(url.find, "?#") if i >= 0), default=len(url))
-        return f"{url[:end]}.{self.slug}{url[end:]}"
+        return place_part(url, self.slug) if self.name else url
 
 
 def list_parts(targets: Sequence[str] | None = None, horizon: object = None) -> list[Part]:

@@ -345,12 +345,10 @@ class MqttServerSettings(LoginSettings):
     Args:
         server: Address of the broker as HOST:PORT.
         topic: Name of the topic.
-        client_id: Name of the session; no two clients of the broker may have the same.
     """
 
     server: Address = None
     topic: Text | None = None
-    client_id: Text = "streamnet"
 
     @classmethod
     def locate(cls, hosts: str, path: str) -> dict[str, Any]:
@@ -379,6 +377,7 @@ class MqttSettings(BrokerSettings, MqttServerSettings):
             that the broker sends again is recognized and dropped.
     """
 
+    client_id: Text = "streamnet"
     spool: Address = None
     spool_bytes: Annotated[Count, _CHANGEABLE] = 1 << 30
     distinct: bool = False

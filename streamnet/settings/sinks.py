@@ -70,10 +70,12 @@ class MqttSinkSettings(MqttServerSettings):
     """An MQTT topic to write to.
 
     Args:
+        client_id: Name of the session; no two clients of the broker may have the same. By default
+            the broker chooses one.
         retain: Whether the broker keeps the last message for those who subscribe later.
     """
 
-    client_id: Text = "streamnet-sink"
+    client_id: Text | None = None
     retain: bool = False
 
     def check_rules(self) -> None:
@@ -164,12 +166,15 @@ def find_sink(text: str) -> str | None:
 def check_sinks(outputs: Mapping[str, str | None], only: Container[str]) -> None:
     """Check the URLs of outputs by name: each has one of its own, and is no file if in ``only``.
 
+    Two that go to an MQTT broker must not have the same session there, either.
+
     >>> check_sinks({"events": "events.jsonl"}, ["events"])
     Traceback (most recent call last):
     streamnet.errors.ConfigurationError: events is 'events.jsonl', but must be the URL of a stream
     or a web address, such as kafka://HOST/TOPIC
     """
     taken: dict[str, str] = {}
+    sessions: dict[tuple[str | None, str], str] = {}
     for name, url in outputs.items():
         if url is None:
             continue
@@ -178,10 +183,16 @@ def check_sinks(outputs: Mapping[str, str | None], only: Container[str]) -> None
                 rule = "must be the URL of a stream or a web address, such as kafka://HOST/TOPIC"
                 raise ConfigurationError(f"{name} is {url!r}, but {rule}")
             continue
-        parse_sink_url(url)
+        settings = parse_sink_url(url)
         if url in taken:
             raise ConfigurationError(f"{name} is {url!r}, but that is where {taken[url]} go")
         taken[url] = name
+        if isinstance(settings, MqttSinkSettings) and settings.client_id is not None:
+            session = settings.server, settings.client_id
+            if session in sessions:
+                rule = f"client_id must be another one than that of {sessions[session]}"
+                raise ConfigurationError(f"{name} is {url!r}, but {rule}")
+            sessions[session] = name
 
 
 def place_partition(url: str, partition: int) -> str:
@@ -191,24 +202,33 @@ def place_partition(url: str, partition: int) -> str:
 
     >>> place_partition("kafka://host/answers?tls=true", 3), place_partition("nats://host/a", 3)
     ('kafka://host/answers?tls=true&partition=3', 'nats://host/a.3')
-    >>> place_partition("mqtt://host/a", 3)
-    'mqtt://host/a.3?client_id=streamnet-sink-3'
     """
     name = find_sink(url)
     if name == "webhook":
         return url
+    if name != "kafka":
+        return place_part(url, str(partition))
     settings: Any = parse_sink_url(url)
-    address, _, query = url.partition("?")
-    given = parse_qsl(query)
-    if name == "kafka":
-        if settings.partition is None:
-            given.append(("partition", str(partition)))
-    else:
-        address = f"{address}.{partition}"
-    if name == "mqtt":
-        given = [(key, value) for key, value in given if key != "client_id"]
-        given.append(("client_id", f"{settings.client_id}-{partition}"))
-    return f"{address}?{urlencode(given)}" if given else address
+    if settings.partition is not None:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}partition={partition}"
+
+
+def place_part(url: str, part: str) -> str:
+    """The URL of a sink for a part of an output: a stream or address of its own.
+
+    >>> place_part("nats://host/answers?user=me", "cnt+24")
+    'nats://host/answers.cnt+24?user=me'
+    >>> place_part("mqtt://host/answers?client_id=me&retain=true", "3")
+    'mqtt://host/answers.3?client_id=me-3&retain=true'
+    """
+    end = min((i for i in map(url.find, "?#") if i >= 0), default=len(url))
+    address, more = url[:end], url[end:]
+    if find_sink(url) == "mqtt" and more:
+        given = parse_qsl(more[1:], keep_blank_values=True)
+        own = [(key, f"{v}-{part}" if key == "client_id" else v) for key, v in given]
+        more = f"?{urlencode(own)}"
+    return f"{address}.{part}{more}"
 
 
 def parse_sink_url(url: str) -> SinkSettings:

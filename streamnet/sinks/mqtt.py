@@ -58,7 +58,7 @@ class MqttDestination(Destination):
         del number, ends
         self._run = run
         self._connected, self._refused, self._lost = False, None, None
-        self._client = client = connect(self._settings)
+        self._client = client = connect(self._settings, self._settings.client_id)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.max_inflight_messages_set(MAX_IN_FLIGHT)

@@ -8,7 +8,7 @@ import pytest
 
 from streamnet.errors import ConfigurationError
 from streamnet.settings.fields import list_settings
-from streamnet.settings.sinks import SINKS, find_sink, parse_sink_url
+from streamnet.settings.sinks import SINKS, check_sinks, find_sink, parse_sink_url
 from streamnet.sinks.registry import DESTINATIONS
 from tests.conftest import REPOSITORY
 
@@ -72,3 +72,10 @@ def test_mistakes_in_a_url_are_named(url: str, message: str) -> None:
         parse_sink_url(url)
     assert message in str(error.value)
     assert "pw" not in str(error.value)
+
+
+def test_two_outputs_have_different_sessions_at_an_mqtt_broker() -> None:
+    urls = {"predictions": "mqtt://h/a?client_id=me", "events": "mqtt://h/b?client_id=me"}
+    with pytest.raises(ConfigurationError, match="client_id must be another one than that of pred"):
+        check_sinks(urls, ["events"])
+    check_sinks({**urls, "events": "mqtt://other/b?client_id=me"}, ["events"])

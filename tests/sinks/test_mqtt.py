@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+import streamnet
 from streamnet.errors import ConfigurationError
 from streamnet.settings.sinks import parse_sink_url
 from streamnet.sinks.outbox import Outbox
@@ -71,6 +74,22 @@ def test_records_arrive_in_order_with_run_and_number(mqtt: Server) -> None:
     assert [one.payload for one in subscriber.found] == [b'{"number": %d}' % i for i in range(1500)]
     about = dict(getattr(subscriber.found[0].properties, "UserProperty", ()))
     assert about["streamnet-run"] == str(run)
+
+
+def test_each_target_has_a_session_of_its_own_at_the_broker(mqtt: Server, tmp_path: Path) -> None:
+    path, topic = tmp_path / "a.csv", f"t{uuid4().hex}"
+    path.write_text("x,a,b\n" + "".join(f"{i},{i % 3},{'uv'[i % 2]}\n" for i in range(400)))
+    subscriber = Subscriber(mqtt, f"{topic}/#")
+    for query in ("", f"?client_id={topic}"):
+        subscriber.found.clear()
+        url = f"mqtt://{mqtt.address}/{topic}/answers{query}"
+        streamnet.replay(path, target=("a", "b"), candidates=2, predictions=url)
+        wait_until(lambda: len(subscriber.found) >= 800, "records")
+        # Of two sessions of one name the broker ends one, whose records would come again.
+        for part in ("a", "b"):
+            found = [m for m in subscriber.found if m.topic == f"{topic}/answers.{part}"]
+            assert [json.loads(m.payload)["number"] for m in found] == list(range(400))
+    subscriber.close()
 
 
 def test_a_broker_that_is_killed_gets_each_record_and_some_again(own_mqtt: Server) -> None:

@@ -47,15 +47,19 @@ FULL_SECONDS = 0.1  # between checks whether a full spool has room
 _FOREVER = 0xFFFFFFFF  # seconds after which the broker forgets a session
 
 
-def connect(settings: MqttServerSettings) -> Client:
+def connect(settings: MqttServerSettings, client_id: str | None) -> Client:
     """A client that is not connected yet, and reconnects by itself.
+
+    Args:
+        settings: Where the broker is.
+        client_id: Name of the session; None if the broker is to choose one.
 
     Raises:
         ConfigurationError: If a password or a certificate can't be read.
     """
     client = Client(
         CallbackAPIVersion.VERSION2,
-        client_id=str(settings.client_id),
+        client_id=client_id or "",
         protocol=5,
         manual_ack=True,
         reconnect_on_failure=True,
@@ -108,7 +112,7 @@ class MqttSubscription(Subscription):
         self._spool = Spool(str(self._settings.spool))
         if self._settings.distinct:
             self._remember(self._spool)
-        self._client = client = connect(self._settings)
+        self._client = client = connect(self._settings, self._settings.client_id)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         client.on_disconnect = self._on_disconnect
