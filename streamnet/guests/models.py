@@ -109,6 +109,7 @@ class RiverModel(GuestModel):
         # Of a model that only knows False and True: which labels they are, and the reverse.
         self._names: dict[bool, Label] = {}
         self._keys: dict[Label, bool] = {}
+        self._renames = False  # whether a label is another than its key
 
     def predict_label(self, x: Sample) -> Mapping[Any, float] | None:
         """Predict probabilities; none before the first label is learned."""
@@ -121,7 +122,7 @@ class RiverModel(GuestModel):
         else:
             label = self.model.predict_one(x)
             found = {} if label is None else {label: 1.0}
-        if self._is_binary:
+        if self._renames:
             names = self._names
             return {names.get(key, key): value for key, value in found.items()}
         return found
@@ -129,7 +130,7 @@ class RiverModel(GuestModel):
     def decide(self, x: Sample) -> Any:
         """Predict the label."""
         label = self.model.predict_one(x)
-        return self._names.get(label, label) if self._is_binary else label
+        return self._names.get(label, label) if self._renames else label
 
     def predict_number(self, x: Sample) -> float | None:
         """Predict a number."""
@@ -160,6 +161,7 @@ class RiverModel(GuestModel):
         else:
             key = bool(label) if label in (0, 1) else number == 1
         self._names[key], self._keys[label] = label, key
+        self._renames |= label != key
         return key
 
     def export_state(self) -> dict[str, Any]:
@@ -170,6 +172,7 @@ class RiverModel(GuestModel):
         """Continue from an exported state."""
         self._names = dict(state["names"])
         self._keys = {name: key for key, name in self._names.items()}
+        self._renames = any(name != key for key, name in self._names.items())
 
 
 @final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def read_samples(block: Block, known: Collection[str] | None = None) -> list[dic
         samples: list[dict[str, Any]] = [{} for _ in range(len(block))]
     else:
         rows = zip(*(columns[name] for name in names), strict=True)
-        samples = [dict(zip(names, row, strict=True)) for row in rows]
+        samples = list(map(dict, map(zip, repeat(names), rows)))
         if np.isnan(block.numbers).any() or any(None in columns[name] for name in schema.words):
             # NaN is what does not equal itself.
             samples = [{n: v for n, v in x.items() if v is not None and v == v} for x in samples]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
 from math import isfinite, nan
 from typing import Any, NamedTuple, final
 
@@ -196,11 +197,10 @@ class GuestCandidates(Expert):
                 continue
             one.model.begin(block.schema, inputs)
             known = np.full(len(rows), len(labels))
-            write = _Writer(self._numbers, _select(found, place), known, self.task)
+            write = _Writer(one.model, self._numbers, _select(found, place), known, self.task)
             for i, x in enumerate(rows):
                 try:
-                    given = one.model.encode(inputs, i) if one.model.encoded else x
-                    write.add(i, one.model, given)
+                    write.add(i, one.model.encode(inputs, i) if one.model.encoded else x)
                 except Exception as error:  # noqa: BLE001 - a model may raise any
                     logger.warning("guest %r did not predict a sample: %r", one.name, error)
             if (failure := write.close()) is not None:
@@ -237,17 +237,17 @@ class GuestCandidates(Expert):
         assert inputs is not None
         model.begin(block.schema, inputs)
         truth, weights, late, names = self._list_targets(batch)
-        write = _Writer(self._numbers, found, batch.known, self.task)
+        write = _Writer(model, self._numbers, found, batch.known, self.task)
         failed: tuple[int, str] | None = None
+        add, learn, encoded = write.add, model.learn, model.encoded
         i = 0
         try:
-            for i, x in enumerate(rows):
-                given = model.encode(inputs, i) if model.encoded else x
+            for i, y in enumerate(truth):
+                x = model.encode(inputs, i) if encoded else rows[i]
                 if not late[i]:
-                    write.add(i, model, given)
-                y = truth[i]
-                if y is not None and block.learned:
-                    model.learn(given, names[y] if names else y, y if names else 0, weights[i])
+                    add(i, x)
+                if y is not None:
+                    learn(x, names[y] if names else y, y if names else 0, weights[i])
         except Exception as error:  # noqa: BLE001 - a model may raise any
             failed = i, repr(error)
         if (failed := write.close() or failed) is not None:
@@ -258,11 +258,15 @@ class GuestCandidates(Expert):
     def _list_targets(
         self, batch: ScoringBatch
     ) -> tuple[list[Any], list[float], list[bool], list[Label]]:
-        """By row: target or class number, None for none; weight; if it is late. And all labels."""
+        """By row: target or class number, None for none; weight; if it is late. And all labels.
+
+        Of a block that is only scored, there are no targets to learn.
+        """
         n, timeline = len(batch.truth), batch.timeline
         late = [False] * n if timeline is None else timeline.late.tolist()
         weights = [1.0] * n if batch.weight is None else batch.weight.tolist()
-        truth = batch.truth.tolist()
+        assert batch.block is not None
+        truth = batch.truth.tolist() if batch.block.learned else [nan] * n
         if self.task is Task.REGRESSION:
             return [y if isfinite(y) else None for y in truth], weights, late, []
         return [y if y >= 0 else None for y in truth], weights, late, self._labels
@@ -407,6 +411,7 @@ class _Writer:
     """Collects the predictions of a guest, and writes them all at once: one by one takes longer.
 
     Args:
+        model: What predicts.
         numbers: Class numbers by label.
         found: Where to write, without the axis of the guests.
         known: Known classes before each sample.
@@ -414,23 +419,30 @@ class _Writer:
     """
 
     def __init__(
-        self, numbers: Mapping[Any, int], found: _Answers, known: NDArray[np.integer], task: Task
+        self,
+        model: GuestModel,
+        numbers: Mapping[Any, int],
+        found: _Answers,
+        known: NDArray[np.integer],
+        task: Task,
     ) -> None:
+        self._model = model
         self._numbers, self._found, self._known = numbers, found, known
         self._rows: list[int] = []
         self._predicted: list[Any] = []
         self._decided: list[Any] = []
-        self._task = task
+        self._labels = task is Task.CLASSIFICATION
+        predict = model.predict_label if self._labels else model.predict_number
+        self._predict: Callable[[Any], Any] = predict
 
-    def add(self, row: int, model: GuestModel, x: Any) -> None:
-        """Let a model predict a sample."""
-        if self._task is Task.REGRESSION:
-            found: Any = model.predict_number(x)
-        elif found := model.predict_label(x):
+    def add(self, row: int, x: Any) -> None:
+        """Let the model predict a sample."""
+        found: Any = self._predict(x)
+        if found and self._labels:
             # Whatever else it predicts shall fail here, where that is caught.
             found = found if type(found) is dict else dict(found)
-            if model.decides:
-                label = model.decide(x)
+            if self._model.decides:
+                label = self._model.decide(x)
                 hash(label)
                 self._decided.append(label)
         if found or found == 0.0:
@@ -441,7 +453,7 @@ class _Writer:
         """Write what was collected, up to a prediction that is invalid: its row, and why it is."""
         if not self._rows:
             return None
-        return self._write_numbers() if self._task is Task.REGRESSION else self._write_labels()
+        return self._write_labels() if self._labels else self._write_numbers()
 
     def _write_numbers(self) -> tuple[int, str] | None:
         values, rows = np.array(self._predicted, np.float64), np.array(self._rows)
@@ -452,12 +464,10 @@ class _Writer:
 
     def _write_labels(self) -> tuple[int, str] | None:
         answers, alive, classes = self._found
-        labels = [label for one in self._predicted for label in one]
-        given = [p for one in self._predicted for p in one.values()]
-        values = _to_floats(given)
-        counts = np.array([len(one) for one in self._predicted])
-        get, rows = self._numbers.get, np.array(self._rows)
-        row = np.repeat(rows, counts)
+        labels = list(chain.from_iterable(self._predicted))
+        given = list(chain.from_iterable(map(dict.values, self._predicted)))
+        values, rows = _to_floats(given), np.array(self._rows)
+        row = np.repeat(rows, list(map(len, self._predicted)))
         stop = _find_first(~(np.isfinite(values) & (values >= 0.0)))
         failure = None
         if stop < len(values):
@@ -465,24 +475,27 @@ class _Writer:
             rows = rows[rows < row[stop]]
             row = row[: int(np.searchsorted(row, row[stop]))]
             labels, values = labels[: len(row)], values[: len(row)]
-        number = np.array([get(label, _UNKNOWN) for label in labels], np.int64)
+        number = self._find_classes(labels)
         inside = number < self._known[row]
         row, number, values = row[inside], number[inside], values[inside]
-        total = np.zeros(len(alive))
-        np.add.at(total, row, values)
+        total = np.bincount(row, values, len(alive))
         there = np.isfinite(total) & (total > 0.0)
         good = there[row]
         row, number, values = row[good], number[good], values[good]
         answers[row, number] = values / total[row]
         alive[there] = 1
         if self._decided:
-            number = np.array([get(one, _UNKNOWN) for one in self._decided[: len(rows)]], np.int64)
+            number = self._find_classes(self._decided[: len(rows)])
             inside = there[rows] & (number < self._known[rows])
             classes[rows[inside]] = number[inside]
         else:
             first = _find_first_largest(row, values)
             classes[row[first]] = number[first]
         return failure
+
+    def _find_classes(self, labels: Sequence[Any]) -> NDArray[np.int64]:
+        numbers = map(self._numbers.get, labels, repeat(_UNKNOWN))
+        return np.fromiter(numbers, np.int64, len(labels))
 
 
 _UNKNOWN = 1 << 40  # in place of the number of a class that is not known
@@ -505,7 +518,12 @@ def _find_first_largest(row: NDArray[np.int64], values: NDArray[np.float64]) -> 
     """Place of the first one of the largest values of each row; rows are in order."""
     if not len(row):
         return np.empty(0, np.intp)
-    order = np.lexsort((np.arange(len(row)), -values, row))
-    starts = np.flatnonzero(np.append(True, row[1:] != row[:-1]))
-    places: NDArray[np.intp] = order[starts]
+    starts = _find_starts(row)
+    highest = np.maximum.reduceat(values, starts)
+    largest = np.flatnonzero(values == np.repeat(highest, np.diff(starts, append=len(row))))
+    places: NDArray[np.intp] = largest[_find_starts(row[largest])]
     return places
+
+
+def _find_starts(row: NDArray[np.int64]) -> NDArray[np.intp]:
+    return np.flatnonzero(np.append(True, row[1:] != row[:-1]))
