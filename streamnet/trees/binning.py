@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.trees.kernels import BINS
 
 LEAST_CATEGORY = 3  # samples of a category that has a rank
@@ -25,32 +28,60 @@ def bin_columns(values: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray
     ([2, 0, 1, 2], [-inf, 2.0, inf])
     """
     n, columns = values.shape
-    bins = np.zeros((n, columns), np.uint8)
+    bins = np.empty((n, columns), np.uint8)
     threshold = np.full((columns, BINS), np.inf)
-    threshold[:, 0] = -np.inf
-    for j in range(columns):
-        column = values[:, j]
-        known = ~np.isnan(column)
-        edges = _find_edges(column[known])
-        threshold[j, 1 : 1 + len(edges)] = edges
-        bins[known, j] = 1 + np.searchsorted(edges, column[known])
+    ascending = values.T.copy(order="C")
+    ascending.sort()
+    _fill_bins(values, ascending, bins, threshold)
     return bins, threshold
 
 
-def _find_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """At most `BINS` - 2 values between others, ascending: none is in the values if they are few.
+@exact_inlined
+def _write_edges(ascending: NDArray[np.float64], edge: NDArray[np.float64]) -> int:
+    """Write at most `BINS` - 2 values between others, ascending, and return how many.
 
-    They are halfway between neighbors, or close to quantiles.
+    They are halfway between neighbors if these are few, or else close to quantiles.
     """
-    ascending = np.sort(values)
-    distinct = ascending[np.flatnonzero(np.diff(ascending, prepend=-np.inf))]
-    if len(distinct) < BINS:
-        return distinct[:-1] / 2.0 + distinct[1:] / 2.0
-    ranks = np.arange(1, BINS - 1) * len(ascending) // (BINS - 1)
-    lower = np.unique(ascending[ranks - 1])
-    place = np.searchsorted(distinct, lower)
-    lower, upper = lower[place + 1 < len(distinct)], distinct[place[place + 1 < len(distinct)] + 1]
-    return lower / 2.0 + upper / 2.0
+    count = ascending.size
+    while count > 0 and math.isnan(ascending[count - 1]):  # the last ones
+        count -= 1
+    distinct = min(count, 1)
+    for s in range(1, count):
+        distinct += ascending[s] > ascending[s - 1]
+    edges, last = 0, 0
+    for b in range(1, min(distinct, BINS - 1)):
+        if distinct >= BINS:
+            rank = b * count // (BINS - 1) - 1
+            if rank < last:  # the edge before is above it
+                continue
+            last = rank
+        while last + 1 < count and ascending[last + 1] == ascending[last]:
+            last += 1
+        if last + 1 < count:
+            edge[edges] = ascending[last] / 2.0 + ascending[last + 1] / 2.0
+            edges += 1
+            last += 1
+    return edges
+
+
+@exact_kernel
+def _fill_bins(
+    values: NDArray[np.float64],  # shape=(n, columns)
+    ascending: NDArray[np.float64],  # shape=(columns, n), sorted, NaN last
+    bins: NDArray[np.uint8],  # shape=(n, columns), written
+    threshold: NDArray[np.float64],  # shape=(columns, BINS), infinite; edges are written
+) -> None:
+    for j in range(threshold.shape[0]):
+        threshold[j, 0] = -np.inf
+        edges = _write_edges(ascending[j], threshold[j, 1:])
+        for i in range(values.shape[0]):
+            x = values[i, j]
+            low, step = 0, BINS // 2
+            while step > 0:  # how many edges are below the value
+                if low + step <= edges and threshold[j, low + step] < x:
+                    low += step
+                step //= 2
+            bins[i, j] = 0 if math.isnan(x) else low + 1
 
 
 def rank_categories(
@@ -76,18 +107,19 @@ def rank_categories(
     # Sums of the largest numbers would be infinite; a power of two leaves the order as it is.
     target = np.ldexp(target, min(0, 900 - int(np.frexp(np.abs(target).max())[1])))
     mean = float(np.average(target, weights=weight))
-    for column in rows.T:
-        known = np.isfinite(column)
-        if not known.any():
-            continue
-        own, place, count = np.unique(
-            column[known].astype(np.intp), return_inverse=True, return_counts=True
-        )
-        shares = np.bincount(place, weights=weight[known])
-        sums = np.bincount(place, weights=weight[known] * target[known])
-        frequent = np.argsort(-count, kind="stable")[: BINS - 1]
+    sample, column = np.nonzero(np.isfinite(rows))
+    category = rows[sample, column].astype(np.intp)
+    count = np.bincount(category, minlength=len(rank))
+    shares = np.bincount(category, weights=weight[sample], minlength=len(rank))
+    sums = np.bincount(category, weights=(weight * target)[sample], minlength=len(rank))
+    means = (sums + PRIOR * mean) / (shares + PRIOR)
+    home = np.zeros(len(rank), np.intp)
+    home[category] = column
+    found = np.flatnonzero(count)
+    found = found[np.argsort(home[found], kind="stable")]
+    for own in np.split(found, np.searchsorted(home[found], np.arange(1, rows.shape[1]))):
+        frequent = own[np.argsort(-count[own], kind="stable")[: BINS - 1]]
         frequent = frequent[count[frequent] >= LEAST_CATEGORY]
-        means = (sums[frequent] + PRIOR * mean) / (shares[frequent] + PRIOR)
-        order = np.argsort(means, kind="stable")
-        rank[own[frequent[order]]] = np.arange(len(order))
+        order = np.argsort(means[frequent], kind="stable")
+        rank[frequent[order]] = np.arange(len(order))
     return rank

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_inlined, exact_kernel
+from streamnet.networks.simd import vectors as simd
+from streamnet.networks.simd.functions import exponential
+from streamnet.networks.simd.vectors import EIGHT
 from streamnet.randomness import mix_key
 
 BINS = 32  # of a column: the first one for missing values
@@ -27,7 +30,7 @@ LEAST_HESSIAN = 1e-3
 REGULARIZER = 1.0  # added to sums of hessians
 SKETCH = 2  # projections of the gradients of more than one output
 WIDTH = SKETCH + 2  # entries of a bin: projections, then hessian and number of samples
-SPLIT = 3 + 3 * WIDTH  # gain, column and last bin of a split, and working memory
+SPLIT = 3  # gain, column and last bin of a split
 MAX_STEP = 4.0  # of a score
 MAX_NUMBER = 1e300
 _KEY = 0x7EE5
@@ -66,23 +69,45 @@ def _differentiate(
     target: NDArray[np.float64],
     weight: NDArray[np.float64],
     numeric: bool,
+    outputs: int,
     gradient: NDArray[np.float64],
     hessian: NDArray[np.float64],
+    powers: Any,
 ) -> None:
     """Write gradients and hessians of each sample's loss: absolute error, or log-loss."""
-    outputs = scores.shape[1]
     for i in range(target.size):
         if numeric:
             error = scores[i, 0] - target[i]
             gradient[i, 0] = weight[i] * ((error > 0.0) * 1.0 - (error < 0.0) * 1.0)
             hessian[i, 0] = weight[i]
             continue
-        _write_probabilities(scores[i], gradient[i])
+        if outputs == 1:
+            p = 1.0 / (1.0 + math.exp(-scores[i, 0]))
+            hessian[i, 0] = weight[i] * p * (1.0 - p)
+            gradient[i, 0] = weight[i] * (p - target[i])
+            continue
+        total = _write_powers(scores[i, :outputs], powers)
         for c in range(outputs):
-            p = gradient[i, c]
+            p = powers[c] / total
             hessian[i, c] = weight[i] * p * (1.0 - p)
-            truth = target[i] if outputs == 1 else (target[i] == c) * 1.0
-            gradient[i, c] = weight[i] * (p - truth)
+            gradient[i, c] = weight[i] * p
+        gradient[i, int(target[i])] -= weight[i]
+
+
+@exact_inlined
+def _write_powers(score: NDArray[np.float64], powers: Any) -> float:
+    """Write what probabilities are proportional to, and return the sum."""
+    highest = score[0]
+    for c in range(1, score.size):
+        highest = max(highest, score[c])
+    for c in range(score.size):
+        powers[c] = score[c] - highest
+    for c in range(0, score.size, EIGHT):
+        simd.store(powers, c, exponential(simd.load_eight(powers, c)))
+    total = 0.0
+    for c in range(score.size):
+        total += powers[c]
+    return total
 
 
 @exact_inlined
@@ -90,25 +115,26 @@ def _sketch(
     gradient: NDArray[np.float64],
     hessian: NDArray[np.float64],
     tree: int,
+    outputs: int,
     entries: NDArray[np.float32],
+    signs: NDArray[np.float32],
 ) -> None:
     """Write what a histogram adds up of each sample: gradients or projections, hessian, and 1."""
-    n, outputs = gradient.shape
-    for i in range(n):
+    for c in range(outputs):
+        chosen = mix_key(np.uint64(_KEY + tree), np.uint64(c))
         for k in range(SKETCH):
-            entries[i, k] = 0.0
-        total = 0.0
+            signs[c, k] = 1.0 if (chosen >> np.uint64(k)) & np.uint64(1) else -1.0
+    if outputs == 1:
+        signs[0, 0], signs[0, 1] = 1.0, 0.0
+    for i in range(len(gradient)):
+        first, second, total = np.float32(0.0), np.float32(0.0), 0.0
         for c in range(outputs):
-            total += hessian[i, c]
-            if outputs == 1:
-                entries[i, 0] = gradient[i, 0]
-                continue
-            signs = mix_key(np.uint64(_KEY + tree), np.uint64(c))
             g = np.float32(gradient[i, c])
-            for k in range(SKETCH):
-                entries[i, k] += g if (signs >> np.uint64(k)) & np.uint64(1) else -g
-        entries[i, SKETCH] = total
-        entries[i, SKETCH + 1] = 1.0
+            first += signs[c, 0] * g
+            second += signs[c, 1] * g
+            total += hessian[i, c]
+        entries[i, 0], entries[i, 1] = first, second
+        entries[i, SKETCH], entries[i, SKETCH + 1] = total, 1.0
 
 
 @exact_inlined
@@ -128,14 +154,10 @@ def _fill_histogram(
                 histogram[j, b, k] = 0.0
     for s in range(start, stop):
         i = order[s]
-        # Read first, so that each bin is one vector that is loaded, added to and stored.
-        e0, e1, e2, e3 = entries[i, 0], entries[i, 1], entries[i, 2], entries[i, 3]
+        entry = simd.load_four(entries, WIDTH * i)
         for j in range(columns):
-            b = bins[i, j]
-            histogram[j, b, 0] += e0
-            histogram[j, b, 1] += e1
-            histogram[j, b, 2] += e2
-            histogram[j, b, 3] += e3
+            at = WIDTH * (BINS * j + bins[i, j])
+            simd.store(histogram, at, simd.add(simd.load_four(histogram, at), entry))
 
 
 @exact_inlined
@@ -148,45 +170,36 @@ def _subtract_histogram(whole: NDArray[np.float32], part: NDArray[np.float32]) -
 
 
 @exact_inlined
-def _score(sums: NDArray[np.float64]) -> float:
+def _score(first: float, second: float, hessian: float) -> float:
     """How much a leaf with these sums of gradients and hessians lowers the loss, times two."""
-    total = 0.0
-    for k in range(SKETCH):
-        total += sums[k] * sums[k]
-    score: float = total / (sums[SKETCH] + REGULARIZER)
-    return score
-
-
-@exact_inlined
-def _is_leaf(sums: NDArray[np.float64]) -> bool:
-    """Whether there are enough samples for a leaf."""
-    return bool(sums[SKETCH + 1] >= LEAST_SAMPLES and sums[SKETCH] >= LEAST_HESSIAN)
+    return (first * first + second * second) / (hessian + REGULARIZER)
 
 
 @exact_inlined
 def _scan_column(
     histogram: NDArray[np.float32],
     column: int,
-    whole: float,
-    total: NDArray[np.float64],
-    left: NDArray[np.float64],
-    right: NDArray[np.float64],
+    total: tuple[float, float, float, float],
     best: NDArray[np.float64],
 ) -> None:
     """Compare all splits of a column with the best one so far."""
-    for k in range(WIDTH):
-        left[k] = 0.0
+    whole = _score(total[0], total[1], total[2])
+    first, second, hessian, count = 0.0, 0.0, 0.0, 0.0
     for b in range(BINS - 1):
         if histogram[column, b, SKETCH + 1] == 0.0:
             continue
-        for k in range(WIDTH):
-            left[k] += histogram[column, b, k]
-            right[k] = total[k] - left[k]
-        if not _is_leaf(left):
+        first += histogram[column, b, 0]
+        second += histogram[column, b, 1]
+        hessian += histogram[column, b, SKETCH]
+        count += histogram[column, b, SKETCH + 1]
+        rest = total[2] - hessian
+        if not (count >= LEAST_SAMPLES and hessian >= LEAST_HESSIAN):
             continue
-        if not _is_leaf(right):
+        if not (total[3] - count >= LEAST_SAMPLES and rest >= LEAST_HESSIAN):
             break
-        gain = _score(left) + _score(right) - whole
+        gain = _score(first, second, hessian)
+        gain += _score(total[0] - first, total[1] - second, rest)
+        gain -= whole
         if gain > best[0]:
             best[0], best[1], best[2] = gain, column, b
 
@@ -197,16 +210,15 @@ def _find_split(
 ) -> None:
     """Write the gain of the best split of a leaf, its column and its last bin on the left side."""
     best[0], best[1], best[2] = 0.0, -1.0, -1.0
-    left, right, total = best[3 : 3 + WIDTH], best[3 + WIDTH : 3 + 2 * WIDTH], best[3 + 2 * WIDTH :]
-    for k in range(WIDTH):
-        total[k] = 0.0
+    first, second, hessian, count = 0.0, 0.0, 0.0, 0.0
     for b in range(BINS):
-        for k in range(WIDTH):
-            total[k] += histogram[0, b, k]
-    whole = _score(total)
-    for j in range(histogram.shape[0]):
+        first += histogram[0, b, 0]
+        second += histogram[0, b, 1]
+        hessian += histogram[0, b, SKETCH]
+        count += histogram[0, b, SKETCH + 1]
+    for j in range(histogram.shape[0] if count >= 2 * LEAST_SAMPLES else 0):
         if used[j] != 0:
-            _scan_column(histogram, j, whole, total, left, right, best)
+            _scan_column(histogram, j, (first, second, hessian, count), best)
 
 
 @exact_inlined
@@ -223,12 +235,11 @@ def _divide(
     middle, moved = start, 0
     for s in range(start, stop):
         i = order[s]
-        if bins[i, column] <= last:
-            order[middle] = i
-            middle += 1
-        else:
-            spare[moved] = i
-            moved += 1
+        # Both are written, and one counts: processors do not foresee which.
+        order[middle], spare[moved] = i, i
+        right = int(bins[i, column] > last)
+        middle += 1 - right
+        moved += right
     for s in range(moved):
         order[middle + s] = spare[s]
     return middle
@@ -270,6 +281,35 @@ def _find_median(
 
 
 @exact_inlined
+def _sum_slopes(
+    order: NDArray[np.int32],
+    start: int,
+    stop: int,
+    gradient: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    share: NDArray[np.float64],
+) -> None:
+    """Write the sums of gradients and hessians of a leaf's samples, these with the regularizer."""
+    width = gradient.shape[1]
+    if width == 1:
+        slope, curvature = 0.0, REGULARIZER
+        for s in range(start, stop):
+            slope += gradient[order[s], 0]
+            curvature += hessian[order[s], 0]
+        residual[0], share[0] = slope, curvature
+        return
+    for c in range(0, width, EIGHT):
+        slopes, curvatures = simd.splat_eight(0.0), simd.splat_eight(REGULARIZER)
+        for s in range(start, stop):
+            at = order[s] * width + c
+            slopes = simd.add(slopes, simd.load_eight(gradient, at))
+            curvatures = simd.add(curvatures, simd.load_eight(hessian, at))
+        simd.store(residual, c, slopes)
+        simd.store(share, c, curvatures)
+
+
+@exact_inlined
 def _set_leaf(
     order: NDArray[np.int32],
     start: int,
@@ -288,7 +328,6 @@ def _set_leaf(
     Of numbers it is the median of what is left of the targets (Friedman 2001, Greedy function
     approximation: a gradient boosting machine), of labels Newton's step.
     """
-    outputs = value.size
     if numeric:
         total = 0.0
         for s in range(start, stop):
@@ -298,18 +337,22 @@ def _set_leaf(
         step = _find_median(residual, share, stop - start, total)
         value[0] = np.float32(LEARNING_RATE * step)
     else:
-        for c in range(outputs):
-            residual[c], share[c] = 0.0, REGULARIZER
-        for s in range(start, stop):
-            for c in range(outputs):
-                residual[c] += gradient[order[s], c]
-                share[c] += hessian[order[s], c]
-        for c in range(outputs):
+        _sum_slopes(order, start, stop, gradient, hessian, residual, share)
+        for c in range(value.size):
             step = min(max(-residual[c] / share[c], -MAX_STEP), MAX_STEP)
             value[c] = np.float32(LEARNING_RATE * step)
-    for s in range(start, stop):
-        for c in range(outputs):
-            scores[order[s], c] += value[c]
+    width = scores.shape[1]
+    if width == 1:
+        for s in range(start, stop):
+            scores[order[s], 0] += value[0]
+        return
+    for c in range(width):
+        share[c] = value[c] if c < value.size else 0.0
+    for c in range(0, width, EIGHT):
+        steps = simd.load_eight(share, c)
+        for s in range(start, stop):
+            at = order[s] * width + c
+            simd.store(scores, at, simd.add(simd.load_eight(scores, at), steps))
 
 
 @exact_kernel
@@ -320,27 +363,31 @@ def grow(
     target: NDArray[np.float64],  # shape=(n,): numbers, or class numbers
     weight: NDArray[np.float64],  # shape=(n,)
     numeric: bool,
-    scores: NDArray[np.float64],  # shape=(n, outputs), what the base alone predicts; changed
+    # shape=(n, width), what the base alone predicts, changed; this and the next two have one column
+    # for one output, and for more of them whole vectors of eight
+    scores: NDArray[np.float64],
     forest_feature: NDArray[np.int32],  # this and the next three as in Forest, written
     forest_threshold: NDArray[np.float64],
     forest_left: NDArray[np.int32],
     forest_value: NDArray[np.float32],
-    gradient: NDArray[np.float64],  # shape=(n, outputs); this and the rest are working memory
-    hessian: NDArray[np.float64],  # likewise
+    gradient: NDArray[np.float64],  # this and the rest are working memory
+    hessian: NDArray[np.float64],
     entries: NDArray[np.float32],  # shape=(n, WIDTH)
+    powers: NDArray[np.float64],  # shape=(outputs, in whole vectors of eight)
+    signs: NDArray[np.float32],  # shape=(outputs, SKETCH)
     histograms: NDArray[np.float32],  # shape=(LEAVES, columns, BINS, WIDTH)
     order: NDArray[np.int32],  # shape=(n,): samples, those of a leaf together
     spare: NDArray[np.int32],
-    residual: NDArray[np.float64],  # shape=(at least n and outputs,)
+    residual: NDArray[np.float64],  # shape=(at least n and width,)
     share: NDArray[np.float64],  # likewise
     splits: NDArray[np.float64],  # shape=(LEAVES, SPLIT)
     leaves: NDArray[np.int64],  # shape=(LEAVES, 3): node, start and stop of each leaf
 ) -> None:
     """Grow all trees of a forest, each against the errors of those before it."""
-    n = target.size
+    n, outputs = target.size, forest_value.shape[2]
     for tree in range(forest_feature.shape[0]):
-        _differentiate(scores, target, weight, numeric, gradient, hessian)
-        _sketch(gradient, hessian, tree, entries)
+        _differentiate(scores, target, weight, numeric, outputs, gradient, hessian, powers)
+        _sketch(gradient, hessian, tree, outputs, entries, signs)
         for i in range(n):
             order[i] = i
         feature, left = forest_feature[tree], forest_left[tree]
@@ -363,17 +410,15 @@ def grow(
             forest_threshold[tree, node] = threshold[column, last]
             feature[nodes], feature[nodes + 1] = -1, -1
             # The histogram of the smaller child is computed, that of the other one follows.
-            small = middle - start <= stop - middle
-            first = (start, middle) if small else (middle, stop)
-            second = (middle, stop) if small else (start, middle)
-            leaves[count, 0] = nodes if small else nodes + 1
-            leaves[count, 1], leaves[count, 2] = first
-            leaves[best, 0] = nodes + 1 if small else nodes
-            leaves[best, 1], leaves[best, 2] = second
-            _fill_histogram(bins, entries, order, first[0], first[1], histograms[count])
-            _subtract_histogram(histograms[best], histograms[count])
-            _find_split(histograms[count], used, splits[count])
-            _find_split(histograms[best], used, splits[best])
+            new, old = (count, best) if middle - start <= stop - middle else (best, count)
+            leaves[new, 0], leaves[new, 1], leaves[new, 2] = nodes, start, middle
+            leaves[old, 0], leaves[old, 1], leaves[old, 2] = nodes + 1, middle, stop
+            if count + 1 < LEAVES:
+                first, end = leaves[count, 1], leaves[count, 2]
+                _fill_histogram(bins, entries, order, first, end, histograms[count])
+                _subtract_histogram(histograms[best], histograms[count])
+                _find_split(histograms[count], used, splits[count])
+                _find_split(histograms[best], used, splits[best])
             count += 1
             nodes += 2
         for leaf in range(count):
@@ -505,17 +550,21 @@ def grow_forest(
     n, columns = bins.shape
     outputs = len(forest.base)
     used = (bins.min(axis=0) < bins.max(axis=0)).astype(np.uint8)
+    width = 1 if outputs == 1 else -(-outputs // EIGHT) * EIGHT
     scratch: Any = (
-        np.empty((n, outputs)),
-        np.empty((n, outputs)),
+        np.zeros((n, width)),
+        np.zeros((n, width)),
         np.zeros((n, WIDTH), np.float32),
+        np.zeros(-(-outputs // EIGHT) * EIGHT),
+        np.zeros((outputs, SKETCH), np.float32),
         np.empty((LEAVES, columns, BINS, WIDTH), np.float32),
         np.empty(n, np.int32),
         np.empty(n, np.int32),
-        np.empty(max(n, outputs)),
-        np.empty(max(n, outputs)),
+        np.empty(max(n, width)),
+        np.empty(max(n, width)),
         np.empty((LEAVES, SPLIT)),
         np.empty((LEAVES, 3), np.int64),
     )
-    scores = np.tile(forest.base, (n, 1))
+    scores = np.zeros((n, width))
+    scores[:, :outputs] = forest.base
     grow(bins, used, threshold, target, weight, numeric, scores, *forest[:4], *scratch)
