@@ -293,7 +293,9 @@ class ClassificationEvaluator(StreamEvaluator):
         """See `StreamEvaluator`."""
         classes = int(self._clock[CLASSES])
         kept = self._confusion[:, :, : self._rows(classes), : classes + 1]
-        return {**super().export_state(), "confusion": kept.copy()}
+        # Classes are few, and the window is the largest part of a checkpoint of a small model.
+        cells = self._cells.astype(np.min_scalar_type(-max(classes, 1)))
+        return {**super().export_state(), "confusion": kept.copy(), "cells": cells}
 
     @classmethod
     def restore_state(cls, state: dict[str, Any]) -> Self:

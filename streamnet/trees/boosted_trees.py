@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamnet.errors import StateError
 from streamnet.experts import Answers, Expert, Rest, ScoringBatch, one_column
+from streamnet.features.base import FIELD_BITS, SPARSE_BASE
 from streamnet.features.columns.label import MovedClass
 from streamnet.samples import Inputs
 from streamnet.trees.binning import bin_columns, rank_categories
@@ -22,6 +23,7 @@ GROWTH = 6  # trees are grown again after a sixth as many further samples at fir
 HALF = 4_000  # and after half as many when there were so many, later at each doubling
 MAX_NUMBERS = 256  # columns of numbers
 MAX_CATEGORIES = 64  # columns of categories
+FIRST_NUMBERED = SPARSE_BASE >> FIELD_BITS  # of the fields that are no columns
 MAX_LAGS = 32  # earlier targets
 MAX_REST = 127  # rounds
 _NO_NUMBERS = np.empty(0)
@@ -270,9 +272,9 @@ def _new_answers(batch: ScoringBatch) -> NDArray[np.float64]:
 
 
 def _count_fields(inputs: Inputs) -> int:
-    """Columns of categories and texts."""
+    """Columns of categories and texts; numbered inputs and earlier targets have none."""
     fields = inputs.fields[: inputs.rows]
-    return min(int(fields.max(initial=-1)) + 1, MAX_CATEGORIES)
+    return min(int(fields.max(initial=-1, where=fields < FIRST_NUMBERED)) + 1, MAX_CATEGORIES)
 
 
 def _look_up(rank: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from streamnet.errors import StateError
 from streamnet.experts import MAX_RATIO, REST, Answers
+from streamnet.features.base import FIELD_BITS, LAG_BASE, SPARSE_BASE
 from streamnet.features.columns.label import RETIRED, MovedClass
 from streamnet.samples import Inputs
 from streamnet.trees import kernels
@@ -241,3 +242,21 @@ def test_states_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(StateError, match="boosted trees"):
             BoostedTrees(1000, numeric=False).restore_state(trees.export_state() | {name: value})
+
+
+def test_rows_of_earlier_targets_and_of_numbered_inputs_take_no_columns() -> None:
+    """Their fields are beyond those of all columns, as `LAG_BASE` and `SPARSE_BASE` say."""
+    inputs, truth = stream(2)
+    beyond = np.array([SPARSE_BASE, LAG_BASE, LAG_BASE + (1 << FIELD_BITS)]) >> FIELD_BITS
+    row = np.hstack((inputs.row, np.arange(inputs.rows, inputs.rows + 3) + np.zeros((N, 1), int)))
+    more = replace(
+        inputs,
+        row=row.astype(np.int32),
+        value=np.ones(row.shape, np.float32),
+        count=inputs.count + 3,
+        rows=inputs.rows + 3,
+        fields=np.append(inputs.fields, beyond).astype(np.int32),
+    )
+    plain, other = BoostedTrees(N, numeric=False), BoostedTrees(N, numeric=False)
+    assert_array_equal(run(plain, inputs, truth, 2).answers, run(other, more, truth, 2).answers)
+    assert other.export_state()["columns"] == plain.export_state()["columns"] == [2, 2, 0]
