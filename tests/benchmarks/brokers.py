@@ -4,7 +4,8 @@
 
 Writes JSON messages to real servers on this machine, and replays them with four candidates; again
 with predictions sent to another stream of the server; and then the same lines in a file, so that
-ratios do not depend on the machine. While idle, only ``kafka-mock`` counts: the other server that
+ratios do not depend on the machine. Goals, with four candidates: Kafka and Redis 60,000 samples/s,
+NATS 20,000, and half of that answered; idle, 1 % of a core. While idle, only ``kafka-mock`` counts: the other server that
 speaks Kafka's protocol answers at once if there is nothing, instead of waiting for messages.
 """
 
@@ -137,11 +138,14 @@ class Timed:
         return f"{pace:,.0f} samples/s, {each:.1f} µs of processor time each"
 
 
-async def read_all(source: Source) -> None:
+async def read_all(source: Source) -> int:
+    """Read to the end; returns how many messages are there."""
     await source.open()
-    while await source.receive() is not None:
-        pass
+    count = 0
+    while (block := await source.receive()) is not None:
+        count += len(block)
     await source.aclose()
+    return count
 
 
 async def idle(source: Source, seconds: float) -> None:
@@ -163,7 +167,7 @@ def measure(name: str, messages: Sequence[bytes], file: Path, given: argparse.Na
         print(name, flush=True)
         for start in range(0, len(messages), WRITTEN):
             write(messages[start : start + WRITTEN])
-        count = len(messages)
+        count = anyio.run(read_all, open_stream(False))  # the mock cluster forgets old ones
         found = Timed(lambda: anyio.run(read_all, open_stream(False)))
         print(f"    read:     {found.describe(count)}", flush=True)
         learned = Timed(lambda: anyio.run(pipeline(open_stream(False)).run))
@@ -171,16 +175,17 @@ def measure(name: str, messages: Sequence[bytes], file: Path, given: argparse.Na
         answered = Timed(lambda: anyio.run(answer, open_stream(False), sink))
         print(f"    answered: {answered.describe(count)}", flush=True)
         plain = Timed(lambda: anyio.run(pipeline(open_files([file], columns=COLUMNS)).run))
-        print(f"    the file: {plain.describe(count)}", flush=True)
-        print(f"    {plain.wall / learned.wall:.2f} of its pace", flush=True)
+        print(f"    the file: {plain.describe(len(messages))}", flush=True)
+        pace = plain.wall / len(messages) / (learned.wall / count)
+        print(f"    {pace:.2f} of its pace", flush=True)
         print(
             f"    answered: {learned.wall / answered.wall:.2f} of the pace of learning", flush=True
         )
         if given.idle:
             anyio.run(idle, open_stream(True), given.idle)
         if given.millions:
-            for _ in range(given.millions * MILLION // count):
-                for start in range(0, count, WRITTEN):
+            for _ in range(given.millions * MILLION // len(messages)):
+                for start in range(0, len(messages), WRITTEN):
                     write(messages[start : start + WRITTEN])
             meter = Meter()
             anyio.run(pipeline(open_stream(False), sinks=[meter]).run)

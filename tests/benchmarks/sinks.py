@@ -5,7 +5,7 @@
 A server of the tests runs on this machine, and ``streamnet run`` with 4 candidates reads JSON
 messages from one of its streams and sends predictions to another. Messages are produced one by one
 at the rate; a reader waits at the end of the other stream. The first quarter is not counted. Then
-the run, which waits for messages, gets SIGTERM.
+the run, which waits for messages, gets SIGTERM. Goals: p50 5 ms, p99 25 ms, and 2 s.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from tests.sources.brokers.runs import (
     assert_kills_of_the_server_change_nothing,
     write_samples,
 )
-from tests.sources.brokers.servers import Kafka, Server
+from tests.sources.brokers.servers import Kafka, Server, mock_kafka
 from tests.sources.brokers.streams import NatsStream, RedisStream
 from tests.sources.brokers.test_mqtt import publish as publish_to_topic
 from tests.sources.brokers.test_mqtt import start_session
@@ -44,6 +44,22 @@ def test_killed_runs_over_kafka_leave_what_an_undisturbed_one_leaves(
         read_sink=lambda: read_topic(kafka, "answers"),
     )
     assert kafka.committed("g") == count
+
+
+@pytest.mark.long
+def test_so_do_runs_over_the_mock_cluster(own_valkey: Server, tmp_path: Path) -> None:
+    """It keeps some megabytes of a topic, less than the predictions are."""
+    with mock_kafka() as kafka:
+        assert_kills_change_nothing(
+            tmp_path,
+            "kafka",
+            f"servers = '{kafka.address}'\ntopic = 'events'\npartition = 0",
+            kafka.produce,
+            kills=20,
+            count=50_000,
+            sink=f"valkey://{own_valkey.address}/answers",
+            read_sink=lambda: read_entries(own_valkey, "answers"),
+        )
 
 
 @pytest.mark.parametrize("kills", KILLS)
@@ -163,7 +179,7 @@ def test_killed_runs_over_mqtt_learn_each_message(
     """The order of arrival is fixed by the spool, so there is no undisturbed run to compare with;
     each message has an id, and its prediction is written once.
     """
-    count = 20_000 if kills > 3 else 5_000
+    count = 50_000 if kills > 3 else 5_000
     start_session(own_mqtt, "events", tmp_path / "first", distinct=True)
     settings = (
         f"server = '{own_mqtt.address}'\ntopic = 'events/#'\nclient_id = 'events'\n"
