@@ -4,8 +4,8 @@
 
 Writes JSON messages to real servers on this machine, and replays them with four candidates; again
 with predictions sent to another stream of the server; and then the same lines in a file, so that
-ratios do not depend on the machine. Goals, with four candidates: Kafka and Redis 60,000 samples/s,
-NATS 20,000, and half of that answered; idle, 1 % of a core. While idle, only ``kafka-mock`` counts: the other server that
+ratios do not depend on the machine. Goals: Kafka and Redis 60,000 samples/s, NATS 20,000, and half
+of that answered; idle, 1 % of a core. While idle, only ``kafka-mock`` counts: the other server that
 speaks Kafka's protocol answers at once if there is nothing, instead of waiting for messages.
 """
 
