@@ -316,6 +316,13 @@ class Block(Struct, frozen=True, eq=False, gc=False):
             return np.isfinite(self.target.astype(np.float64, copy=False))
         return np.array([label is not None for label in self.target.tolist()], np.bool_)
 
+    def find_waiting(self) -> NDArray[np.bool_]:
+        """Which samples wait for their target, shape=(n,): those without, but of weight 0."""
+        if not self.awaits_labels:
+            return np.zeros(len(self), np.bool_)
+        waits = ~self.find_targets()
+        return waits if self.weight is None else waits & (self.weight > 0.0)
+
     @property
     def end(self) -> Position:
         """Position after the last sample of this block."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamnet.features.encoder import Encoded, Encoder, EncoderStatistics
-from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.features.encoder import Encoded, Encoder
+from streamnet.features.snapshot import EncoderSnapshot, EncoderStatistics
 from streamnet.settings.encoder import Scaling, TextMode
 
 __all__ = ("Encoded", "Encoder", "EncoderSnapshot", "EncoderStatistics", "Scaling", "TextMode")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple, Self, Unpack, final
+from typing import Any, Self, Unpack, final
 
 import numpy as np
 from msgspec import Struct
@@ -29,7 +29,7 @@ from streamnet.features.forecasts.history import NO_FORECASTS, Forecasts, Target
 from streamnet.features.frozen import FrozenInputs
 from streamnet.features.inputs import InputEncoder
 from streamnet.features.layout import SHARED, TRUNCATED
-from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.features.snapshot import EncoderSnapshot, EncoderStatistics
 from streamnet.features.statistics import as_float64
 from streamnet.samples import Block, ClassChange, Field, Given, Inputs, Sample, Task, Timeline
 from streamnet.settings.encoder import EncoderSettings
@@ -82,20 +82,6 @@ class Encoded(Struct, frozen=True, eq=False, gc=False):
         if self.raw:
             return RAW_UNITS
         return TargetUnits(self.center, self.spread, self.log_center, self.log_spread)
-
-
-class EncoderStatistics(NamedTuple):
-    """How much of each limit of an encoder is in use."""
-
-    dense: int  # dense inputs
-    rows: int  # assigned rows
-    max_rows: int
-    shared: int  # active entries so far that shared a row, since none was free
-    truncated: int  # active entries so far left out, since a sample had too many
-    classes: int
-    categories: dict[str, int]  # distinct values by category field
-    texts: dict[str, str]  # mode by text field
-    dropped: list[str]  # fields of which an input is dropped as a duplicate
 
 
 NO_CLASSES = np.empty(0, np.int32)
@@ -204,6 +190,11 @@ class Encoder:
         return len(self._lags)
 
     @property
+    def delayed(self) -> bool:
+        """Whether networks with lags see how old the last known target is."""
+        return "delayed" in self._settings
+
+    @property
     def history(self) -> TargetHistory | None:
         """The known targets, if there are forecasts from them."""
         return self._history
@@ -275,6 +266,14 @@ class Encoder:
         )
         return encoded if block.weight is None else replace(encoded, weight=block.weight)
 
+    def expect_late_targets(self) -> None:
+        """From now on, let networks see the last known target's age, and seasonal lags."""
+        if self.delayed:
+            return
+        own = {name: value for name, value in self._settings.items() if name != "seasonal_lags"}
+        self._settings = {**own, "delayed": True}
+        self._lags.expect_late_targets(self._history.lags if self._history else 0)
+
     def _change_classes(self, block: Block, change: ClassChange) -> tuple[Block, MovedClass | None]:
         """Merge or retire a class; an impossible change becomes a rejected record of the block."""
         try:
@@ -325,6 +324,7 @@ class Encoder:
         age: float,
         merge: Callable[[Inputs], Inputs],
         rows: TargetRows | None = None,
+        unlabeled: NDArray[np.float64] = NO_SCORES,
     ) -> Encoded:
         """Encode the next samples, and learn the targets that arrive between them.
 
@@ -336,6 +336,8 @@ class Encoder:
             age: The same for the sample after all rows.
             merge: Puts the inputs of earlier samples among those of the block.
             rows: Which targets the rows are about, if there is a `history`.
+            unlabeled: Numbers that become known before each row and are the label of none, NaN for
+                none, shape=(m,); or empty.
 
         Raises:
             SchemaError: If a field had another kind before.
@@ -345,7 +347,7 @@ class Encoder:
         label = known = NO_CLASSES
         scaled, lagged = NO_TARGETS, NO_LAGS
         if self._regression:
-            scaled = self._scaler.update(target)
+            scaled = self._scaler.update(target, unlabeled)
             forecasts = self._forecast_numbers(as_float64(target), scaled, rows)
             if self._lags:
                 lagged = self._lags.numbers(as_float64(target), *scaled[1:3], ages, forecasts.lags)
@@ -376,12 +378,7 @@ class Encoder:
         )
 
     def refused(self, block: Block, pending: NDArray[Any] = NO_PENDING) -> list[int]:
-        """Samples that `encode` would reject; nothing is learned.
-
-        Args:
-            block: The samples.
-            pending: Labels that are to be learned before.
-        """
+        """Samples that `encode` would reject once ``pending`` labels are learned."""
         if self._regression or block.target is None:
             return []
         target, before = block.target, len(pending)
@@ -534,7 +531,7 @@ class Encoder:
         }
         if self._labels.redirects is not None:
             parts["redirects"] = self._labels.redirects.targets
-        if "delayed" in self._settings:
+        if self.delayed and math.isfinite(self._lags.age):
             parts["age"] = self._lags.age
         if self._history is not None:
             parts["history"] = self._history.export_state()

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from streamnet.features.forecasts.history import forget_targets
 from streamnet.features.layout import ROWS
 from streamnet.samples import Field
+
+
+class EncoderStatistics(NamedTuple):
+    """How much of each limit of an encoder is in use."""
+
+    dense: int  # dense inputs
+    rows: int  # assigned rows
+    max_rows: int
+    shared: int  # active entries so far that shared a row, since none was free
+    truncated: int  # active entries so far left out, since a sample had too many
+    classes: int
+    categories: dict[str, int]  # distinct values by category field
+    texts: dict[str, str]  # mode by text field
+    dropped: list[str]  # fields of which an input is dropped as a duplicate
 
 
 @final

@@ -17,6 +17,7 @@ from streamnet.features.encoder import NO_CLASSES, Encoded, Encoder
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.learning.label_delay import (
     INPUTS,
+    find_ages,
     interleave,
     make_missing_targets,
     order_rows,
@@ -32,7 +33,9 @@ class JoiningEncoder:
 
     A sample with a target is learned at once. One without waits for its label, which names the
     record of the sample, unless the block says that none will come. Until the first sample waits,
-    everything is encoded as without delay.
+    everything is encoded as without delay; from then on networks with lags also see how old the
+    last known target is. No block goes from samples that do not wait to the first one that does,
+    see `BlockSplitter`.
 
     Args:
         encoder: Encodes inputs and targets; its lags are the last targets known at each moment.
@@ -41,6 +44,7 @@ class JoiningEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._number = 0  # of the next sample
+        self._known = -1  # number of the sample whose target became known last
         self._has_waited = False  # whether a sample ever waited
         self._has_weights = False  # whether a sample ever had a weight
         self._table = PendingTable(**INPUTS, weight=1.0)
@@ -69,7 +73,9 @@ class JoiningEncoder:
         """Encode the next samples, and those whose labels have arrived between them."""
         if block.change is not None:
             return self._encoder.encode(block)
-        waits = self._find_waiting(block)
+        waits = block.find_waiting()
+        if waits.any():
+            self._encoder.expect_late_targets()
         self._has_waited |= bool(waits.any()) or block.arrivals is not None
         if not self._has_waited:
             self._number += len(block)
@@ -77,7 +83,7 @@ class JoiningEncoder:
             self._number -= len(block) - len(encoded.block)
             return encoded
         block = self._reject(block)
-        waits = self._find_waiting(block)
+        waits = block.find_waiting()
         n, first = len(block), self._number
         numbers = np.arange(first, first + n)
         places = np.full(n, -1, np.int64)
@@ -90,13 +96,6 @@ class JoiningEncoder:
         self._number += n
         encoded = self._encode(block, timeline, waits, joined)
         return replace(encoded, given=self._read_given(block.arrivals, joined, timeline))
-
-    def _find_waiting(self, block: Block) -> NDArray[np.bool_]:
-        """Which samples wait for their target, shape=(n,): those without, but of weight 0."""
-        if not block.awaits_labels:
-            return np.zeros(len(block), np.bool_)
-        waits = ~block.find_targets()
-        return waits if block.weight is None else waits & (block.weight > 0.0)
 
     def _find_refused(self, block: Block) -> tuple[list[int], list[int]]:
         """Samples, and arriving labels, of new classes where there are too many, in their order."""
@@ -167,13 +166,17 @@ class JoiningEncoder:
             table.write(*rows, **kept, weight=weight[new][waits])
             return interleave(inputs, {name: table.read(arrived, name) for name in INPUTS}, late)
 
-        ages = np.full(len(late), np.nan)
+        if target.dtype == np.float64:
+            learned = np.isfinite(target)
+        else:
+            learned = np.array([label is not None for label in target.tolist()], np.bool_)
+        self._known, ages, age = find_ages(timeline, learned, self._known, self._number)
         forecasts = recall_forecasts(self._encoder, self._forecasts, timeline, self._number)
         arrivals = block.arrivals
         sent = None if arrivals is None or arrivals.weight is None else arrivals.weight[joined]
         self._has_weights |= sent is not None
         encoded = self._encoder.encode_timeline(
-            block, timeline, target, ages, np.nan, merge, forecasts
+            block, timeline, target, ages, age, merge, forecasts
         )
         if forecasts is not None:
             self._forecasts.keep(timeline, memory=forecasts.memory)
@@ -223,6 +226,7 @@ class JoiningEncoder:
         ordered = sorted((number, record) for record, (number, _) in self._waiting.items())
         return {
             "number": self._number,
+            "known": self._known,
             "has_waited": self._has_waited,
             "has_weights": self._has_weights,
             "records": np.array([record for _, record in ordered], np.int64),
@@ -233,7 +237,8 @@ class JoiningEncoder:
     def restore_state(self, state: Mapping[str, Any], encoder: Encoder) -> None:
         """Resume from an exported state, with the encoder of the same moment."""
         self._encoder = encoder
-        self._number, self._has_waited = state["number"], state["has_waited"]
+        self._number, self._known = state["number"], state["known"]
+        self._has_waited = state["has_waited"]
         self._has_weights = state["has_weights"]
         self._table.restore_state(state["samples"])
         self._forecasts.restore_state(state["forecasts"])

@@ -318,7 +318,7 @@ class DelayedEncoder:
         late = timeline.late
         arrived = timeline.place[late]
         table, target = self._table, self._merge_targets(block, timeline)
-        ages, age = self._find_ages(timeline)
+        self._known, ages, age = find_ages(timeline, late, self._known, self._number)
 
         def merge(inputs: Inputs) -> Inputs:
             """Keep the inputs of waiting samples; put those of arrived ones among the others."""
@@ -336,7 +336,10 @@ class DelayedEncoder:
         rows = recall_forecasts(self._encoder, self._forecasts, timeline, self._number)
         if rows is not None and self._delay.horizon:
             rows = self._look_ahead_rows(rows._replace(target=ahead), timeline, known)
-        encoded = self._encoder.encode_timeline(block, timeline, target, ages, age, merge, rows)
+        unlabeled = self._find_unlabeled(timeline, known)
+        encoded = self._encoder.encode_timeline(
+            block, timeline, target, ages, age, merge, rows, unlabeled
+        )
         if rows is not None:
             self._forecasts.keep(timeline, memory=rows.memory)
         weight = np.ones(len(late))
@@ -345,6 +348,18 @@ class DelayedEncoder:
         table.remove(arrived)
         self._rows.release(arrived)
         return replace(encoded, weight=weight)
+
+    def _find_unlabeled(
+        self, timeline: Timeline, known: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Known targets that are no earlier sample's label: those before the horizon."""
+        horizon = self._delay.horizon
+        if not len(known) or horizon is None or self._number - len(known) >= horizon.samples:
+            return NO_SCORES
+        own = np.full(len(timeline.late), np.nan)
+        own[~timeline.late] = known
+        own[timeline.number >= horizon.samples] = np.nan
+        return own
 
     def _look_ahead_rows(
         self, rows: TargetRows, timeline: Timeline, known: NDArray[np.float64]
@@ -377,17 +392,6 @@ class DelayedEncoder:
             assert block.target is not None
             targets[~earlier] = block.target[numbers[~earlier] - first]
         return targets
-
-    def _find_ages(self, timeline: Timeline) -> tuple[NDArray[np.float64], float]:
-        """How many samples ago the last known target was, by row, and for the next sample."""
-        # Row in which the last label arrived.
-        latest = np.full(len(timeline.late) + 1, -1, np.int64)
-        latest[1:][timeline.late] = np.flatnonzero(timeline.late)
-        latest = np.maximum.accumulate(latest)
-        samples = np.append(timeline.sample, self._known)[latest]
-        self._known = int(samples[-1])
-        ages = np.where(samples[:-1] >= 0, timeline.number - samples[:-1], np.nan)
-        return ages, float(self._number - self._known) if self._known >= 0 else np.nan
 
     def _find_times(
         self, block: Block
@@ -521,6 +525,29 @@ def order_rows(
         sample=np.concatenate((arrived[:, 0], numbers))[order],
         number=np.concatenate((before, numbers))[order],
     )
+
+
+def find_ages(
+    timeline: Timeline, learned: NDArray[np.bool_], known: int, number: int
+) -> tuple[int, NDArray[np.float64], float]:
+    """How many samples ago the last known target was; NaN for none.
+
+    Args:
+        timeline: The rows.
+        learned: Rows after which their target is known, shape=(rows,).
+        known: Number of the sample with the last known target before them, -1 for none.
+        number: Number of the sample after them.
+
+    Returns:
+        The number of the sample with the last known target, ages by row, and that for the sample
+        after them.
+    """
+    latest = np.full(len(learned) + 1, -1, np.int64)  # row of the last known target before each
+    latest[1:][learned] = np.flatnonzero(learned)
+    samples = np.append(timeline.sample, known)[np.maximum.accumulate(latest)]
+    ages = np.where(samples[:-1] >= 0, timeline.number - samples[:-1], np.nan)
+    known = int(samples[-1])
+    return known, ages, float(number - known) if known >= 0 else np.nan
 
 
 def _find_targets(

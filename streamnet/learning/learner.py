@@ -129,7 +129,7 @@ class Learner:
         self.seed: int = seed
         lags = LAGS[self.task] if any(one.lags for one in settings) else 0
         seasonal_lags = chosen.season is not None or delay is not None
-        followed = forecasts and self._regression and not late_labels
+        followed = forecasts and self._regression
         season = _find_season(chosen, found=delay is not None or followed)
         check_keyed(chosen, late_labels=late_labels, start=start)
         if start is None:
@@ -460,6 +460,8 @@ class Learner:
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from the exported state of a learner with the same settings."""
         encoder = Encoder.restore_state(state["encoder"])
+        if encoder.delayed and isinstance(self.delayed, JoiningEncoder):
+            self.encoder.expect_late_targets()
         before, now = ({"encoder": one.settings} for one in (encoder, self.encoder))
         for difference in describe_differences(before, now):
             raise StateError(difference)
@@ -558,24 +560,29 @@ def check_keyed(
     """Refuse what models of keys cannot be combined with; a ConfigurationError names it."""
     if not settings.key:
         return
-    given = {
-        "label_delay": settings.label_delay != 0,
-        "label_time": settings.label_time is not None,
-        "horizon": settings.horizon is not None,
-        "late labels": late_labels,
-        "start": start is not None,
-    }
-    for name, is_given in given.items():
+    at_once = "a key's model learns each sample right after it is predicted"
+    cannot, criterion = "is given, but cannot be combined with a key", settings.criterion or ""
+    refused = (
+        (settings.label_delay != 0, f"label_delay {cannot}", at_once),
+        (settings.label_time is not None, f"label_time {cannot}", at_once),
+        (settings.horizon is not None, f"horizon {cannot}", at_once),
+        (late_labels, f"late labels {cannot}", at_once),
+        (start is not None, f"start {cannot}", "a model file has no models of keys"),
+        (
+            settings.serve != "ensemble",
+            f"serve is {settings.serve!r}, but must be 'ensemble' with a key",
+            "it is the ensemble that the model of a key corrects",
+        ),
+        (
+            "balanced" in criterion,
+            f"criterion is {criterion!r}, but must not be balanced with a key",
+            "the model of a key predicts the most probable label",
+        ),
+        (settings.season == 0, "season is 0, but must be >= 2 with a key", "none is found by key"),
+    )
+    for is_given, message, reason in refused:
         if is_given:
-            raise ConfigurationError(f"{name} is given, but cannot be combined with a key")
-    if settings.serve != "ensemble":
-        raise ConfigurationError(f"serve is {settings.serve!r}, but must be 'ensemble' with a key")
-    if settings.criterion is not None and "balanced" in settings.criterion:
-        raise ConfigurationError(
-            f"criterion is {settings.criterion!r}, but must not be balanced with a key"
-        )
-    if settings.season == 0:
-        raise ConfigurationError("season is 0, but must be >= 2 with a key")
+            raise ConfigurationError(f"{message}: {reason}")
 
 
 def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) -> None:

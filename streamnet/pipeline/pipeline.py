@@ -183,7 +183,7 @@ class Pipeline:
         reading = source if ids is None else IdentifiedSource(check_source(source), ids)
         self._reader = Reader(
             reading if weight is None else WeightedSource(check_source(reading), weight),
-            BlockSplitter(block_size=block_size, round_size=round_size),
+            BlockSplitter(block_size=block_size, round_size=round_size, late_labels=late_labels),
             None if state is None else state.cadence,
         )
         if state is not None:

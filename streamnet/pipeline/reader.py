@@ -54,7 +54,8 @@ class BlockSplitter:
     """Splits blocks to at most ``block_size`` samples, and at every ``round_size``-th sample.
 
     Blocks with many columns are split to fewer samples: training on a block can't be interrupted,
-    and with thousands of columns it would take minutes.
+    and with thousands of columns it would take minutes. With ``late_labels``, they are also split
+    before the first sample that waits for its label.
 
     >>> BlockSplitter(block_size=256, round_size=1024).block_size
     256
@@ -63,12 +64,13 @@ class BlockSplitter:
         ConfigurationError: If a size is below 1.
     """
 
-    def __init__(self, *, block_size: int, round_size: int) -> None:
+    def __init__(self, *, block_size: int, round_size: int, late_labels: bool = False) -> None:
         for name, value in (("block_size", block_size), ("round_size", round_size)):
             if check_integer(name, value) < 1:
                 raise ConfigurationError(f"{name} is {value}, but must be >= 1")
         self.block_size = block_size
         self.round_size = round_size
+        self._late_labels = late_labels
         self.number: int = 0  # of the next sample
 
     def cut(self, block: Block) -> Iterator[SplitBlock]:
@@ -80,10 +82,12 @@ class BlockSplitter:
             yield SplitBlock(block, False)
             return
         most = 1 if len(block) == 1 else min(self.block_size, _max_samples(block))
-        start = 0
+        start, waiting = 0, len(block)
+        if self._late_labels:
+            waiting = int(block.find_waiting().argmax()) or len(block)
         while start < len(block):
             left = self.round_size - self.number % self.round_size
-            stop = min(len(block), start + most, start + left)
+            stop = min(waiting if start < waiting else len(block), start + most, start + left)
             whole = start == 0 and stop == len(block)
             self.number += stop - start
             ends_round = self.number % self.round_size == 0

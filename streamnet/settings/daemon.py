@@ -439,17 +439,17 @@ class ModelSettings(LearningTables, frozen=True):
 
     def _check_keys(self) -> None:
         """Refuse what the models of keys of a hosted model cannot be combined with."""
-        given: dict[str, object] = {
-            f"feed.{name}.id": section.id for name, section in self.feed.items() if section.id
-        }
-        given |= {
-            "evaluation.interval": self.evaluation.interval,
-            "population.start": self.population.start,
-        }
-        for name, value in given.items():
+        at_once = "a key's model learns each sample right after it is predicted"
+        given: list[tuple[str, object, str]] = [
+            (f"feed.{name}.id", section.id, at_once)
+            for name, section in self.feed.items()
+            if section.id
+        ]
+        start = self.population.start, "a model file has a shared model, but those of no keys"
+        for name, value, reason in (*given, ("population.start", *start)):
             if value is not None:
                 raise ConfigurationError(
-                    f"{name} is {value!r}, but cannot be combined with keys.key"
+                    f"{name} is {value!r}, but cannot be combined with keys.key: {reason}"
                 )
 
     def _check_feeds(self) -> None:

@@ -88,7 +88,7 @@ def feed(
     cutter: BlockSplitter | None = None,
 ) -> Iterator[Served]:
     """Let a learner take a block in pieces of the given sizes, over and over."""
-    cutter = cutter or BlockSplitter(block_size=10_000, round_size=ROUND)
+    cutter = cutter or BlockSplitter(block_size=10_000, round_size=ROUND, late_labels=True)
     start, turn = 0, 0
     while start < len(block):
         stop = min(len(block), start + sizes[turn % len(sizes)])

@@ -259,3 +259,11 @@ def test_a_horizon_out_of_range_or_beside_labels_that_come_on_their_own_is_refus
         Learner(task=Task.REGRESSION, horizon="24h")
     with pytest.raises(ConfigurationError, match=r"horizon is \(1, 24\), but must be one"):
         Learner(task=Task.REGRESSION, horizon=(1, 24))
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_before_there_are_labels_forecasts_lie_near_the_known_targets(horizon: int) -> None:
+    block = stream(Task.REGRESSION, 20, gaps=False)
+    assert block.target is not None
+    served = answers(learner_of(Task.REGRESSION, horizon=horizon), block, (2,))
+    assert np.abs(served - block.target)[:horizon].max() < 4.0  # of targets of 100 and more

@@ -17,10 +17,11 @@ from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.learner import Learner
 from streamnet.samples import Arrivals, Block, Task
 from streamnet.sources.roles import weigh
-from tests.learning.streams import ROUND, differences, feed, learner_of, state_of, stream
+from tests.learning.streams import ROUND, candidate, differences, feed, learner_of, state_of, stream
 
 TASKS = [Task.CLASSIFICATION, Task.REGRESSION]
 NEVER = 10**6
+LAGGED = (candidate(optimizer="adagrad"), candidate(optimizer="adam", lags=True, rehearsal=1))
 
 
 def as_objects(values: list[Any]) -> NDArray[np.object_]:
@@ -76,8 +77,6 @@ def comparable(learner: Learner) -> dict[str, Any]:
     for part in (state["evaluator"]["pending"], *tables.values()):
         for name in [name for name, array in part.items() if not len(array)]:
             del part[name]
-    state["encoder"]["settings"].pop("delayed", None)
-    state["encoder"].pop("age", None)
     return state
 
 
@@ -85,9 +84,9 @@ def comparable(learner: Learner) -> dict[str, Any]:
 @pytest.mark.parametrize("delay", [2, 30, 150])
 def test_labels_that_arrive_as_by_a_schedule_give_the_same_bits(task: Task, delay: int) -> None:
     block = stream(task, 400, gaps=False)
-    scheduled = learner_of(task, label_delay=delay, evolution={"every": 2})
+    scheduled = learner_of(task, LAGGED, label_delay=delay, evolution={"every": 2})
     first = [one.answers for one in feed(scheduled, block, (70,))]
-    joined = learner_of(task, late_labels=True, season=0, evolution={"every": 2})
+    joined = learner_of(task, LAGGED, late_labels=True, season=0, evolution={"every": 2})
     arrival = np.arange(400) + delay
     arrival[arrival >= 400] = NEVER  # the schedule lets them wait for another sample
     second = [one.answers for one in feed(joined, late(block, arrival), (33,))]
@@ -128,7 +127,15 @@ def test_the_result_does_not_depend_on_how_blocks_are_cut(
     arrival = np.where(np.array(delays) > 0, numbers + np.array(delays), 0)
     block = late(stream(task, n), arrival)
     learners = [
-        learner_of(task, serve=serve, late_labels=True, evolution={"every": 2}, interval=0.8)
+        learner_of(
+            task,
+            LAGGED,
+            serve=serve,
+            late_labels=True,
+            forecasts=True,
+            evolution={"every": 2},
+            interval=0.8,
+        )
         for _ in range(2)
     ]
     list(feed(learners[0], block))
@@ -137,15 +144,35 @@ def test_the_result_does_not_depend_on_how_blocks_are_cut(
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_networks_see_how_old_the_last_known_target_is_from_the_first_late_one_on(
+    task: Task,
+) -> None:
+    block = stream(task, 200, gaps=False)
+    learner = learner_of(task, LAGGED, late_labels=True, forecasts=True)
+    arrival = np.zeros(200, np.int64)
+    arrival[100:140], arrival[140:] = 150, NEVER  # 40 labels at once, then none
+    cut = late(block, arrival)
+    list(feed(learner, cut.part(0, 100)))
+    assert not learner.encoder.delayed
+    before = learner.encoder.lags
+    list(feed(learner, cut.part(100, 170)))
+    assert learner.encoder.lags == before + 1 + (0 if task is Task.CLASSIFICATION else 6)
+    assert learner.encoder.export_state()["age"] == 170 - 139
+    later = learner.freeze().outputs([{"a": 1.0, "b": 0.0, "w": "w1"}])
+    list(feed(learner, cut.part(170, 200)))
+    assert learner.encoder.export_state()["age"] == 200 - 139
+    assert np.isfinite(later).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_a_restored_learner_goes_on_with_the_same_bits(task: Task) -> None:
     n = 400
     arrival = np.where(np.arange(n) % 3 > 0, np.arange(n) + 1 + np.arange(n) % 100, 0)
     block = late(stream(task, n), arrival)
-    whole = learner_of(task, late_labels=True, evolution={"every": 2})
+    settings: dict[str, Any] = {"late_labels": True, "forecasts": True, "evolution": {"every": 2}}
+    whole, begun, resumed = (learner_of(task, LAGGED, **settings) for _ in range(3))
     list(feed(whole, block))
-    begun = learner_of(task, late_labels=True, evolution={"every": 2})
     list(feed(begun, block.part(0, 3 * ROUND)))
-    resumed = learner_of(task, late_labels=True, evolution={"every": 2})
     resumed.restore_state(begun.export_state())
     list(feed(resumed, block.part(3 * ROUND, n), (7, 50)))
     assert differences(state_of(whole), state_of(resumed)) == []

@@ -96,7 +96,7 @@ def test_a_block_that_fits_is_passed_on_unchanged() -> None:
 @pytest.mark.parametrize("name", ["block_size", "round_size"])
 def test_a_size_below_one_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name} is 0, but must be >= 1"):
-        BlockSplitter(**{"block_size": 1, "round_size": 1} | {name: 0})
+        BlockSplitter(**{"block_size": 1, "round_size": 1, name: 0})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,9 @@ class HostedKeys:
         """Refuse labels that come after their sample."""
         if self.columns:
             raise ConfigurationError(
-                f"model {self._hosted.name} has keys, so a label must come with its sample: "
-                "predictions have no ids, and no labels come on their own"
+                f"model {self._hosted.name} has keys, whose models learn each sample right after "
+                "it is predicted, so a label must come with its sample: predictions have no ids, "
+                "and no labels come on their own"
             )
 
     def _learner(self) -> Learner:

@@ -176,8 +176,14 @@ class TargetScaler:
         deviation = standard_deviation(count, mean, squares)
         return mean, float(_scale_or_guess(deviation, mean))
 
-    def update(self, target: NDArray[Any]) -> ScaledTargets:
-        """Learn from the targets of a block and scale them, in order."""
+    def update(self, target: NDArray[Any], known: NDArray[np.float64] = NO_AGES) -> ScaledTargets:
+        """Learn from the targets of a block and scale them, in order.
+
+        ``known`` numbers, NaN for none, are the centers of rows before the first target, around
+        which predictions lie as long as there is no mean; empty if there are none.
+        """
+        if np.isfinite(known).any():
+            return _center_on(known, self.update(target))
         scaled = ScaledTargets(*(np.empty(len(target)) for _ in ScaledTargets._fields))
         y = as_float64(target)
         _scale(y, self.moments, PLAIN, self._clip, *scaled[:3])
@@ -207,6 +213,18 @@ def _log_targets(y: NDArray[np.float64]) -> NDArray[np.float64]:
     out = np.empty(len(y))
     _signed_log1p(y, out)
     return out
+
+
+def _center_on(known: NDArray[np.float64], scaled: ScaledTargets) -> ScaledTargets:
+    """Set the centers of rows to known numbers, and their deviations to guesses."""
+    places = np.flatnonzero(np.isfinite(known))
+    for center, spread, numbers in (
+        (scaled.center, scaled.spread, known),
+        (scaled.log_center, scaled.log_spread, _log_targets(known)),
+    ):
+        center[places] = numbers[places]
+        spread[places] = [_scale_or_guess(0.0, mean) for mean in center[places].tolist()]
+    return scaled
 
 
 def _clip_raw(y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -261,8 +279,8 @@ def _shift_numbers(
 class TargetLags:
     """Encodes the last known targets before each sample; a sample without one changes nothing.
 
-    With ``aged``, another entry tells how many samples ago the last known target was: where labels
-    arrive late, that may vary. ``more`` entries are other targets, such as those a season ago.
+    ``more`` entries are other targets, such as those a season ago. With ``aged``, a last one tells
+    how many samples ago the last known target was: where labels arrive late, that may vary.
 
     >>> lags = TargetLags(lags=2, clip=8.0)
     >>> lagged = lags.classes(np.array([3, 1, -1], np.int32))
@@ -274,14 +292,23 @@ class TargetLags:
         # Class numbers or numbers, the latest first.
         self.last: NDArray[np.float64] = np.full(lags, np.nan)
         self.age: float = math.nan  # of the last known target, at the next sample
-        entries = lags + aged + more if lags else 0
-        self._age = lags if aged and lags else None  # place of the entry
-        self._more = more if lags else 0
-        self._missing = LAG_BASE + (np.arange(entries, dtype=np.int64) << FIELD_BITS)
         self._clip = clip
+        self._set_entries(aged=aged and lags > 0, more=more if lags else 0)
+
+    def _set_entries(self, *, aged: bool, more: int) -> None:
+        lags = len(self.last)
+        self._more, self._has_more = slice(lags, lags + more), more > 0  # places of the entries
+        self._age = lags + more if aged else None
+        numbers = np.arange(lags + more + aged, dtype=np.int64)
+        self._missing: NDArray[np.int64] = LAG_BASE + (numbers << FIELD_BITS)
 
     def __len__(self) -> int:
         return len(self._missing)
+
+    def expect_late_targets(self, more: int) -> None:
+        """From now on, add an entry of the age, and ``more`` ones before it if there were none."""
+        if len(self.last):
+            self._set_entries(aged=True, more=more)
 
     def classes(
         self,
@@ -293,9 +320,9 @@ class TargetLags:
         """Encode lags of n samples, the first of which have these classes (-1: none), learned."""
         lagged = self._empty(len(label) if n is None else n, ages)
         _shift_classes(label, self.last, self._missing, lagged.keys)
-        if self._more:
+        if self._has_more:
             known = np.isfinite(more)
-            lagged.keys[:, -self._more :] += np.where(known, 1.0 + more, 0.0).astype(np.int64)
+            lagged.keys[:, self._more] += np.where(known, 1.0 + more, 0.0).astype(np.int64)
         return lagged
 
     def numbers(
@@ -309,12 +336,12 @@ class TargetLags:
         """Encode lags in the units before each sample, learning the targets of the first ones."""
         lagged = self._empty(len(center), ages)
         _shift_numbers(target, center, spread, self._clip, self.last, self._missing, *lagged[:2])
-        if self._more:
+        if self._has_more:
             known = np.isfinite(more)
-            lagged.keys[:, -self._more :] += known
+            lagged.keys[:, self._more] += known
             near = np.where(known, more, 0.0)
             scaled = ((near - center[:, None]) / spread[:, None]).clip(-self._clip, self._clip)
-            lagged.values[:, -self._more :] = np.where(known, scaled, 1.0)
+            lagged.values[:, self._more] = np.where(known, scaled, 1.0)
         return lagged
 
     def build_next(
@@ -364,6 +391,5 @@ class TargetLags:
             known = np.isfinite(ages)
             lagged.keys[:, self._age] = self._missing[self._age] + known
             lagged.values[known, self._age] = np.log2(1.0 + ages[known]) / AGE_SCALE
-        if self._more:
-            lagged.keys[:, -self._more :] = self._missing[-self._more :]
+        lagged.keys[:, self._more] = self._missing[self._more]
         return lagged

@@ -51,7 +51,7 @@ def test_keys_are_learned_as_in_a_replay_and_predicted_by_their_own_models(
     path.write_text("".join(json.dumps(row) + "\n" for row in rows(900)))
 
     async def main() -> list[tuple[str, int, float | None]]:
-        async with hosting(tmp_path / "spam", keyed()) as hosted:
+        async with hosting(tmp_path / "spam", keyed(evaluation={"interval": 0.8})) as hosted:
             with pytest.raises(NotReadyError, match="nothing was learned"):
                 hosted.keys.rank(3)
             for start in range(0, 900, 75):
@@ -61,7 +61,11 @@ def test_keys_are_learned_as_in_a_replay_and_predicted_by_their_own_models(
             await until(lambda: hosted.published_model().about["samples"] == 900)
             samples = rows(60, 900)
             truth = np.array([row["y"] for row in samples])
-            predicted = np.array(hosted.predict(samples).values)
+            predictions = hosted.predict(samples)
+            predicted = np.array(predictions.values)
+            low, high = np.array(predictions.list_intervals()).T
+            assert 0.6 < np.mean((low <= truth) & (truth <= high)) < 0.98
+            assert (high - low).mean() < 0.1 * np.ptp(truth)
             shared = np.array(hosted.published_model().predict(samples))
             assert np.abs(predicted - truth).mean() < 0.3 * np.abs(shared - truth).mean()
             own = hosted.keys.encode("7", "json")
@@ -163,8 +167,10 @@ def test_a_model_without_keys_says_so(run: Runner, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"evaluation": {"interval": 0.8}}, r"evaluation\.interval is 0\.8, but cannot"),
-        ({"feed": {"late": {"files": "x.csv", "id": "n"}}}, r"feed\.late\.id is 'n', but cannot"),
+        (
+            {"feed": {"late": {"files": "x.csv", "id": "n"}}},
+            r"feed\.late\.id is 'n', but cannot.*: a key's model learns each sample right after",
+        )
     ],
 )
 def test_settings_that_keys_cannot_be_combined_with_are_refused(
