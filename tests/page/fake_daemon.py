@@ -234,6 +234,7 @@ class StandIn:
         self.asked: list[dict[str, Any]] = []  # bodies of predict
         self.prediction: dict[str, Any] = {}
         self.acts: list[str] = []  # changes of models
+        self.slow: set[str] = set()  # what is not answered
         self.scopes = ["read", "predict", "learn", "admin"]  # that every token has
         self.broken = False  # whether every request gets 503
         self.hang_up = threading.Event()  # ends the streams of events that are open
@@ -321,7 +322,10 @@ class StandIn:
 
     async def _shape(self, request: Request) -> Response:
         model = self.models[request.path_params["model"]]
-        found = model.get(request.path_params.get("shape", "status"))
+        shape = request.path_params.get("shape", "status")
+        while shape in self.slow:  # noqa: ASYNC110 - changed by another thread
+            await asyncio.sleep(0.01)
+        found = model.get(shape)
         reply = JSONResponse({"detail": "not ready"}, 409) if found is None else JSONResponse(found)
         return self._refusal(request) or reply
 

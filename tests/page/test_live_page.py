@@ -268,6 +268,17 @@ def test_the_leader_board_says_who_answers(visit: Opener, daemon: StandIn) -> No
     expect(last).to_contain_text("another system's predictions; 7 await their labels")
 
 
+def test_the_page_does_not_wait_for_what_takes_long_to_find_out(
+    visit: Opener, daemon: StandIn
+) -> None:
+    daemon.slow.add("insight")
+    page = visit(daemon.page)
+    expect(page.locator("#leaders tr.champion:not(.track)")).to_contain_text("#40")
+    expect(page.locator("#importance .bar")).to_have_count(0)
+    daemon.slow.clear()
+    expect(page.locator("#importance .bar")).to_have_count(3)
+
+
 def test_it_is_shown_why_a_model_answers_as_it_does(visit: Opener, daemon: StandIn) -> None:
     page = visit(daemon.page)
     bars = page.locator("#importance .bar")

@@ -105,6 +105,8 @@ class Live {
     this.features = null;
     this.keys = null;
     this.insightExpires = 0;
+    this.looking = null;
+    this.woken = false;
     byId("token-open").hidden = true;
     this.page.tiles.clear();
     this.page.events.clear();
@@ -127,6 +129,8 @@ class Live {
         this.page.lost(error instanceof Refused ? error.message : "no connection; retrying");
         this.attempt += 1;
       }
+      if (this.woken && !this.attempt) rest = 0;
+      this.woken = false;
       await Promise.race([
         pause(this.attempt ? backoff(this.attempt) : rest, signal),
         new Promise((resolve) => {
@@ -177,8 +181,9 @@ class Live {
       learns ? get("leaders") : [],
       learns ? get("rejected") : null,
     ]);
-    if (learns) await this.look(status, get);
     if (signal.aborted) return;
+    // Not waited for: a daemon may explain predictions of many columns meanwhile, for seconds.
+    if (learns && status.samples > 0) this.lookSoon(status, get, signal);
     const { insight, features, keys } = this;
     const shown = { status, history: past, leaders, outcomes, rejected, scores };
     this.page.show({ ...shown, insight, features, keys }, true);
@@ -192,17 +197,37 @@ class Live {
     this.followEvents(signal);
   }
 
-  /** Look into a model now and then: what matters to it takes longer to find out. */
-  async look({ samples, keys }, get) {
+  /** Look into a model now and then, and show it once it is there: it takes longer to find out. */
+  lookSoon(status, get, signal) {
     const known = this.insightOf === this.name && Date.now() < this.insightExpires;
-    if (known || !(samples > 0)) return;
-    [this.insight, this.features, this.keys] = await Promise.all([
+    if (known || this.looking === signal) return;
+    this.looking = signal;
+    this.look(status, get, signal)
+      .catch((error) => {
+        if (!signal.aborted) this.page.lost(error.message); // the next poll says it for good
+      })
+      .finally(() => {
+        if (this.looking === signal) this.looking = null;
+      });
+  }
+
+  async look({ keys }, get, signal) {
+    const found = await Promise.all([
       get("insight"),
       get("features"),
       keys ? get("keys?count=5") : null,
     ]);
+    if (signal.aborted) return;
+    [this.insight, this.features, this.keys] = found;
     this.insightOf = this.name;
     this.insightExpires = Date.now() + (this.insight?.permuted ? INSIGHT : REFRESH);
+    this.wakeNow();
+  }
+
+  /** Poll at once, or as soon as the present poll has ended. */
+  wakeNow() {
+    this.woken = true;
+    this.wake();
   }
 
   /** Show the form for the model's current columns; new ones may appear at any time. */

@@ -37,7 +37,8 @@ class Why {
     cardOf(this.importance).hidden = !columns.length;
     if (!columns.length) return;
     cardOf(this.importance).classList.toggle("wide", insight.task === "regression");
-    const most = Math.max(columns[0].loss, 1e-12);
+    // A full bar is at least one point: what is next to nothing must not look like something.
+    const most = Math.max(columns[0].loss, insight.task === "regression" ? 1e-12 : 0.01);
     const format =
       insight.task === "regression" ? digits : (loss) => `${(100 * loss).toFixed(1)} points`;
     const what = insight.task === "regression" ? "mean absolute error" : "probability of the truth";
