@@ -28,6 +28,7 @@ from streamnet.settings.candidate import CandidateSettings, TargetTransform
 from streamnet.settings.encoder import has_raw_target
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords
 from streamnet.trees.binning import bin_columns
+from streamnet.trees.boosted_trees import BoostedTrees
 from streamnet.trees.kernels import grow_forest, new_forest, predict
 
 TIMEOUT = 60.0  # seconds to wait for a compile process
@@ -200,20 +201,18 @@ def _run_stages(
 
 
 def _compile_learning(dtype: str) -> None:
-    """Train all kinds of candidates on a sample, without other stages, for both tasks."""
+    """Compile what trains all kinds of candidates, without other stages, for both tasks."""
     task = Task.CLASSIFICATION
     settings = [candidate.for_task(task) for candidate in _candidates(None)]
     population = Population(settings, task=task, dtype=dtype)
-    one, nothing = np.zeros((1, 1)), np.zeros((1, 1), np.int32)
-    inputs = Inputs(one.astype(np.float32), nothing, one.astype(np.float32), nothing[0], 1, 1)
-    answers = population.prepare(0, inputs, nothing[0], one[0], 2)
-    known = np.array([2], np.int32)
-    population.run(0, known, answers)
-    inputs = Inputs(inputs.dense, inputs.row, inputs.value, inputs.count, 0)
+    # No sample at all: storing one takes kernels that the other process compiles.
+    population.run(0, np.zeros(0, np.int32), population.new_outputs(0))
+    one, nothing = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int32)
+    inputs, known = Inputs(one, nothing, one, nothing[0], 0), np.array([2], np.int32)
     alive, none = np.ones((1, 1), np.uint8), np.empty(0)
     said = np.zeros((1, 1, 2), np.float32), alive
     batch = ScoringBatch(0, *said, nothing[0], known, none, none, inputs=inputs)
-    for expert in (FactorizationMachine(1), NeighborMemory(1)):
+    for expert in (FactorizationMachine(1), NeighborMemory(1), BoostedTrees(1, numeric=False)):
         expert.predict_then_learn(batch)
     _compile_trees()
 
