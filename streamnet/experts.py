@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamnet.features.columns.label import ClassRedirects, MovedClass
 from streamnet.features.forecasts.history import NO_FORECASTS
-from streamnet.samples import Block, Field, Given, Inputs, Timeline, constant_column
+from streamnet.samples import Block, Field, Given, Inputs, Timeline
 from streamnet.selection.ensemble.base import ABSENT
 
 MAX_RATIO = 1.5  # of an expert's loss to the lowest one, beyond which it rests
@@ -74,15 +74,15 @@ class Answers(NamedTuple):
     """What an expert predicts of n samples."""
 
     answers: NDArray[Any]  # probabilities (columns, n, labels), or numbers (columns, n)
-    # shape=(columns, n), not to be modified: 1, or `ABSENT`; None: all are 1
-    alive: NDArray[np.uint8] | None = None
+    alive: NDArray[np.uint8] | None = None  # shape=(columns, n): 1, or `ABSENT`; None: all are 1
 
 
-def one_column(values: NDArray[Any], *, present: bool | None = None) -> Answers:
-    """Answers of an expert with a single column; None: it always has one."""
-    if present is None:
+def one_column(values: NDArray[Any], present: bool | NDArray[np.bool_] = True) -> Answers:
+    """Answers of an expert with a single column, some of which may be absent."""
+    if present is True:
         return Answers(values[np.newaxis])
-    alive = constant_column(len(values), 1 if present else ABSENT, np.uint8)
+    alive = np.full(len(values), ABSENT, np.uint8)
+    alive[present] = 1
     return Answers(values[np.newaxis], alive[np.newaxis])
 
 

@@ -405,7 +405,9 @@ class SearchOptions(Options):
 
 
 @final
-@options(RUN, ExecutionSettings, seed="", block_size="", threads="")
+@options(
+    RUN, ExecutionSettings, seed="", block_size="", threads="", shards="N", shard_executor="WHERE"
+)
 class RunOptions(Options):
     """How the run is executed."""
 

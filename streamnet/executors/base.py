@@ -1,4 +1,4 @@
-"""Executor: calls functions, and gives a future for each call."""
+"""Executor: calls functions and hosts objects, and gives a future for each call."""
 
 from __future__ import annotations
 
@@ -14,6 +14,21 @@ T = TypeVar("T")
 
 class WorkerDiedError(StreamnetError):
     """Raised by the future of a call whose process died."""
+
+
+class Actor(ABC):
+    """An object that an executor hosts, whose methods are called one after the other.
+
+    Its futures raise `WorkerDiedError` once its process has died: what it held is gone.
+    """
+
+    @abstractmethod
+    def call(self, method: str, *arguments: Any) -> Future[Any]:
+        """Call a method of the object, after all earlier calls."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the object with its process, if it has one. Closing twice is allowed."""
 
 
 class Executor(ABC):
@@ -32,6 +47,10 @@ class Executor(ABC):
     @abstractmethod
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Call a function; there must be a free worker."""
+
+    @abstractmethod
+    def host(self, make: Callable[..., Any], *arguments: Any) -> Actor:
+        """Make an object in a worker of its own, which does nothing else until it is closed."""
 
     @abstractmethod
     def close(self) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, final
 
 from streamnet.errors import ConfigurationError
-from streamnet.executors.base import Executor
+from streamnet.executors.base import Actor, Executor
 
 T = TypeVar("T")
 
@@ -37,5 +37,23 @@ class InProcessExecutor(Executor):
             future.set_exception(error)
         return future
 
+    def host(self, make: Callable[..., Any], *arguments: Any) -> Actor:
+        """Make an object here, as many as are wanted."""
+        return _Local(self, make(*arguments))
+
     def close(self) -> None:
         """Nothing is left to end."""
+
+
+@final
+class _Local(Actor):
+    """An object of this process."""
+
+    def __init__(self, executor: InProcessExecutor, hosted: object) -> None:
+        self._executor, self._hosted = executor, hosted
+
+    def call(self, method: str, *arguments: Any) -> Future[Any]:
+        return self._executor.submit(getattr(self._hosted, method), *arguments)
+
+    def close(self) -> None:
+        pass

@@ -1,15 +1,16 @@
-"""RayExecutor: each call is a task of Ray, on this machine or any machine of a cluster."""
+"""RayExecutor: calls are tasks of Ray, on this machine or any machine of a cluster."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar, final
 
 from streamnet.errors import ConfigurationError
-from streamnet.executors.base import Executor, WorkerDiedError
+from streamnet.executors.base import Actor, Executor, WorkerDiedError
 from streamnet.version import install_command
 
 T = TypeVar("T")
@@ -61,8 +62,34 @@ class RayExecutor(Executor):
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Call a function in a worker that is idle, or will be."""
-        reference = self._call.remote(str(Path.cwd()), function, arguments)
-        future: Future[T] = Future()
+        return self._follow(self._call.remote(str(Path.cwd()), function, arguments))
+
+    def host(self, make: Callable[..., Any], *arguments: Any) -> Actor:
+        """Make an object in an actor of Ray's, on a core of its own.
+
+        Raises:
+            ConfigurationError: If the cluster has fewer cores than workers are wanted.
+        """
+        cores = self._ray.cluster_resources().get("CPU", 0)
+        if cores < self.workers:  # an actor would wait for one without a word
+            raise ConfigurationError(
+                f"there are {cores:g} cores in the cluster, but must be >= {self.workers}"
+            )
+        kind = self._ray.remote(_Host).options(num_cpus=1, max_restarts=0)
+        return _RayActor(self, kind.remote(make, arguments))
+
+    def call_actor(self, actor: Any, method: str, arguments: tuple[Any, ...]) -> Future[Any]:
+        """Call a method of an object that is hosted."""
+        return self._follow(actor.call.remote(method, arguments))
+
+    def kill_actor(self, actor: Any) -> None:
+        """End an object with its process."""
+        if self._ray.is_initialized():
+            self._ray.kill(actor)
+
+    def _follow(self, reference: Any) -> Future[Any]:
+        """The future of a task."""
+        future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         self._calls[future] = reference
         reference.future().add_done_callback(lambda done: self._finish(future, done))
@@ -97,6 +124,31 @@ class RayExecutor(Executor):
         for future in list(self._calls):  # whose outcome nobody tells any more
             if self._calls.pop(future, None) is not None and not future.done():
                 future.set_exception(WorkerDiedError("the executor was closed"))
+
+
+@final
+class _RayActor(Actor):
+    """An object in an actor of Ray's."""
+
+    def __init__(self, executor: RayExecutor, actor: Any) -> None:
+        self._executor, self._actor = executor, actor
+
+    def call(self, method: str, *arguments: Any) -> Future[Any]:
+        return self._executor.call_actor(self._actor, method, arguments)
+
+    def close(self) -> None:
+        self._executor.kill_actor(self._actor)
+
+
+class _Host:
+    """An actor of Ray's, with the object that it hosts."""
+
+    def __init__(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._hosted = make(*deepcopy(arguments))
+
+    def call(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        # Ray's arrays are read-only; kernels are compiled for those that can be written to.
+        return getattr(self._hosted, method)(*deepcopy(arguments))
 
 
 def _call(folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -11,13 +11,17 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
-from streamnet.executors.base import Executor, WorkerDiedError
+import numpy as np
+from numpy.typing import NDArray
+
+from streamnet.executors.base import Actor, Executor, WorkerDiedError
 
 T = TypeVar("T")
 
 _CONTEXT = get_context("spawn")  # a fork would copy threads and locks in any state
+_LARGE = 1 << 14  # bytes of an array that is sent by itself
 
 
 @final
@@ -31,6 +35,7 @@ class ProcessExecutor(Executor):
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="executor")
+        self._actors: list[_ProcessActor] = []
         self._processes = [_Process() for _ in range(workers)]
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         for process in self._processes:
@@ -39,6 +44,12 @@ class ProcessExecutor(Executor):
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Call a function in a process that is idle, or will be."""
         return self._threads.submit(self._call, function, arguments)
+
+    def host(self, make: Callable[..., Any], *arguments: Any) -> Actor:
+        """Make an object in a process of its own."""
+        self._actors = [actor for actor in self._actors if not actor.closed]
+        self._actors.append(actor := _ProcessActor(make, arguments))
+        return actor
 
     def _call(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         process = self._idle.get()
@@ -50,12 +61,97 @@ class ProcessExecutor(Executor):
 
     def close(self) -> None:
         """Kill all processes, whose calls fail. Closing twice is allowed."""
+        for actor in self._actors:
+            actor.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for process in self._processes:
             process.kill()
         self._threads.shutdown()  # calls that were running have failed
         for process in self._processes:
             process.join()
+
+
+@final
+class _ProcessActor(Actor):
+    """An object in a process, which one thread calls."""
+
+    def __init__(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="actor")
+        self._process = _Process()
+        self._death: WorkerDiedError | None = None
+        self._failure: BaseException | None = None  # why there is no object
+        self.closed = False
+        self._made = self._thread.submit(self._send, _host, (make, arguments))
+
+    def call(self, method: str, *arguments: Any) -> Future[Any]:
+        return self._thread.submit(self._send, _call_hosted, (method, arguments))
+
+    def _send(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        if self._death is not None:
+            raise self._death
+        if function is _call_hosted:
+            self._made.result()  # or why there is no object
+        try:
+            return self._process.call(function, arguments)
+        except WorkerDiedError as error:
+            self._death = error
+            raise
+
+    def close(self) -> None:
+        self.closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._process.kill()
+        self._thread.shutdown()  # a call that was running has failed
+        self._process.join()
+
+
+_hosted: list[Any] = []  # the object of an actor, in its process
+
+
+def _host(make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    _hosted[:] = [make(*arguments)]
+
+
+def _call_hosted(method: str, arguments: tuple[Any, ...]) -> Any:
+    return getattr(_hosted[0], method)(*arguments)
+
+
+class _Array(NamedTuple):
+    """In place of a large array, whose bytes follow."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def _send_result(connection: Connection, result: Any) -> None:
+    """Send what a function returned; large arrays of a tuple are not copied before."""
+    arrays: list[NDArray[Any]] = []
+    if type(result) is tuple:
+        items = []
+        for item in result:
+            if isinstance(item, np.ndarray) and item.nbytes >= _LARGE and not item.dtype.hasobject:
+                arrays.append(np.ascontiguousarray(item))
+                item = _Array(item.dtype.str, item.shape)
+            items.append(item)
+        result = tuple(items)
+    connection.send((True, result))
+    for array in arrays:
+        connection.send_bytes(array.data.cast("B"))
+
+
+def _receive_arrays(connection: Connection, result: Any) -> Any:
+    """Put arrays in their places in what a function returned."""
+    if type(result) is not tuple:
+        return result
+    return tuple(
+        _receive_array(connection, item) if isinstance(item, _Array) else item for item in result
+    )
+
+
+def _receive_array(connection: Connection, like: _Array) -> NDArray[Any]:
+    array = np.empty(like.shape, like.dtype)
+    connection.recv_bytes_into(array.data.cast("B"))
+    return array
 
 
 @final
@@ -74,11 +170,11 @@ class _Process:
         try:
             connection.send((function, arguments))
             is_result, value = connection.recv()
+            if is_result:
+                return _receive_arrays(connection, value)
         except (EOFError, OSError) as error:
             raise WorkerDiedError(self._describe_death()) from error
-        if not is_result:
-            raise value
-        return value
+        raise value
 
     def _start(self) -> Connection:
         with self._lock:
@@ -138,7 +234,7 @@ def _make_calls(connection: Connection) -> None:
         except EOFError:
             return
         try:
-            connection.send((True, function(*arguments)))
+            _send_result(connection, function(*arguments))
         except Exception as error:  # noqa: BLE001 - raised in the calling process
             _send_error(connection, error)
 

@@ -78,8 +78,10 @@ class FactorizationMachine(Expert):
             targets = truth, goal, batch.known, NO_WEIGHTS if batch.weight is None else batch.weight
             arrays: Any = (*self._tables, *get_scratch(inputs, self._tables))
             predict_then_learn(*samples, inputs.fields, self._numbers, *targets, answers, *arrays)
-        numbers = answers if labels else batch.center + batch.spread * answers[:, 0]
-        return one_column(numbers, present=not self.rest)
+        present = np.full(len(answers), not self.rest)
+        if labels:
+            return one_column(answers, present)
+        return one_column(batch.center + batch.spread * answers[:, 0], present)
 
     def _make_room(self, inputs: Inputs, labels: int) -> None:
         """Make room for new numbers, rows and labels."""

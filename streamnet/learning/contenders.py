@@ -159,8 +159,6 @@ class Contenders:
         if not expert.kept:
             return answers
         if batch.timeline is not None:
-            if answers.alive is not None:
-                answers = answers._replace(alive=answers.alive.copy())
             found = {n: a for n, a in answers._asdict().items() if a is not None}
             rows = {n: a[0] if len(a) == 1 else np.moveaxis(a, 0, 1) for n, a in found.items()}
             self._pending[expert.name].recall(batch.timeline, **rows)

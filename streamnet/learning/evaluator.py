@@ -19,17 +19,18 @@ from streamnet.learning.pending import PendingTable
 from streamnet.learning.trainer import Predicted
 from streamnet.metrics import ClassificationEvaluator, RegressionEvaluator
 from streamnet.metrics.classification import NONE_PREDICTED
+from streamnet.metrics.windows import join_tracks, split_tracks
 from streamnet.samples import Task, Timeline, concatenate_weights
 from streamnet.selection.ensemble.base import ABSENT, MOST_PROBABLE, TrackPredictions
 
 
 def build_scoring_batch(predicted: Predicted, task: Task) -> ScoringBatch:
     """Prepare a block for scoring."""
-    encoded = predicted.encoded
+    encoded, scores = predicted.encoded, predicted.scores
     return ScoringBatch(
         predicted.first,
-        decode_predictions(predicted, task),
-        predicted.answers.alive,
+        decode_predictions(predicted, task) if scores is None else scores.answers,
+        predicted.answers.alive if scores is None else scores.alive,
         encoded.label if task is Task.CLASSIFICATION else get_target_numbers(encoded),
         encoded.known,
         encoded.center,
@@ -179,6 +180,8 @@ class Scored(NamedTuple):
     losses: NDArray[np.float64]  # shape=(n, candidates); inf where a sample was not scored
 
 
+_OF_CANDIDATES = {"answers", "alive"}  # arrays of waiting samples: shape=(samples, candidates, ...)
+
 TrackMetrics = ClassificationEvaluator | RegressionEvaluator
 """Metrics of several tracks."""
 
@@ -209,7 +212,6 @@ def score_tracks(
     return metrics.update(answers, batch.truth, alive, weight=batch.weight)
 
 
-@final
 class Evaluator:
     """Scores candidates sample by sample.
 
@@ -226,11 +228,15 @@ class Evaluator:
         )
         self._pending = PendingTable(answers=0.0, alive=0, known=0, center=0.0, spread=1.0)
 
+    def reset(self, slot: int) -> None:
+        """Forget all scores of a slot, whose candidate was replaced."""
+        self.candidates.reset(slot)
+        self._pending.fill("alive", slot, ABSENT)  # it has not predicted what waits
+
     def evaluate(self, predicted: Predicted) -> Scored:
         """Score a block; samples of a later epoch are passed through unscored."""
         for slot, _ in predicted.joined:
-            self.candidates.reset(slot)
-            self._pending.fill("alive", slot, ABSENT)  # it has not predicted what waits
+            self.reset(slot)
         if (moved := predicted.encoded.moved) is not None:
             self._move_class(moved)
         batch = build_scoring_batch(predicted, self.task)
@@ -266,6 +272,30 @@ class Evaluator:
         return {
             "candidates": self.candidates.export_state(),
             "pending": self._pending.export_state(),
+        }
+
+    def copy_state(self) -> dict[str, Any]:
+        """Everything that another evaluator needs to go on within the same run."""
+        return {"candidates": self.candidates.export_state(), "pending": self._pending.copy_state()}
+
+    @staticmethod
+    def split_state(state: dict[str, Any], slots: slice) -> dict[str, Any]:
+        """The part of a state that belongs to some slots."""
+        pending = {**state["pending"]}
+        for name in _OF_CANDIDATES & pending.keys():
+            pending[name] = pending[name][:, slots]
+        return {"candidates": split_tracks(state["candidates"], slots), "pending": pending}
+
+    @staticmethod
+    def join_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The state of all slots, whose parts these are."""
+        parts = [state["pending"] for state in states]
+        pending = {**parts[0]}
+        for name in _OF_CANDIDATES & pending.keys():
+            pending[name] = np.concatenate([part[name] for part in parts], axis=1)
+        return {
+            "candidates": join_tracks([state["candidates"] for state in states]),
+            "pending": pending,
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:

@@ -189,7 +189,7 @@ class Learner:
                 forecasts=self.encoder.history is not None,
                 guests=build_guests(guests, chosen, self.task),
             ),
-            keyed=_build_keyed_models(chosen, self.task),
+            keyed=KeyedModels(self.task, resident=chosen.resident_keys) if chosen.key else None,
         )
         if start is not None:
             self._serving.start_from(start.ensemble_state, start.intervals_state)
@@ -206,6 +206,10 @@ class Learner:
         """The serving stage, with everything scored that was learned."""
         self.score_deferred()
         return self._serving
+
+    def adopt(self, evaluator: Evaluator) -> None:
+        """Go on with another evaluator of the same state, between two blocks."""
+        self._evaluator = evaluator
 
     def learn(self, block: Block, *, ends_round: bool = False) -> Served:
         """Predict, score and learn a block, none of whose samples lies beyond the round's end."""
@@ -548,10 +552,6 @@ def _build_keyed_encoder(settings: LearningSettings, encoder: Encoder) -> KeyedE
         return None
     season = settings.season or 0
     return KeyedEncoder(encoder, settings.key, resident=settings.resident_keys, season=season)
-
-
-def _build_keyed_models(settings: LearningSettings, task: Task) -> KeyedModels | None:
-    return KeyedModels(task, resident=settings.resident_keys) if settings.key else None
 
 
 def check_keyed(

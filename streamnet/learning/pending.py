@@ -146,8 +146,17 @@ class PendingTable:
             **{n: a.tolist() if a.dtype == object else a for n, a in arrays.items()},
         }
 
+    def copy_state(self) -> dict[str, Any]:
+        """Everything needed for another table whose samples are in the same rows."""
+        return {name: array.copy() for name, array in self._arrays.items()} | {
+            "numbers": self._numbers.copy()
+        }
+
     def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Resume from an exported state; its samples are now in the first rows, in their order."""
+        """Resume from an exported state; its samples are now in the first rows, in their order.
+
+        From a state of `copy_state`, they are in the rows where they were.
+        """
         self._numbers = np.array(state["numbers"], np.int64)
         self._arrays = {}
         for name, kept in state.items():

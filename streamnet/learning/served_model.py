@@ -213,13 +213,10 @@ def compose_snapshot(
         return None
     composition = serving.compose_model(champion, finite)
     rows, outputs = encoder.rows, max(encoder.classes, 1)
-    copies = tuple(
-        (population.members[slot].settings, population.copied(slot, rows=rows, outputs=outputs))
-        for slot in composition.slots
-    )
+    copies = population.copy_networks(composition.slots, rows=rows, outputs=outputs)
     return Snapshot(
         population.members[champion],
-        copies,
+        tuple(copies),
         composition.ensemble,
         encoder,
         served.number,

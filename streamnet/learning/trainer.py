@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple, final
@@ -16,7 +17,7 @@ from streamnet.networks.kernels.contexts import new_work_counter
 from streamnet.networks.parameters import Weights, WeightsCopy
 from streamnet.networks.population import Member, NetworkOutputs, Population
 from streamnet.networks.replay_buffer import NO_LABELS, NO_NUMBERS
-from streamnet.samples import Task
+from streamnet.samples import Task, constant_column
 from streamnet.selection.champion import (
     Decision,
     ModelComposition,
@@ -58,6 +59,34 @@ class Snapshot(NamedTuple):
 
 
 @final
+class Scores(Struct, frozen=True, eq=False, gc=False):
+    """Predictions of all candidates, scored where they were made; see `ScoringBatch`."""
+
+    answers: NDArray[Any]  # probabilities (candidates, n, outputs), or numbers (candidates, n)
+    alive: NDArray[np.uint8]  # shape=(candidates, n)
+    losses: NDArray[np.float64]  # shape=(n, candidates)
+    # What was known when the sample of a label that has arrived was predicted; shape=(n,).
+    known: NDArray[np.int32]
+    center: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+
+class RemotePopulation(Population):
+    """A population whose networks are elsewhere, where they also score what they predict."""
+
+    @abstractmethod
+    def learn(self, rows: int, number: int, encoded: Encoded, *, checks: bool) -> Scores:
+        """Let all candidates predict, score and learn a block.
+
+        Args:
+            rows: Rows that were learned before; see `Trainer.rows`.
+            number: Number of the block's first sample.
+            encoded: The block.
+            checks: Whether to check all weights after it.
+        """
+
+
+@final
 class Predicted(Struct, frozen=True, eq=False, gc=False):
     """A block with every candidate's predictions, made before learning each sample."""
 
@@ -68,10 +97,11 @@ class Predicted(Struct, frozen=True, eq=False, gc=False):
     joined: tuple[tuple[int, Member], ...] = ()  # candidates that joined at the block's start
     emitted: Snapshot | None = None
     weights: NDArray[Any] | None = None  # of all candidates at the end of the round, if kept
+    scores: Scores | None = None  # if the answers are scored already, and only there
 
 
 @final
-class Job(Struct, frozen=True, eq=False, gc=False):
+class Job(Struct, eq=False, gc=False):
     """A block in training."""
 
     known: NDArray[np.int32]  # outputs in use before each sample
@@ -79,6 +109,45 @@ class Job(Struct, frozen=True, eq=False, gc=False):
     work_counter: NDArray[np.int64]  # shared by the threads that run the job
     checks: bool  # whether `run` also checks that the weights are finite
     sparse: bool = False  # whether rows are those of a timeline
+    encoded: Encoded | None = None  # if it is learned elsewhere
+    scores: Scores | None = None  # that came from there
+
+
+def prepare_job(
+    population: Population, rows: int, encoded: Encoded, threads: int = 1, *, ends_round: bool
+) -> Job:
+    """Prepare a block for training; see `Trainer.rows`, and `Trainer.begin` for the rest."""
+    n, regression = len(encoded.inputs.count), population.task is Task.REGRESSION
+    if encoded.moved is not None:
+        population.move_class(*encoded.moved)
+    if not n and population.capacity.outputs == 0:
+        # Initial weights depend on the inputs of the first sample, which is yet to come.
+        answers = NetworkOutputs(
+            np.empty((len(population.members), 0, 1), population.dtype),
+            np.empty((len(population.members), 0), np.uint8),
+        )
+        return Job(np.empty(0, np.int32), answers, new_work_counter(threads), False)
+    # To the kernels, held-out samples look like samples without a target.
+    label, goal, logs = encoded.label, encoded.goal, encoded.log_goal
+    if not encoded.block.learned:
+        label, goal = NO_LABELS, NO_NUMBERS
+    if regression:
+        label = np.where(np.isfinite(goal), 0, -1).astype(np.int32)
+        known, outputs = np.ones(n, np.int32), 1
+    else:
+        known = encoded.known
+        outputs = _round_up_outputs(
+            max(known.item(-1), _find_largest_class(encoded) + 1) if n else 1
+        )
+    answers = population.prepare(rows, encoded.inputs, label, goal, outputs, logs, encoded.weight)
+    late = encoded.timeline is not None
+    return Job(known, answers, new_work_counter(threads), ends_round and n > 0, late)
+
+
+def run_job(population: Population, rows: int, job: Job) -> None:
+    """Train every candidate on a block, sharing the work with other threads."""
+    if len(job.known):
+        population.run(rows, job.known, job.answers, job.work_counter, job.checks, job.sparse)
 
 
 def _count_learned(encoded: Encoded) -> int:
@@ -171,45 +240,24 @@ class Trainer:
         If the block ends a round, `run` also checks the trained weights.
         """
         n = len(encoded.inputs.count)
-        if encoded.moved is not None:
-            self.population.move_class(*encoded.moved)
         if n:
             self._begin_round()
-        if not n and self.population.capacity.outputs == 0:
-            # Initial weights depend on the inputs of the first sample, which is yet to come.
-            return Job(
-                np.empty(0, np.int32), self._empty_answers(), new_work_counter(threads), False
-            )
-        # To the kernels, held-out samples look like samples without a target.
-        label, goal, logs = encoded.label, encoded.goal, encoded.log_goal
-        if not encoded.block.learned:
-            label, goal = NO_LABELS, NO_NUMBERS
-        if self._regression:
-            label = np.where(np.isfinite(goal), 0, -1).astype(np.int32)
-            known, outputs = np.ones(n, np.int32), 1
-        else:
-            known = encoded.known
-            outputs = _round_up_outputs(
-                max(known.item(-1), _find_largest_class(encoded) + 1) if n else 1
-            )
-        answers = self.population.prepare(
-            self.rows, encoded.inputs, label, goal, outputs, logs, encoded.weight
-        )
-        late = encoded.timeline is not None
-        return Job(known, answers, new_work_counter(threads), ends_round and n > 0, late)
-
-    def _empty_answers(self) -> NetworkOutputs:
-        candidates, dtype = len(self.population.members), self.population.dtype
-        return NetworkOutputs(
-            np.empty((candidates, 0, 1), dtype), np.empty((candidates, 0), np.uint8)
-        )
+        population = self.population
+        if not isinstance(population, RemotePopulation):
+            return prepare_job(population, self.rows, encoded, threads, ends_round=ends_round)
+        nothing = population.new_outputs(0)
+        known, counter = constant_column(n, 0, np.int32), new_work_counter(threads)
+        return Job(known, nothing, counter, ends_round and n > 0, encoded=encoded)
 
     def run(self, job: Job) -> None:
         """Train every candidate on the block, sharing the work with other threads."""
-        if len(job.known):
-            self.population.run(
-                self.rows, job.known, job.answers, job.work_counter, job.checks, job.sparse
-            )
+        if job.encoded is None:
+            run_job(self.population, self.rows, job)
+            return
+        assert isinstance(self.population, RemotePopulation)
+        block = self.rows, self.number, job.encoded
+        job.scores = self.population.learn(*block, checks=job.checks)
+        job.answers = self.population.new_outputs(0)  # with as many outputs as there are now
 
     def finish(
         self, encoded: Encoded, job: Job, encoder_after: EncoderSnapshot | None
@@ -226,6 +274,7 @@ class Trainer:
             self._joined,
             self._emitted,
             self.population.weights.copy() if weights else None,
+            job.scores,
         )
         self._joined, self._emitted = (), None
         self.number += len(encoded.block)
@@ -286,13 +335,10 @@ class Trainer:
         """Copy the networks of a composition in their present state."""
         rows, outputs = encoder.rows, max(encoder.classes, 1)
         members = self.population.members
-        copies = tuple(
-            (members[slot].settings, self.population.copied(slot, rows=rows, outputs=outputs))
-            for slot in composition.slots
-        )
+        copies = self.population.copy_networks(composition.slots, rows=rows, outputs=outputs)
         best = members[composition.champion]
         return Snapshot(
-            best, copies, composition.ensemble, encoder, self.number, composition.intervals
+            best, tuple(copies), composition.ensemble, encoder, self.number, composition.intervals
         )
 
     def export_state(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, Self, final
 
@@ -209,6 +210,35 @@ class StreamEvaluator(abc.ABC):
     @abc.abstractmethod
     def _reset(self, k: int) -> None:
         """Forget all scores of track ``k``."""
+
+
+# Axis of the tracks in the arrays of exported states; the others have none.
+_TRACK_AXES = {"places": 0} | dict.fromkeys(
+    ("sums", "cells", "costs", "confusion", "means", "pairs", "shares"), 1
+)
+
+
+def split_tracks(state: Mapping[str, Any], tracks: slice) -> dict[str, Any]:
+    """The part of an evaluator's exported state that belongs to consecutive tracks."""
+    part = {**state, "tracks": tracks.stop - tracks.start}
+    for name in part.keys() & _TRACK_AXES.keys():
+        part[name] = part[name][(slice(None),) * _TRACK_AXES[name] + (tracks,)]
+    return part
+
+
+def join_tracks(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The exported state of an evaluator of all tracks, whose parts these are.
+
+    >>> from streamnet.metrics import RegressionEvaluator
+    >>> state = RegressionEvaluator(3).export_state()
+    >>> joined = join_tracks([split_tracks(state, slice(0, 1)), split_tracks(state, slice(1, 3))])
+    >>> joined["tracks"], joined["means"].shape
+    (3, (2, 3, 7))
+    """
+    joined = {**states[0], "tracks": sum(state["tracks"] for state in states)}
+    for name in joined.keys() & _TRACK_AXES.keys():
+        joined[name] = np.concatenate([state[name] for state in states], axis=_TRACK_AXES[name])
+    return joined
 
 
 @final

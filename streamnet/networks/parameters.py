@@ -184,7 +184,7 @@ def _pack_rows(
     return at
 
 
-def _count_rows(candidates: Sequence[Matrices], rows: int) -> int:
+def count_packed_rows(candidates: Sequence[Matrices], rows: int) -> int:
     """Rows in use of all weights and states, which is the number of bits in `Packed.occupied`."""
     return sum(_rows_in_use(s, rows) * len(arrays) for each in candidates for s, arrays in each)
 
@@ -211,7 +211,7 @@ def _iterate_matrices(
 def pack(candidates: Sequence[Matrices], rows: int, dtype: DTypeLike) -> Packed:
     """Copy all weights and optimizer states, except rows of zeros and unused sparse rows."""
     bits = np.dtype(f"u{np.dtype(dtype).itemsize}")  # unlike 0.0, -0.0 has a bit
-    occupied = np.empty(_count_rows(candidates, rows), np.bool_)
+    occupied = np.empty(count_packed_rows(candidates, rows), np.bool_)
     sizes, places = [0, 0], [0, 0]
     for _, pool, _, matrix, _ in _iterate_matrices(candidates, rows, occupied):
         sizes[pool] += matrix.size
@@ -231,7 +231,7 @@ def unpack(candidates: Sequence[Matrices], rows: int, packed: Packed) -> list[Pa
         ValueError: If there are more or fewer numbers than these matrices need.
     """
     pools, places = packed[:2], [0, 0]
-    count = _count_rows(candidates, rows)
+    count = count_packed_rows(candidates, rows)
     occupied = np.unpackbits(packed.occupied, count=count).view(np.bool_)
     unpacked: list[Parts] = [{section.name: [] for section, _ in each} for each in candidates]
     for slot, pool, section, like, flags in _iterate_matrices(candidates, rows, occupied):

@@ -26,6 +26,7 @@ from streamnet.networks.parameters import (
     WeightsCopy,
     aligned_zeros,
     build_layout,
+    count_packed_rows,
     pack,
     plan_candidate,
     unpack,
@@ -133,7 +134,14 @@ class ClassCounts:
         self._counts = np.array(counts, np.int64)
 
 
-@final
+class Inherited(NamedTuple):
+    """What a new candidate takes over from its parent."""
+
+    parts: Parts
+    taken: int
+    """Samples that the parent learned, rehearsed ones included."""
+
+
 class Population:
     """All candidates, learning the same samples.
 
@@ -411,20 +419,26 @@ class Population:
             ConfigurationError: If its memory is larger than the population's, or its layers differ
                 from its parent's.
         """
+        self._check_memory(settings)
+        inherited = None if parent is None else self.inherit(settings, parent)
+        member = Member(settings, self.next_serial, born)
+        self.next_serial += 1
+        self.place(slot, member, inherited)
+        return member
+
+    def _check_memory(self, settings: CandidateSettings) -> None:
         if settings.rehearses and settings.memory > self.memory.reach:
             raise ConfigurationError(
                 f"memory is {settings.memory}, but must be <= {self.memory.reach} here"
             )
-        inherited = {} if parent is None else self._inherited(settings, parent)
-        taken = 0 if parent is None else int(self.taken[parent])
-        member = Member(settings, self.next_serial, born)
-        self.next_serial += 1
+
+    def place(self, slot: int, member: Member, inherited: Inherited | None = None) -> None:
+        """Replace the candidate in ``slot`` by a new one, which may have a parent."""
         self.members[slot] = member
         self.fan_in[slot] = max(8, self.capacity.dense)
-        self.taken[slot], self.healthy[slot] = taken, 1
+        self.taken[slot], self.healthy[slot] = 0 if inherited is None else inherited.taken, 1
         self._replace_layout(slot)
-        self._fill(slot, inherited)
-        return member
+        self._fill(slot, {} if inherited is None else inherited.parts)
 
     def _replace_layout(self, slot: int) -> None:
         """Lay out for another member in ``slot``; all others keep their weights and states."""
@@ -442,7 +456,8 @@ class Population:
                 (own, theirs), (new, new_theirs) = before.places(other), layout.places(other)
                 self.weights[new], self.state[new_theirs] = weights[own], state[theirs]
 
-    def _inherited(self, settings: CandidateSettings, parent: int) -> Parts:
+    def inherit(self, settings: CandidateSettings, parent: int) -> Inherited:
+        """Copy what a new candidate takes over from a parent; see `replace`."""
         arrays = view_parts(self._matrices(parent))
         theirs = self.members[parent].settings
         if (settings.hidden, settings.activations) != (theirs.hidden, theirs.activations):
@@ -454,7 +469,8 @@ class Population:
         arrays = {**arrays, "sparse": [matrix[: self.rows] for matrix in arrays["sparse"]]}
         many = None if settings.optimizer == theirs.optimizer else 1
         # Copies: the parent may be the candidate that is replaced.
-        return {name: [m.copy() for m in matrices[:many]] for name, matrices in arrays.items()}
+        parts = {name: [m.copy() for m in matrices[:many]] for name, matrices in arrays.items()}
+        return Inherited(parts, int(self.taken[parent]))
 
     def copied(
         self, slot: int, *, rows: int | None = None, outputs: int | None = None
@@ -466,6 +482,13 @@ class Population:
         numbers = self.weights[own][: last.offset + rows * last.width].copy()
         return WeightsCopy(sections, numbers, linear, rows, outputs)
 
+    def copy_networks(
+        self, slots: Sequence[int], *, rows: int, outputs: int
+    ) -> list[tuple[CandidateSettings, WeightsCopy]]:
+        """Settings of some candidates and copies of their weights, as `copied` makes them."""
+        copies = [self.copied(slot, rows=rows, outputs=outputs) for slot in slots]
+        return [(self.members[slot].settings, one) for slot, one in zip(slots, copies, strict=True)]
+
     def extract(self, slot: int, *, rows: int | None = None, outputs: int | None = None) -> Weights:
         """A copy of a candidate's weights by section, cut to ``rows`` and ``outputs``."""
         return self.copied(slot, rows=rows, outputs=outputs).weights()
@@ -474,23 +497,35 @@ class Population:
         """Overwrite a candidate's weights with those of `extract`."""
         self._fill(slot, {name: [matrix] for name, matrix in weights.items()})
 
-    def export_state(self, first: int) -> dict[str, Any]:
-        """Everything needed to continue exactly with sample number ``first``."""
-        packed = pack(self._all_matrices(), self.rows, self.dtype)
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return len(self.weights)
+
+    def export_state(self, first: int, slots: slice = slice(None)) -> dict[str, Any]:
+        """Everything needed to continue exactly with sample number ``first``.
+
+        ``slots`` are the candidates, by default all.
+        """
+        packed = pack(self._all_matrices()[slots], self.rows, self.dtype)
         return {
-            "members": [[m.settings.as_dict(), m.serial, m.born] for m in self.members],
+            "members": [[m.settings.as_dict(), m.serial, m.born] for m in self.members[slots]],
             "next_serial": self.next_serial,
             "capacity": list(self.capacity),
             "rows": self.rows,
-            "fan_in": self.fan_in.copy(),
-            "taken": self.taken.copy(),
-            "healthy": self.healthy.copy(),
+            "fan_in": self.fan_in[slots].copy(),
+            "taken": self.taken[slots].copy(),
+            "healthy": self.healthy[slots].copy(),
             "weights": packed.weights,
             "state": packed.states,
             "occupied": packed.occupied,
             "memory": self.memory.export_state(first),
             "classes": self.classes.export_state(),
         }
+
+    def count_packed_rows(self) -> int:
+        """Number of bits in ``occupied`` of `export_state`."""
+        return count_packed_rows(self._all_matrices(), self.rows)
 
     def restore_state(self, first: int, state: dict[str, Any]) -> None:
         """Continue from a state of `export_state`."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, final
+from typing import Any, final, get_args
 
-from anyio import Event
+from anyio import CancelScope, Event, to_thread
 
 from streamnet.durability.checkpoint import StateDict
 from streamnet.durability.provenance import Ledger
@@ -17,7 +17,9 @@ from streamnet.errors import ConfigurationError, NoCandidateError
 from streamnet.guests import Guest
 from streamnet.learning.learner import Learner
 from streamnet.learning.trainer import Snapshot
+from streamnet.modelfiles.model import Model
 from streamnet.pipeline.callbacks import Callbacks, PartFollower
+from streamnet.pipeline.concurrency import NEVER_INLINE
 from streamnet.pipeline.control_messages import LEARNER_PARTS, Barrier
 from streamnet.pipeline.outputs import Champion, EmittedModel, ResumableSink, Sink
 from streamnet.pipeline.parts import Part, TargetView
@@ -30,9 +32,41 @@ from streamnet.reporting.builder import RunTimes, build_leader_board, build_repo
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.reporting.result import PartResult
 from streamnet.samples import Schema
+from streamnet.settings.run import ShardExecutor
+from streamnet.shards import ShardedLearner
 from streamnet.sources.columns import format_names
+from streamnet.validation import check_integer, check_number
 
 Prepare = Callable[[Learner, Schema], Sequence[Sink]]
+
+
+def check_arguments(
+    threads: object,
+    shards: object,
+    shard_executor: object,
+    inline_seconds: object,
+    state: object,
+    start: object,
+    rejections: object,
+) -> None:
+    """Check arguments of `Pipeline`."""
+    if check_integer("threads", threads) < 1:
+        raise ConfigurationError(f"threads is {threads}, but must be >= 1")
+    if check_integer("shards", shards) < 0:
+        raise ConfigurationError(f"shards is {shards}, but must be >= 0")
+    if shard_executor not in get_args(ShardExecutor):
+        raise ConfigurationError(
+            f"shard_executor is {shard_executor!r}, but must be one of "
+            f"{', '.join(get_args(ShardExecutor))}"
+        )
+    check_number("inline_seconds", inline_seconds)
+    for name, part, kind in (
+        ("state", state, State),
+        ("start", start, Model),
+        ("rejections", rejections, Rejections),
+    ):
+        if part is not None and not isinstance(part, kind):
+            raise ConfigurationError(f"{name} is {part!r}, but must be a {kind.__name__} or None")
 
 
 def check_sinks(given: object) -> list[Sink]:
@@ -69,6 +103,8 @@ class RunOptions:
     publish: Callable[[Champion], None]
     settings: dict[str, Any]
     threads: int
+    shards: int
+    shard_executor: ShardExecutor
     seed: int
     inline_seconds: float
     callbacks: Callbacks
@@ -188,12 +224,23 @@ class PartRun:
         }
         record.complete(barrier)
 
+    def shard(self) -> AbstractContextManager[object]:
+        """A context in which its candidates are in shards, if there are to be any."""
+        assert self.learner is not None
+        options = self._options
+        if not options.shards:
+            return nullcontext()
+        return ShardedLearner(self.learner, options.shards, options.shard_executor)
+
     def build_stages(self, feed: Feed) -> list[Stage[Any]]:
         """Build the stages of a run, behind what feeds them."""
         learner, seconds = self.learner, self._options.inline_seconds
         assert learner is not None
         assert self._record is not None
-        train = Train(learner.trainer, self._options.threads, seconds)
+        threads, training = self._options.threads, seconds
+        if self._options.shards:  # one thread waits for all, and never in the event loop
+            threads, training = 1, NEVER_INLINE
+        train = Train(learner.trainer, threads, training)
         self.stages = [
             Encode(learner.source, feed, self.rejections.limit, seconds, freezes=learner.encoder),
             train,
@@ -301,6 +348,19 @@ class PartRun:
             earlier=times.earlier,
             outputs=tuple(output.status() for output in self._record.sent) if self._record else (),
         )
+
+
+@asynccontextmanager
+async def enter_shards(runs: Iterable[PartRun]) -> AsyncIterator[None]:
+    """Have the candidates of all parts in shards, if there are to be any, and back at the end."""
+    with ExitStack() as stack:
+        try:
+            for run in runs:
+                await to_thread.run_sync(stack.enter_context, run.shard())
+            yield
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(stack.close)
 
 
 def build_part_runs(

@@ -29,7 +29,9 @@ from streamnet.pipeline.part_run import (
     Prepare,
     RunOptions,
     build_part_runs,
+    check_arguments,
     check_sinks,
+    enter_shards,
     open_outputs,
 )
 from streamnet.pipeline.parts import PartFeed, check_only_part, fork, list_parts, open_branch
@@ -53,10 +55,11 @@ from streamnet.settings.learning import (
     build_learning_settings,
     check_candidates,
 )
+from streamnet.settings.run import ShardExecutor
 from streamnet.sources.base import Source
 from streamnet.sources.columns import format_names
 from streamnet.sources.roles import IdentifiedSource, WeightedSource
-from streamnet.validation import check_integer, check_number, check_seed, to_builtins
+from streamnet.validation import check_seed, to_builtins
 
 
 @asynccontextmanager
@@ -68,22 +71,6 @@ async def compile_in_background(dtype: str) -> AsyncIterator[CompileProcess | No
     finally:
         if ahead is not None:
             ahead.end()
-
-
-def check_arguments(
-    threads: object, inline_seconds: object, state: object, start: object, rejections: object
-) -> None:
-    """Check arguments of `Pipeline`."""
-    if check_integer("threads", threads) < 1:
-        raise ConfigurationError(f"threads is {threads}, but must be >= 1")
-    check_number("inline_seconds", inline_seconds)
-    for name, part, kind in (
-        ("state", state, State),
-        ("start", start, Model),
-        ("rejections", rejections, Rejections),
-    ):
-        if part is not None and not isinstance(part, kind):
-            raise ConfigurationError(f"{name} is {part!r}, but must be a {kind.__name__} or None")
 
 
 @final
@@ -101,6 +88,8 @@ class Pipeline:
         block_size: Maximum number of samples in a block; affects speed, never results.
         round_size: Number of samples between two decisions about the population.
         threads: Maximum number of training threads; affects speed, never results.
+        shards: Workers that share the candidates; 0: they learn in this process.
+        shard_executor: Where shards are: "processes" of this machine, or "ray".
         dtype: "float32" or "float64", of the networks.
         sinks: Called with every served block, in order, in a worker thread.
         callbacks: Called when a round, a drift, a new champion or a checkpoint has come.
@@ -152,6 +141,8 @@ class Pipeline:
         block_size: int = 1024,
         round_size: int = ROUND,
         threads: int = 2,
+        shards: int = 0,
+        shard_executor: ShardExecutor = "processes",
         dtype: str = "float32",
         sinks: Sequence[Sink] = (),
         callbacks: Sequence[Callback] = (),
@@ -175,7 +166,7 @@ class Pipeline:
         LabelDelay.build_all(**vars(chosen))
         check_group("encoder", encoder, EncoderSettings)
         check_group("evolution", evolution, SearchSettings)
-        check_arguments(threads, inline_seconds, state, start, rejections)
+        check_arguments(threads, shards, shard_executor, inline_seconds, state, start, rejections)
         seed, candidates = check_seed(seed), check_candidates(candidates)
         self.source, self.state = source, state
         self._callbacks = Callbacks(callbacks)
@@ -209,6 +200,8 @@ class Pipeline:
             publish=self._publish,
             settings=settings or {},
             threads=int(threads),
+            shards=int(shards),
+            shard_executor=shard_executor,
             seed=seed,
             inline_seconds=inline_seconds,
             callbacks=self._callbacks,
@@ -482,8 +475,9 @@ class Pipeline:
         first, *_ = [run.make_learner() for run in self._runs]
         await to_thread.run_sync(self._begin, schema, saved)
         self._earlier, self._started = first.trainer.number, perf_counter()
-        self.ready.set()
-        await self._flow()
+        async with enter_shards(self._runs):
+            self.ready.set()
+            await self._flow()
         self._ended = perf_counter()
         for run in self._runs:
             run.finish(self._feeds[run.name].records)

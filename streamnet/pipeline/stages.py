@@ -395,7 +395,7 @@ class Train(Stage[EncodedBlock]):
     async def on_glance(self, glance: Glance) -> bool:
         """Add copies of the networks."""
         await self.finish()
-        numbers = len(self._trainer.population.weights)
+        numbers = self._trainer.population.size
         await self._copier.run(numbers / _NUMBERS, glance.freeze_networks, self._trainer)
         return True
 

@@ -239,6 +239,8 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     seed: int
     block_size: int
     threads: int
+    shards: int
+    shard_executor: Literal["processes", "ray"]
     round_size: int
     candidate: Sequence[Mapping[str, Any]] | Mapping[str, Any]
     start: str | PathLike[str] | None

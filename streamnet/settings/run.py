@@ -203,6 +203,9 @@ class SourceSettings(ReadingSettings):
         return () if self.target is None else list_targets(self.target)
 
 
+ShardExecutor = Literal["processes", "ray"]
+
+
 @declare
 class ExecutionSettings(Settings):
     """How a run is executed; only ``seed`` and ``round_size`` may change a result.
@@ -211,12 +214,18 @@ class ExecutionSettings(Settings):
         seed: Seed of all random numbers; equal seeds give equal results, to the bit.
         block_size: Most samples in a block; changes speed, never results.
         threads: Most threads that learn at once; changes speed, never results.
+        shards: Workers that share the candidates among them, for populations that are too large
+            for this machine's threads; 0: none, this process learns. Changes speed, never results.
+        shard_executor: Where shards are: processes of this machine, or ray, also on other
+            machines.
         round_size: Samples between two decisions about the population.
     """
 
     seed: Seed = 0
     block_size: Count = 1024
     threads: Count = 2
+    shards: Size = 0
+    shard_executor: ShardExecutor = "processes"
     round_size: Count = 1024
 
 

@@ -14,7 +14,6 @@ from streamnet.experts import Answers, Expert, Rest, ScoringBatch, one_column
 from streamnet.features.base import FIELD_BITS, SPARSE_BASE
 from streamnet.features.columns.label import MovedClass
 from streamnet.samples import Inputs
-from streamnet.selection.ensemble.base import ABSENT
 from streamnet.trees.binning import bin_columns, rank_categories
 from streamnet.trees.kernels import Forest, grow_forest, new_forest, predict, write_values
 
@@ -83,8 +82,8 @@ class BoostedTrees(Expert):
         """Predict samples of which each might be the next one; changes nothing."""
         values = self._arrange(batch, self._crowded.copy())
         answers = _new_answers(batch)
-        present = self._run(values, batch.known, answers)
-        return one_column(answers[:, 0] if self._numeric else answers, present=present)
+        present = np.full(len(answers), self._run(values, batch.known, answers))
+        return one_column(answers[:, 0] if self._numeric else answers, present)
 
     def move_class(self, moved: MovedClass) -> None:
         """Read stored samples of a class as those of another one, or of none at -1."""
@@ -124,18 +123,17 @@ class BoostedTrees(Expert):
         values, truth, weight = self._read(batch), batch.truth, batch.weight
         learned = np.isfinite(truth) if self._numeric else truth >= 0
         n, start = len(truth), 0
-        answers, alive = _new_answers(batch), np.empty((1, n), np.uint8)
+        answers, present = _new_answers(batch), np.zeros(n, np.bool_)
         while start < n:
             if self._seen >= self._due and not self.rest:
                 self._grow()
             stop = self._find_stop(learned, start)
             part = slice(start, stop)
-            present = self._run(values[part], batch.known[part], answers[part])
-            alive[0, part] = 1 if present else ABSENT
-            own = part if learned[part].all() else np.flatnonzero(learned[part]) + start
+            present[part] = self._run(values[part], batch.known[part], answers[part])
+            own = np.flatnonzero(learned[part]) + start
             self._store(values[own], truth[own], None if weight is None else weight[own])
             start = stop
-        return Answers((answers[:, 0] if self._numeric else answers)[np.newaxis], alive)
+        return one_column(answers[:, 0] if self._numeric else answers, present)
 
     def _find_stop(self, learned: NDArray[np.bool_], start: int) -> int:
         """The end of the samples that are predicted by the present trees."""

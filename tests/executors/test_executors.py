@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamnet.errors import ConfigurationError
@@ -67,6 +68,52 @@ def test_several_workers_are_processes_and_one_is_this() -> None:
 def executor() -> Executor:
     """Two processes for the tests below, the last of which ends them."""
     return open_executor(None, 2)
+
+
+class Collector:
+    """What executors host here."""
+
+    def __init__(self, *first: int) -> None:
+        if not first:
+            raise ValueError("there must be one")
+        self.numbers = list(first)
+
+    def add(self, number: int) -> int:
+        self.numbers.append(number)
+        return os.getpid()
+
+    def double(self, array: np.ndarray) -> tuple[object, ...]:
+        array *= 2
+        return self.numbers, array, array[:, :3], "end"
+
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["in_process", "processes"])
+def test_a_hosted_object_keeps_its_state_between_calls(name: str) -> None:
+    with open_executor(name, 1) as executor:
+        actor, failing = executor.host(Collector, 1), None
+        pids = {actor.call("add", n).result() for n in (5, 6)}
+        assert (pids == {os.getpid()}) == (name == "in_process")
+        large = np.arange(40_000.0).reshape(100, 400)
+        numbers, doubled, part, end = actor.call("double", large.copy()).result()
+        assert (numbers, end) == ([1, 5, 6], "end")
+        assert np.array_equal(doubled, 2 * large)
+        assert np.array_equal(part, doubled[:, :3])
+        doubled += 1  # kernels are compiled for arrays that can be written to
+        with pytest.raises(AttributeError):
+            actor.call("unknown").result()
+        if name == "processes":
+            failing = actor.call("die")
+            with pytest.raises(WorkerDiedError, match="killed by signal 9"):
+                failing.result()
+            with pytest.raises(WorkerDiedError):  # what it held is gone
+                actor.call("add", 7).result()
+            with pytest.raises(ValueError, match="there must be one"):
+                executor.host(Collector).call("add", 1).result()
+        actor.close()
+        actor.close()
 
 
 def test_two_workers_run_at_the_same_time_in_processes_of_their_own(executor: Executor) -> None:

@@ -9,12 +9,14 @@ import anyio
 import numpy as np
 import pytest
 
+from streamnet.executors.in_process import InProcessExecutor
 from streamnet.learning.learner import Learner
 from streamnet.pipeline import Champion, Pipeline
 from streamnet.pipeline.control_messages import Glance
 from streamnet.pipeline.reader import BlockSplitter, Reader
 from streamnet.samples import Task
 from streamnet.settings.candidate import CandidateSettings
+from streamnet.shards import sharded_learner
 from streamnet.sources import IterableSource
 from streamnet.sources.columns import Columns
 from streamnet.sources.rows import RowReader
@@ -36,12 +38,16 @@ async def slowly(stops: tuple[int, ...], waiting: list[anyio.Event]) -> AsyncIte
         yield row
 
 
-async def glanced(stops: tuple[int, ...]) -> tuple[list[Champion | None], dict[str, Any]]:
+async def glanced(
+    stops: tuple[int, ...], shards: int = 0
+) -> tuple[list[Champion | None], dict[str, Any]]:
     waiting: list[anyio.Event] = []
     source = IterableSource(
         slowly(stops, waiting), columns=Columns(target="y", task=Task.CLASSIFICATION)
     )
-    pipeline = Pipeline(source, candidates=CANDIDATES, round_size=ROUND, evolution={"every": 1})
+    pipeline = Pipeline(
+        source, candidates=CANDIDATES, round_size=ROUND, evolution={"every": 1}, shards=shards
+    )
     found = []
     async with anyio.create_task_group() as group:
         group.start_soon(pipeline.run)
@@ -66,13 +72,14 @@ def learned(count: int) -> Learner:
     return learner
 
 
-@pytest.mark.parametrize("stops", [STOPS])
+@pytest.mark.parametrize("shards", [0, 2])
 def test_a_glance_is_the_model_that_a_run_up_to_there_would_leave(
-    run: Runner, stops: tuple[int, ...]
+    run: Runner, shards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, _ = run(glanced, stops)
+    monkeypatch.setattr(sharded_learner, "open_executor", lambda *_: InProcessExecutor())
+    found, _ = run(glanced, STOPS, shards)
     assert found[0] is None
-    for stop, champion in zip(stops[1:], found[1:], strict=True):
+    for stop, champion in zip(STOPS[1:], found[1:], strict=True):
         assert champion is not None
         assert champion.number == stop
         wanted = learned(stop).model().outputs(ROWS)

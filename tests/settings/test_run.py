@@ -218,7 +218,10 @@ def test_one_activation_applies_to_all_layers() -> None:
         ("windw = 1", "windw is not a known key; did you mean evaluation.window?"),
         (
             "run.zzz = 1",
-            "run.zzz is not a known key; known here: seed, block_size, threads, round_size",
+            (
+                "run.zzz is not a known key; known here: seed, block_size, threads, shards, "
+                "shard_executor, round_size"
+            ),
         ),
         (
             "population.candidate = { hiden = [3] }",
