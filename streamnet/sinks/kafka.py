@@ -37,7 +37,6 @@ TAIL = 4096  # places that may follow the last record: ends of transactions, and
 LINGER_MILLISECONDS = 1  # in which records are gathered into a batch
 RUN, NUMBER = "streamnet-run", "streamnet-number"  # headers of records
 
-_CRITICAL = 2  # level of the client's log: other troubles are reported by the outbox
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 _PERMANENT = (
     *REFUSED,
@@ -62,7 +61,7 @@ class KafkaDestination(Destination):
         self._topic = str(settings.topic)
         self._keyed = keyed
         self._errors = ClientErrors()
-        self._options = build_client_options(settings, self._errors) | {"log_level": _CRITICAL}
+        self._options = build_client_options(settings, self._errors)
         self._producer: Producer | None = None
         self._ends: dict[int, End] = {}  # by partition
         self._run = 0

@@ -51,6 +51,10 @@ def headline(run: Replay) -> str:
     """Describe the run that is about to start."""
     source = run.settings.source
     names = ["standard input" if file == "-" else escape_text(file) for file in source.files]
+    if source.broker is not None:
+        stream = getattr(source, source.broker)
+        name = stream.topic if hasattr(stream, "topic") else stream.stream
+        names = [f"{escape_text(str(name))} ({source.broker})"]
     files = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     target = f", target {escape_text(source.targets[0])}" if source.targets else ""
     if len(run.pipeline.parts) > 1:

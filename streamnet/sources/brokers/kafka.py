@@ -39,6 +39,7 @@ QUEUED_KILOBYTES = 16_384  # that the client fetches ahead
 FOUND_SECONDS = 5.0  # to read a message again
 QUIET_LOG_SECONDS = 60.0  # between two equal warnings
 
+_CRITICAL = 2  # level of the log of the client, which reports all else to `ClientErrors`, too
 _NO_SUCH_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 REFUSED = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -118,6 +119,7 @@ def build_client_options(settings: KafkaTopicSettings, errors: ClientErrors) -> 
         "sasl.password": read_secret("password", settings.password_file, settings.password_env),
         "client.id": "streamnet",
         "logger": logger,
+        "log_level": _CRITICAL,
         "error_cb": errors,
     }
     if mechanism == "OAUTHBEARER":

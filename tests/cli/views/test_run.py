@@ -149,6 +149,13 @@ def test_the_champion_and_quarantined_candidates_are_marked(encoding: str, marks
     assert "3 rejected" in run.status_line(pipeline)
 
 
+@pytest.mark.parametrize(("scheme", "broker"), [("kafka", "kafka"), ("valkey", "redis")])
+def test_a_stream_is_named_in_the_headline(scheme: str, broker: str) -> None:
+    values = {"source.files": [f"{scheme}://host/bikes"], "source.target": "y"}
+    words = run.headline(Replay(apply_overrides(RunSettings(), values)))
+    assert f"replays bikes ({broker}), target y" in words
+
+
 def test_many_files_are_counted_in_the_headline(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.csv" for name in "abcde"]
     for path in paths:
