@@ -26,7 +26,7 @@ OF_OTHERS = {  # options of programs that are not ours
         "--nn", "--oaa", "--passes", "--port", "--save_resume",
     },
     "docs/embedding.md": {"--concurrency", "--processes", "--queues"},
-    "docs/scaling.md": {"--address", "--head"},
+    "docs/scaling.md": {"--address", "--features", "--head"},
     "docs/benchmarks.md": {"--nn", "--epochs", "--idle", "--limit", "--repeats"},
     "README.md": {"--nn"},
 }  # fmt: skip
