@@ -151,8 +151,8 @@ class Rest:
 
     def __init__(self, longest: int = REST) -> None:
         self._longest = longest
-        self.rounds = 0  # to come
-        self.next = REST  # rounds of the next rest
+        self.rounds: int = 0  # to come
+        self.next: int = REST  # rounds of the next rest
 
     def __bool__(self) -> bool:
         return self.rounds > 0

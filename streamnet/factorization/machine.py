@@ -41,7 +41,7 @@ class FactorizationMachine(Expert):
         self._factors = factors
         self._numbers = 0  # that have bins
         self._tables = _create_tables(0, 0, 0, factors)
-        self.rest = Rest()
+        self.rest: Rest = Rest()
 
     def end_round(self, losses: NDArray[np.float64], lowest: float) -> None:
         """Decide at the end of a round whether to rest."""

@@ -36,7 +36,8 @@ class ShardWorker:
     """
 
     def __init__(self, executor: Executor, name: str, slots: range, state: ShardState) -> None:
-        self.name, self.slots = name, slots
+        self.name: str = name
+        self.slots: range = slots
         self.replaced: int = 0  # times
         self._executor, self._state = executor, state
         self._since: list[tuple[str, tuple[Any, ...]]] = []  # calls that changed it

@@ -72,7 +72,7 @@ class BoostedTrees(Expert):
         self._grown_samples = 0
         self._seen = 0  # samples with a target
         self._due = FIRST_GROWTH  # number of samples after which trees are grown
-        self.rest = Rest(MAX_REST)
+        self.rest: Rest = Rest(MAX_REST)
 
     def end_round(self, losses: NDArray[np.float64], lowest: float) -> None:
         """Decide at the end of a round whether to rest."""

@@ -248,26 +248,37 @@ class Shadow:
 class ClassNames:
     """What labels are read as, after classes were merged or retired.
 
+    Changes that wait may contradict each other; like the learner, this then takes the first one.
+
     >>> names = ClassNames()
-    >>> names.change(ClassChange("b", "a"))
-    >>> names.change(ClassChange("c", "b"))
+    >>> names.change(ClassChange("b", "a")), names.change(ClassChange("c", "b"))
+    ('a', 'a')
+    >>> names.change(ClassChange("a", "c"))  # which is read as "a" itself
     >>> names.find("c"), names.find("d"), names.add_up({"a": 0.5, "c": 0.25})
     ('a', 'd', {'a': 0.75})
     """
 
     def __init__(self) -> None:
-        self.changes: dict[str, str | None] = {}
+        self.changes: dict[str, str | None] = {}  # what each label is read as, None: retired
 
-    def change(self, change: ClassChange) -> None:
-        """Note a change."""
-        self.changes[change.label] = change.into
+    def change(self, change: ClassChange) -> str | None:
+        """Note a change; return what the label is merged into, if it is."""
+        label, into = change
+        if self.changes.get(label) is not None:
+            return None  # merged before
+        if into is not None:
+            into = self.find(into)
+            if into is None or into == label:
+                return None
+        for other, target in self.changes.items():
+            if target == label:
+                self.changes[other] = into
+        self.changes[label] = into
+        return into
 
     def find(self, label: str) -> str | None:
         """What a label is read as; None if it is retired."""
-        found: str | None = label
-        while found is not None and found in self.changes:
-            found = self.changes[found]
-        return found
+        return self.changes.get(label, label)
 
     def add_up(self, probabilities: Mapping[str, float]) -> dict[str, float]:
         """The probabilities of what labels are read as."""
@@ -410,8 +421,7 @@ class Shadows:
     def change(self, change: Change) -> None:
         """Take a class for another one from now on, or for none."""
         if isinstance(change, ClassChange):
-            self._names.change(change)
-            into = None if change.into is None else self._names.find(change.into)
+            into = self._names.change(change)
             if into is not None:
                 for shadow in self._shadows.values():
                     shadow.merge(change.label, into)
