@@ -270,8 +270,9 @@ class Encoder:
         """From now on, let networks see the last known target's age, and seasonal lags."""
         if self.delayed:
             return
+        first = {name: self._settings[name] for name in ("task", "lags")}
         own = {name: value for name, value in self._settings.items() if name != "seasonal_lags"}
-        self._settings = {**own, "delayed": True}
+        self._settings = {**first, "delayed": True, **own}  # in the order of a restored encoder
         self._lags.expect_late_targets(self._history.lags if self._history else 0)
 
     def _change_classes(self, block: Block, change: ClassChange) -> tuple[Block, MovedClass | None]:

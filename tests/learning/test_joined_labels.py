@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, mean_absolute_error
 
+from streamnet.durability.checkpoint import encode
 from streamnet.errors import ConfigurationError
 from streamnet.learning.joined_labels import JoiningEncoder
 from streamnet.learning.learner import Learner
@@ -176,6 +177,7 @@ def test_a_restored_learner_goes_on_with_the_same_bits(task: Task) -> None:
     resumed.restore_state(begun.export_state())
     list(feed(resumed, block.part(3 * ROUND, n), (7, 50)))
     assert differences(state_of(whole), state_of(resumed)) == []
+    assert encode(state_of(whole)) == encode(state_of(resumed))
 
 
 def test_the_answers_that_callers_got_are_what_is_scored() -> None:
