@@ -313,8 +313,8 @@ class Block(Struct, frozen=True, eq=False, gc=False):
         if self.target is None:
             return np.zeros(len(self), np.bool_)
         if self.schema.task is Task.REGRESSION:
-            return np.isfinite(self.target.astype(np.float64, copy=False))
-        return np.array([label is not None for label in self.target.tolist()], np.bool_)
+            return find_known(self.target.astype(np.float64, copy=False))
+        return find_known(self.target)
 
     def find_waiting(self) -> NDArray[np.bool_]:
         """Which samples wait for their target, shape=(n,): those without, but of weight 0."""
@@ -475,6 +475,14 @@ class Timeline(NamedTuple):
         waiting = ~self.late & (self.place >= 0)
         waiting[self.answered[1]] = False
         return waiting
+
+
+def find_known(target: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of n targets are there, shape=(n,): a missing number is NaN, a missing label None."""
+    if target.dtype == np.float64:
+        known: NDArray[np.bool_] = np.isfinite(target)
+        return known
+    return np.array([label is not None for label in target.tolist()], np.bool_)
 
 
 def make_marks(first: int, count: int) -> NDArray[np.int64]:

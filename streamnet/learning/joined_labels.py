@@ -24,7 +24,7 @@ from streamnet.learning.label_delay import (
     recall_forecasts,
 )
 from streamnet.learning.pending import FreeRows, PendingTable
-from streamnet.samples import Arrivals, Block, Given, Inputs, Task, Timeline
+from streamnet.samples import Arrivals, Block, Given, Inputs, Task, Timeline, find_known
 
 
 @final
@@ -82,8 +82,8 @@ class JoiningEncoder:
             encoded = self._encoder.encode(block)
             self._number -= len(block) - len(encoded.block)
             return encoded
-        block = self._reject(block)
-        waits = block.find_waiting()
+        if (accepted := self._reject(block)) is not block:
+            block, waits = accepted, accepted.find_waiting()
         n, first = len(block), self._number
         numbers = np.arange(first, first + n)
         places = np.full(n, -1, np.int64)
@@ -166,10 +166,7 @@ class JoiningEncoder:
             table.write(*rows, **kept, weight=weight[new][waits])
             return interleave(inputs, {name: table.read(arrived, name) for name in INPUTS}, late)
 
-        if target.dtype == np.float64:
-            learned = np.isfinite(target)
-        else:
-            learned = np.array([label is not None for label in target.tolist()], np.bool_)
+        learned = find_known(target)
         self._known, ages, age = find_ages(timeline, learned, self._known, self._number)
         forecasts = recall_forecasts(self._encoder, self._forecasts, timeline, self._number)
         arrivals = block.arrivals

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, n
 from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, final, get_args
+from typing import Any, final
 
 from anyio import CancelScope, Event, to_thread
 
@@ -32,10 +32,11 @@ from streamnet.reporting.builder import RunTimes, build_leader_board, build_repo
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.reporting.result import PartResult
 from streamnet.samples import Schema
-from streamnet.settings.run import ShardExecutor
+from streamnet.settings.fields import build_settings
+from streamnet.settings.run import ExecutionSettings, ShardExecutor
 from streamnet.shards import ShardedLearner
 from streamnet.sources.columns import format_names
-from streamnet.validation import check_integer, check_number
+from streamnet.validation import check_number
 
 Prepare = Callable[[Learner, Schema], Sequence[Sink]]
 
@@ -50,15 +51,8 @@ def check_arguments(
     rejections: object,
 ) -> None:
     """Check arguments of `Pipeline`."""
-    if check_integer("threads", threads) < 1:
-        raise ConfigurationError(f"threads is {threads}, but must be >= 1")
-    if check_integer("shards", shards) < 0:
-        raise ConfigurationError(f"shards is {shards}, but must be >= 0")
-    if shard_executor not in get_args(ShardExecutor):
-        raise ConfigurationError(
-            f"shard_executor is {shard_executor!r}, but must be one of "
-            f"{', '.join(get_args(ShardExecutor))}"
-        )
+    execution = {"threads": threads, "shards": shards, "shard_executor": shard_executor}
+    build_settings(ExecutionSettings, execution, "Pipeline")
     check_number("inline_seconds", inline_seconds)
     for name, part, kind in (
         ("state", state, State),

@@ -70,7 +70,7 @@ class BlockSplitter:
                 raise ConfigurationError(f"{name} is {value}, but must be >= 1")
         self.block_size = block_size
         self.round_size = round_size
-        self._late_labels = late_labels
+        self._before_waiting = late_labels  # whether no sample has waited, as far as is known
         self.number: int = 0  # of the next sample
 
     def cut(self, block: Block) -> Iterator[SplitBlock]:
@@ -83,8 +83,9 @@ class BlockSplitter:
             return
         most = 1 if len(block) == 1 else min(self.block_size, _max_samples(block))
         start, waiting = 0, len(block)
-        if self._late_labels:
-            waiting = int(block.find_waiting().argmax()) or len(block)
+        if self._before_waiting and (waits := block.find_waiting()).any():
+            self._before_waiting = False
+            waiting = int(waits.argmax()) or len(block)
         while start < len(block):
             left = self.round_size - self.number % self.round_size
             stop = min(waiting if start < waiting else len(block), start + most, start + left)

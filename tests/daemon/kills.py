@@ -99,6 +99,10 @@ async def finish(folder: Path, batches: int, kept: list[int]) -> dict[str, Any]:
         given = [ShadowPrediction(str(number), None, CHANCES) for number in kept]
         posted = await hosted.shadow_predict("rival", given)
         outcomes = await hosted.label([(str(number), "a") for number in kept])
+        # Those that were kept, though a kill came before anybody knew.
+        assert hosted.model_run is not None
+        unknown = list(hosted.model_run.committer.intake.pending._waiting)
+        await hosted.label([(identity, "a") for identity in unknown])
         await until(lambda: is_learned(hosted))
         await until(lambda: hosted.status().scored == hosted.status().learned)
         status, classes = hosted.status(), hosted.classes() or []
