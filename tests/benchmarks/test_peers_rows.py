@@ -9,11 +9,11 @@ from sklearn.preprocessing import StandardScaler
 from streamnet.errors import ConfigurationError, DataError
 from streamnet.samples import Task
 from tests.benchmarks.peers.adapters.arff import write_arff
-from tests.benchmarks.peers.adapters.vowpal_wabbit import lines_of
+from tests.benchmarks.peers.adapters.vowpal_wabbit import lines_of, lines_of_tokens
 from tests.benchmarks.peers.rows import read_rows
 from tests.benchmarks.peers.scales import RunningScale, running_standardized
 from tests.benchmarks.peers.streams import Stream, stream_of
-from tests.benchmarks.peers.views import matrix, one_hot, plain, word_counts
+from tests.benchmarks.peers.views import matrix, numbered, one_hot, plain, tokens, word_counts
 from tests.benchmarks.streams_for_peers import rows_of, write
 
 LINES = [
@@ -45,10 +45,11 @@ def test_dates_with_a_time_of_day_become_days_and_parts_of_one(tmp_path) -> None
 
 def test_a_stream_of_ones_own_is_named_by_file_target_task_and_meanings(tmp_path) -> None:
     write(tmp_path, "mine", LINES)
-    named = f"{tmp_path}/mine.csv.gz:a:regression:codes=code,more:dates=day"
+    named = f"{tmp_path}/mine.csv.gz:a:regression:codes=code,more:dates=day:lags=3"
     stream = stream_of(named)
     assert (stream.name, stream.task) == (named, Task.REGRESSION)
     assert (stream.codes, stream.dates, stream.texts) == (("code", "more"), ("day",), ())
+    assert stream.lags == 3
     assert read_rows(stream, tmp_path / "elsewhere").target.tolist() == [1.5, 2, -1]
     assert stream_of("mine.csv:y").task is Task.CLASSIFICATION
 
@@ -57,6 +58,7 @@ def test_a_stream_of_ones_own_is_named_by_file_target_task_and_meanings(tmp_path
     ("name", "message"),
     [
         ("mine.csv:y:sorting", "'sorting', but must be one of classification, regression"),
+        ("mine.csv:y:regression:lags=-1", "'lags', but must be one of codes, dates, texts"),
         ("mine.csv:y:regression:words=a", "'words', but must be one of codes, dates, texts"),
     ],
 )
@@ -88,6 +90,17 @@ def test_codes_and_words_are_one_hot_for_those_that_need_it(tmp_path) -> None:
     assert inputs[:, 2:].tolist() == [[1, 0, 0, 1], [0, 1, 1, 0], [1, 0, 0, 1]]
     assert [list(sample.values()) for sample in one_hot(rows, 0)] == inputs.tolist()
     assert plain(rows, 0)[1] == {"a": 2, "day": 14976, "code": 7, "word": "?"}
+
+
+def test_categories_are_numbered_or_words_for_those_that_take_them(tmp_path) -> None:
+    rows = rows_of(tmp_path, LINES, stream=MEANING)
+    inputs, categories = numbered(rows, 0)
+    assert inputs[:, 2:].tolist() == [[3, 0], [7, 1], [3, 0]]
+    assert categories == [2, 3]
+    numbers, found = tokens(rows)
+    assert numbers.shape == (3, 2)
+    assert found == [["code=3_0", "word=x"], ["code=7_0", "word=_"], ["code=3_0", "word=x"]]
+    assert lines_of_tokens(rows)[0] == "1 | code=3_0 word=x"
 
 
 def test_texts_become_counts_of_hashed_words(tmp_path) -> None:

@@ -8,19 +8,22 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from sklearn.tree import DecisionTreeClassifier
 
 import streamnet
 from streamnet.errors import ConfigurationError, DataError
 from tests.benchmarks.peers.adapters.ours import PEERS as OURS
+from tests.benchmarks.peers.adapters.retrained import fitting_times, prepare_refitted
 from tests.benchmarks.peers.child import TOO_SLOW, Order
 from tests.benchmarks.peers.measures import measures_of
+from tests.benchmarks.peers.peer import WORDS, Peer, Scored
 from tests.benchmarks.peers.process import run
 from tests.benchmarks.peers.record import Record, Records
 from tests.benchmarks.peers.registry import PEERS, peers_of
 from tests.benchmarks.peers.streams import REPOSITORY
 from tests.benchmarks.peers.table import markdown
 from tests.benchmarks.peers.tuning import tuned
-from tests.benchmarks.streams_for_peers import rows_of, write
+from tests.benchmarks.streams_for_peers import SMALL, rows_of, write
 
 LINES = ["x,is_phishing", *(f"{i % 7},{'ab'[i % 7 > 2]}" for i in range(700))]
 
@@ -38,11 +41,43 @@ def test_streamnet_takes_part_as_replay_runs_it(tmp_path) -> None:
     write(tmp_path, "small", ["x,y", *LINES[1:]])
     rows = rows_of(tmp_path, ["x,y", *LINES[1:]], limit=650)
     answers = OURS[0].prepare(rows, 3).learn()
-    measures = measures_of(rows, np.asarray(answers))
+    measures = measures_of(rows, answers)
     report = streamnet.replay(rows.path, target="y", limit=650, seed=3).report
     assert measures["accuracy"] == report["served"]["accuracy"]
     for name in ("kappa", "kappa_temporal"):
         assert measures[name] == pytest.approx(report["served"][name])
+
+
+def test_what_is_fitted_anew_answers_by_all_samples_before_the_fit(tmp_path) -> None:
+    stream = SMALL._replace(lags=1)
+    rows = rows_of(tmp_path, ["x,y", *LINES[1:]], stream=stream)
+
+    def fit(x, y, _categories, seed):
+        return DecisionTreeClassifier(max_depth=2, random_state=seed).fit(x, y)
+
+    scored = prepare_refitted(fit, "tree")(rows, 0).learn()
+    assert isinstance(scored, Scored)
+    x = np.stack([rows.numbers["x"], np.append(0, rows.target[:-1])], axis=1)
+    times = fitting_times(700)
+    assert times == list(range(7, 700, 7))
+    for start in (70, 350, 693):
+        model = fit(x[:start], rows.target[:start], [], 0)
+        part = slice(start, start + 7)
+        assert list(scored.answers[part]) == model.predict(x[part]).tolist()
+        assert list(scored.scores[part]) == model.predict_proba(x[part])[:, 0].tolist()
+    assert list(scored.answers[1:7]) == rows.target[:6].tolist()
+
+
+def test_peers_that_are_not_installed_are_named_with_what_they_need(tmp_path) -> None:
+    def fail(*_):
+        raise AssertionError
+
+    peer = Peer("absent", "no-such-package", WORDS, random=False, prepare=fail)
+    assert peer.missing == "pip install no-such-package"
+    assert peer._replace(package="", command="no-such-command").missing == (
+        "the command no-such-command"
+    )
+    assert not OURS[0].missing
 
 
 def test_tuning_takes_what_answers_best_and_leaves_out_what_fails(tmp_path) -> None:

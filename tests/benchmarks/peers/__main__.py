@@ -1,10 +1,10 @@
 """Compares streamnet with its peers: same files, same order, test-then-train.
 
-    pip install river capymoa vowpalwabbit scikit-learn samlb matplotlib
+    pip install river lightgbm catboost capymoa vowpalwabbit scikit-learn samlb matplotlib
     python -m tests.benchmarks.peers [STREAM ...] [--limit N] [--markdown FILE] [--plot FILE.svg]
 
 Run it in the repository's folder. CapyMOA needs Java (Debian: default-jre-headless). None of these
-packages belongs to streamnet's own: one that is absent is shown as failed.
+packages belongs to streamnet's own: peers of one that is absent are named as missing.
 
 What is done to be fair:
 
@@ -15,6 +15,8 @@ What is done to be fair:
   They are told what columns mean. streamnet reads and encodes the file itself, within its time.
 - Linear models, Vowpal Wabbit and scikit-learn are tuned in hindsight on the stream's head, beside
   the clock. Ensembles and SAMLB have their own defaults; so has streamnet.
+- Learners that are fitted anew at every 1 % of the stream know all that came, and the last targets
+  where targets resemble them.
 - What has a random part runs with several seeds; once a run took long, the rest are left out.
 """
 
@@ -74,8 +76,9 @@ def compare(
     repeated = {peer.name for peer in peers_of(again)} if again else set()
     records = Records(json)
     folder = str(data_folder(data))
+    present = [peer for peer in taking_part if not peer.missing]
     for stream in chosen:
-        for peer in taking_part:
+        for peer in present:
             if stream.task in peer.tasks:
                 order = Order(stream.name, limit, peer.name, 0, folder, seconds)
                 _run(peer, order, seeds, records, afresh=peer.name in repeated)
@@ -84,6 +87,9 @@ def compare(
     found = {name: runs for name, runs in found.items() if runs}
     names = [peer.name for peer in PEERS]
     text = markdown(found, names)
+    absent = [f"{peer.name} ({peer.missing})" for peer in taking_part if peer.missing]
+    if absent:
+        text += f"\nNot run here, since something is missing: {', '.join(absent)}.\n"
     print(f"\n{text}")
     if markdown_file is not None:
         markdown_file.write_text(text, encoding="utf-8")

@@ -15,10 +15,9 @@ from threading import Event, Thread
 from time import process_time
 
 import msgspec
-import numpy as np
 
 from tests.benchmarks.peers.measures import measures_of
-from tests.benchmarks.peers.peer import Answers, Learn
+from tests.benchmarks.peers.peer import Answers, Learn, Scored
 from tests.benchmarks.peers.record import Record
 from tests.benchmarks.peers.registry import peers_of
 from tests.benchmarks.peers.rows import read_rows
@@ -57,13 +56,13 @@ def carry_out(order: Order) -> Record:
         setting=setting,
         version=_version(peer.package),
         samples=len(rows.target),
-        measures=measures_of(rows, np.asarray(answers)),
+        measures=measures_of(rows, answers),
         cpu_seconds=seconds,
         peak_mib=peak_mib(),
     )
 
 
-def timed(learn: Learn, most: float) -> tuple[Answers, float]:
+def timed(learn: Learn, most: float) -> tuple[Answers | Scored, float]:
     """The answers, and the CPU time that they took; ends this process once it is over ``most``.
 
     RLIMIT_CPU would do that too, but Linux then counts CPU time in whole ticks.

@@ -15,6 +15,7 @@ __all__ = ("draw",)
 _COLUMNS = 3
 _COLOURS = {
     "streamnet": "#d62728",
+    "retrained": "#17becf",
     "capymoa": "#1f77b4",
     "river": "#2ca02c",
     "vw": "#9467bd",

@@ -7,6 +7,7 @@ from tests.benchmarks.peers.adapters import (
     baselines,
     capymoa_ensembles,
     ours,
+    retrained,
     river_linear,
     river_trees,
     samlb_automl,
@@ -20,6 +21,7 @@ __all__ = ("PEERS", "peers_of")
 PEERS: tuple[Peer, ...] = (
     *ours.PEERS,
     *baselines.PEERS,
+    *retrained.PEERS,
     *capymoa_ensembles.PEERS,
     *river_trees.PEERS,
     *river_linear.PEERS,

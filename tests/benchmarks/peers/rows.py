@@ -34,6 +34,14 @@ class Rows(NamedTuple):
         """Whether the target is one of some labels."""
         return self.stream.task is Task.CLASSIFICATION
 
+    @property
+    def rarest(self) -> int:
+        """Index of the least frequent label, the first of several; -1 for numbers."""
+        if not self.classification:
+            return -1
+        counts = np.bincount(self.target, minlength=len(self.labels))
+        return int(np.where(counts > 0, counts, len(self.target)).argmin())
+
     def head(self, n: int) -> Rows:
         """The first ``n`` samples, or all if there are fewer; labels stay known."""
         return self._replace(
@@ -50,7 +58,7 @@ def read_rows(stream: Stream, folder: Path, limit: int | None = None) -> Rows:
     Raises:
         DataError: If the file is not there or lacks a number.
     """
-    path = Path(stream.file) if stream.file else folder / f"{stream.name}.csv.gz"
+    path = Path(stream.file) if stream.file else folder / stream.folder / f"{stream.name}.csv.gz"
     if not path.is_file():
         known = "" if stream.file else ": name its folder by --data"
         raise DataError(f"{path.name} is not in {path.parent}{known}")

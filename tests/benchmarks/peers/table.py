@@ -1,4 +1,4 @@
-"""Table: all runs as Markdown: first the main measure at a glance, then all figures."""
+"""Table: all runs as Markdown: the main measure at a glance, all figures, rare labels."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _HEAD = (
 
 
 def markdown(runs: Mapping[str, Sequence[Record]], peers: Sequence[str]) -> str:
-    """Both tables.
+    """All tables; that of rare labels where there are any.
 
     Args:
         runs: By stream, in the order of the columns and sections.
         peers: In the order of the rows of the first table.
     """
     by_stream = {stream: summaries(records) for stream, records in runs.items()}
-    parts = (_overview(by_stream, peers), _details(by_stream), _notes(by_stream))
-    return "\n\n".join(parts) + "\n"
+    parts = _overview(by_stream, peers), _details(by_stream), _rare(by_stream), _notes(by_stream)
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _overview(by_stream: Mapping[str, list[Summary]], peers: Sequence[str]) -> str:
@@ -64,6 +64,23 @@ def _details(by_stream: Mapping[str, list[Summary]]) -> str:
             else:
                 rows.append(("" if place else stream, summary.peer, summary.reason, *[""] * 5))
     return _table(_HEAD, rows)
+
+
+def _rare(by_stream: Mapping[str, list[Summary]]) -> str:
+    """The measures for streams with rare labels, ordered like the details."""
+    rows: list[tuple[str, ...]] = []
+    for stream, found in by_stream.items():
+        for summary in found:
+            if summary.runs and "balanced_accuracy" in summary.runs[0].measures:
+                name = stream if not rows or all(row[0] != stream for row in rows) else ""
+                known = summary.runs[0].measures
+                scores = [
+                    _score(summary.measure(measure), measure) if measure in known else ""
+                    for measure in ("accuracy", "balanced_accuracy", "pr_auc")
+                ]
+                rows.append((name, summary.peer, *scores))
+    head = ("stream", "peer", "accuracy %", "balanced accuracy %", "PR-AUC % of the rarest label")
+    return _table(head, rows) if rows else ""
 
 
 def _notes(by_stream: Mapping[str, list[Summary]]) -> str:

@@ -37,7 +37,7 @@ def tuned(
 
 def _score(rows: Rows, learn: Learn) -> float:
     try:
-        measures = measures_of(rows, np.asarray(learn()))
+        measures = measures_of(rows, learn())
     except (ArithmeticError, DataError, ValueError):  # how peers say that weights are not finite
         return -np.inf
     return measures["accuracy"] if rows.classification else -measures["mae"]

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.peers.rows import Rows
 
-__all__ = ("matrix", "one_hot", "plain", "word_counts", "words_of")
+__all__ = ("matrix", "numbered", "one_hot", "plain", "tokens", "word_counts", "words_of")
 
 _WORD = re.compile(r"\w+")
+_UNSAFE = re.compile(r"[^\w=]")  # means something in the format of Vowpal Wabbit
 
 
 def words_of(text: str) -> list[str]:
@@ -61,6 +62,39 @@ def _one_hot(
     found, codes = np.unique(values, return_inverse=True)
     parts.append(np.eye(len(found))[codes])
     names += [f"{name}={value}" for value in found]
+
+
+def numbered(rows: Rows, words: int) -> tuple[NDArray[np.float64], list[int]]:
+    """Inputs as numbers, shape=(n, inputs), and the indices of those that are categories.
+
+    Categories are numbered by their first appearance, codes are as they are, texts are hashed.
+    """
+    parts = [values[:, None] for values in rows.numbers.values()]
+    categories = [i for i, name in enumerate(rows.numbers) if name in rows.stream.codes]
+    for column in rows.words.values():
+        categories.append(len(parts))
+        known: dict[str, float] = {}
+        parts.append(np.array([[known.setdefault(word, float(len(known)))] for word in column]))
+    parts += [word_counts(texts, words) for texts in rows.texts.values()]
+    return np.hstack(parts), categories
+
+
+def tokens(rows: Rows) -> tuple[NDArray[np.float64], list[list[str]]]:
+    """Numbers as a matrix, shape=(n, numbers), and of each sample its categories and words.
+
+    Nothing but what occurs is there, so that columns of many values take little room.
+    """
+    codes = rows.stream.codes
+    found: list[list[str]] = [[] for _ in rows.target]
+    columns: dict[str, list[str]] = {name: list(map(str, rows.numbers[name])) for name in codes}
+    for name, column in (columns | rows.words).items():
+        for sample, value in zip(found, column, strict=True):
+            sample.append(_UNSAFE.sub("_", f"{name}={value}"))
+    for texts in rows.texts.values():
+        for sample, text in zip(found, texts, strict=True):
+            sample += words_of(text)
+    numbers = [column for name, column in rows.numbers.items() if name not in codes]
+    return np.stack(numbers, axis=1) if numbers else np.empty((len(found), 0)), found
 
 
 def plain(rows: Rows, words: int) -> list[dict[str, float | str]]:

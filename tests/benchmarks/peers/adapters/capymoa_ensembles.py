@@ -1,4 +1,7 @@
-"""CapyMOA's ensembles, by CapyMOA's own prequential loop over an ARFF file; 100 members."""
+"""CapyMOA's ensembles, by CapyMOA's own prequential loop over an ARFF file; 100 members.
+
+Boosted trees have as many iterations.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from streamnet.samples import Task
 from tests.benchmarks.peers.adapters.arff import write_arff
 from tests.benchmarks.peers.peer import NUMBERS, WORDS, Answers, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
@@ -19,6 +23,7 @@ _CLASSIFIERS = {
     "arf": "AdaptiveRandomForestClassifier",
     "srp": "StreamingRandomPatches",
     "levbag": "LeveragingBagging",
+    "sgbt": "StreamingGradientBoostedTrees",
 }
 _REGRESSORS = {"arf-regressor": "AdaptiveRandomForestRegressor", "soknl": "SOKNL"}
 
@@ -35,11 +40,12 @@ def _prepare(kind: str, members: int) -> Callable[[Rows, int], Prepared]:
         stream = ARFFStream(path)
         make: Any = getattr(classifier if rows.classification else regressor, kind)
         # A seed of 0 is taken for none by some of them.
-        model = make(stream.get_schema(), random_seed=seed + 1, ensemble_size=members)
+        size = "boosting_iterations" if kind.endswith("BoostedTrees") else "ensemble_size"
+        model = make(stream.get_schema(), random_seed=seed + 1, **{size: members})
 
         def learn() -> Answers:
             # Its quick loop, in Java, keeps answers as whole numbers: of no use for regression.
-            evaluate = partial(prequential_evaluation, optimize=rows.classification)
+            evaluate = partial(prequential_evaluation, optimise=rows.classification)
             results = evaluate(stream, model, store_predictions=True)
             folder.cleanup()
             return [float(answer) for answer in results.predictions()]
@@ -49,18 +55,13 @@ def _prepare(kind: str, members: int) -> Callable[[Rows, int], Prepared]:
     return prepare
 
 
-def _peers() -> tuple[Peer, ...]:
-    peers = [
-        Peer(f"capymoa-{name}", "capymoa", WORDS, random=True, prepare=_prepare(kind, 100))
-        for name, kind in _CLASSIFIERS.items()
-    ]
-    small = _prepare(_CLASSIFIERS["arf"], 10)
-    peers.append(Peer("capymoa-arf-10", "capymoa", WORDS, random=True, prepare=small))
-    peers += [
-        Peer(f"capymoa-{name}", "capymoa", NUMBERS, random=True, prepare=_prepare(kind, 100))
-        for name, kind in _REGRESSORS.items()
-    ]
-    return tuple(peers)
+def _peer(name: str, kind: str, tasks: tuple[Task, ...], members: int = 100) -> Peer:
+    prepare = _prepare(kind, members)
+    return Peer(f"capymoa-{name}", "capymoa", tasks, random=True, prepare=prepare, command="java")
 
 
-PEERS = _peers()
+PEERS = (
+    *(_peer(name, kind, WORDS) for name, kind in _CLASSIFIERS.items()),
+    _peer("arf-10", _CLASSIFIERS["arf"], WORDS, members=10),
+    *(_peer(name, kind, NUMBERS) for name, kind in _REGRESSORS.items()),
+)

@@ -14,18 +14,33 @@ from streamnet.pipeline import Pipeline
 from streamnet.pipeline.outputs import Sink
 from streamnet.samples import Schema
 from streamnet.sources import Columns, LimitedSource, open_files
-from tests.benchmarks.peers.peer import BOTH, NO_ANSWER, Answers, Learn, Peer, Prepared
+from tests.benchmarks.peers.peer import (
+    BOTH,
+    NO_ANSWER,
+    OWN_PACKAGE,
+    Answers,
+    Learn,
+    Peer,
+    Prepared,
+    Scored,
+)
 from tests.benchmarks.peers.rows import Rows
 
 __all__ = ("PEERS",)
 
 
 class _Answers:
-    """A sink that keeps what was served."""
+    """A sink that keeps what was served, and how likely one of the labels was.
 
-    def __init__(self) -> None:
+    Args:
+        asked: The label; empty for numbers.
+    """
+
+    def __init__(self, asked: str) -> None:
         self.labels: list[str] = []
         self.blocks: list[NDArray[Any]] = []
+        self.scores: list[NDArray[np.float64]] = []
+        self._asked = asked
 
     def attach(self, learner: Learner, _: Schema) -> list[Sink]:
         self.labels = learner.encoder.labels
@@ -35,6 +50,10 @@ class _Answers:
         answers = served.answers
         if answers.ndim == 2:
             # Labels are learned as they come: none is known at first.
+            known = self._asked in self.labels
+            place = self.labels.index(self._asked) if known else answers.shape[1]
+            own = answers[:, place] if place < answers.shape[1] else np.zeros(len(answers))
+            self.scores.append(own.copy())
             best = answers.argmax(axis=1)
             answers = np.where(best < served.predicted.encoded.known, best, NO_ANSWER)
         self.blocks.append(answers.copy())
@@ -44,14 +63,15 @@ def _learn(rows: Rows, seed: int) -> Learn:
     columns = Columns(target=rows.stream.target, task=rows.stream.task)
     index = {label: i for i, label in enumerate(rows.labels)}
 
-    def learn() -> Answers:
-        kept = _Answers()
+    def learn() -> Answers | Scored:
+        kept = _Answers(rows.labels[rows.rarest] if rows.classification else "")
         source = LimitedSource(open_files([rows.path], columns=columns), len(rows.target))
         anyio.run(Pipeline(source, seed=seed, prepare=kept.attach).run)
         answers = np.concatenate(kept.blocks)
         if rows.classification:
             codes = np.array([*(index[label] for label in kept.labels), NO_ANSWER])
-            answers = codes[answers]  # NO_ANSWER is -1: the last of them
+            # NO_ANSWER is -1: the last of them
+            return Scored(codes[answers], np.concatenate(kept.scores))
         return list(answers)
 
     return learn
@@ -60,7 +80,7 @@ def _learn(rows: Rows, seed: int) -> Learn:
 PEERS = (
     Peer(
         "streamnet",
-        "streamnet",
+        OWN_PACKAGE,
         BOTH,
         random=True,
         prepare=lambda rows, seed: Prepared(_learn(rows, seed), "defaults"),

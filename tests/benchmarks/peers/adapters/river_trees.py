@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.benchmarks.peers.adapters.one_by_one import one_by_one
+from tests.benchmarks.peers.adapters.one_by_one import one_by_one, with_shares
 from tests.benchmarks.peers.peer import BOTH, WORDS, Peer, Prepared
 from tests.benchmarks.peers.rows import Rows
 from tests.benchmarks.peers.views import plain
@@ -60,7 +60,8 @@ def _prepare(make: Callable[[Rows, int], Any]) -> Callable[[Rows, int], Prepared
             # Their leaves hold linear models, which explode on inputs as they come.
             model = preprocessing.StandardScaler() | model
             setting = f"StandardScaler, {setting}"
-        return Prepared(one_by_one(model, plain(rows, _WORDS), rows), setting)
+        loop = with_shares if rows.classification else one_by_one
+        return Prepared(loop(model, plain(rows, _WORDS), rows), setting)
 
     return prepare
 
