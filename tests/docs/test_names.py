@@ -27,7 +27,9 @@ OF_OTHERS = {  # options of programs that are not ours
     },
     "docs/embedding.md": {"--concurrency", "--processes", "--queues"},
     "docs/scaling.md": {"--address", "--features", "--head"},
-    "docs/benchmarks.md": {"--nn", "--epochs", "--idle", "--limit", "--repeats"},
+    "docs/benchmarks.md": {
+        "--nn", "--epochs", "--idle", "--json", "--limit", "--markdown", "--plot", "--repeats",
+    },
     "README.md": {"--nn"},
 }  # fmt: skip
 NAMES = [(page, name) for page in PAGES for name in inline_code(page.read_text("utf-8"))]
