@@ -71,7 +71,8 @@ def test_a_run_resumes_with_any_number_of_shards_and_leaves_the_same(
 def test_the_number_of_shards_and_where_they_are_have_rules(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"shards is -1, but must be >= 0"):
         made(tmp_path, Task.REGRESSION, shards=-1)
-    with pytest.raises(ConfigurationError, match=r"shard_executor is 'moon', but must be 'processes' or 'ray'"):
+    where = "shard_executor is 'moon', but must be 'processes' or 'ray'"
+    with pytest.raises(ConfigurationError, match=where):
         made(tmp_path, Task.REGRESSION, shard_executor="moon")
     pipeline: Pipeline = made(tmp_path, Task.REGRESSION, shards=len(CANDIDATES) + 1)
     with pytest.raises(ConfigurationError, match=r"shards is 5, but must be <= 4"):
