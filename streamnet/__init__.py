@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         OnlineRegressor,
     )
     from streamnet.pipeline import Callback, Champion, Pipeline, Result, State
+    from streamnet.runs.fleet import FleetResult, replay_fleet
     from streamnet.runs.replay import replay
     from streamnet.runs.sweep import Sweep, replay_many
     from streamnet.samples import Kind, Task
@@ -49,6 +50,7 @@ __all__ = (
     "Engine",
     "Evaluation",
     "ExplanationHistory",
+    "FleetResult",
     "Guest",
     "IterableSource",
     "KafkaSource",
@@ -77,6 +79,7 @@ __all__ = (
     "partial_dependence",
     "permutation_importance",
     "replay",
+    "replay_fleet",
     "replay_many",
     "split",
 )
@@ -90,6 +93,7 @@ _HOMES = {
     "Engine": "streamnet.engine",
     "Evaluation": "streamnet.metrics",
     "ExplanationHistory": "streamnet.online",
+    "FleetResult": "streamnet.runs.fleet",
     "Guest": "streamnet.guests",
     "IterableSource": "streamnet.sources",
     "KafkaSource": "streamnet.sources.brokers.kafka",
@@ -117,6 +121,7 @@ _HOMES = {
     "partial_dependence": "streamnet.explanations",
     "permutation_importance": "streamnet.explanations",
     "replay": "streamnet.runs.replay",
+    "replay_fleet": "streamnet.runs.fleet",
     "replay_many": "streamnet.runs.sweep",
     "split": "streamnet.datasets",
 }

@@ -13,6 +13,7 @@ from cyclopts import Group, Parameter, Token
 
 from streamnet.cli import STANDARD_INPUT
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
+from streamnet.settings.execution import ExecutionSettings, FleetSettings, SweepSettings
 from streamnet.settings.fields import Declaration, list_settings
 from streamnet.settings.inference import InferenceSettings
 from streamnet.settings.learning import (
@@ -23,8 +24,7 @@ from streamnet.settings.learning import (
     SearchSettings,
     SelectionSettings,
 )
-from streamnet.settings.run import ExecutionSettings, OutputSettings, SourceSettings, StateSettings
-from streamnet.settings.sweep import SweepSettings
+from streamnet.settings.run import OutputSettings, SourceSettings, StateSettings
 
 
 def convert_text(kind: Any, tokens: Sequence[Token]) -> str:  # noqa: ARG001 - cyclopts passes the type
@@ -412,6 +412,14 @@ class RunOptions(Options):
     """How the run is executed."""
 
     section = "run"
+
+
+@final
+@options(RUN, FleetSettings, owners="N", owner_executor="WHERE", partitions="N", partition="NUMBER")
+class FleetOptions(Options):
+    """Owners of partitions of the keys."""
+
+    section = "fleet"
 
 
 @final

@@ -14,6 +14,7 @@ from streamnet.cli.options import (
     DelayOptions,
     EncoderOptions,
     Files,
+    FleetOptions,
     IntervalOptions,
     KeyOptions,
     Options,
@@ -50,6 +51,7 @@ def replay(
     interval: IntervalOptions | None = None,
     output: OutputOptions | None = None,
     state: StateOptions | None = None,
+    fleet: FleetOptions | None = None,
     resume: Annotated[
         bool, flag("Resume the run whose state is in --state, if there is one.", RUN)
     ] = False,
@@ -65,14 +67,18 @@ def replay(
     end the model can be saved (--model). Ctrl-C ends reading; what was learned is still written.
     """
     from streamnet.cli.terminal import log_to_stderr
+    from streamnet.cli.views.fleet import watch_fleet
     from streamnet.cli.views.watcher import watch
     from streamnet.runs.replay import Replay
 
     groups = (
         *(data, reading, delay, keys, encoder, population, selection, search),
-        *(run, interval, output, state),
+        *(run, interval, output, state, fleet),
     )
     settings = merge_options(files, groups, config)
+    if settings.fleet.owners:
+        with log_to_stderr():
+            return watch_fleet(settings, resume=resume, quiet=quiet)
     with log_to_stderr():
         return watch(Replay(settings, resume=resume), quiet=quiet)
 
@@ -112,6 +118,7 @@ def run(
     second signal stops at once. SIGHUP reloads the run file and applies settings that may change.
     """
     from streamnet.cli.terminal import log_to_stderr
+    from streamnet.cli.views.fleet import watch_fleet
     from streamnet.cli.views.group import watch_group
     from streamnet.cli.views.watcher import watch
     from streamnet.errors import ConfigurationError
@@ -124,6 +131,9 @@ def run(
     if settings.source.kafka is not None and settings.source.kafka.subscribe:
         with log_to_stderr():
             return watch_group(settings, quiet=quiet, reload=lambda group: reload(group, config))
+    if settings.fleet.owners:
+        with log_to_stderr():
+            return watch_fleet(settings, resume=True, quiet=quiet)
     replay = Replay(settings, resume=True)
     with log_to_stderr():
         return watch(replay, quiet=quiet, reload=lambda: reload(replay, config))

@@ -55,7 +55,7 @@ def sweep(
     from streamnet.cli.views.sweep import SweepView
     from streamnet.executors import open_executor
     from streamnet.runs.sweep import plan_runs, run_all
-    from streamnet.settings.sweep import SweepSettings
+    from streamnet.settings.execution import SweepSettings
 
     groups = data, reading, encoder, population, delay, keys, selection, search, run, interval
     settings = merge_options(files, groups, config)

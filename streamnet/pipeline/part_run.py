@@ -32,8 +32,8 @@ from streamnet.reporting.builder import RunTimes, build_leader_board, build_repo
 from streamnet.reporting.report import LeaderBoard, PipelineStatistics, Report
 from streamnet.reporting.result import PartResult
 from streamnet.samples import Schema
+from streamnet.settings.execution import ExecutionSettings, ShardExecutor
 from streamnet.settings.fields import build_settings
-from streamnet.settings.run import ExecutionSettings, ShardExecutor
 from streamnet.shards import ShardedLearner
 from streamnet.sources.columns import format_names
 from streamnet.validation import check_number

@@ -47,6 +47,7 @@ from streamnet.reporting.result import Result
 from streamnet.samples import ClassChange, KeyRemoval, Schema
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
+from streamnet.settings.execution import ShardExecutor
 from streamnet.settings.fields import check_group, check_names, with_settings
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords, SearchKeywords
 from streamnet.settings.learning import (
@@ -55,7 +56,6 @@ from streamnet.settings.learning import (
     build_learning_settings,
     check_candidates,
 )
-from streamnet.settings.run import ShardExecutor
 from streamnet.sources.base import Source
 from streamnet.sources.columns import format_names
 from streamnet.sources.roles import IdentifiedSource, WeightedSource

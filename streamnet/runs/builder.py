@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from streamnet.modelfiles.model import Model
 from streamnet.objects import is_url
 from streamnet.pipeline.parts import Part, list_parts
 from streamnet.pipeline.state import State
+from streamnet.runs.key_partitions import KeyPartition, SharedReading
 from streamnet.runs.storage import Place, RunStorage
 from streamnet.samples import Kind, Schema
 from streamnet.selection.search import default_population
@@ -187,7 +188,21 @@ def check_schema(settings: RunSettings, schema: Schema) -> None:
 
 def build_source(settings: RunSettings, start: Model | None = None) -> Source:
     """The source of a run over files; ``start`` is the model that continues to learn."""
+    if (number := settings.fleet.partition) is not None:
+        return KeyPartition(share_reading(settings, (number,), start), number)
     return open_source(settings.source, build_columns(settings, start), settings.run.seed)
+
+
+def share_reading(
+    settings: RunSettings, numbers: Iterable[int], start: Model | None = None
+) -> SharedReading:
+    """The stream of a run, to be read once for several partitions of its keys."""
+    columns = build_columns(settings, start)
+
+    def make() -> Source:
+        return open_source(settings.source, columns, settings.run.seed)
+
+    return SharedReading(make, settings.keys.key, settings.fleet.partitions, numbers)
 
 
 def open_source(section: ReadingSection, columns: Columns, seed: int) -> Source:
@@ -256,7 +271,10 @@ def build_state(settings: RunSettings, place: Place | None, *, resume: bool) -> 
         source["files"] = settings.source.files
     if settings.source.limit is not None:
         source["limit"] = settings.source.limit if fixed else "given"
-    return State(path, resume=resume, identity={"source": source}, files=files, **given)
+    identity: dict[str, Any] = {"source": source}
+    if settings.fleet.partition is not None:
+        identity["partition"] = [settings.fleet.partition, settings.fleet.partitions]
+    return State(path, resume=resume, identity=identity, files=files, **given)
 
 
 def build_columns(settings: RunSettings | ModelSettings, start: Model | None = None) -> Columns:
@@ -294,12 +312,33 @@ def build_columns(settings: RunSettings | ModelSettings, start: Model | None = N
 def check_files(settings: RunSettings) -> None:
     """Check the files to read and to write, before hours of learning rather than after."""
     check_source(settings.source, keys=settings.keys.key)
+    if settings.fleet.partition is not None or settings.fleet.owners:
+        _check_partitions(settings)
     if settings.source.mqtt is not None and settings.state.dir is None:
         raise ConfigurationError(
             "state.dir is not given, but source.mqtt needs it: messages leave the spool when they "
             "are part of a checkpoint"
         )
     _check_outputs(settings)
+
+
+def _check_partitions(settings: RunSettings) -> None:
+    """Check settings of a run that divides its keys."""
+    fleet, source = settings.fleet, settings.source
+    name, value = ("owners", fleet.owners) if fleet.owners else ("partition", fleet.partition)
+    if not settings.keys.key:
+        raise ConfigurationError(f"{name} is {value}, but then key must name columns, too")
+    if source.shuffle_buffer:
+        raise ConfigurationError(
+            f"shuffle_buffer is {source.shuffle_buffer}, but must be 0 with {name}: the samples "
+            "of a key are learned in their order"
+        )
+    if source.mqtt is not None or STANDARD_INPUT in source.files:
+        given = "standard input" if source.mqtt is None else "source.mqtt"
+        raise ConfigurationError(
+            f"{name} is {value}, but then {given} must not be read: what was read can't be read "
+            "again for another partition"
+        )
 
 
 def check_source(

@@ -18,22 +18,16 @@ from anyio import (
 )
 from anyio.abc import TaskGroup
 
-from streamnet.errors import (
-    ConfigurationError,
-    InUseError,
-    NoCandidateError,
-    ReadError,
-    StreamnetError,
-)
+from streamnet.errors import ConfigurationError, ReadError, StreamnetError
 from streamnet.objects import is_url
 from streamnet.pipeline.callbacks import Callback
-from streamnet.pipeline.parts import Part
 from streamnet.pipeline.state import StateStatistics
 from streamnet.runs.builder import check_files
+from streamnet.runs.partitions import PartitionRun, place_outputs
 from streamnet.runs.replay import Replay
 from streamnet.settings.brokers import KafkaSettings
 from streamnet.settings.run import RunSettings, validate_settings
-from streamnet.settings.sinks import SENT_OUTPUTS, find_sink, parse_sink_url, place_partition
+from streamnet.settings.sinks import SENT_OUTPUTS, find_sink, parse_sink_url
 from streamnet.sources.brokers.registry import ClientModule
 
 logger: logging.Logger = logging.getLogger("streamnet.runs")
@@ -42,7 +36,6 @@ MEMBERSHIP = ClientModule[Any](
     "streamnet.sources.brokers.kafka_group", "Membership", "confluent_kafka"
 )
 POLL_SECONDS = 0.2
-RETRY_SECONDS = 0.5  # until a state that another process holds is tried again
 RECONNECT_SECONDS = 5.0
 GIVE_UP_SHARE = 0.75  # of a session, in which a partition is to be given up
 
@@ -77,18 +70,13 @@ def check_group(settings: RunSettings) -> KafkaSettings:
 
 def build_partition_settings(settings: RunSettings, number: int) -> RunSettings:
     """The settings of the run of one partition: with a state and outputs of its own."""
-    values = settings.model_dump(exclude_unset=True)
+    given = settings.source.kafka
+    assert given is not None
+    values = place_outputs(settings, number, f"{given.topic}-{number}")
     kafka = values["source"]["kafka"]
     for name in _GROUP_KEYS:
         kafka.pop(name, None)
     kafka["partition"] = number
-    folder = str(settings.state.dir).rstrip("/")
-    values["state"]["dir"] = f"{folder}/{kafka['topic']}-{number}"
-    part, output = Part(str(number), slug=str(number)), values.get("output", {})
-    for name in ("model", "report", *SENT_OUTPUTS):
-        if (place := output.get(name)) is not None:
-            sent = name in SENT_OUTPUTS and find_sink(place) is not None
-            output[name] = place_partition(place, number) if sent else part.place(place)
     return validate_settings(RunSettings, values)
 
 
@@ -140,7 +128,7 @@ class GroupRun:
             on_revoked=lambda numbers: from_thread.run(self._give_up, numbers),
             on_lost=lambda numbers: from_thread.run(self._drop, numbers),
         )
-        self._owned: dict[int, _Owned] = {}
+        self._owned: dict[int, PartitionRun] = {}
         self._thread = CapacityLimiter(1)
         self._tasks: TaskGroup | None = None
         self._stopped = Event()
@@ -202,7 +190,8 @@ class GroupRun:
         """Begin to learn partitions."""
         assert self._tasks is not None
         for number in numbers:
-            self._owned[number] = owned = _Owned(number)
+            make = partial(self._make_replay, number)
+            self._owned[number] = owned = PartitionRun(number, make)
             self._say(f"{self._membership.name}: partition {number} is assigned")
             self._tasks.start_soon(self._own, owned)
 
@@ -228,56 +217,16 @@ class GroupRun:
                 del self._owned[owned.number]
                 self._say(f"{self._membership.name}: partition {owned.number} is given up")
 
-    async def _own(self, owned: _Owned) -> None:
+    async def _own(self, owned: PartitionRun) -> None:
         """Learn a partition until it is given up."""
-        try:
-            with owned.scope:
-                while not owned.stopped.is_set():
-                    await self._learn(owned)
-        except StreamnetError as error:
-            # What fails once it is stopped, such as a run without a sample, is not missed.
-            if not (owned.stopped.is_set() and isinstance(error, NoCandidateError)):
-                self._fail(error)
-        finally:
-            owned.ended.set()
+        await owned.run()
+        if owned.failure is not None:
+            self._fail(owned.failure)
 
-    async def _learn(self, owned: _Owned) -> None:
-        """Learn a partition, if its state can be had; otherwise wait a moment."""
-        settings = build_partition_settings(self.settings, owned.number)
-        follow = _OffsetCallback(self._membership, owned.number)
-        make = partial(Replay, settings, resume=True, callbacks=[follow, *self._callbacks])
-        owned.replay = replay = await to_thread.run_sync(make)
-        try:
-            if not owned.stopped.is_set():
-                await replay.run()
-        except InUseError as error:
-            owned.replay = None
-            if not owned.waits_for:
-                logger.warning("%s; waiting", error)
-            owned.waits_for = str(error)
-            with move_on_after(RETRY_SECONDS):
-                await owned.stopped.wait()
-        else:
-            owned.stop()
-
-
-@final
-class _Owned:
-    """A partition of this member."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.replay: Replay | None = None
-        self.waits_for = ""
-        self.stopped = Event()
-        self.ended = Event()
-        self.scope = CancelScope()
-
-    def stop(self) -> None:
-        """Learn what was read, and end."""
-        self.stopped.set()
-        if self.replay is not None:
-            self.replay.pipeline.stop()
+    def _make_replay(self, number: int) -> Replay:
+        follow = _OffsetCallback(self._membership, number)
+        settings = build_partition_settings(self.settings, number)
+        return Replay(settings, resume=True, callbacks=[follow, *self._callbacks])
 
 
 @final

@@ -61,11 +61,11 @@ from streamnet.runs.storage import RunStorage
 from streamnet.samples import Block, Change, Position, Schema, change_from_list
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import EncoderSettings
+from streamnet.settings.execution import ExecutionSettings, FleetSettings
 from streamnet.settings.fields import check_names, with_settings
 from streamnet.settings.keywords import ReplayKeywords
 from streamnet.settings.learning import Grid, LearningSettings, PopulationSettings, SearchSettings
 from streamnet.settings.run import (
-    ExecutionSettings,
     OutputSettings,
     RunSettings,
     SourceSettings,
@@ -88,7 +88,7 @@ class Replay:
 
     ``resume`` continues from the state directory if it holds a state; without it, an existing state
     is an error. ``pipeline`` reports the progress and can be stopped; ``result`` is None until the
-    outputs are written.
+    outputs are written. A ``stream`` is read in place of what the settings name.
 
     >>> import pathlib, tempfile
     >>> from streamnet.settings.run import parse
@@ -108,11 +108,16 @@ class Replay:
         resume: bool = False,
         callbacks: Sequence[Callback] = (),
         guests: Mapping[str, Any] | None = None,
+        stream: Source | None = None,
     ) -> None:
         self.settings: RunSettings = settings
         self.result: Result | None = None
         source = settings.source
         check_files(settings)
+        if settings.fleet.owners:
+            raise ConfigurationError(
+                f"owners is {settings.fleet.owners}, but must be 0 for a run of this process alone"
+            )
         self._files: list[Predictions] = []
         self._storage = RunStorage(settings, resume=resume)
         self.state: State | None = build_state(settings, self._storage.state, resume=resume)
@@ -133,7 +138,7 @@ class Replay:
         )
         self._recent: dict[str, RecentSamples] = {}  # by the name of the part
         self.pipeline: Pipeline = Pipeline(
-            build_source(settings, self._start),
+            stream or build_source(settings, self._start),
             rejections=self.rejections,
             callbacks=callbacks,
             prepare=self._prepare,
@@ -242,6 +247,7 @@ def _encode_report(report: Report, insight: Insight | None, suffix: str) -> byte
 @with_settings(
     SourceSettings,
     ExecutionSettings,
+    FleetSettings,
     EncoderSettings,
     PopulationSettings,
     Grid,
@@ -249,7 +255,7 @@ def _encode_report(report: Report, insight: Insight | None, suffix: str) -> byte
     SearchSettings,
     OutputSettings,
     StateSettings,
-    without=["files", "dir"],
+    without=["files", "dir", "owners", "owner_executor"],
 )
 def replay(
     *files: str | os.PathLike[str],

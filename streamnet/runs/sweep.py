@@ -22,10 +22,10 @@ from streamnet.learning.warmup import needs_compiling
 from streamnet.objects import is_url
 from streamnet.progress import ProgressBar
 from streamnet.runs.replay import Replay, list_keyword_paths, merge_settings, run_in_thread
+from streamnet.settings.execution import SweepSettings
 from streamnet.settings.fields import build_settings, list_settings, with_settings
 from streamnet.settings.keywords import ManyKeywords
 from streamnet.settings.run import RunSettings, apply_overrides
-from streamnet.settings.sweep import SweepSettings
 from streamnet.sources.storage.raw import STANDARD_INPUT
 from streamnet.version import __version__
 

@@ -242,6 +242,8 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     shards: int
     shard_executor: Literal["processes", "ray"]
     round_size: int
+    partitions: int
+    partition: int | None
     candidate: Sequence[Mapping[str, Any]] | Mapping[str, Any]
     start: str | PathLike[str] | None
     candidates: int | None
@@ -266,6 +268,13 @@ class ReplayKeywords(EncoderKeywords, LearningKeywords, SearchKeywords, total=Fa
     every_seconds: float
     generations: int
     models: int
+
+
+class FleetKeywords(ReplayKeywords, total=False):
+    """Keyword arguments of `streamnet.replay_fleet`."""
+
+    owners: int
+    owner_executor: Literal["processes", "ray"]
 
 
 class ManyKeywords(ReplayKeywords, SweepKeywords, total=False):

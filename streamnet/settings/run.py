@@ -23,6 +23,7 @@ from streamnet.settings.brokers import (
 )
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
+from streamnet.settings.execution import ExecutionSettings, FleetSettings
 from streamnet.settings.fields import (
     Check,
     Converted,
@@ -31,7 +32,6 @@ from streamnet.settings.fields import (
     Listed,
     Positive,
     Probability,
-    Seed,
     Setting,
     Settings,
     Size,
@@ -201,32 +201,6 @@ class SourceSettings(ReadingSettings):
     def targets(self) -> tuple[str, ...]:
         """The columns to predict; none of libSVM, whose target has no name."""
         return () if self.target is None else list_targets(self.target)
-
-
-ShardExecutor = Literal["processes", "ray"]
-
-
-@declare
-class ExecutionSettings(Settings):
-    """How a run is executed; only ``seed`` and ``round_size`` may change a result.
-
-    Args:
-        seed: Seed of all random numbers; equal seeds give equal results, to the bit.
-        block_size: Most samples in a block; changes speed, never results.
-        threads: Most threads that learn at once; changes speed, never results.
-        shards: Workers that share the candidates among them, for populations that are too large
-            for this machine's threads; 0: none, this process learns. Changes speed, never results.
-        shard_executor: Where shards are: processes of this machine, or ray, also on other
-            machines.
-        round_size: Samples between two decisions about the population.
-    """
-
-    seed: Seed = 0
-    block_size: Count = 1024
-    threads: Count = 2
-    shards: Size = 0
-    shard_executor: ShardExecutor = "processes"
-    round_size: Count = 1024
 
 
 @declare
@@ -413,6 +387,11 @@ class RunSection(Section, ExecutionSettings, frozen=True):
 
 
 @final
+class FleetSection(Section, FleetSettings, frozen=True):
+    """``[fleet]``."""
+
+
+@final
 class AutoEncoderSection(Section, AutoEncoderSettings, frozen=True):
     """``[encoder.autoencoder]``."""
 
@@ -506,6 +485,7 @@ class RunSettings(LearningTables, frozen=True):
     (7, 2)
     """
 
+    fleet: FleetSection = FleetSection()
     output: OutputSection = OutputSection()
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from streamnet.settings.brokers import BROKERS
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings
+from streamnet.settings.execution import ExecutionSettings, FleetSettings
 from streamnet.settings.fields import Declaration, list_settings
 from streamnet.settings.learning import (
     EvaluationSettings,
@@ -27,7 +28,6 @@ from streamnet.settings.learning import (
     SelectionSettings,
 )
 from streamnet.settings.run import (
-    ExecutionSettings,
     OutputSettings,
     SchemaDriftSettings,
     SourceSettings,
@@ -40,6 +40,7 @@ TABLES: dict[str, tuple[type, ...]] = {
     "source.drift": (SchemaDriftSettings,),
     **{f"source.{broker}": (settings,) for broker, settings in BROKERS.items()},
     "run": (ExecutionSettings,),
+    "fleet": (FleetSettings,),
     "encoder": (EncoderSettings,),
     "encoder.autoencoder": (AutoEncoderSettings,),
     "population": (PopulationSettings, Grid),

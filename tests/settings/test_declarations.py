@@ -33,6 +33,7 @@ from streamnet.settings.brokers import (
 from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.encoder import AutoEncoderSettings, EncoderSettings, Scaling, TextMode
 from streamnet.settings.engine import EngineSettings
+from streamnet.settings.execution import ExecutionSettings, FleetSettings, SweepSettings
 from streamnet.settings.fields import Settings, declare, list_settings, parse_arguments
 from streamnet.settings.learning import (
     CRITERION_TASKS,
@@ -49,13 +50,11 @@ from streamnet.settings.learning import (
 )
 from streamnet.settings.run import (
     CandidateTable,
-    ExecutionSettings,
     OutputSettings,
     PopulationSection,
     SourceSettings,
     StateSettings,
 )
-from streamnet.settings.sweep import SweepSettings
 from streamnet.sources import Columns
 from streamnet.sources.text.records import MAX_RECORD_BYTES
 from tests.conftest import REPOSITORY
@@ -63,6 +62,7 @@ from tests.conftest import REPOSITORY
 RUN_FILE = (
     SourceSettings,
     ExecutionSettings,
+    FleetSettings,
     EncoderSettings,
     PopulationSettings,
     Grid,
@@ -72,6 +72,7 @@ RUN_FILE = (
     OutputSettings,
     StateSettings,
 )
+OF_OWNERS = {"owners", "owner_executor"}
 OWNERS: list[tuple[Callable[..., Any], tuple[type, ...], set[str]]] = [
     (Encoder, (EncoderSettings,), set()),
     (Learner, (LearningSettings,), set()),
@@ -82,7 +83,7 @@ OWNERS: list[tuple[Callable[..., Any], tuple[type, ...], set[str]]] = [
     (KeyedRegressor, (LearningSettings,), {"label_delay"}),
     (AutoEncoder, (AutoEncoderSettings,), {"inputs"}),
     (Engine, (EngineSettings,), set()),
-    (replay, RUN_FILE, {"files", "dir", "target"}),
+    (replay, RUN_FILE, {"files", "dir", "target", *OF_OWNERS}),
 ]
 
 
@@ -141,7 +142,8 @@ PATHS = {"model", "predictions", "report", "dead_letters", "start"}
         (keywords.NatsKeywords, (NatsSettings,), set()),
         (keywords.MqttKeywords, (MqttSettings,), set()),
         (keywords.SweepKeywords, (SweepSettings,), set()),
-        (keywords.ReplayKeywords, RUN_FILE, {"files", "dir", "target"}),
+        (keywords.ReplayKeywords, RUN_FILE, {"files", "dir", "target", *OF_OWNERS}),
+        (keywords.FleetKeywords, RUN_FILE, {"files", "dir", "target"}),
     ],
 )
 def test_keywords_for_type_checkers_equal_the_declarations(

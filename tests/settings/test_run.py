@@ -50,10 +50,10 @@ def test_the_example_of_all_keys_has_every_key() -> None:
     left_out = [name for section in sections for name in unset(section)]
     # A query stands in place of files; streams of messages have examples of their own, and sinks
     # must be there; beside a start no network may be described; times, weights, ids and keys
-    # must be columns of the data; and the example is no forecast.
+    # must be columns of the data, and only keys have partitions; and the example is no forecast.
     without_value = ["start", "time", "label_time", "horizon", "key"]
     sent = ["champions", "send_models", "events"]
-    assert left_out == ["query", "order_by", *BROKERS, "weight", "id", *without_value, *sent]
+    assert left_out == ["query", "order_by", *BROKERS, "weight", "id", *without_value, "partition", *sent]
     assert all(f"\n# {name} = " in WHOLE.read_text() for name in left_out)
 
 
@@ -89,7 +89,7 @@ def test_the_comments_of_the_examples_are_the_descriptions_of_the_settings(path:
 def test_an_empty_file_sets_nothing() -> None:
     settings = parse("")
     assert settings == RunSettings()
-    assert [section.to_kwargs() for _, section in settings] == [{}] * 10
+    assert [section.to_kwargs() for _, section in settings] == [{}] * 11
 
 
 def test_values_arrive_as_the_types_of_the_package() -> None:

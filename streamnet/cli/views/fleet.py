@@ -1,0 +1,129 @@
+"""A fleet of owners, shown to a person: a line for each of them, and a table at the end."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import final
+
+import anyio
+from anyio import CancelScope
+from rich.live import Live
+from rich.text import Text
+
+from streamnet.cli.terminal import Terminal, escape_text
+from streamnet.cli.views.tables import format_count, format_duration, new_grid, new_table
+from streamnet.cli.views.watcher import (
+    LINE_FRACTION,
+    MAX_LINE_SECONDS,
+    MIN_LINE_SECONDS,
+    REFRESH_SECONDS,
+    SHUTDOWN_SECONDS,
+    SIGNAL_EXIT_CODE,
+    Watcher,
+)
+from streamnet.metrics.formulas import format_number
+from streamnet.runs.fleet import FleetResult, FleetRun, OwnerStatus
+from streamnet.settings.run import RunSettings
+from streamnet.version import __version__
+
+_COUNTS = "learned", "rejected", "keys"
+_MAX_METRICS = 4
+
+
+def watch_fleet(settings: RunSettings, *, resume: bool, quiet: bool) -> int:
+    """Have owners learn the partitions of a stream, displaying progress; returns the exit code.
+
+    The first signal ends reading, and each partition gets a last checkpoint; the second one aborts.
+    """
+    return _FleetWatcher(settings, resume=resume, quiet=quiet).watch()
+
+
+@final
+class _FleetWatcher(Watcher):
+    stopping_message = "stopping after learning what was read; repeat to abort"
+
+    def __init__(self, settings: RunSettings, *, resume: bool, quiet: bool) -> None:
+        super().__init__(Terminal(), quiet=quiet)
+        self._fleet = FleetRun(settings, resume=resume, say=self._say)
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            self.terminal.say(escape_text(text))
+
+    def watch(self) -> int:
+        """Run to the end, print the table, and return the exit code."""
+        fleet = self._fleet.settings.fleet
+        owners = format_count(fleet.owners, "owner")
+        partitions = format_count(fleet.partitions, "partition")
+        self._say(f"streamnet {__version__}: {owners} for {partitions} of the keys")
+        failure = self.run(self._fleet.run)
+        if self.aborted:
+            raise KeyboardInterrupt
+        if failure is not None:
+            raise failure
+        if self.output_error is not None:
+            raise self.output_error
+        if self._fleet.result is not None and not self.quiet:
+            self._show(self._fleet.result)
+        return SIGNAL_EXIT_CODE + self.signal if self.signal else 0
+
+    def _show(self, result: FleetResult) -> None:
+        rows = result.table
+        if not rows:
+            return
+        about = ["partition", "part"] if any(row["part"] for row in rows) else ["partition"]
+        shown = [*about, *_COUNTS]
+        metrics = [name for name in rows[0] if name not in ("partition", "part", "samples")]
+        metrics = [name for name in metrics if name not in _COUNTS][:_MAX_METRICS]
+        table = new_table(*shown, *metrics, left=len(about))
+        for row in rows:
+            cells = [escape_text(str(row[name])) for name in about]
+            cells += [f"{row[name]:,}" for name in _COUNTS]
+            cells += [format_number(row.get(name)) for name in metrics]
+            table.add_row(*map(Text, cells))
+        self.terminal.print(table)
+
+    def on_stop_requested(self, scope: CancelScope) -> None:
+        """Leave what is not done in time to the next run."""
+        scope.deadline = anyio.current_time() + SHUTDOWN_SECONDS
+
+    def stop(self) -> None:
+        """End reading."""
+        self._fleet.stop()
+
+    async def live(self) -> None:
+        """Keep a table of owners up to date."""
+        with Live(console=self.terminal, auto_refresh=False, vertical_overflow="crop") as live:
+            while True:
+                rows = [_describe(one) for one in self._fleet.list_owners()]
+                live.update(new_grid(*rows or [("", "no owner")]), refresh=True)
+                await anyio.sleep(REFRESH_SECONDS)
+
+    async def lines(self) -> None:
+        """Print a line for each owner from time to time."""
+        begun = monotonic()
+        while True:
+            seconds = LINE_FRACTION * (monotonic() - begun)
+            await anyio.sleep(min(max(MIN_LINE_SECONDS, seconds), MAX_LINE_SECONDS))
+            for one in self._fleet.list_owners():
+                self.terminal.say("  ".join(_describe(one)))
+
+
+def _describe(owner: OwnerStatus) -> tuple[str, ...]:
+    """An owner in words: its partitions, and what they have learned."""
+    name = f"owner {owner.number}"
+    if not owner.is_ready:
+        return name, "starts"
+    running = [one for one in owner.partitions if one.phase in ("waiting", "learning")]
+    if not running:
+        return name, "is done" if owner.partitions else "has no partition"
+    total = owner.partitions
+    words = (
+        name,
+        f"partitions {', '.join(str(one.number) for one in running)}",
+        format_count(sum(one.samples for one in total), "sample"),
+        format_count(sum(one.keys for one in total), "key"),
+        f"oldest checkpoint {format_duration(max(one.age for one in running))}",
+    )
+    waits = next((one.message for one in running if one.message), "")
+    return (*words, escape_text(waits)) if waits else words
