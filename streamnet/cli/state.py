@@ -15,10 +15,19 @@ _MAX_NAMES = 5  # of values that differ
 
 
 def status(folder: Folder, /) -> int:
-    """Show the status of a state directory: position, generations, model and limits."""
+    """Show the status of a state directory: position, generations, model and limits.
+
+    That of a run with owners shows these: which partitions each of them has, with their samples and
+    keys, the score of what was served, samples before the last checkpoint, and its age.
+    """
+    from streamnet.cli.views.fleet import show_fleet
     from streamnet.cli.views.state import show_state
     from streamnet.durability.bucket import open_state
+    from streamnet.runs.fleet_status import read_status
 
+    if (fleet := read_status(folder)) is not None:
+        show_fleet(fleet, folder)
+        return 0
     with open_state(folder) as (path, _):
         show_state(path, folder)
     return 0

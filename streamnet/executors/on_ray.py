@@ -76,7 +76,7 @@ class RayExecutor(Executor):
                 f"there are {cores:g} cores in the cluster, but must be >= {self.workers}"
             )
         kind = self._ray.remote(_Host).options(num_cpus=1, max_restarts=0)
-        return _RayActor(self, kind.remote(make, arguments))
+        return _RayActor(self, kind.remote(str(Path.cwd()), make, arguments))
 
     def call_actor(self, actor: Any, method: str, arguments: tuple[Any, ...]) -> Future[Any]:
         """Call a method of an object that is hosted."""
@@ -143,7 +143,8 @@ class _RayActor(Actor):
 class _Host:
     """An actor of Ray's, with the object that it hosts."""
 
-    def __init__(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    def __init__(self, folder: str, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        _enter(folder)
         self._hosted = make(*deepcopy(arguments))
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> Any:
@@ -152,7 +153,12 @@ class _Host:
 
 
 def _call(folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Call a function in the folder of the caller, if there is one here."""
+    """Call a function in the folder of the caller."""
+    _enter(folder)
+    return function(*arguments)
+
+
+def _enter(folder: str) -> None:
+    """Work in the folder of the caller, if there is one here."""
     if Path(folder).is_dir():
         os.chdir(folder)
-    return function(*arguments)

@@ -6,18 +6,19 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from time import monotonic
-from typing import Any, NamedTuple, Unpack, final
+from time import monotonic, time
+from typing import Any, Unpack, final
 
 import anyio
 from anyio.from_thread import start_blocking_portal
 
 from streamnet.durability.provenance import describe_differences
-from streamnet.errors import ConfigurationError, DataError
+from streamnet.errors import ConfigurationError, DataError, StreamnetError
 from streamnet.executors import Actor, Executor, WorkerDiedError, open_executor
 from streamnet.jit import numerics
 from streamnet.objects import is_url
 from streamnet.runs.builder import check_files
+from streamnet.runs.fleet_status import FleetStatus, OwnerStatus, write_status
 from streamnet.runs.owner import Owner, PartitionStatus
 from streamnet.runs.partitions import build_key_partition_settings
 from streamnet.runs.replay import merge_settings
@@ -32,20 +33,12 @@ logger: logging.Logger = logging.getLogger("streamnet.runs")
 POLL_SECONDS = 0.1
 START_SECONDS = 60.0  # for which partitions are kept for an owner that is being started
 SILENT_SECONDS = 60.0  # after which an owner that does not answer is replaced
+STATUS_SECONDS = 2.0  # between two statuses that are written
 RETRY_SECONDS = 2.0  # until a lost owner is replaced, if there is no room for another one now
 MAX_DEATHS = 3  # of an owner that learned nothing in between, before the run gives up
 
 MEANS = ("accuracy", "mae", "log_loss", "brier", "mape")
 """Metrics of all samples that are the means of those of the partitions."""
-
-
-class OwnerStatus(NamedTuple):
-    """An owner at one moment."""
-
-    number: int  # from 1 on
-    is_ready: bool
-    replaced: int  # times
-    partitions: tuple[PartitionStatus, ...]
 
 
 @final
@@ -185,14 +178,19 @@ class FleetRun:
             self._owners = [
                 _OwnerHandle(executor, self.settings, number + 1) for number in range(fleet.owners)
             ]
+            written = monotonic()
             while not self._is_done():
                 for owner in self._owners:
                     self._look_after(owner)
                 if not self._stopped:
                     self._assign()
+                if monotonic() >= written + STATUS_SECONDS:
+                    await anyio.to_thread.run_sync(self._write_status)
+                    written = monotonic()
                 await anyio.sleep(POLL_SECONDS)
         finally:
             with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._write_status)
                 for owner in self._owners:
                     await anyio.to_thread.run_sync(owner.close)
                 if self._given is None:
@@ -202,6 +200,15 @@ class FleetRun:
             raise DataError("the source holds no samples")
         self.result = FleetResult(reports)
         return self.result
+
+    def _write_status(self) -> None:
+        """Write what the owners are doing, for `streamnet status`."""
+        owners = tuple(self.list_owners())
+        status = FleetStatus(time(), self.settings.fleet.partitions, owners)
+        try:
+            write_status(str(self.settings.state.dir), status)
+        except StreamnetError as error:  # it is only for people
+            logger.warning("%s", error)
 
     def _is_done(self) -> bool:
         """Whether all partitions have ended; of a run that is stopped, those that an owner has."""
@@ -251,7 +258,7 @@ class FleetRun:
         for owner, share in ready:
             if taken := sorted(self._free)[: max(0, share - len(owner.owned))]:
                 self._free.difference_update(taken)
-                owner.take(taken, resume=self._resume or not self._begun.isdisjoint(taken))
+                owner.take(taken, [n for n in taken if self._resume or n in self._begun])
                 self._begun.update(taken)
                 self._say(f"owner {owner.number} takes partitions {', '.join(map(str, taken))}")
         if not self._free:
@@ -294,7 +301,8 @@ class _OwnerHandle:
     @property
     def is_expected(self) -> bool:
         """Whether it is ready, or should be soon."""
-        return self.is_ready or monotonic() < self._since + START_SECONDS
+        is_starting = self._actor is not None and monotonic() < self._since + START_SECONDS
+        return self.is_ready or is_starting
 
     def _start(self) -> None:
         self._since = monotonic()
@@ -343,11 +351,11 @@ class _OwnerHandle:
         self._since = monotonic()
         self._asked = self._actor.call("list_partitions")
 
-    def take(self, numbers: Sequence[int], *, resume: bool) -> None:
-        """Let it learn partitions."""
+    def take(self, numbers: Sequence[int], resumed: Sequence[int]) -> None:
+        """Let it learn partitions, of which some may have a state already."""
         assert self._actor is not None
         self.owned = sorted({*self.owned, *numbers})
-        self._others.append(self._actor.call("take", list(numbers), resume))
+        self._others.append(self._actor.call("take", list(numbers), list(resumed)))
 
     def give_up(self, numbers: Sequence[int]) -> None:
         """Let it give up partitions, unless it is doing so."""

@@ -60,14 +60,14 @@ class Owner:
         """What decides about bits, besides the samples; see `streamnet.jit.numerics`."""
         return numerics()
 
-    def take(self, numbers: Sequence[int], resume: bool) -> None:
-        """Begin to learn partitions; without ``resume`` those that have a state already fail."""
-        for owned in self._portal.call(self._take, numbers, resume):
+    def take(self, numbers: Sequence[int], resumed: Sequence[int]) -> None:
+        """Begin to learn partitions; those that are not ``resumed`` fail if they have a state."""
+        for owned in self._portal.call(self._take, numbers, resumed):
             self._tasks[owned.number] = self._portal.start_task_soon(owned.run)
 
-    async def _take(self, numbers: Sequence[int], resume: bool) -> list[_Owned]:
+    async def _take(self, numbers: Sequence[int], resumed: Sequence[int]) -> list[_Owned]:
         reading = share_reading(self._settings, numbers)
-        taken = [_Owned(self._settings, number, reading, resume=resume) for number in numbers]
+        taken = [_Owned(self._settings, n, reading, resume=n in resumed) for n in numbers]
         self._owned.update((owned.number, owned) for owned in taken)
         return taken
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class CutSource(SourceWrapper):
                 return None
             n = len(block)
             bounds = [*range(0, n, self._most), n]
-            self._rest = [block.part(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+            self._rest = [block.part(a, b) for a, b in pairwise(bounds)]
         return self._rest.pop(0)
 
 

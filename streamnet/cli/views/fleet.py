@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, time
 from typing import final
 
 import anyio
@@ -22,7 +22,8 @@ from streamnet.cli.views.watcher import (
     Watcher,
 )
 from streamnet.metrics.formulas import format_number
-from streamnet.runs.fleet import FleetResult, FleetRun, OwnerStatus
+from streamnet.runs.fleet import FleetResult, FleetRun
+from streamnet.runs.fleet_status import FleetStatus, OwnerStatus
 from streamnet.settings.run import RunSettings
 from streamnet.version import __version__
 
@@ -127,3 +128,30 @@ def _describe(owner: OwnerStatus) -> tuple[str, ...]:
     )
     waits = next((one.message for one in running if one.message), "")
     return (*words, escape_text(waits)) if waits else words
+
+
+def show_fleet(status: FleetStatus, name: str) -> None:
+    """Print which owner has which partitions, and what they have learned."""
+    owners = format_count(len(status.owners), "owner")
+    age = format_duration(max(0.0, time() - status.written))
+    terminal = Terminal()
+    terminal.say(
+        f"{escape_text(name)}: {owners} of {format_count(status.partitions, 'partition')}, "
+        f"as of {age} ago"
+    )
+    table = new_table(
+        *("owner", "partition", "", "samples", "keys", "score", "saved", "age"), left=3
+    )
+    for owner in status.owners:
+        title = f"{owner.number}" + (
+            f" (replaced {owner.replaced} times)" if owner.replaced else ""
+        )
+        for one in owner.partitions:
+            score = "-" if one.score is None else f"{one.metric} {format_number(one.score)}"
+            table.add_row(
+                *(title, str(one.number), one.phase, f"{one.samples:,}", f"{one.keys:,}", score),
+                *(f"{one.saved:,}", format_duration(one.age)),
+            )
+        if not owner.partitions:
+            table.add_row(title, "-", "has none" if owner.is_ready else "starts")
+    terminal.print(table)
