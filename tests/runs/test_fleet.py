@@ -31,11 +31,12 @@ from streamnet.executors import Actor, Executor, WorkerDiedError
 from streamnet.executors.in_process import InProcessExecutor
 from streamnet.jit import numerics
 from streamnet.runs import fleet as fleet_module
-from streamnet.runs.fleet import FleetResult, FleetRun
+from streamnet.runs.fleet import FleetResult, FleetRun, check_fleet
 from streamnet.runs.fleet_status import read_status
 from streamnet.runs.keys import hash_rows
 from streamnet.runs.owner import Owner
-from streamnet.settings.run import RunSettings, apply_overrides, parse
+from streamnet.settings.run import RunSettings, apply_overrides, load, parse
+from tests.conftest import REPOSITORY
 from tests.learning.streams import differences
 from tests.processes import environment
 from tests.shards.test_sharded_runs import list_shards
@@ -375,6 +376,14 @@ def test_owners_need_a_state_and_are_not_for_a_run_of_one_process(tmp_path: Path
     (tmp_path / "run.toml").write_text("fleet.owners = 2")
     with pytest.raises(ConfigurationError, match="owners is 2, but must be 0 for a run of this"):
         replay("stream.csv", target="y", key="device", config="run.toml")
+
+
+def test_the_run_file_of_the_example_is_one_of_a_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    settings = load("examples/cluster/fleet.toml")
+    check_fleet(settings)
+    assert settings.fleet.owner_executor == "ray"
+    assert all(map(Path.exists, map(Path, settings.source.files)))
 
 
 RUN_FILE = """
