@@ -213,7 +213,7 @@ class FleetRun:
     def _is_done(self) -> bool:
         """Whether all partitions have ended; of a run that is stopped, those that an owner has."""
         if self._stopped:
-            return not any(owner.is_learning for owner in self._owners)
+            return all(n in self._ended for owner in self._owners for n in owner.owned)
         return len(self._ended) == self.settings.fleet.partitions
 
     # ----------------------------------------------------------------------- owners
@@ -291,12 +291,6 @@ class _OwnerHandle:
         self._due = 0.0  # when it may be started again
         self._since = monotonic()  # of the last call, or of the start
         self._start()
-
-    @property
-    def is_learning(self) -> bool:
-        """Whether it has a partition that has not ended."""
-        phases = {one.number: one.phase for one in self._partitions}
-        return any(phases.get(number) != "ended" for number in self.owned)
 
     @property
     def is_expected(self) -> bool:

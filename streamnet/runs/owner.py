@@ -77,7 +77,7 @@ class Owner:
 
     async def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            self._owned[number].run_.stop()
+            self._owned[number].partition.stop()
 
     def list_partitions(self) -> list[tuple[Any, ...]]:
         """The partitions so far; plain tuples with the items of `PartitionStatus`."""
@@ -92,7 +92,7 @@ class Owner:
 
     def report(self, number: int) -> dict[str, dict[str, Any]]:
         """The reports of a partition that has ended, by part; none if it had no sample."""
-        replay = self._owned[number].run_.replay
+        replay = self._owned[number].partition.replay
         result = None if replay is None else replay.result
         return {} if result is None else {name: p.report for name, p in result.parts.items()}
 
@@ -105,7 +105,7 @@ class _Owned(Callback):
         self, settings: RunSettings, number: int, reading: SharedReading, *, resume: bool
     ) -> None:
         self.number = number
-        self.run_ = PartitionRun(number, self._make)
+        self.partition = PartitionRun(number, self._make)
         self._all = settings
         self._settings = build_key_partition_settings(settings, number)
         self._reading = reading
@@ -117,7 +117,7 @@ class _Owned(Callback):
     async def run(self) -> None:
         """Learn it until it ends or is given up."""
         try:
-            await self.run_.run()
+            await self.partition.run()
         finally:
             self._reading.leave(self.number)
 
@@ -135,7 +135,7 @@ class _Owned(Callback):
 
     def describe(self) -> PartitionStatus:
         """Its condition."""
-        run, age = self.run_, monotonic() - self._since
+        run, age = self.partition, monotonic() - self._since
         replay = run.replay
         if run.failure is not None and not self._is_empty():
             return PartitionStatus(self.number, "failed", age=age, message=str(run.failure))
@@ -166,6 +166,6 @@ class _Owned(Callback):
 
     def _is_empty(self) -> bool:
         """Whether it has failed only because no key of the stream is in it."""
-        replay = self.run_.replay
-        is_error = isinstance(self.run_.failure, DataError) and self._reading.ended
+        replay = self.partition.replay
+        is_error = isinstance(self.partition.failure, DataError) and self._reading.ended
         return is_error and replay is not None and not replay.pipeline.statistics().samples

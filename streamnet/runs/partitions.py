@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, final
 
 from anyio import CancelScope, Event, move_on_after, to_thread
@@ -87,7 +86,7 @@ class PartitionRun:
 
     async def _learn(self) -> None:
         """Learn, if the state can be had; otherwise wait a moment."""
-        self.replay = replay = await to_thread.run_sync(partial(self._make))
+        self.replay = replay = await to_thread.run_sync(self._make)
         try:
             if not self.stopped.is_set():
                 await replay.run()

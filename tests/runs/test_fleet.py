@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
-from shutil import copy
+from shutil import copy, rmtree
 from typing import Any
 
 import anyio
@@ -24,6 +25,7 @@ import polars as pl
 import pytest
 
 from streamnet import replay, replay_fleet
+from streamnet.cli.views import fleet as views
 from streamnet.cli.views.fleet import show_fleet
 from streamnet.durability.state_directory import StateDirectory, WriterLock
 from streamnet.errors import ConfigurationError, DataError, StateError
@@ -36,6 +38,7 @@ from streamnet.runs.fleet_status import read_status
 from streamnet.runs.keys import hash_rows
 from streamnet.runs.owner import Owner
 from streamnet.settings.run import RunSettings, apply_overrides, load, parse
+from tests.cli.invocation import Cli
 from tests.conftest import REPOSITORY
 from tests.learning.streams import differences
 from tests.processes import environment
@@ -123,7 +126,7 @@ class HereActor(Actor):
             self.dead = True
             portal = self.hosted._portal
             for owned in self.hosted._owned.values():
-                portal.call(owned.run_.scope.cancel)
+                portal.call(owned.partition.scope.cancel)
             self.hosted._stack.close()
 
 
@@ -297,6 +300,35 @@ def test_the_status_of_owners_is_in_the_state_directory(
     (folder / "state/owners.json").write_text("[1]")
     with pytest.raises(StateError, match=r"state/owners.json can't be read: "):
         read_status("state")
+
+
+def test_the_command_line_prints_what_owners_do_and_a_table_of_partitions(
+    alone: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fleet_module, "open_executor", lambda *_: HereExecutor())
+    monkeypatch.setattr(views, "MIN_LINE_SECONDS", 0.01)
+    options = ["--task", "regression", "--hidden", "8", "--learning-rate", "0.1"]
+    options += ["--optimizer", "adagrad", "--every-samples", "100", "--threads", "1"]
+    options += ["--target", "y", "--key", "device", "--owners", "2", "--partitions", "4"]
+    options += ["--predictions", "predictions.csv", "--dead-letters", "rejected.jsonl"]
+    assert Cli(capsys)("replay", "stream.csv", *options, "--state", "state").code == 0
+    assert_equal_outcomes(folder, alone)
+    again = Cli(capsys)("replay", "stream.csv", *options, "--state", "state")
+    assert re.match(r"partition (\d): state state/partition-\1 holds an earlier", again.complaint)
+    (folder / "run.toml").write_text(RUN_FILE.format(owners=2, executor="processes"))
+    found = Cli(capsys)("run", "run.toml")
+    assert re.match(r"partition \d: .*partition", found.complaint), "other settings than before"
+    rmtree("state")
+    found = Cli(capsys)("run", "run.toml")
+    lines = found.out.splitlines()
+    assert lines[0].endswith(": 2 owners for 6 partitions of the keys")
+    assert "owner 1 takes partitions 0, 1, 2" in lines
+    assert any(line.startswith("owner 2  partitions 3, 4, 5  ") for line in lines)
+    table = [line.split() for line in lines[-8:]]
+    assert table[0][:4] == ["partition", "learned", "rejected", "keys"]
+    assert [row[0] for row in table[1:]] == [*"012345", "all"]
+    assert table[-1][1] == f"{SAMPLES - SAMPLES // 97:,}"
+    assert "samples" in Cli(capsys)("status", "state").out
 
 
 def test_owners_that_only_die_end_the_run(folder: Path) -> None:
