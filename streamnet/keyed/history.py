@@ -19,7 +19,8 @@ COUNT, MEAN, FIRST = 0, 1, 2  # columns of a row, then its last targets, the lat
 MEAN_SAMPLES = 100.0
 NAMES = ("(last target)", "(2nd last target)", "(3rd last target)")
 MEAN_NAME, SEASON_NAME = "(mean target)", "(target a season ago)"
-HISTORY_COLUMNS = frozenset((*NAMES, MEAN_NAME, SEASON_NAME))
+AGE_NAME = "(age of the last target)"
+HISTORY_COLUMNS = frozenset((*NAMES, MEAN_NAME, SEASON_NAME, AGE_NAME))
 """Names of the columns that a shared model has beside those of its samples."""
 
 
@@ -27,6 +28,7 @@ HISTORY_COLUMNS = frozenset((*NAMES, MEAN_NAME, SEASON_NAME))
 def _recall_numbers(
     slots: NDArray[np.int64],
     target: NDArray[np.float64],
+    awaited: NDArray[np.int64],
     lags: int,
     season: int,
     learns: bool,
@@ -44,8 +46,9 @@ def _recall_numbers(
             columns[i, j] = row[FIRST + j] if count > j else np.nan
         columns[i, lags] = row[MEAN] if count > 0 else np.nan
         if season > 0:
-            # A ring of the last targets; the one of a season ago is overwritten next.
-            at = FIRST + lags + int(count) % season
+            # A ring of the last targets; the one of a season ago is overwritten next, unless
+            # others are awaited before.
+            at = FIRST + lags + (int(count) + awaited[i]) % season
             columns[i, lags + 1] = row[at] if count >= season else np.nan
         if not learns or not np.isfinite(target[i]):
             continue
@@ -62,6 +65,7 @@ def _recall_numbers(
 def _recall_labels(
     slots: NDArray[np.int64],
     target: NDArray[np.int64],  # shape=(n,), -1 for none
+    awaited: NDArray[np.int64],
     lags: int,
     season: int,
     learns: bool,
@@ -78,7 +82,7 @@ def _recall_labels(
         for j in range(lags):
             columns[i, j] = int(row[FIRST + j]) if count > j else -1
         if season > 0:
-            at = FIRST + lags + count % season
+            at = FIRST + lags + (count + awaited[i]) % season
             columns[i, lags] = int(row[at]) if count >= season else -1
         if not learns or target[i] < 0:
             continue
@@ -93,6 +97,8 @@ def _recall_labels(
 @final
 class TargetsByKey:
     """The last targets of each key, their mean, and with a ``season`` the target a season ago.
+
+    Where targets become known ``late``, the age of the last known one is a column, too.
 
     >>> history = TargetsByKey(Task.REGRESSION, resident=10)
     >>> target = np.array([1.0, 5.0, 2.0, 6.0])
@@ -114,8 +120,14 @@ class TargetsByKey:
         numeric = task is Task.REGRESSION
         names += [MEAN_NAME] * numeric + [SEASON_NAME] * (season > 0)
         kind = Kind.NUMBER if numeric else Kind.CATEGORY
-        self.fields: tuple[Field, ...] = tuple(Field(name, kind) for name in names)
-        """The columns."""
+        self._fields = tuple(Field(name, kind) for name in names)
+        self.late: bool = False
+        """Whether targets may become known late."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The columns, those of targets first."""
+        return (*self._fields, Field(AGE_NAME, Kind.NUMBER)) if self.late else self._fields
 
     @property
     def rows(self) -> KeyedRows:
@@ -123,18 +135,25 @@ class TargetsByKey:
         return self._rows
 
     def recall(
-        self, keys: Sequence[str | None], target: NDArray[Any] | None = None
+        self,
+        keys: Sequence[str | None],
+        target: NDArray[Any] | None = None,
+        awaited: NDArray[np.int64] | None = None,
     ) -> NDArray[Any]:
-        """The columns of samples, shape=(n, columns): floats, or texts and None.
+        """The columns of targets of samples, shape=(n, columns): floats, or texts and None.
 
         Args:
             keys: Key of each sample; None for none.
             target: Targets to learn, each after its own columns; None learns nothing, and each
                 sample might be the next of its key.
+            awaited: How many targets of the key, of earlier samples, are yet to become known; None
+                for none.
         """
         learns, n = target is not None, len(keys)
         numeric = self.task is Task.REGRESSION
-        columns: NDArray[Any] = np.empty((n, len(self.fields)), np.float64 if numeric else np.int64)
+        awaited = np.zeros(n, np.int64) if awaited is None else awaited
+        width, dtype = len(self._fields), np.float64 if numeric else np.int64
+        columns: NDArray[Any] = np.empty((n, width), dtype)
         numbers: NDArray[Any] = np.full(n, np.nan) if numeric else np.full(n, -1, np.int64)
         if target is not None:
             numbers = as_float64(target) if numeric else self._number(target)
@@ -144,12 +163,21 @@ class TargetsByKey:
             with self._rows.lock:
                 slots = self._rows.take(keys[part], create=learns)
                 (rows,) = self._rows.arrays
-                recall(slots, numbers[part], self._lags, self.season, learns, rows, columns[part])
+                recall(
+                    slots,
+                    numbers[part],
+                    awaited[part],
+                    self._lags,
+                    self.season,
+                    learns,
+                    rows,
+                    columns[part],
+                )
         return columns if numeric else self._name(columns)
 
     def read_last(self, key: str) -> dict[str, Any]:
-        """The columns of the next sample of a key by their names."""
-        names = [field.name for field in self.fields]
+        """The last targets of a key by the names of their columns."""
+        names = [field.name for field in self._fields]
         return dict(zip(names, self.recall([key])[0].tolist(), strict=True))
 
     def _number(self, labels: NDArray[Any]) -> NDArray[np.int64]:
@@ -167,12 +195,13 @@ class TargetsByKey:
 
     def export_state(self, only: str | None = None) -> dict[str, Any]:
         """Everything needed to resume, bit for bit; of the rows, ``only`` that of one key."""
-        return {"rows": self._rows.export_state(only), "labels": list(self._labels)}
+        rows = self._rows.export_state(only)
+        return {"rows": rows, "labels": list(self._labels), "late": self.late}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from an exported state."""
         self._rows.restore_state(self._shape, state["rows"])
-        self._labels = list(state["labels"])
+        self._labels, self.late = list(state["labels"]), state["late"]
         self._numbers = {None: -1, **{label: i for i, label in enumerate(self._labels)}}
         if len(self._numbers) != len(self._labels) + 1:
             raise StateError("the last targets of keys have a label twice")

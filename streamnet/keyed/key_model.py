@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol, final
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
-from streamnet.keyed.encoder import KeyedEncoder, read_keys
+from streamnet.keyed.encoder import KeyedEncoder, list_columns, read_keys, set_columns
 from streamnet.keyed.history import TargetsByKey
 from streamnet.keyed.models import KeyedModels
 from streamnet.samples import Block, Task
@@ -25,6 +24,7 @@ def export_key(encoder: KeyedEncoder, models: KeyedModels, key: str) -> dict[str
         "columns": list(encoder.columns),
         "season": encoder.history.season,
         "history": encoder.history.export_state(key),
+        "awaited": encoder.count_awaited(key),
         "models": models.export_state(key),
     }
 
@@ -44,7 +44,6 @@ class KeyModel:
     """
 
     def __init__(self, task: Task, state: Mapping[str, Any]) -> None:
-        self._task = task
         self.key: str = state["key"]
         self.columns: tuple[str, ...] = tuple(state["columns"])
         self._models = KeyedModels(task, resident=ROWS)
@@ -55,12 +54,13 @@ class KeyModel:
             if list(rows.list_keys()) != [self.key]:
                 raise StateError(f"the model of key {self.key!r} has rows of other keys")
         self._fields = [field.name for field in history.fields]
-        self._targets = history.recall([self.key])
+        awaited = np.array([state["awaited"]])
+        self._columns = list_columns(history, history.recall([self.key], None, awaited), awaited)
 
     def add_targets(self, block: Block) -> Block:
         """Set the columns of a block that hold the key's last targets."""
-        targets = np.repeat(self._targets, len(block), axis=0)
-        return _set_columns(block, self._fields, targets, self._task)
+        columns = [np.repeat(column, len(block)) for column in self._columns]
+        return set_columns(block, self._fields, columns)
 
     def correct(
         self, block: Block, shared: NDArray[np.float64], dense: NDArray[np.floating], known: int
@@ -79,20 +79,19 @@ class LiveKeys:
     """
 
     def __init__(self, encoder: KeyedEncoder, models: KeyedModels) -> None:
-        self._columns, self._history = encoder.columns, encoder.history
-        self._fields = [field.name for field in encoder.history.fields]
-        self._models = models
+        self._encoder, self._models = encoder, models
 
     def add_targets(self, block: Block) -> Block:
         """See `KeyModel.add_targets`."""
-        targets = self._history.recall(read_keys(block, self._columns))
-        return _set_columns(block, self._fields, targets, self._models.task)
+        columns = self._encoder.recall(read_keys(block, self._encoder.columns))
+        fields = self._encoder.history.fields[: len(columns)]
+        return set_columns(block, [field.name for field in fields], columns)
 
     def correct(
         self, block: Block, shared: NDArray[np.float64], dense: NDArray[np.floating], known: int
     ) -> NDArray[np.float64]:
         """See `KeyModel.correct`."""
-        keys = read_keys(block, self._columns)
+        keys = read_keys(block, self._encoder.columns)
         corrected: NDArray[np.float64] = self._models.predict(keys, shared, dense, known)
         return corrected
 
@@ -107,16 +106,3 @@ class Correction(Protocol):
         self, block: Block, shared: NDArray[np.float64], dense: NDArray[np.floating], known: int
     ) -> NDArray[np.float64]:
         """See `KeyModel.correct`."""
-
-
-def _set_columns(block: Block, names: list[str], targets: NDArray[Any], task: Task) -> Block:
-    """Set the columns of last targets, shape=(n, columns)."""
-    schema = block.schema
-    if task is Task.REGRESSION:
-        numbers = block.numbers.copy()
-        numbers[:, [schema.numbers.index(name) for name in names]] = targets
-        return replace(block, numbers=numbers)
-    columns = dict(zip(schema.words, block.words, strict=True))
-    for name, column in zip(names, targets.T, strict=True):
-        columns[name] = column.astype(object)
-    return replace(block, words=tuple(columns.values()))

@@ -13,7 +13,9 @@ from streamnet.errors import StateError
 from streamnet.keyed.kernels.experts import (
     AGES,
     FLEET_COLUMNS,
+    KEPT,
     KeySamples,
+    LatePredictions,
     ModelArrays,
     NetworkArrays,
     weigh_experts,
@@ -32,13 +34,14 @@ from streamnet.keyed.layout import (
 )
 from streamnet.keyed.rows import KeyedRows, Rows
 from streamnet.keyed.store import RowScores
-from streamnet.samples import Task
+from streamnet.samples import Task, Timeline
 
 EXPERT_NAMES = {
     Task.REGRESSION: ("shared", "last", "level", "slow", "fast", "network"),
     Task.CLASSIFICATION: ("shared", "frequent", "last", "slow", "fast", "network"),
 }
 LEAST_SAMPLES = 10  # of a key that is ranked
+_AT_ONCE = LatePredictions(np.empty(0, np.int64), np.empty((0, 1)), np.empty((0, 1, 1)))
 
 
 class KeyScores(NamedTuple):
@@ -139,6 +142,7 @@ class KeyedModels:
         truth: NDArray[Any],
         known: NDArray[np.int32] | None = None,
         weight: NDArray[np.float64] | None = None,
+        late: LatePredictions | None = None,
     ) -> NDArray[Any]:
         """Predict samples, each before it is learned, in order; return what `shared` becomes.
 
@@ -149,14 +153,37 @@ class KeyedModels:
             truth: Numbers, NaN for none; or class numbers, -1 for none; shape=(n,).
             known: Number of labels known before each sample, shape=(n,); for labels only.
             weight: Weight of each sample, shape=(n,); None: all are 1.
+            late: What is kept of predictions, from `prepare_late`, where labels arrive late: the
+                rows are those of a timeline then, and what is returned of a label has no meaning.
         """
-        outputs = 1
-        if self.task is Task.CLASSIFICATION:
-            assert known is not None
-            outputs = int(max(known.max(initial=1), truth.max(initial=0) + 1))
         with self._rows.lock:
-            self._reserve(dense.shape[1], outputs)
-            return self._run(keys, shared, dense, truth, known, weight, learns=True)
+            self._reserve(dense.shape[1], self._count_outputs(truth, known))
+            return self._run(keys, shared, dense, truth, known, weight, late, learns=True)
+
+    def _count_outputs(self, truth: NDArray[Any], known: NDArray[np.int32] | None) -> int:
+        if self.task is Task.REGRESSION:
+            return 1
+        assert known is not None
+        return int(max(known.max(initial=1), truth.max(initial=0) + 1))
+
+    def prepare_late(
+        self,
+        timeline: Timeline,
+        shared: NDArray[Any],
+        dense: NDArray[np.floating],
+        truth: NDArray[Any],
+        known: NDArray[np.int32] | None = None,
+    ) -> LatePredictions:
+        """Room for what is kept of the predictions of a timeline, for the same rows as in `serve`.
+
+        Rows of labels of earlier samples are to be overwritten by what was kept of these.
+        """
+        with self._rows.lock:
+            self._reserve(dense.shape[1], self._count_outputs(truth, known))
+        places, n = self._layout.places, len(timeline.late)
+        labels = 1 if self.task is Task.REGRESSION else max(shared.shape[1], places.outputs)
+        head, said = np.zeros((n, KEPT + places.features)), np.zeros((n, EXPERTS + 3, labels))
+        return LatePredictions(timeline.origin, head, said)
 
     def predict(
         self,
@@ -187,6 +214,7 @@ class KeyedModels:
         truth: NDArray[Any],
         known: NDArray[np.int32] | None,
         weight: NDArray[np.float64] | None,
+        late: LatePredictions | None = None,
         *,
         learns: bool,
     ) -> NDArray[Any]:
@@ -194,6 +222,7 @@ class KeyedModels:
         shared = np.ascontiguousarray(shared)
         served = np.empty_like(shared)
         weight = np.empty(0) if weight is None else weight
+        late = _AT_ONCE if late is None else late
         known = np.empty(0, np.int32) if known is None else known
         labels = self.task is Task.CLASSIFICATION
         serve: Callable[..., None] = serve_labels if labels else serve_numbers
@@ -203,7 +232,7 @@ class KeyedModels:
             part = slice(start, start + self._resident)
             slots = self._rows.take(keys[part], create=learns)
             samples = KeySamples(
-                slots, shared[part], dense[part], truth[part], known[part], weight[part]
+                slots, shared[part], dense[part], truth[part], known[part], weight[part], start
             )
             rows, weights, states = self._rows.arrays
             models = ModelArrays(
@@ -221,7 +250,7 @@ class KeyedModels:
                 errors,
                 self._said,
             )
-            serve(samples, learns, models, served[part])
+            serve(samples, learns, models, late, served[part])
         return served
 
     def describe(self, key: str) -> KeyScores | None:

@@ -100,6 +100,8 @@ class Contenders:
             "model": PendingTable(memory=0.0),
             "tracks": PendingTable(answers=0.0, classes=MOST_PROBABLE),
         }
+        if keyed is not None:
+            self._pending["keyed"] = PendingTable(head=0.0, said=0.0)
         kept = [one.name for one in experts if one.kept]
         self._pending |= {name: PendingTable(answers=0.0, alive=ABSENT) for name in kept}
 
@@ -127,9 +129,28 @@ class Contenders:
         if self.keyed is None or batch.key is None:
             return served
         answers, classes = served
+        own = self._correct_by_key(self.keyed, batch.key, answers[0], batch)
+        return TrackPredictions(np.stack((own, *answers[1:])), classes)
+
+    def _correct_by_key(
+        self,
+        models: KeyedModels,
+        keys: Sequence[str | None],
+        shared: NDArray[Any],
+        batch: ScoringBatch,
+    ) -> NDArray[Any]:
+        """What models of keys make of the ensemble's predictions, each before it is learned."""
         assert batch.inputs is not None
-        own = batch.key, answers[0], batch.inputs.dense, batch.truth, batch.known, batch.weight
-        return TrackPredictions(np.stack((self.keyed.serve(*own), *answers[1:])), classes)
+        timeline, dense = batch.timeline, batch.inputs.dense
+        samples = keys, shared, dense, batch.truth, batch.known, batch.weight
+        if timeline is None:
+            return models.serve(*samples)
+        late = models.prepare_late(timeline, shared, dense, batch.truth, batch.known)
+        rows = {"head": late.head, "said": late.said}
+        self._pending["keyed"].load(timeline, **rows)
+        served = models.serve(*samples, late)
+        self._pending["keyed"].keep(timeline, **rows)
+        return served
 
     def _predict_then_learn(self, name: str, batch: ScoringBatch) -> TrackPredictions:
         """Predict each sample before learning it, for labels together with the linked ensemble."""

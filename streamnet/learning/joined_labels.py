@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamnet.features.encoder import NO_CLASSES, Encoded, Encoder
 from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.keyed import KeyedEncoder
 from streamnet.learning.label_delay import (
     INPUTS,
     find_ages,
@@ -39,10 +40,11 @@ class JoiningEncoder:
 
     Args:
         encoder: Encodes inputs and targets; its lags are the last targets known at each moment.
+        keyed: What encodes samples by the encoder where keys have models of their own.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, keyed: KeyedEncoder | None = None) -> None:
+        self._encoder, self._source = encoder, keyed or encoder
         self._number = 0  # of the next sample
         self._known = -1  # number of the sample whose target became known last
         self._has_waited = False  # whether a sample ever waited
@@ -72,14 +74,14 @@ class JoiningEncoder:
     def encode(self, block: Block) -> Encoded:
         """Encode the next samples, and those whose labels have arrived between them."""
         if block.change is not None:
-            return self._encoder.encode(block)
+            return self._source.encode(block)
         waits = block.find_waiting()
         if waits.any():
-            self._encoder.expect_late_targets()
+            self._source.expect_late_targets()
         self._has_waited |= bool(waits.any()) or block.arrivals is not None
         if not self._has_waited:
             self._number += len(block)
-            encoded = self._encoder.encode(block)
+            encoded = self._source.encode(block)
             self._number -= len(block) - len(encoded.block)
             return encoded
         if (accepted := self._reject(block)) is not block:
@@ -172,9 +174,7 @@ class JoiningEncoder:
         arrivals = block.arrivals
         sent = None if arrivals is None or arrivals.weight is None else arrivals.weight[joined]
         self._has_weights |= sent is not None
-        encoded = self._encoder.encode_timeline(
-            block, timeline, target, ages, age, merge, forecasts
-        )
+        encoded = self._source.encode_timeline(block, timeline, target, ages, age, merge, forecasts)
         if forecasts is not None:
             self._forecasts.keep(timeline, memory=forecasts.memory)
         if self._has_weights:
@@ -231,9 +231,11 @@ class JoiningEncoder:
             "forecasts": self._forecasts.export_state(),
         }
 
-    def restore_state(self, state: Mapping[str, Any], encoder: Encoder) -> None:
-        """Resume from an exported state, with the encoder of the same moment."""
-        self._encoder = encoder
+    def restore_state(
+        self, state: Mapping[str, Any], encoder: Encoder, keyed: KeyedEncoder | None = None
+    ) -> None:
+        """Resume from an exported state, with the encoders of the same moment."""
+        self._encoder, self._source = encoder, keyed or encoder
         self._number, self._known = state["number"], state["known"]
         self._has_waited = state["has_waited"]
         self._has_weights = state["has_weights"]

@@ -18,6 +18,7 @@ from streamnet.errors import ConfigurationError, DataError
 from streamnet.features.encoder import NO_PENDING, NO_SCORES, Encoded, Encoder
 from streamnet.features.forecasts.history import TargetRows
 from streamnet.features.snapshot import EncoderSnapshot
+from streamnet.keyed import KeyedEncoder
 from streamnet.learning.pending import FreeRows, PendingTable, leading
 from streamnet.samples import Block, Inputs, Schema, Task, Timeline, make_marks
 from streamnet.settings.horizon import Horizon, list_horizons, parse_duration
@@ -135,10 +136,14 @@ class DelayedEncoder:
     Args:
         encoder: Encodes inputs and targets; its lags are the last targets known at each moment.
         delay: When labels become known.
+        keyed: What encodes samples by the encoder where keys have models of their own.
     """
 
-    def __init__(self, encoder: Encoder, delay: LabelDelay) -> None:
+    def __init__(
+        self, encoder: Encoder, delay: LabelDelay, keyed: KeyedEncoder | None = None
+    ) -> None:
         self._encoder, self._delay = encoder, delay
+        self._source = keyed or encoder
         self._number = 0  # of the next sample
         self._known = -1  # number of the last sample whose label is known
         self._clock = -np.inf  # time of the last sample
@@ -185,7 +190,7 @@ class DelayedEncoder:
             DataError: If too many samples wait for their labels.
         """
         if block.change is not None:
-            return self._encoder.encode(block)
+            return self._source.encode(block)
         if refused := self.refused(block):
             block = self._encoder.reject(block, refused)
         n, first = len(block), self._number
@@ -298,7 +303,7 @@ class DelayedEncoder:
         none = np.empty(0, np.int64)
         timeline = order_rows(none, none, arrived, np.full(len(arrived), self._number))
         ahead = _find_targets(timeline, arrived, none)
-        schema = Schema(self._encoder.fields, None, self._encoder.task)
+        schema = Schema(self._source.fields, None, self._encoder.task)
         columns = (
             np.empty((0, len(schema.numbers))),
             tuple(np.empty(0, object) for _ in schema.words),
@@ -337,7 +342,7 @@ class DelayedEncoder:
         if rows is not None and self._delay.horizon:
             rows = self._look_ahead_rows(rows._replace(target=ahead), timeline, known)
         unlabeled = self._find_unlabeled(timeline, known)
-        encoded = self._encoder.encode_timeline(
+        encoded = self._source.encode_timeline(
             block, timeline, target, ages, age, merge, rows, unlabeled
         )
         if rows is not None:
@@ -473,9 +478,11 @@ class DelayedEncoder:
             "forecasts": self._forecasts.export_state(),
         }
 
-    def restore_state(self, state: Mapping[str, Any], encoder: Encoder) -> None:
-        """Resume from an exported state, with the encoder of the same moment."""
-        self._encoder = encoder
+    def restore_state(
+        self, state: Mapping[str, Any], encoder: Encoder, keyed: KeyedEncoder | None = None
+    ) -> None:
+        """Resume from an exported state, with the encoders of the same moment."""
+        self._encoder, self._source = encoder, keyed or encoder
         self._number, self._known, self._clock = state["number"], state["known"], state["clock"]
         self._table.restore_state(state["samples"])
         self._forecasts.restore_state(state["forecasts"])

@@ -131,7 +131,7 @@ class Learner:
         seasonal_lags = chosen.season is not None or delay is not None
         followed = forecasts and self._regression
         season = _find_season(chosen, found=delay is not None or followed)
-        check_keyed(chosen, late_labels=late_labels, start=start)
+        check_keyed(chosen, start=start)
         if start is None:
             options = EncoderKeywords(**(encoder or {}))
             if (coding := options.get("autoencoder")) is not None:
@@ -150,15 +150,16 @@ class Learner:
         trees = chosen.trees_for(given=candidates is not None)
         self._unscaled = MAX_NUMBERS if trees else 0
         self.encoder.keep_unscaled(self._unscaled)
+        late = delay is not None
+        self.keyed: KeyedEncoder | None = _build_keyed_encoder(chosen, self.encoder, late=late)
         self.delayed: DelayedEncoder | JoiningEncoder | None = None
         if late_labels:
             if delay is not None:
                 given = "horizon" if chosen.horizon else "label_delay"
                 raise ConfigurationError(f"{given} is given, but labels arrive when they do")
-            self.delayed = JoiningEncoder(self.encoder)
+            self.delayed = JoiningEncoder(self.encoder, self.keyed)
         elif delay is not None:
-            self.delayed = DelayedEncoder(self.encoder, delay)
-        self.keyed: KeyedEncoder | None = _build_keyed_encoder(chosen, self.encoder)
+            self.delayed = DelayedEncoder(self.encoder, delay, self.keyed)
         check_transforms(settings, self.encoder)
         self.trainer: Trainer = Trainer(settings, task=self.task, seed=seed, dtype=dtype)
         if start is not None:
@@ -475,10 +476,10 @@ class Learner:
         self.trainer.restore_state(state["trainer"], self.encoder.snapshot())
         self._evaluator.restore_state(state["evaluator"])
         self._serving.restore_state(state["serving"])
-        if self.delayed is not None:
-            self.delayed.restore_state(state["pending"], self.encoder)
         if self.keyed is not None:
             self.keyed.restore_state(state["keyed"], self.encoder)
+        if self.delayed is not None:
+            self.delayed.restore_state(state["pending"], self.encoder, self.keyed)
 
 
 def list_row_files(state: dict[str, Any]) -> list[str]:
@@ -547,26 +548,23 @@ def _find_season(settings: LearningSettings, *, found: bool) -> int | None:
     return 0 if settings.season is None and found else settings.season
 
 
-def _build_keyed_encoder(settings: LearningSettings, encoder: Encoder) -> KeyedEncoder | None:
+def _build_keyed_encoder(
+    settings: LearningSettings, encoder: Encoder, *, late: bool
+) -> KeyedEncoder | None:
     if not settings.key:
         return None
-    season = settings.season or 0
-    return KeyedEncoder(encoder, settings.key, resident=settings.resident_keys, season=season)
+    resident, season = settings.resident_keys, settings.season or 0
+    return KeyedEncoder(encoder, settings.key, resident=resident, season=season, late=late)
 
 
-def check_keyed(
-    settings: LearningSettings, *, late_labels: bool = False, start: Model | None = None
-) -> None:
+def check_keyed(settings: LearningSettings, *, start: Model | None = None) -> None:
     """Refuse what models of keys cannot be combined with; a ConfigurationError names it."""
     if not settings.key:
         return
-    at_once = "a key's model learns each sample right after it is predicted"
     cannot, criterion = "is given, but cannot be combined with a key", settings.criterion or ""
+    ahead = "it counts samples of the stream, and those ahead are of other keys"
     refused = (
-        (settings.label_delay != 0, f"label_delay {cannot}", at_once),
-        (settings.label_time is not None, f"label_time {cannot}", at_once),
-        (settings.horizon is not None, f"horizon {cannot}", at_once),
-        (late_labels, f"late labels {cannot}", at_once),
+        (settings.horizon is not None, f"horizon {cannot}", ahead),
         (start is not None, f"start {cannot}", "a model file has no models of keys"),
         (
             settings.serve != "ensemble",

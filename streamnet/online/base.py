@@ -481,10 +481,12 @@ class OnlineEstimator(FollowedEstimator):
     def _predict_next(self, x: Sample) -> Any:
         """Predict the next sample: probabilities, or a number.
 
-        Returns None before the first sample, and if no network has a finite output.
+        Returns None before the first sample or the first known label, and if no network has a
+        finite output.
         """
         with self._lock:
-            if not self._learner.ready:
+            labels = self._task is Task.REGRESSION or self._learner.encoder.labels
+            if not self._learner.ready or not labels:
                 return None
             self._queries.check(x, (x,))
             try:

@@ -151,12 +151,13 @@ class OnlineClassifier(OnlineEstimator):
 
     _task = Task.CLASSIFICATION
 
-    _made_by_begin = OnlineEstimator._made_by_begin | {"_classes", "_firsts"}
+    _made_by_begin = OnlineEstimator._made_by_begin | {"_classes", "_awaited", "_firsts"}
 
     def _begin(self) -> None:
         super()._begin()
         texts, start = list(self._learner.encoder.labels), self._settings["start"]
         self._classes: list[Any] = texts if start is None else list(start.classes)
+        self._awaited: dict[str, Any] = {}  # late labels that are not known yet, by their text
         # Numbers, with the encoder's text of the label that equals them.
         self._firsts = _index_first_labels(self._classes, texts)
 
@@ -450,27 +451,37 @@ class OnlineClassifier(OnlineEstimator):
         return self._classes
 
     def _note(self, block: Block, targets: Sequence[Any], first: int) -> None:
-        """Keep the user's own object for each new label."""
-        labels = self._learner.encoder.labels
-        if len(labels) == len(self._classes) or block.target is None:
+        """Keep the user's own object for each new label, also while the label is late."""
+        labels, before = self._learner.encoder.labels, len(self._classes)
+        is_late = self._learner.delayed is not None
+        if block.target is None or (len(labels) == before and not is_late):
             return
         # As the encoder calls them; samples of weight 0 have none.
         texts = [text and escape_surrogates(text) for text in block.target.tolist()]
-        before = len(self._classes)
-        for label in labels[before:]:
-            record = int(block.marks[texts.index(label), 1])
-            self._classes.append(_to_label(targets[record - first], label))
-        self._firsts = _index_first_labels(self._classes[before:], labels[before:]) | self._firsts
+        known, awaited = self._learner.encoder.label_numbers, len(self._awaited)
+        for text in dict.fromkeys(texts) if is_late else labels[before:]:
+            if text is None or text in self._awaited or known.get(text, before) < before:
+                continue
+            record = int(block.marks[texts.index(text), 1])
+            self._awaited[text] = _to_label(targets[record - first], text)
+        self._classes += [self._awaited.pop(label) for label in labels[before:]]
+        if len(labels) > before or len(self._awaited) > awaited:
+            self._firsts = self._index_firsts()
+
+    def _index_firsts(self) -> dict[Any, str]:
+        texts = [*self._learner.encoder.labels, *self._awaited]
+        return _index_first_labels([*self._classes, *self._awaited.values()], texts)
 
     def export_state(self) -> dict[str, Any]:
         """Return everything needed to resume, bit for bit."""
         with self._lock:
-            return {**super().export_state(), "classes": list(self._classes)}
+            own = {"classes": list(self._classes), "awaited": dict(self._awaited)}
+            return {**super().export_state(), **own}
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        self._classes = list(state["classes"])
-        self._firsts = _index_first_labels(self._classes, self._learner.encoder.labels)
+        self._classes, self._awaited = list(state["classes"]), dict(state["awaited"])
+        self._firsts = self._index_firsts()
 
 
 def _to_label(given: object, text: str) -> Any:

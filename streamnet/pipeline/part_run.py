@@ -236,7 +236,14 @@ class PartRun:
             threads, training = 1, NEVER_INLINE
         train = Train(learner.trainer, threads, training)
         self.stages = [
-            Encode(learner.source, feed, self.rejections.limit, seconds, freezes=learner.encoder),
+            Encode(
+                learner.source,
+                feed,
+                self.rejections.limit,
+                seconds,
+                freezes=learner.encoder,
+                keyed=learner.keyed,
+            ),
             train,
             Evaluate(learner.evaluator, seconds),
             Serve(

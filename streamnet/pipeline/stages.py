@@ -207,7 +207,8 @@ class EncodedBlock(NamedTuple):
 class Encode(Stage[SplitBlock]):
     """Turns blocks into inputs and targets; ends the stream if too many records are rejected.
 
-    A glance gets a copy of the encoder that it ``freezes``.
+    A glance gets a copy of the encoder that it ``freezes``. Where keys have models of their own,
+    ``keyed`` encodes the samples, at the encoder's bidding or as the encoder.
     """
 
     def __init__(
@@ -218,9 +219,10 @@ class Encode(Stage[SplitBlock]):
         inline_seconds: float = INLINE_SECONDS,
         *,
         freezes: Encoder | None = None,
+        keyed: KeyedEncoder | None = None,
     ) -> None:
         self._encoder, self._reader, self._limit = encoder, reader, limit
-        self._freezes = freezes
+        self._freezes, self._keyed = freezes, keyed
         self._worker = Worker(inline_seconds)
         self._has_given_up = False
 
@@ -256,9 +258,7 @@ class Encode(Stage[SplitBlock]):
         barrier.parts["pending"] = None
         if isinstance(self._encoder, DelayedEncoder | JoiningEncoder):
             barrier.parts["pending"] = self._encoder.export_state()
-        barrier.parts["keyed"] = None
-        if isinstance(self._encoder, KeyedEncoder):
-            barrier.parts["keyed"] = self._encoder.export_state()
+        barrier.parts["keyed"] = None if self._keyed is None else self._keyed.export_state()
         barrier.parts["limit"] = self._limit.export_state()
         return not self._has_given_up
 

@@ -432,25 +432,13 @@ class ModelSettings(LearningTables, frozen=True):
             if getattr(source, name):
                 raise ConfigurationError(f"source.{name} is given, but there are no source.files")
         self._check_feeds()
-        if self.keys.key:
-            self._check_keys()
+        if self.keys.key and self.population.start is not None:
+            raise ConfigurationError(
+                f"population.start is {self.population.start!r}, but cannot be combined with "
+                "keys.key: a model file has a shared model, but those of no keys"
+            )
         if self.state.dir is not None:
             raise ConfigurationError("state.dir is given, but state is kept in serve.dir")
-
-    def _check_keys(self) -> None:
-        """Refuse what the models of keys of a hosted model cannot be combined with."""
-        at_once = "a key's model learns each sample right after it is predicted"
-        given: list[tuple[str, object, str]] = [
-            (f"feed.{name}.id", section.id, at_once)
-            for name, section in self.feed.items()
-            if section.id
-        ]
-        start = self.population.start, "a model file has a shared model, but those of no keys"
-        for name, value, reason in (*given, ("population.start", *start)):
-            if value is not None:
-                raise ConfigurationError(
-                    f"{name} is {value!r}, but cannot be combined with keys.key: {reason}"
-                )
 
     def _check_feeds(self) -> None:
         """Check the names of the feeds, and their columns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -137,50 +138,74 @@ class Key:
         product, power = self.trust + 24.0 * fleet.trust.get(age, np.zeros(2)) / known
         return float(np.clip(product / power, 0.0, 1.0)) if power > 0.0 else 0.0
 
-    def learn_trust(self, fleet: Fleet, product: float, power: float) -> None:
+    def learn_trust(self, fleet: Fleet, count: int, product: float, power: float) -> None:
         self.trust = 0.98 * self.trust + (product, power)
-        fleet.learn_trust(self.count.bit_length(), product, power)
+        fleet.learn_trust(count.bit_length(), product, power)
 
     def fade(self, losses: NDArray[np.float64]) -> None:
         self.losses = 0.98 * self.losses + np.minimum(losses, 10.0)
 
 
+def order_moments(count: int, delay: int) -> Iterator[tuple[int, bool]]:
+    """Which sample is predicted or, where the second value is true, learned, in order.
+
+    The label of a sample is known right before the one that comes ``delay`` later is predicted.
+    """
+    for i in range(count):
+        if i >= delay:
+            yield i - delay, True
+        yield i, False
+    for i in range(max(count - delay, 0), count):
+        yield i, True
+
+
 def serve_numbers(
-    keys: list[str], shared: NDArray[Any], dense: NDArray[Any], truth: NDArray[Any]
+    keys: list[str], shared: NDArray[Any], dense: NDArray[Any], truth: NDArray[Any], delay: int = 1
 ) -> tuple[NDArray[np.float64], dict[str, Key]]:
     """Predict and learn numbers; drifts are not part of it."""
     models: dict[str, Key] = {}
-    fleet, served = Fleet(), []
-    for key, base, z, y in zip(keys, shared.tolist(), dense, truth.tolist(), strict=True):
-        model = models.setdefault(key, Key(Task.REGRESSION, len(z), 1))
+    fleet, served = Fleet(), np.empty(len(keys))
+    kept: dict[int, dict[str, Any]] = {}  # what was predicted of samples that wait
+    for i, learns in order_moments(len(keys), delay):
+        base, z, y = float(shared[i]), dense[i].astype(np.float64), float(truth[i])
+        model = models.setdefault(keys[i], Key(Task.REGRESSION, len(z), 1))
         unit = find_unit(model, fleet)
         own = model.unit or unit
-        lags = [t - base if model.count > i else 0.0 for i, t in enumerate(model.targets)]
-        mean = model.mean - base if model.count else 0.0
-        start = np.clip(np.array([own, *model.residuals, *lags, mean]) / own, -30.0, 30.0)
-        x = np.concatenate((start, model.moments.scale(z.astype(np.float64))))
-        solved = [(x @ one.weights)[0] * own for one in model.squares]
-        residual = y - base
-        goal = float(np.clip(residual / unit, -8.0, 8.0))
-        label = 0 if math.isfinite(y) else -1
-        network = model.network.step(x[1:].clip(-8.0, 8.0), 1, 1, label, goal)[0]
-        said = np.array(
-            [0.0, lags[0] / unit, model.level / unit, *(s / unit for s in solved), network]
-        ).clip(-8.0, 8.0)
-        mixed = float(model.shares(fleet) @ said)
-        served.append(base + unit * model.find_trust(fleet) * mixed)
+        if not learns:
+            lags = [t - base if model.count > k else 0.0 for k, t in enumerate(model.targets)]
+            mean = model.mean - base if model.count else 0.0
+            start = np.clip(np.array([own, *model.residuals, *lags, mean]) / own, -30.0, 30.0)
+            x = np.concatenate((start, model.moments.scale(z)))
+            solved = [(x @ one.weights)[0] * own for one in model.squares]
+            network = model.network.step(x[1:].clip(-8.0, 8.0), 1, 1, -1, math.nan)[0]
+            said = np.array(
+                [0.0, lags[0] / unit, model.level / unit, *(s / unit for s in solved), network]
+            ).clip(-8.0, 8.0)
+            mixed = float(model.shares(fleet) @ said)
+            served[i] = base + unit * model.find_trust(fleet) * mixed
+            kept[i] = {"x": x, "own": own, "unit": unit, "said": said, "mixed": mixed}
+            kept[i]["count"] = model.count
+            continue
+        then = kept.pop(i)
         if not math.isfinite(y):
             continue
-        for one, guess in zip(model.squares, solved, strict=True):
+        x, count, said, mixed = (then[name] for name in ("x", "count", "said", "mixed"))
+        x[1:6] = np.clip(x[1:6] * (then["own"] / own), -30.0, 30.0)
+        residual = y - base
+        goal = float(np.clip(residual / unit, -8.0, 8.0))
+        model.network.step(x[1:].clip(-8.0, 8.0), 1, 1, 0, goal)
+        for one in model.squares:
+            guess = (x @ one.weights)[0] * own
             error = np.clip(residual - guess, -3.0 * unit, 3.0 * unit) / own
             one.learn(x, np.array([error]), 1.0)
-        model.learn_trust(fleet, mixed * float(np.clip(residual / unit, -3.0, 3.0)), mixed**2)
-        losses = np.abs(said - residual / unit)
-        fleet.learn(model.count.bit_length(), losses, 1.0)
+        known = residual / then["unit"]  # as it was predicted
+        model.learn_trust(fleet, count, mixed * float(np.clip(known, -3.0, 3.0)), mixed**2)
+        losses = np.abs(said - known)
+        fleet.learn(count.bit_length(), losses, 1.0)
         model.fade(losses)
-        model.total_loss += abs(served[-1] - y)
+        model.total_loss += abs(served[i] - y)
         model.total_shared_loss += abs(residual)
-        model.moments.values.append(z.astype(np.float64))
+        model.moments.values.append(z)
         model.level += (residual - model.level) / min(model.count + 2, 10)
         model.residual_squares = 0.98 * model.residual_squares + residual**2
         model.faded = 0.98 * model.faded + 1.0
@@ -195,7 +220,7 @@ def serve_numbers(
             model.unit = find_unit(model, fleet)
             for one in model.squares:
                 one.convert(model.unit / own, settling=model.count <= 16)
-    return np.array(served), models
+    return served, models
 
 
 def find_unit(model: Key, fleet: Fleet) -> float:
@@ -206,47 +231,60 @@ def find_unit(model: Key, fleet: Fleet) -> float:
 
 
 def serve_labels(
-    keys: list[str], shared: NDArray[Any], dense: NDArray[Any], truth: NDArray[Any], labels: int = 3
+    keys: list[str],
+    shared: NDArray[Any],
+    dense: NDArray[Any],
+    truth: NDArray[Any],
+    delay: int = 1,
+    labels: int = 3,
 ) -> tuple[NDArray[np.float64], dict[str, Key]]:
     """Predict and learn labels, all of which are known from the start."""
     models: dict[str, Key] = {}
-    fleet, served = Fleet(), []
-    for key, given, z, label in zip(keys, shared, dense, truth.tolist(), strict=True):
-        model = models.setdefault(key, Key(Task.CLASSIFICATION, len(z), labels))
-        p = given.astype(np.float64) / given.astype(np.float64).sum()
-        x = np.concatenate(([1.0], model.moments.scale(z.astype(np.float64))))
+    fleet, served = Fleet(), np.empty(shared.shape)
+    kept: dict[int, dict[str, Any]] = {}
+    for i, learns in order_moments(len(keys), delay):
+        given, label = shared[i].astype(np.float64), int(truth[i])
+        z = dense[i].astype(np.float64)
+        model = models.setdefault(keys[i], Key(Task.CLASSIFICATION, len(z), labels))
+        p = given / given.sum()
         odds = np.log(p.clip(1e-4, 1 - 1e-4) / (1.0 - p.clip(1e-4, 1 - 1e-4))).clip(-5.0, 5.0)
-        frequent = (model.frequencies + 1.0 / labels) / (model.frequencies.sum() + 1.0)
-        last = frequent
-        if model.last >= 0:
-            stays = (model.same + 1.0) / (model.changes + 2.0)
-            last = (1.0 - stays) * frequent / (1.0 - frequent[model.last])
-            last[model.last] = stays
-        raw = [p + x @ one.weights for one in model.squares]
-        solved = [np.maximum(r, 1e-3) / np.maximum(r, 1e-3).sum() for r in raw]
-        network = model.network.step(
-            np.concatenate((x[1:], odds)), labels, labels, label, math.nan
-        )[:labels]
-        said = np.array([p, frequent, last, *solved, network / network.sum()])
-        correction = model.shares(fleet) @ said - p
-        total = given.astype(np.float64).sum()
-        served.append(total * (p + model.find_trust(fleet) * correction))
+        if not learns:
+            x = np.concatenate(([1.0], model.moments.scale(z)))
+            frequent = (model.frequencies + 1.0 / labels) / (model.frequencies.sum() + 1.0)
+            last = frequent
+            if model.last >= 0:
+                stays = (model.same + 1.0) / (model.changes + 2.0)
+                last = (1.0 - stays) * frequent / (1.0 - frequent[model.last])
+                last[model.last] = stays
+            raw = [p + x @ one.weights for one in model.squares]
+            solved = [np.maximum(r, 1e-3) / np.maximum(r, 1e-3).sum() for r in raw]
+            inputs = np.concatenate((x[1:], odds))
+            network = model.network.step(inputs, labels, labels, -1, math.nan)[:labels]
+            said = np.array([p, frequent, last, *solved, network / network.sum()])
+            correction = model.shares(fleet) @ said - p
+            served[i] = given.sum() * (p + model.find_trust(fleet) * correction)
+            kept[i] = {"x": x, "said": said, "correction": correction, "count": model.count}
+            continue
+        then = kept.pop(i)
         if label < 0:
             continue
-        truth_of = np.eye(labels)[label]
-        model.learn_trust(fleet, float(correction @ (truth_of - p)), float(correction @ correction))
+        x, said, correction = (then[name] for name in ("x", "said", "correction"))
+        count, truth_of = then["count"], np.eye(labels)[label]
+        product = float(correction @ (truth_of - p))
+        model.learn_trust(fleet, count, product, float(correction @ correction))
         losses = -np.log(said[:, label].clip(1e-4))
-        fleet.learn(model.count.bit_length(), losses, 1.0)
+        fleet.learn(count.bit_length(), losses, 1.0)
         model.fade(losses)
-        for one, guess in zip(model.squares, raw, strict=True):
-            one.learn(x, np.clip(truth_of - guess, -1.5, 1.5), 1.0)
-        model.total_loss -= math.log(max(served[-1][label], 1e-4))
+        for one in model.squares:
+            one.learn(x, np.clip(truth_of - (p + x @ one.weights), -1.5, 1.5), 1.0)
+        model.network.step(np.concatenate((x[1:], odds)), labels, labels, label, math.nan)
+        model.total_loss -= math.log(max(served[i, label], 1e-4))
         model.total_shared_loss -= math.log(max(float(given[label]), 1e-4))
-        model.moments.values.append(z.astype(np.float64))
+        model.moments.values.append(z)
         model.frequencies = 0.995 * model.frequencies + truth_of
         if model.last >= 0:
             model.same = 0.98 * model.same + (model.last == label)
             model.changes = 0.98 * model.changes + 1.0
         model.last = label
         model.count += 1
-    return np.array(served), models
+    return served, models

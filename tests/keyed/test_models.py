@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from streamnet.keyed import KeyedModels
-from streamnet.samples import Task
-from tests.keyed.reference import serve_labels, serve_numbers
+from streamnet.learning.pending import PendingTable
+from streamnet.samples import Task, Timeline
+from tests.keyed.reference import order_moments, serve_labels, serve_numbers
 
 TASKS = [Task.REGRESSION, Task.CLASSIFICATION]
 
@@ -33,27 +34,57 @@ def made_up(task: Task, n: int = 900, *, keys: int = 7, inputs: int = 3, seed: i
     return [key, shared, dense, label]
 
 
-def serve(models: Any, samples: Any, blocks: list[int]) -> NDArray[Any]:
-    """Serve samples in blocks that end at these places."""
-    key, shared, dense, truth = samples
-    known = np.full(len(key), 3, np.int32) if models.task is Task.CLASSIFICATION else None
-    served = []
-    for start, stop in zip([0, *blocks], [*blocks, len(key)], strict=True):
-        part = slice(start, stop)
-        labels = None if known is None else known[part]
-        served.append(models.serve(key[part], shared[part], dense[part], truth[part], labels))
+def serve(models: Any, samples: Any, blocks: list[int], delay: int = 1) -> NDArray[Any]:
+    """Serve samples in blocks that end at these places; labels come so many samples later."""
+    count = len(samples[0])
+    pending = PendingTable(head=0.0, said=0.0)
+    served, ends = [samples[1][:0]], [*blocks, count]
+    for start, stop in zip([0, *blocks], ends, strict=True):
+        timeline = None if delay == 1 else make_timeline(start, stop, count, delay)
+        rows = np.arange(start, stop) if timeline is None else timeline.sample
+        key, shared, dense, truth = (
+            [samples[0][row] for row in rows],
+            *(s[rows] for s in samples[1:]),
+        )
+        known = None
+        if models.task is Task.CLASSIFICATION:
+            known = np.full(len(rows), 3, np.int32)
+        if timeline is None:
+            served.append(models.serve(key, shared, dense, truth, known))
+            continue
+        missing = np.nan if models.task is Task.REGRESSION else -1
+        truth[~timeline.late] = missing
+        late = models.prepare_late(timeline, shared, dense, truth, known)
+        pending.load(timeline, head=late.head, said=late.said)
+        answers = models.serve(key, shared, dense, truth, known, late=late)
+        pending.keep(timeline, head=late.head, said=late.said)
+        served.append(answers[~timeline.late])
     return np.concatenate(served)
+
+
+def make_timeline(start: int, stop: int, count: int, delay: int) -> Timeline:
+    """The rows of a block; after the last sample, all labels come."""
+    moments = list(order_moments(count, delay))
+    ends = [
+        i for i, (number, late) in enumerate(moments) if not late and number + 1 in (start, stop)
+    ]
+    first = ends[0] + 1 if start else 0
+    last = len(moments) if stop == count else ends[-1] + 1
+    sample, late = (np.array(each) for each in zip(*moments[first:last], strict=True))
+    number = start + np.cumsum(~late) - ~late
+    return Timeline(late, sample, sample, number)
 
 
 def _list_arrays(state: dict[str, Any]) -> list[NDArray[Any]]:
     return list(state["rows"]["arrays"].values())
 
 
-def test_numbers_equal_a_dict_of_single_models() -> None:
+@pytest.mark.parametrize("delay", [1, 30])
+def test_numbers_equal_a_dict_of_single_models(delay: int) -> None:
     samples = made_up(Task.REGRESSION)
     models = KeyedModels(Task.REGRESSION, resident=100)
-    expected, keys = serve_numbers(*samples)
-    np.testing.assert_allclose(serve(models, samples, []), expected, rtol=1e-4, atol=1e-4)
+    expected, keys = serve_numbers(*samples, delay=delay)
+    np.testing.assert_allclose(serve(models, samples, [], delay), expected, rtol=1e-4, atol=1e-4)
     for key, model in keys.items():
         scores = models.describe(key)
         assert scores is not None
@@ -63,11 +94,12 @@ def test_numbers_equal_a_dict_of_single_models() -> None:
         assert scores.shared_loss == pytest.approx(model.total_shared_loss / model.count)
 
 
-def test_labels_equal_a_dict_of_single_models() -> None:
+@pytest.mark.parametrize("delay", [1, 30])
+def test_labels_equal_a_dict_of_single_models(delay: int) -> None:
     samples = made_up(Task.CLASSIFICATION)
     models = KeyedModels(Task.CLASSIFICATION, resident=100)
-    expected, keys = serve_labels(*samples)
-    np.testing.assert_allclose(serve(models, samples, []), expected, rtol=1e-3, atol=1e-4)
+    expected, keys = serve_labels(*samples, delay=delay)
+    np.testing.assert_allclose(serve(models, samples, [], delay), expected, rtol=1e-3, atol=1e-4)
     for key, model in keys.items():
         scores = models.describe(key)
         assert scores is not None
@@ -78,19 +110,21 @@ def test_labels_equal_a_dict_of_single_models() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("delay", [1, 30])
 @pytest.mark.parametrize("resident", [1, 5, 64])
 @pytest.mark.parametrize("blocks", [[1, 2, 3, 100], list(range(1, 300))])
 def test_bits_do_not_depend_on_blocks_or_on_how_many_keys_are_resident(
-    task: Task, resident: int, blocks: list[int]
+    task: Task, delay: int, resident: int, blocks: list[int]
 ) -> None:
     samples = made_up(task, 300, keys=9)
     whole, cut = KeyedModels(task, resident=64), KeyedModels(task, resident=resident)
     blocks = [at for at in blocks if at < 300]
-    assert serve(cut, samples, blocks).tobytes() == serve(whole, samples, []).tobytes()
-    expected, state = whole.export_state(), cut.export_state()
-    assert state["fleet"].tobytes() == expected["fleet"].tobytes()
-    assert state["rows"]["keys"] == expected["rows"]["keys"]
-    for array, other in zip(*map(_list_arrays, (state, expected)), strict=True):
+    expected = serve(whole, samples, [], delay).tobytes()
+    assert serve(cut, samples, blocks, delay).tobytes() == expected
+    one, state = whole.export_state(), cut.export_state()
+    assert state["fleet"].tobytes() == one["fleet"].tobytes()
+    assert state["rows"]["keys"] == one["rows"]["keys"]
+    for array, other in zip(*map(_list_arrays, (state, one)), strict=True):
         assert array.tobytes() == other.tobytes()
     assert len(cut.rows) == 9
     assert cut.rows.resident <= resident

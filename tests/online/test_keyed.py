@@ -51,9 +51,16 @@ def score(estimator: Any, X: list[Any], y: list[Any]) -> Iterator[tuple[Any, Any
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_blocks_single_samples_and_few_resident_keys_give_the_same_bits(kind: Any) -> None:
+@pytest.mark.parametrize("late", [{}, {"delay": 40, "season": 5}])
+def test_blocks_single_samples_and_few_resident_keys_give_the_same_bits(
+    kind: Any, late: dict[str, Any]
+) -> None:
     X, y = made_up(kind, 700)
-    whole, single, few = build(kind), build(kind), build(kind, resident_keys=3)
+    whole, single, few = (
+        build(kind, **late),
+        build(kind, **late),
+        build(kind, resident_keys=3, **late),
+    )
     whole.partial_fit(X, y)
     for x, target in zip(X, y, strict=True):
         single.learn_one(x, target)
@@ -70,9 +77,10 @@ def test_blocks_single_samples_and_few_resident_keys_give_the_same_bits(kind: An
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_copies_and_pickles_continue_with_the_same_bits(kind: Any) -> None:
+@pytest.mark.parametrize("delay", [0, 60])
+def test_copies_and_pickles_continue_with_the_same_bits(kind: Any, delay: int) -> None:
     X, y = made_up(kind, 600)
-    estimator = build(kind, resident_keys=5)
+    estimator = build(kind, resident_keys=5, delay=delay)
     estimator.partial_fit(X[:300], y[:300])
     others = [copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))]
     for one in (estimator, *others):
@@ -82,12 +90,13 @@ def test_copies_and_pickles_continue_with_the_same_bits(kind: Any) -> None:
         assert other.worst_keys(3) == estimator.worst_keys(3)
 
 
-def test_each_key_is_predicted_better_than_by_one_model_for_all() -> None:
+@pytest.mark.parametrize(("delay", "ratio"), [(0, 0.5), (60, 0.6)])
+def test_each_key_is_predicted_better_than_by_one_model_for_all(delay: int, ratio: float) -> None:
     X, y = made_up(KeyedRegressor, 3000)
-    keyed, one = build(KeyedRegressor), OnlineRegressor(SMALL, seed=1)
+    keyed, one = build(KeyedRegressor, delay=delay), OnlineRegressor(SMALL, seed=1, delay=delay)
     keyed.partial_fit(X, y)
     one.partial_fit(X, y)
-    assert keyed.served["mae"] < 0.5 * one.served["mae"]
+    assert keyed.served["mae"] < ratio * one.served["mae"]
 
 
 def test_each_key_is_classified_better_than_by_one_model_for_all() -> None:
@@ -97,6 +106,37 @@ def test_each_key_is_classified_better_than_by_one_model_for_all() -> None:
     one.partial_fit(X, y)
     assert keyed.served["log_loss"] < 0.8 * one.served["log_loss"]
     assert keyed.served["accuracy"] > one.served["accuracy"]
+
+
+def test_late_labels_teach_a_key_what_was_known_when_its_sample_was_predicted() -> None:
+    X, y = made_up(KeyedRegressor, 800)
+    delay = 60
+    estimator = build(KeyedRegressor, delay=delay)
+    errors = [abs(p - t) for p, t in score(estimator, X, y) if t is not None]
+    known = [(x["device"], t) for x, t in zip(X[:-delay], y, strict=False) if t is not None]
+    assert np.mean(errors[: len(known)]) == pytest.approx(estimator.served["mae"], rel=0.05)
+    scores = {key: estimator.key_scores(key) for key in estimator.list_keys()}
+    for device in {device for device, _ in known}:
+        assert scores[device].samples == sum(d == device for d, _ in known)
+    assert sum(s.samples * s.loss for s in scores.values()) == pytest.approx(
+        len(known) * estimator.served["mae"]
+    )
+
+
+def test_labels_of_a_forgotten_key_do_not_bring_it_back() -> None:
+    X, y = made_up(KeyedRegressor, 600)
+    estimator = build(KeyedRegressor, delay=100)
+    estimator.partial_fit(X[:400], y[:400])
+    estimator.forget_key("d3")
+    others = [(x, t) for x, t in zip(X[400:], y[400:], strict=True) if x["device"] != "d3"]
+    estimator.partial_fit(*map(list, zip(*others, strict=True)))
+    assert "d3" not in estimator.list_keys()
+    again = copy.deepcopy(estimator)
+    for one in (estimator, again):
+        one.learn_one({**X[0], "device": "d3"}, 1.0)
+        one.partial_fit(X[:120], y[:120])
+    assert estimator.served == again.served
+    assert estimator.key_scores("d3") == again.key_scores("d3")
 
 
 def test_what_is_predicted_first_is_what_is_scored() -> None:
@@ -233,7 +273,7 @@ def test_intervals_hold_as_many_truths_as_they_say() -> None:
         ({"key": ()}, "key is not given"),
         ({"key": ("a", "a")}, "key has 'a' twice"),
         ({"key": "a", "resident_keys": 0}, "resident_keys is 0, but must be >= 1"),
-        ({"key": "a", "delay": 5}, "label_delay is given, but cannot be combined with a key"),
+        ({"key": "a", "horizon": 5}, "horizon is given, but cannot be combined with a key"),
         ({"key": "a", "serve": "champion"}, "serve is 'champion', but must be 'ensemble'"),
         ({"key": "a", "season": 0}, "season is 0, but must be >= 2 with a key"),
         ({"key": "a", "kye": "b"}, "kye is not a known setting of KeyedRegressor; did you mean"),

@@ -101,27 +101,29 @@ def test_the_shared_model_predicts_files_without_last_targets() -> None:
 
 
 @pytest.mark.parametrize("labels", [False, True])
-def test_results_do_not_depend_on_blocks_threads_or_resident_keys(labels: bool) -> None:
-    path = write(labels=labels)
-    expected = select(run(path, key=KEYS, predictions="whole.csv"))
+@pytest.mark.parametrize("delay", [0, 150])
+def test_results_do_not_depend_on_blocks_threads_or_resident_keys(labels: bool, delay: int) -> None:
+    path, key = write(labels=labels), {"key": KEYS, "label_delay": delay}
+    expected = select(run(path, **key, predictions="whole.csv"))
     others: list[dict[str, Any]] = [
         {"block_size": 7, "threads": 1},
         {"block_size": 500, "resident_keys": 4},
         {"resident_keys": 1},
     ]
     for number, settings in enumerate(others):
-        again = run(path, key=KEYS, predictions=f"{number}.csv", **settings)
+        again = run(path, **key, predictions=f"{number}.csv", **settings)
         assert select(again) == expected
         assert Path(f"{number}.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
-def test_a_resumed_run_gives_the_results_of_one_that_was_not_interrupted() -> None:
-    path = write()
-    expected = select(run(path, key=KEYS))
+@pytest.mark.parametrize("delay", [0, 150])
+def test_a_resumed_run_gives_the_results_of_one_that_was_not_interrupted(delay: int) -> None:
+    path, key = write(), {"key": KEYS, "label_delay": delay}
+    expected = select(run(path, **key))
     kept: dict[str, Any] = {"state": "state", "every_samples": 300, "resident_keys": 7}
-    run(path, key=KEYS, limit=700, **kept)
-    run(path, key=KEYS, limit=1500, resume=True, **kept)
-    assert select(run(path, key=KEYS, limit=3000, resume=True, **kept)) == expected
+    run(path, **key, limit=700, **kept)
+    run(path, **key, limit=1500, resume=True, **kept)
+    assert select(run(path, **key, limit=3000, resume=True, **kept)) == expected
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,6 @@ def test_a_resumed_run_gives_the_results_of_one_that_was_not_interrupted() -> No
     [
         ({"key": ["shop"]}, "shop"),
         ({"key": ["store", "store"]}, "key has 'store' twice"),
-        ({"key": ["store"], "label_delay": 10}, "label_delay is given, but cannot be combined"),
         ({"key": ["store"], "horizon": 3}, "horizon is given, but cannot be combined"),
         ({"key": ["store"], "resident_keys": 0}, "resident_keys is 0, but must be >= 1"),
     ],

@@ -276,7 +276,6 @@ class HostedModel(Supervisor):
             ConfigurationError: If a sample can't be encoded as JSON, or is too long.
             OutputError: If the disk fails.
         """
-        self.keys.check_late_labels()
         lines = [encode_sample(k, sample, self._target) for k, sample in enumerate(samples)]
         rows, kept = predictions.rows(), []
         for batch in _slice_batches(len(lines)):
@@ -303,7 +302,6 @@ class HostedModel(Supervisor):
             ConfigurationError: If a label is invalid.
             OutputError: If the disk fails.
         """
-        self.keys.check_late_labels()
         outcomes = []
         for batch in _slice_batches(len(labels)):
             run = self._writable_run()
@@ -353,7 +351,6 @@ class HostedModel(Supervisor):
             ConflictError: If there are too many shadows.
             OutputError: If the disk fails.
         """
-        self.keys.check_late_labels()
         outcomes = []
         for batch in _slice_batches(len(predictions)):
             run = self._writable_run()

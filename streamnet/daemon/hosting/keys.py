@@ -90,15 +90,6 @@ class HostedKeys:
         await run.committer.commit(frame, durable=True)
         return KeyRemovalReply(key, record)
 
-    def check_late_labels(self) -> None:
-        """Refuse labels that come after their sample."""
-        if self.columns:
-            raise ConfigurationError(
-                f"model {self._hosted.name} has keys, whose models learn each sample right after "
-                "it is predicted, so a label must come with its sample: predictions have no ids, "
-                "and no labels come on their own"
-            )
-
     def _learner(self) -> Learner:
         if not self.columns:
             raise ConfigurationError(f"model {self._hosted.name} has no keys.key, so no keys")

@@ -248,7 +248,7 @@ class ModelRun:
             prepare=self._open_sinks,
             settings=settings.model_dump(mode="json", exclude_unset=True),
             state=self._state,
-            late_labels=not settings.keys.key,
+            late_labels=True,
             **pipeline_arguments(settings, networks),
         )
 

@@ -55,8 +55,28 @@ class NetworkArrays(NamedTuple):
     importance: Any  # shape=(1, 2): rarity and weight
 
 
+class LatePredictions(NamedTuple):
+    """What is kept of predictions until their labels arrive, so that these teach what was wrong.
+
+    Of a label, all but the inputs is as it was when its sample was predicted.
+    """
+
+    origin: Any  # shape=(n,): row with what is kept of a label's sample, -1 for a sample; or empty
+    head: Any  # shape=(rows, KEPT + features): the columns below, then the features
+    said: Any  # shape=(rows, EXPERTS + 3, outputs): what the experts and the rows below predict
+
+
+ACTIVE, UNIT, OWN_UNIT, COUNT, KEPT = range(5)
+"""Columns: labels that the model predicted (1 for a number, -1 for no prediction), the unit, that
+of the least squares, and samples of the key before."""
+KNOWN = UNIT
+"""In place of the unit, how many labels were known."""
+CORRECTION, SERVED, GIVEN = EXPERTS, EXPERTS + 1, EXPERTS + 2
+"""Rows: by how much the mixed experts correct, what was served, and the shared prediction."""
+
+
 class KeySamples(NamedTuple):
-    """Samples in order."""
+    """Samples in order, and labels of earlier ones."""
 
     slots: Any  # shape=(n,): row of each sample's key, -1 for none
     shared: Any  # predictions of the shared model: numbers (n,), or probabilities (n, labels)
@@ -64,6 +84,7 @@ class KeySamples(NamedTuple):
     truth: Any  # shape=(n,): numbers, NaN for none; or labels, -1 for none
     known: Any  # shape=(n,): labels known before each sample; empty for numbers
     importance: Any  # shape=(n,), weight of each sample; empty: all are 1
+    start: int  # row of the first one in `LatePredictions`
 
 
 class ModelArrays(NamedTuple):
@@ -88,6 +109,19 @@ class ModelArrays(NamedTuple):
 def read_weight(samples: Any, i: Any) -> float:
     """The weight of sample ``i``."""
     return float(samples.importance[i]) if samples.importance.size > 0 else 1.0
+
+
+@exact_inlined
+def find_source(samples: Any, late: Any, i: Any) -> int:
+    """Row with what is kept of the sample of label ``i``; -1 for a sample."""
+    return int(late.origin[samples.start + i]) if late.origin.size > 0 else -1
+
+
+@exact_inlined
+def keep_nothing(samples: Any, late: Any, i: Any) -> None:
+    """Note that sample ``i`` has no prediction, until there is one."""
+    if late.origin.size > 0:
+        late.head[samples.start + i, ACTIVE] = -1.0
 
 
 @exact_inlined
@@ -281,9 +315,11 @@ def weigh_experts(row: Any, places: Any, fleet: Any, shares: Any) -> None:
 
 
 @exact_inlined
-def learn_losses(row: Any, places: Any, fleet: Any, losses: Any, weight: float) -> None:
-    """Add the losses of all experts to the key's and to the fleet's at its age."""
-    age = find_age(row[HEAD.samples])
+def learn_losses(
+    row: Any, places: Any, fleet: Any, count: float, losses: Any, weight: float
+) -> None:
+    """Add the losses of all experts to the key's and to the fleet's at its age after ``count``."""
+    age = find_age(count)
     for e in range(EXPERTS):
         loss = weight * min(losses[e], MAX_LOSS)
         at = places.experts + e
@@ -307,9 +343,11 @@ def find_trust(row: Any, fleet: Any) -> float:
 
 
 @exact_inlined
-def learn_trust(row: Any, fleet: Any, product: float, power: float, weight: float) -> None:
+def learn_trust(
+    row: Any, fleet: Any, count: float, product: float, power: float, weight: float
+) -> None:
     """Add a correction times the residual, and its square; before `learn_losses`."""
-    age = find_age(row[HEAD.samples])
+    age = find_age(count)
     row[HEAD.product] = flush_subnormal(TRUST_FADING * row[HEAD.product]) + weight * product
     row[HEAD.power] = flush_subnormal(TRUST_FADING * row[HEAD.power]) + weight * power
     fleet[age, PRODUCT] = FLEET_FADING * fleet[age, PRODUCT] + weight * product

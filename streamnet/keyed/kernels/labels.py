@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 
 from streamnet.jit import exact_inlined, exact_kernel, flush_subnormal
 from streamnet.keyed.kernels import experts
-from streamnet.keyed.kernels.experts import SCALE_FADING, KeySamples, ModelArrays
+from streamnet.keyed.kernels.experts import (
+    ACTIVE,
+    CORRECTION,
+    COUNT,
+    GIVEN,
+    KEPT,
+    KNOWN,
+    SCALE_FADING,
+    SERVED,
+    KeySamples,
+    LatePredictions,
+    ModelArrays,
+)
 from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD
 
 SHARED, FREQUENT, LAST, SQUARES, NETWORK = 0, 1, 2, 3, 5  # experts; of SQUARES there are two
@@ -86,73 +98,151 @@ def _find_largest(probabilities: Any, known: int) -> int:
     return best
 
 
+@exact_inlined
+def _predict(
+    models: Any, k: int, dense: Any, shared: Any, served: Any, active: int, reach: int
+) -> tuple[float, bool]:
+    """Write features, what the experts say, and what is served.
+
+    Returns the mass of the shared probabilities, which is not finite if there is no prediction, and
+    whether the network is sound.
+    """
+    row, places, x, said = models.rows[k], models.places, models.x, models.said
+    features, outputs = places.features, places.outputs
+    mass = _share_shared(shared, active, said)
+    if not math.isfinite(mass):
+        return mass, False
+    x[0] = 1.0
+    experts.scale_inputs(row, places, dense, x, 1)
+    _fill_log_odds(active, said, x, features, outputs)
+    _fill_frequent(row, places, active, said)
+    _fill_solved(row, places, x, active, said)
+    inputs = features - 1 + outputs
+    sound = experts.run_network(models.network, models.weights[k], x[1:], inputs, reach)
+    _fill_network(models.network, active, sound, said)
+    experts.weigh_experts(row, places, models.fleet, models.shares)
+    trust = experts.find_trust(row, models.fleet)
+    _combine(active, mass, trust, said, models.shares, models.errors, served)
+    return mass, sound
+
+
+@exact_inlined
+def _keep(
+    models: Any, late: Any, at: int, known: int, active: int, count: float, shared: Any, served: Any
+) -> None:
+    """Keep what was predicted until the label arrives."""
+    head, said = late.head[at], late.said[at]
+    head[ACTIVE], head[KNOWN], head[COUNT] = active, known, count
+    for c in range(shared.size):
+        said[SERVED, c], said[GIVEN, c] = served[c], shared[c]
+    if active > 0:
+        for f in range(models.places.features):
+            head[KEPT + f] = models.x[f]
+        for c in range(active):
+            said[CORRECTION, c] = models.errors[c]
+            for e in range(EXPERTS):
+                said[e, c] = models.said[e, c]
+
+
+@exact_inlined
+def _recall(models: Any, late: Any, source: int, k: int, active: int, reach: int) -> bool:
+    """Restore what was predicted; whether the network is sound."""
+    head, said, x = late.head[source], late.said[source], models.x
+    features, outputs = models.places.features, models.places.outputs
+    for f in range(features):
+        x[f] = head[KEPT + f]
+    for c in range(outputs):
+        models.errors[c] = said[CORRECTION, c]
+        for e in range(EXPERTS):
+            models.said[e, c] = said[e, c]
+    _fill_log_odds(active, models.said, x, features, outputs)
+    inputs = features - 1 + outputs
+    return bool(experts.run_network(models.network, models.weights[k], x[1:], inputs, reach))
+
+
 @exact_kernel
 def serve_labels(
     samples: KeySamples,
     learns: bool,
     models: ModelArrays,
+    late: LatePredictions,
     served: NDArray[np.floating],  # shape=(n, labels), written
 ) -> None:
-    """Predict each sample for its key, then learn it."""
+    """Predict each sample for its key, then learn it or, if its label is late, that one."""
     slots, shared, dense, truth, known = samples[:5]
-    places, rows, fleet, network = models.places, models.rows, models.fleet, models.network
-    features, outputs = places.features, places.outputs
-    x, gains, shares, errors, said = (
-        models.x,
-        models.gains,
-        models.shares,
-        models.errors,
-        models.said,
-    )
+    places, rows, outputs = models.places, models.rows, models.places.outputs
     experts.prefetch_row(rows, slots, 0)
     for i in range(slots.size):
         experts.prefetch_model(models, slots, i + 1)
-        k, active = slots[i], min(known[i], outputs)
-        experts.copy_row(shared[i], served[i])
+        k, source = slots[i], experts.find_source(samples, late, i)
+        # What was known when the sample was predicted: labels and, of the key, samples.
+        active, at = min(known[i], outputs), samples.start + i
+        if source < 0:
+            experts.copy_row(shared[i], served[i])
+            experts.keep_nothing(samples, late, i)
+        else:
+            active, at = int(late.head[source, ACTIVE]), source
         weight = experts.read_weight(samples, i)
         learning = learns and truth[i] >= 0 and weight > 0.0
-        if k < 0:
+        if k < 0 or active < 0:
             continue
         row = rows[k]
-        if active == 0:  # nothing can be predicted yet
-            if learning:
-                experts.learn_inputs(row, places, dense[i])
-                _count_label(row, places, truth[i])
-            continue
-        mass = _share_shared(shared[i], active, said)
-        if not math.isfinite(mass):
-            continue
-        x[0] = 1.0
-        experts.scale_inputs(row, places, dense[i], x, 1)
-        _fill_log_odds(active, said, x, features, outputs)
-        _fill_frequent(row, places, active, said)
-        _fill_solved(row, places, x, active, said)
+        count = row[HEAD.samples] if source < 0 else late.head[source, COUNT]
         # A label that is new belongs to the step already, but not to the prediction.
         target = truth[i] if truth[i] < outputs else -1
-        reach = max(active, target + 1) if learning else active
-        sound = experts.run_network(
-            network, models.weights[k], x[1:], features - 1 + outputs, reach
-        )
-        _fill_network(network, active, sound, said)
-        experts.weigh_experts(row, places, fleet, shares)
-        trust = experts.find_trust(row, fleet)
-        product, power = _combine(active, truth[i], mass, trust, said, shares, served[i])
+        reach = max(min(known[i], outputs), target + 1) if learning else active
+        sound = False
+        if active > 0 and source < 0:
+            mass, sound = _predict(models, k, dense[i], shared[i], served[i], active, reach)
+            if not math.isfinite(mass):
+                continue
+        elif active > 0:
+            sound = _recall(models, late, source, k, active, reach)
+        if source < 0 and late.origin.size > 0:
+            _keep(models, late, at, known[i], active, count, shared[i], served[i])
         if not learning:
             continue
-        _score(row, served[i], shared[i], truth[i], known[i], weight, places)
-        if 0 <= target < active:
-            for e in range(EXPERTS):
-                gains[e] = -math.log(max(said[e, target], SMALLEST))
-            experts.learn_trust(row, fleet, product, power, weight)
-            experts.learn_losses(row, places, fleet, gains, weight)
-        if target >= 0:
-            _learn_squares(
-                row, models.initial, places, x, target, reach, weight, said, errors, gains
-            )
-            network.label[0] = target
-            experts.learn_network(models, k, weight, reach, sound)
+        if source >= 0:
+            own, before = late.said[at], int(late.head[at, KNOWN])
+            _score(row, own[SERVED], own[GIVEN], truth[i], before, weight, places)
+        elif active > 0:
+            _score(row, served[i], shared[i], truth[i], known[i], weight, places)
+        if active > 0:
+            _learn(models, k, target, active, reach, weight, count, sound)
         experts.learn_inputs(row, places, dense[i])
         _count_label(row, places, truth[i])
+
+
+@exact_inlined
+def _learn(
+    models: Any,
+    k: int,
+    target: int,
+    active: int,
+    reach: int,
+    weight: float,
+    count: float,
+    sound: bool,
+) -> None:
+    """Learn a label: how good the experts were, and what the least squares and network missed."""
+    row, places, fleet, said = models.rows[k], models.places, models.fleet, models.said
+    gains, network = models.gains, models.network
+    if 0 <= target < active:
+        product = power = 0.0
+        for c in range(active):
+            correction = models.errors[c]
+            product += correction * ((1.0 if c == target else 0.0) - said[SHARED, c])
+            power += correction * correction
+        for e in range(EXPERTS):
+            gains[e] = -math.log(max(said[e, target], SMALLEST))
+        experts.learn_trust(row, fleet, count, product, power, weight)
+        experts.learn_losses(row, places, fleet, count, gains, weight)
+    if target >= 0:
+        _learn_squares(
+            row, models.initial, places, models.x, target, reach, weight, said, models.errors, gains
+        )
+        network.label[0] = target
+        experts.learn_network(models, k, weight, reach, sound)
 
 
 @exact_inlined
@@ -179,19 +269,15 @@ def _learn_squares(
 
 @exact_inlined
 def _combine(
-    active: int, truth: int, mass: float, trust: float, said: Any, shares: Any, served: Any
-) -> tuple[float, float]:
-    """Write what is served; return the correction times the residual, and its square."""
-    product = power = 0.0
+    active: int, mass: float, trust: float, said: Any, shares: Any, corrections: Any, served: Any
+) -> None:
+    """Write by how much the mixed experts correct the shared probabilities, and what is served."""
     for c in range(active):
         mixed = 0.0
         for e in range(EXPERTS):
             mixed += shares[e] * said[e, c]
-        correction = mixed - said[SHARED, c]
-        served[c] = mass * (said[SHARED, c] + trust * correction)
-        product += correction * ((1.0 if c == truth else 0.0) - said[SHARED, c])
-        power += correction * correction
-    return product, power
+        corrections[c] = mixed - said[SHARED, c]
+        served[c] = mass * (said[SHARED, c] + trust * corrections[c])
 
 
 @exact_inlined

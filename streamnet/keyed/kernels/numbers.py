@@ -11,11 +11,20 @@ from numpy.typing import NDArray
 from streamnet.jit import exact_inlined, exact_kernel
 from streamnet.keyed.kernels import experts
 from streamnet.keyed.kernels.experts import (
+    ACTIVE,
+    CORRECTION,
+    COUNT,
     FLEET_FADING,
+    GIVEN,
+    KEPT,
     MAX_RESIDUAL,
+    OWN_UNIT,
     SCALE,
     SCALE_FADING,
+    SERVED,
+    UNIT,
     KeySamples,
+    LatePredictions,
     ModelArrays,
 )
 from streamnet.keyed.layout import EXPERTS, FORGETTING, HEAD, NUMBER_FEATURES, RIDGE
@@ -97,63 +106,118 @@ def _settle_unit(row: Any, places: Any, fleet: Any) -> None:
             at += places.features - f
 
 
+@exact_inlined
+def _predict(
+    models: Any, k: int, dense: Any, base: float, unit: float, own: float
+) -> tuple[float, bool]:
+    """Write features and what the experts say; return it mixed, and if the network is sound."""
+    row, places, x, said = models.rows[k], models.places, models.x, models.said[:, 0]
+    _fill_features(row, places, dense, base, own, x)
+    known = row[HEAD.samples] > 0.0
+    said[SHARED] = 0.0
+    said[LAST] = _clip((row[HEAD.last] - base) / unit) if known else 0.0
+    said[LEVEL] = _clip(row[HEAD.level] / unit)
+    for a in range(FORGETTING.size):
+        said[SQUARES + a] = _clip(experts.solve(row, places, a, 0, x) * own / unit)
+    features = places.features
+    sound = experts.run_network(models.network, models.weights[k], x[1:], features - 1, 1)
+    said[NETWORK] = _clip(experts.read_output(models.network, 0)) if sound else 0.0
+    experts.weigh_experts(row, places, models.fleet, models.shares)
+    mixed = 0.0
+    for e in range(EXPERTS):
+        mixed += models.shares[e] * said[e]
+    return mixed, sound
+
+
+@exact_inlined
+def _keep(models: Any, late: Any, at: int, count: float, unit: float, own: float) -> None:
+    """Keep what was predicted until the label arrives."""
+    head, said = late.head[at], late.said[at]
+    head[ACTIVE], head[UNIT], head[OWN_UNIT], head[COUNT] = 1.0, unit, own, count
+    for f in range(models.places.features):
+        head[KEPT + f] = models.x[f]
+    for e in range(EXPERTS):
+        said[e, 0] = models.said[e, 0]
+
+
+@exact_inlined
+def _recall(models: Any, late: Any, source: int, k: int, own: float) -> bool:
+    """Restore what was predicted, features in the present unit; if the network is sound."""
+    head, said, x = late.head[source], late.said[source], models.x
+    for f in range(models.places.features):
+        x[f] = head[KEPT + f]
+        if 0 < f < NUMBER_FEATURES and head[OWN_UNIT] != own:
+            x[f] = _bound(x[f] * (head[OWN_UNIT] / own))
+    for e in range(EXPERTS):
+        models.said[e, 0] = said[e, 0]
+    features = models.places.features
+    return bool(experts.run_network(models.network, models.weights[k], x[1:], features - 1, 1))
+
+
 @exact_kernel
 def serve_numbers(
     samples: KeySamples,
     learns: bool,
     models: ModelArrays,
+    late: LatePredictions,
     served: NDArray[np.float64],  # shape=(n,), written
 ) -> None:
-    """Predict each sample for its key, then learn it."""
+    """Predict each sample for its key, then learn it or, if its label is late, that one."""
     slots, shared, dense, truth = samples[:4]
     places, rows, fleet, network = models.places, models.rows, models.fleet, models.network
-    features = places.features
-    x, gains, shares, errors = models.x, models.gains, models.shares, models.errors
+    x, gains, errors = models.x, models.gains, models.errors
     said = models.said[:, 0]
     experts.prefetch_row(rows, slots, 0)
     for i in range(slots.size):
         experts.prefetch_model(models, slots, i + 1)
-        k, base = slots[i], shared[i]
-        served[i] = base
-        if k < 0 or not math.isfinite(base):
+        k, base, source = slots[i], shared[i], experts.find_source(samples, late, i)
+        if source < 0:
+            served[i] = base
+            experts.keep_nothing(samples, late, i)
+        if k < 0:
             continue
         row = rows[k]
         unit = _find_unit(row, fleet)
         own = row[HEAD.unit] if row[HEAD.unit] > 0.0 else unit
-        _fill_features(row, places, dense[i], base, own, x)
-        known = row[HEAD.samples] > 0.0
-        said[SHARED] = 0.0
-        said[LAST] = _clip((row[HEAD.last] - base) / unit) if known else 0.0
-        said[LEVEL] = _clip(row[HEAD.level] / unit)
-        for a in range(FORGETTING.size):
-            said[SQUARES + a] = _clip(experts.solve(row, places, a, 0, x) * own / unit)
-        sound = experts.run_network(network, models.weights[k], x[1:], features - 1, 1)
-        said[NETWORK] = _clip(experts.read_output(network, 0)) if sound else 0.0
-        experts.weigh_experts(row, places, fleet, shares)
-        mixed = 0.0
-        for e in range(EXPERTS):
-            mixed += shares[e] * said[e]
-        served[i] = base + unit * experts.find_trust(row, fleet) * mixed
+        # Of a label, its sample's count of earlier ones, unit, correction and prediction.
+        count, scale, answer = row[HEAD.samples], unit, base
+        if source < 0:
+            if not math.isfinite(base):
+                continue
+            mixed, sound = _predict(models, k, dense[i], base, unit, own)
+            served[i] = answer = base + unit * experts.find_trust(row, fleet) * mixed
+            if late.origin.size > 0:
+                at = samples.start + i
+                _keep(models, late, at, count, unit, own)
+                late.said[at, CORRECTION, 0] = mixed
+                late.said[at, SERVED, 0], late.said[at, GIVEN, 0] = answer, base
+        else:
+            if late.head[source, ACTIVE] < 0.0:
+                continue
+            sound = _recall(models, late, source, k, own)
+            count, scale = late.head[source, COUNT], late.head[source, UNIT]
+            mixed = late.said[source, CORRECTION, 0]
+            answer, base = late.said[source, SERVED, 0], late.said[source, GIVEN, 0]
         weight = experts.read_weight(samples, i)
         if not learns or not math.isfinite(truth[i]) or not weight > 0.0:
             continue
         target = min(max(truth[i], -MAX_TARGET), MAX_TARGET)
         residual = target - base
-        z = residual / unit
+        z = residual / scale
         row[HEAD.unit] = own
         limit = MAX_STEP * unit / own
         for a in range(FORGETTING.size):
             error = residual / own - experts.solve(row, places, a, 0, x)
             errors[0] = min(max(error, -limit), limit)
             experts.learn_squares(row, models.initial, places, a, x, errors, weight, gains)
-        network.goal[0, 0] = _clip(z)
+        network.goal[0, 0] = _clip(residual / unit)
         experts.learn_network(models, k, weight, 1, sound)
         for e in range(EXPERTS):
             gains[e] = abs(said[e] - z)
         known_residual = min(max(z, -MAX_RESIDUAL), MAX_RESIDUAL)
-        experts.learn_trust(row, fleet, mixed * known_residual, mixed * mixed, weight)
-        experts.learn_losses(row, places, fleet, gains, weight)
-        error = abs(served[i] - target)
+        experts.learn_trust(row, fleet, count, mixed * known_residual, mixed * mixed, weight)
+        experts.learn_losses(row, places, fleet, count, gains, weight)
+        error = abs(answer - target)
         experts.score(row, error, abs(residual), error * error, residual * residual, weight)
         experts.learn_inputs(row, places, dense[i])
         _learn_target(row, fleet, target, residual)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streamnet.daemon.hosting.hosted_model import HostedModel
+from streamnet.daemon.predictions import predict_nothing
 from streamnet.daemon.prometheus import Metrics
 from streamnet.durability.state_directory import StateDirectory
 from streamnet.errors import ConfigurationError, NotReadyError
@@ -141,18 +142,59 @@ def test_a_key_is_forgotten_in_its_place_also_when_the_journal_is_read_again(
     } == (counts)
 
 
-def test_labels_of_their_own_are_refused(run: Runner, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with hosting(tmp_path / "spam", keyed()) as hosted:
-            await hosted.learn(rows(100))
-            await learned(hosted, 100)
-            await hosted.published()
-            with pytest.raises(ConfigurationError, match="a label must come with its sample"):
-                await hosted.remember(["a"], rows(1), hosted.predict(rows(1)))
-            with pytest.raises(ConfigurationError, match="a label must come with its sample"):
-                await hosted.label([("a", 3.0)])
+def test_late_labels_teach_keys_and_count_by_the_predictions_that_callers_got(
+    run: Runner, tmp_path: Path
+) -> None:
+    given = rows(600)
+    asked = [{name: row[name] for name in ("device", "x")} for row in given]
+    labels = [(str(i), row["y"]) for i, row in enumerate(given)]
+    errors: list[float] = []
+    settings = keyed(state={"every_seconds": 3600.0})
 
-    run(main)
+    async def begin() -> None:
+        async with hosting(tmp_path / "spam", settings) as hosted:
+            for start in range(0, 600, 50):  # labels come some 50 samples after their predictions
+                part = slice(start, start + 50)
+                predictions = predict_nothing(50) if start < 100 else hosted.predict(asked[part])
+                ids = [identity for identity, _ in labels[part]]
+                answers = await hosted.remember(ids, asked[part], predictions)
+                truths = [row["y"] for row in given[part]]
+                pairs = zip(answers, truths, strict=True)
+                errors.extend(abs(a.value - y) for a, y in pairs if a.value is not None)
+                if start:
+                    await hosted.label(labels[start - 50 : start])
+                    await learned(hosted, start)
+                    await hosted.published()
+            assert hosted.status().pending == 50
+            assert await hosted.keys.forget("3") is not None
+            await hosted.label(labels[550:])
+            await until(lambda: hosted.status().scored == 500)
+            status = hosted.status()
+            assert status.requested == 500  # null answers of numbers do not count
+            mean = np.mean(errors)
+            assert status.served == pytest.approx(mean)
+            assert mean < 0.3 * np.abs(np.array([row["y"] for row in given])).mean()
+            known = {key: samples for key, samples, _ in list_scores(hosted)}
+            assert "3" not in known
+            for device in (0, 8):
+                assert known[str(device)] == sum(row["device"] == device for row in given)
+            kept.extend(list_scores(hosted))
+            served.append(status.served)
+
+    kept: list[tuple[str, int, float | None]] = []
+    served: list[Any] = []
+    run(begin)
+    folder = tmp_path / "spam" / "state"
+    for number in StateDirectory(folder).generations.numbers()[1:]:  # as if killed before them
+        (folder / "checkpoints" / f"{number:012d}.checkpoint").unlink()
+
+    async def resume() -> None:
+        async with hosting(tmp_path / "spam", settings) as hosted:
+            await until(lambda: hosted.status().scored == 500)
+            assert list_scores(hosted) == kept
+            assert hosted.status().served == served[0]
+
+    run(resume)
 
 
 def test_a_model_without_keys_says_so(run: Runner, tmp_path: Path) -> None:
@@ -164,20 +206,9 @@ def test_a_model_without_keys_says_so(run: Runner, tmp_path: Path) -> None:
     run(main)
 
 
-@pytest.mark.parametrize(
-    ("tables", "message"),
-    [
-        (
-            {"feed": {"late": {"files": "x.csv", "id": "n"}}},
-            r"feed\.late\.id is 'n', but cannot.*: a key's model learns each sample right after",
-        )
-    ],
-)
-def test_settings_that_keys_cannot_be_combined_with_are_refused(
-    tables: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        keyed(**tables)
+def test_a_model_to_start_from_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"population\.start is 'a.json', but cannot be"):
+        keyed(population={"start": "a.json"})
 
 
 def test_a_model_whose_learner_refuses_keys_fails_before_the_first_sample(
