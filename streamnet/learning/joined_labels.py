@@ -18,13 +18,11 @@ from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.keyed import KeyedEncoder
 from streamnet.learning.label_delay import (
     INPUTS,
-    find_ages,
     interleave,
     make_missing_targets,
-    order_rows,
     recall_forecasts,
 )
-from streamnet.learning.pending import FreeRows, PendingTable
+from streamnet.learning.pending import FreeRows, PendingTable, find_ages, order_rows
 from streamnet.samples import Arrivals, Block, Given, Inputs, Task, Timeline, find_known
 
 

@@ -19,7 +19,7 @@ from streamnet.features.encoder import NO_PENDING, NO_SCORES, Encoded, Encoder
 from streamnet.features.forecasts.history import TargetRows
 from streamnet.features.snapshot import EncoderSnapshot
 from streamnet.keyed import KeyedEncoder
-from streamnet.learning.pending import FreeRows, PendingTable, leading
+from streamnet.learning.pending import FreeRows, PendingTable, find_ages, leading, order_rows
 from streamnet.samples import Block, Inputs, Schema, Task, Timeline, make_marks
 from streamnet.settings.horizon import Horizon, list_horizons, parse_duration
 
@@ -182,8 +182,12 @@ class DelayedEncoder:
             return NO_PENDING
         return self._table.read(self._waiting[:, 1], "target")
 
-    def encode(self, block: Block) -> Encoded:
+    def encode(self, block: Block, *, due: bool = False) -> Encoded:
         """Encode the next samples, and those whose labels have arrived meanwhile.
+
+        Args:
+            block: The samples.
+            due: Whether labels that `encode_due` would encode right after it come with it.
 
         Raises:
             ConfigurationError: If a column of times is missing.
@@ -211,6 +215,7 @@ class DelayedEncoder:
         else:
             rows = np.stack((numbers, places, numbers), axis=1)
             self._await(arrival[labeled], rows[labeled])
+        clock = np.append(clock, first + n) if due and self._knows_due else clock
         arrived, before = self._pop_arrived(clock, first)
         timeline = order_rows(numbers, places, arrived, before)
         self._number += n
@@ -296,10 +301,30 @@ class DelayedEncoder:
 
     def flush(self) -> Encoded | None:
         """Encode all samples that wait as if their labels had arrived now; None without any."""
-        if not len(self._waiting):
-            return None
         arrived, self._waiting = self._waiting, self._waiting[:0]
         self._arrival = self._arrival[:0]
+        return self._encode_arrived(arrived)
+
+    def encode_due(self) -> Encoded | None:
+        """Encode the samples whose labels are known before the next one is predicted, if any.
+
+        That is so of labels that come after a number of samples. It makes no difference to what is
+        learned, but the next sample can be predicted with them before it is here.
+        """
+        if not self._knows_due:
+            return None
+        arrived, _ = self._pop_arrived(np.array([float(self._number)]), self._number)
+        return self._encode_arrived(arrived)
+
+    @property
+    def _knows_due(self) -> bool:
+        """Whether it is known, before the next sample, which labels arrive before it."""
+        return self._delay.in_samples and self._delay.horizon is None
+
+    def _encode_arrived(self, arrived: NDArray[np.int64]) -> Encoded | None:
+        """Encode samples whose labels arrive before the next one; None without any."""
+        if not len(arrived):
+            return None
         none = np.empty(0, np.int64)
         timeline = order_rows(none, none, arrived, np.full(len(arrived), self._number))
         ahead = _find_targets(timeline, arrived, none)
@@ -516,45 +541,6 @@ def _read_times(block: Block, name: str) -> NDArray[np.float64]:
 def make_missing_targets(count: int, task: Task) -> NDArray[Any]:
     """Targets that are all missing, shape=(count,)."""
     return np.full(count, np.nan) if task is Task.REGRESSION else np.full(count, None, object)
-
-
-def order_rows(
-    numbers: NDArray[np.int64],
-    places: NDArray[np.intp],
-    arrived: NDArray[np.int64],
-    before: NDArray[np.int64],
-) -> Timeline:
-    """Order samples and arriving labels: a label comes right before the sample it may serve."""
-    order = np.argsort(np.concatenate((2 * before, 2 * numbers + 1)), kind="stable")
-    return Timeline(
-        late=(order < len(arrived)),
-        place=np.concatenate((arrived[:, 1], places))[order],
-        sample=np.concatenate((arrived[:, 0], numbers))[order],
-        number=np.concatenate((before, numbers))[order],
-    )
-
-
-def find_ages(
-    timeline: Timeline, learned: NDArray[np.bool_], known: int, number: int
-) -> tuple[int, NDArray[np.float64], float]:
-    """How many samples ago the last known target was; NaN for none.
-
-    Args:
-        timeline: The rows.
-        learned: Rows after which their target is known, shape=(rows,).
-        known: Number of the sample with the last known target before them, -1 for none.
-        number: Number of the sample after them.
-
-    Returns:
-        The number of the sample with the last known target, ages by row, and that for the sample
-        after them.
-    """
-    latest = np.full(len(learned) + 1, -1, np.int64)  # row of the last known target before each
-    latest[1:][learned] = np.flatnonzero(learned)
-    samples = np.append(timeline.sample, known)[np.maximum.accumulate(latest)]
-    ages = np.where(samples[:-1] >= 0, timeline.number - samples[:-1], np.nan)
-    known = int(samples[-1])
-    return known, ages, float(number - known) if known >= 0 else np.nan
 
 
 def _find_targets(

@@ -16,10 +16,11 @@ from numpy.typing import DTypeLike, NDArray
 from streamnet.durability.provenance import describe_differences
 from streamnet.durability.row_files import RowFolder
 from streamnet.errors import ConfigurationError, NoCandidateError, StateError
-from streamnet.features.encoder import Encoder
+from streamnet.features.encoder import Encoded, Encoder
 from streamnet.keyed import KeyedEncoder, KeyedModels
 from streamnet.keyed.key_model import LiveKeys, export_key
 from streamnet.keyed.rows import KeyedRows
+from streamnet.keyed.rules import check_keyed
 from streamnet.learning.evaluator import (
     LARGE_BLOCK,
     DeferredScoring,
@@ -195,6 +196,8 @@ class Learner:
         if start is not None:
             self._serving.start_from(start.ensemble_state, start.intervals_state)
         self._deferred = DeferredScoring()
+        self.learns_due: bool = False
+        """Whether labels that are known before the next sample are learned with those before it."""
 
     @property
     def evaluator(self) -> Evaluator:
@@ -214,13 +217,18 @@ class Learner:
 
     def learn(self, block: Block, *, ends_round: bool = False) -> Served:
         """Predict, score and learn a block, none of whose samples lies beyond the round's end."""
-        encoded = self.source.encode(block)
+        encoded = self._encode(block, due=self.learns_due and not ends_round)
         encoder_after = self.encoder.snapshot() if ends_round else None
         predicted = self.trainer.learn(encoded, encoder_after)
         served = self.serving.serve(self.evaluator.evaluate(predicted))
         if served.decision is not None:
             self.trainer.decide(served.decision)
         return served
+
+    def _encode(self, block: Block, *, due: bool) -> Encoded:
+        if due and isinstance(self.delayed, DelayedEncoder):
+            return self.delayed.encode(block, due=True)
+        return self.source.encode(block)
 
     def learn_deferred(self, block: Block, *, ends_round: bool = False) -> Served | None:
         """Learn a block like `learn`, or return None if the scoring of a small one is deferred.
@@ -273,9 +281,19 @@ class Learner:
 
     def learn_pending(self) -> None:
         """Learn the samples whose labels have not arrived, at the end of a stream."""
-        encoded = self.delayed.flush() if isinstance(self.delayed, DelayedEncoder) else None
-        if encoded is not None:
-            self._serving.serve(self.evaluator.evaluate(self.trainer.learn(encoded, None)))
+        self._learn_arrived(flushed=True)
+
+    def learn_due(self) -> Served | None:
+        """Learn samples whose labels are known before the next one; see ``learns_due``."""
+        return self._learn_arrived(flushed=False)
+
+    def _learn_arrived(self, *, flushed: bool) -> Served | None:
+        if not isinstance(self.delayed, DelayedEncoder):
+            return None
+        encoded = self.delayed.flush() if flushed else self.delayed.encode_due()
+        if encoded is None:
+            return None
+        return self._serving.serve(self.evaluator.evaluate(self.trainer.learn(encoded, None)))
 
     def score_deferred(self) -> None:
         """Score the blocks whose scoring `learn_deferred` has deferred."""
@@ -555,32 +573,6 @@ def _build_keyed_encoder(
         return None
     resident, season = settings.resident_keys, settings.season or 0
     return KeyedEncoder(encoder, settings.key, resident=resident, season=season, late=late)
-
-
-def check_keyed(settings: LearningSettings, *, start: Model | None = None) -> None:
-    """Refuse what models of keys cannot be combined with; a ConfigurationError names it."""
-    if not settings.key:
-        return
-    cannot, criterion = "is given, but cannot be combined with a key", settings.criterion or ""
-    ahead = "it counts samples of the stream, and those ahead are of other keys"
-    refused = (
-        (settings.horizon is not None, f"horizon {cannot}", ahead),
-        (start is not None, f"start {cannot}", "a model file has no models of keys"),
-        (
-            settings.serve != "ensemble",
-            f"serve is {settings.serve!r}, but must be 'ensemble' with a key",
-            "it is the ensemble that the model of a key corrects",
-        ),
-        (
-            "balanced" in criterion,
-            f"criterion is {criterion!r}, but must not be balanced with a key",
-            "the model of a key predicts the most probable label",
-        ),
-        (settings.season == 0, "season is 0, but must be >= 2 with a key", "none is found by key"),
-    )
-    for is_given, message, reason in refused:
-        if is_given:
-            raise ConfigurationError(f"{message}: {reason}")
 
 
 def check_transforms(candidates: Sequence[CandidateSettings], encoder: Encoder) -> None:

@@ -1,4 +1,4 @@
-"""What stages keep of samples whose labels have not arrived yet."""
+"""What stages keep of samples whose labels have not arrived yet, and the order of both."""
 
 from __future__ import annotations
 
@@ -16,6 +16,45 @@ from streamnet.samples import Timeline
 def leading(rows: NDArray[Any], part: NDArray[Any]) -> tuple[Any, ...]:
     """Index of some rows of a larger array, as far as they have the columns of ``part``."""
     return (rows, *map(slice, part.shape[1:]))
+
+
+def order_rows(
+    numbers: NDArray[np.int64],
+    places: NDArray[np.intp],
+    arrived: NDArray[np.int64],
+    before: NDArray[np.int64],
+) -> Timeline:
+    """Order samples and arriving labels: a label comes right before the sample it may serve."""
+    order = np.argsort(np.concatenate((2 * before, 2 * numbers + 1)), kind="stable")
+    return Timeline(
+        late=(order < len(arrived)),
+        place=np.concatenate((arrived[:, 1], places))[order],
+        sample=np.concatenate((arrived[:, 0], numbers))[order],
+        number=np.concatenate((before, numbers))[order],
+    )
+
+
+def find_ages(
+    timeline: Timeline, learned: NDArray[np.bool_], known: int, number: int
+) -> tuple[int, NDArray[np.float64], float]:
+    """How many samples ago the last known target was; NaN for none.
+
+    Args:
+        timeline: The rows.
+        learned: Rows after which their target is known, shape=(rows,).
+        known: Number of the sample with the last known target before them, -1 for none.
+        number: Number of the sample after them.
+
+    Returns:
+        The number of the sample with the last known target, ages by row, and that for the sample
+        after them.
+    """
+    latest = np.full(len(learned) + 1, -1, np.int64)  # row of the last known target before each
+    latest[1:][learned] = np.flatnonzero(learned)
+    samples = np.append(timeline.sample, known)[np.maximum.accumulate(latest)]
+    ages = np.where(samples[:-1] >= 0, timeline.number - samples[:-1], np.nan)
+    known = int(samples[-1])
+    return known, ages, float(number - known) if known >= 0 else np.nan
 
 
 @final

@@ -170,6 +170,7 @@ class OnlineEstimator(FollowedEstimator):
         settings = {**deepcopy({**given, **others}), "start": start}
         kinds, most, missing = reading.values()
         learner = Learner(task=self._task, start=start, label_delay=delay, **given)
+        learner.learns_due = True  # so that the next sample is predicted with all it may know
         fields = () if start is None else start.fields
         kinds = {**self._key_kinds, **dict(fields), **Columns(kinds=kinds or {}).kinds}
         limit = {} if most is None else {"most_fields": most}
@@ -409,6 +410,9 @@ class OnlineEstimator(FollowedEstimator):
                 if follower is not None and served is not None:
                     follower.note(served)
                 start = stop
+            due = learner.learn_due()  # after a round's end
+            if follower is not None and due is not None:
+                follower.note(due)
             self._note(block, targets, first)
         except BaseException as error:
             self._learner = cast("Learner", Broken("the estimator", error))

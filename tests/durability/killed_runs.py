@@ -1,7 +1,8 @@
 """Kills real replays at random instants, lets them go on, and compares what they leave.
 
 Run as ``python -m tests.durability.killed_runs KILLS SEED FOLDER [keyed]``: it prints a line of
-JSON; a ``keyed`` one has a model for every key, of which few are in memory at a time. Each
+JSON; a ``keyed`` one has a model for every key, of which few are in memory at a time, and late
+labels. Each
 replay is a fork of one process that has imported everything and compiled the kernels, so most of a
 replay's short life is spent on what is to be tested.
 """
@@ -232,7 +233,11 @@ class Killer:
 def main(kills: int, seed: int, folder: Path, kind: str = "") -> None:
     """Print what came of so many kills, or of more until one fell within a checkpoint."""
     warm_up(Task.CLASSIFICATION)
-    settings = settings_of(CONFIG + KEYS if kind == "keyed" else CONFIG)
+    text = CONFIG
+    if kind == "keyed":
+        late = "window = 300, label_delay = 120, interval = 0.8"
+        text = CONFIG.replace("window = 300", late) + KEYS
+    settings = settings_of(text)
     killer = Killer(folder, seed, partial(replay_here, settings))
     wrong: list[str] = []
     counts = killer.counts

@@ -37,6 +37,29 @@ def test_labels_with_the_same_text_are_one_label_and_the_first_is_predicted() ->
     assert estimator.classes_.tolist() == [1]
 
 
+@pytest.mark.parametrize("late", [{"delay": 20}, {"horizon": 2}, {"delay": 7, "serve": "champion"}])
+def test_late_labels_are_the_users_own_once_they_are_known(late: dict[str, Any]) -> None:
+    whole, single = classifier(**late), classifier(**late)
+    targets = [(1, 0, 1.0, "x")[i % 4] for i in range(100)]
+    rows = [{"x": float(str(y) == "0")} for y in targets]
+    predicted = []
+    for i, (row, y) in enumerate(zip(rows, targets, strict=True)):
+        predicted.append(single.predict_one(row))
+        assert (predicted[-1] is None) == (single.predict_proba_one(row) == {})
+        if i == 10:  # while labels wait
+            single = loads(dumps(single))
+        single.learn_one(row, y)
+    assert predicted[: late.get("delay", 2)] == [None] * late.get("delay", 2)
+    whole.partial_fit(rows, targets)
+    assert whole.classes_.tolist() == single.classes_.tolist()
+    assert sorted(map(repr, single.classes_.tolist())) == ["'x'", "0", "1"]
+    assert whole.served == single.served
+    if "delay" in late:
+        scored = 101 - late["delay"]  # whose labels are known before the next sample
+        hits = sum(p == y for p, y in zip(predicted[:scored], targets[:scored], strict=True))
+        assert single.served["accuracy"] == pytest.approx(hits / scored, abs=1.01 / scored)
+
+
 def test_numpy_numbers_become_python_numbers() -> None:
     estimator = classifier()
     estimator.learn_one({"x": np.float32(0.5), "n": np.int16(3)}, np.int64(4))

@@ -27,7 +27,8 @@ from streamnet.daemon.journal.source import JournalSource
 from streamnet.durability.files import DISK, FileSystem
 from streamnet.durability.state_directory import WriterLock
 from streamnet.errors import ConfigurationError, ModelFileError, StreamnetError
-from streamnet.learning.learner import Learner, check_keyed
+from streamnet.keyed.rules import check_keyed
+from streamnet.learning.learner import Learner
 from streamnet.learning.serving import Served
 from streamnet.learning.warmup import needs_compiling, warm_up
 from streamnet.modelfiles.document import CONTRADICTIONS, verify_document
