@@ -220,7 +220,7 @@ class KeyedModels:
     ) -> NDArray[Any]:
         dense = np.ascontiguousarray(dense[:, : self._layout.places.inputs], np.float32)
         shared = np.ascontiguousarray(shared)
-        served = np.empty_like(shared)
+        served = shared.copy()  # rows of late labels stay as they are
         weight = np.empty(0) if weight is None else weight
         late = _AT_ONCE if late is None else late
         known = np.empty(0, np.int32) if known is None else known
