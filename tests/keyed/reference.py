@@ -160,7 +160,12 @@ def order_moments(count: int, delay: int) -> Iterator[tuple[int, bool]]:
 
 
 def serve_numbers(
-    keys: list[str], shared: NDArray[Any], dense: NDArray[Any], truth: NDArray[Any], delay: int = 1
+    keys: list[str],
+    shared: NDArray[Any],
+    dense: NDArray[Any],
+    truth: NDArray[Any],
+    *,
+    delay: int = 1,
 ) -> tuple[NDArray[np.float64], dict[str, Key]]:
     """Predict and learn numbers; drifts are not part of it."""
     models: dict[str, Key] = {}
@@ -235,6 +240,7 @@ def serve_labels(
     shared: NDArray[Any],
     dense: NDArray[Any],
     truth: NDArray[Any],
+    *,
     delay: int = 1,
     labels: int = 3,
 ) -> tuple[NDArray[np.float64], dict[str, Key]]:
