@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import nan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -17,6 +16,10 @@ from streamnet.samples import Block, Sample, Schema, Task, concatenate_blocks
 from streamnet.sources.columns import format_names
 from streamnet.sources.frames import SamplesLike, to_target_list
 from streamnet.validation import check_integer, check_seed
+
+# polars is imported where it is used: that takes 0.1 s, and every run imports this module.
+if TYPE_CHECKING:
+    import polars as pl
 
 MAX_OCCLUDED_VALUES = 1 << 20  # of columns times rows predicted at a time
 
@@ -124,6 +127,8 @@ def permutation_importance(
     >>> permutation_importance(model, rows, labels)["column"].to_list()
     ['x', 'y']
     """
+    import polars as pl
+
     if check_integer("repeats", repeats) < 1:
         raise ConfigurationError(f"repeats is {repeats}, but must be >= 1")
     block, truths = _read(model, X), to_target_list(y)
@@ -233,6 +238,8 @@ def partial_dependence(
     >>> partial_dependence(model, rows, "x", values=[2, 8])["prediction"].round().to_list()
     [4.0, 16.0]
     """
+    import polars as pl
+
     if check_integer("points", points) < 1:
         raise ConfigurationError(f"points is {points}, but must be >= 1")
     block = _read(model, X)
@@ -252,6 +259,8 @@ def partial_dependence(
 
 def _choose_values(block: Block, column: str, points: int) -> NDArray[Any]:
     """Quantiles of a number, or the most frequent categories."""
+    import polars as pl
+
     values = _column(block, column)
     if column in block.schema.numbers:
         known = values[np.isfinite(values)]

@@ -101,8 +101,13 @@ def test_without_tqdm_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyP
         replay("a.csv", progress=1)  # type: ignore[arg-type]
 
 
-def test_the_package_is_imported_without_tqdm() -> None:
+def test_what_few_runs_need_is_not_imported_with_the_package() -> None:
     import subprocess
 
-    program = "import sys, streamnet.online, streamnet.runs.replay; sys.exit('tqdm' in sys.modules)"
+    program = """if True:
+        import sys, streamnet.runs.replay
+        found = "polars" in sys.modules
+        import streamnet.online
+        sys.exit(found or "tqdm" in sys.modules)
+    """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from streamnet.learning.learner import Learner
 from streamnet.online.interrupts import Broken
@@ -22,6 +20,9 @@ from streamnet.reporting.views import (
     plot_outcome,
 )
 from streamnet.settings.candidate import CandidateSettings
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class LearnedViews(ScikitLearnEstimator):

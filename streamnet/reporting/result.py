@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, final
 
 from streamnet.errors import ConfigurationError
 from streamnet.metrics.formulas import format_number
@@ -28,6 +26,9 @@ from streamnet.reporting.views import (
     plot_outcome,
 )
 from streamnet.sources.columns import format_names
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @final
@@ -106,6 +107,8 @@ class PartResult:
                 "the run wrote no predictions; name a file, as in "
                 'replay(..., predictions="predictions.csv")'
             )
+        import polars as pl
+
         read = pl.read_csv if self.predictions_file.suffix == ".csv" else pl.read_ndjson
         return read(self.predictions_file, infer_schema_length=None)
 

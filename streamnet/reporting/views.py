@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from streamnet.errors import ConfigurationError
 from streamnet.plots import (
@@ -20,17 +18,25 @@ from streamnet.reporting.outcomes import Confusion, Residuals
 from streamnet.reporting.report import ColumnImportance, Drift, History, LeaderBoardRow
 from streamnet.settings.fields import format_choices
 
+# polars is imported where it is used: that takes 0.1 s, and most runs need no data frame.
+if TYPE_CHECKING:
+    import polars as pl
+
 OutcomeKind = Literal["scores", "confusion", "calibration", "residuals"]
 PlotKind = Literal[OutcomeKind, "importance"]
 
 
 def history_to_frame(history: History) -> pl.DataFrame:
     """A row for each point of a history."""
+    import polars as pl
+
     return pl.DataFrame({"samples": history.samples, **history.series})
 
 
 def board_to_frame(rows: Sequence[LeaderBoardRow]) -> pl.DataFrame:
     """A row for each candidate of a leader board."""
+    import polars as pl
+
     names = list(dict.fromkeys(name for row in rows for name in row.scores))
     return pl.DataFrame(
         {
@@ -53,6 +59,8 @@ def board_to_frame(rows: Sequence[LeaderBoardRow]) -> pl.DataFrame:
 
 def drifts_to_frame(drifts: Sequence[Drift]) -> pl.DataFrame:
     """A row for each drift."""
+    import polars as pl
+
     numbers = dict.fromkeys(("number", "since"), pl.Int64)
     losses = dict.fromkeys(("before", "after"), pl.Float64)
     rows = [(drift.number, drift.since, drift.before, drift.after) for drift in drifts]
@@ -61,6 +69,8 @@ def drifts_to_frame(drifts: Sequence[Drift]) -> pl.DataFrame:
 
 def importance_to_frame(columns: Sequence[ColumnImportance]) -> pl.DataFrame:
     """A row for each column."""
+    import polars as pl
+
     rows = [(one.column, one.loss) for one in columns]
     return pl.DataFrame(rows, schema={"column": pl.String, "importance": pl.Float64}, orient="row")
 
