@@ -226,11 +226,16 @@ class Committer:
         self._frames.clear()
         self._taken = self._written
         _fail_all(self._to_write, error)
+        is_rebuilt = False
+        with suppress(OSError):  # at once: what was refused counts no longer
+            self.intake = await to_thread.run_sync(self._replay_frames)
+            is_rebuilt = True
         while self.failure is not None and not self._stopping:
             await sleep(_RETRY_SECONDS)
             with suppress(OSError):
                 await to_thread.run_sync(self.journal.probe, min(self._size, _MAX_PROBE_BYTES))
-                self.intake = await to_thread.run_sync(self._replay_frames)
+                if not is_rebuilt:
+                    self.intake = await to_thread.run_sync(self._replay_frames)
                 self.failure = None
 
     async def _sync(self) -> None:

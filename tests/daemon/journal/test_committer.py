@@ -118,6 +118,8 @@ def test_a_full_disk_refuses_and_recovers_by_itself(
             for number in range(10, 20):
                 group.start_soon(send, committer, number, outcomes)
         await send(committer, 20, outcomes)
+        await until(lambda: committer.intake.samples == 10)  # not what was refused
+        assert committer.failure is not None
         files.full = False
         await until(lambda: committer.failure is None)
         # The same key again: it was not taken before.
