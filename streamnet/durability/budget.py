@@ -25,12 +25,13 @@ class Budget:
     """
 
     def __init__(self, rate: float, *, most: float, clock: Callable[[], float] = monotonic) -> None:
-        self._rate, self._most, self._clock = rate, most, clock
+        self.most = most
+        self._rate, self._clock = rate, clock
         self._level, self._time = most, clock()
         self._lock = Lock()
 
     def spend(self, amount: float) -> None:
-        """Take an amount, also if there is less."""
+        """Take an amount, also if there is less; a negative one is given back."""
         with self._lock:
             self._fill()
             self._level -= amount
@@ -43,7 +44,7 @@ class Budget:
 
     def _fill(self) -> None:
         before, self._time = self._time, self._clock()
-        self._level = min(self._most, self._level + (self._time - before) * self._rate)
+        self._level = min(self.most, self._level + (self._time - before) * self._rate)
 
 
 @final

@@ -11,7 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, final
 
-from streamnet.durability.checkpoint import CorruptCheckpointError, StateDict, decode, encode_parts
+from streamnet.durability.checkpoint import (
+    CorruptCheckpointError,
+    StateDict,
+    compress,
+    decode,
+    encode_parts,
+)
 from streamnet.durability.files import (
     DISK,
     FileSystem,
@@ -149,7 +155,7 @@ class Generations:
         number = numbers[-1] + 1 if numbers else 0
         row_files: Sequence[str] = tree.get("row_files", ())
         written = self.rows.make_durable(row_files)
-        write_durably(self._path(number), *encode_parts(tree), files=self._files)
+        write_durably(self._path(number), compress(encode_parts(tree)), files=self._files)
         self.rows.commit(row_files)
         self._row_files[number] = row_files
         self.written = written + self.size(number)

@@ -89,12 +89,12 @@ def _write_samples(
 ) -> bool:
     """Write samples into ``arrays``, those of a `SampleRing`; empty targets count as unknown.
 
-    Returns whether the samples fit beside ``reach`` earlier ones; if not, nothing is written.
+    Returns whether the samples fit beside the ``reach`` earlier ones; if not, nothing is written.
     """
     ring = SampleRing(*arrays)
     mask = ring.count.size - 1
     if (
-        reach + count.size > ring.count.size
+        min(reach, first) + count.size > ring.count.size
         or dense.shape[1] > ring.dense.shape[1]
         or row.shape[1] > ring.row.shape[1]
         or splined.shape[1] > ring.splined.shape[1]
@@ -169,7 +169,7 @@ class ReplayBuffer:
     def _make_room(self, first: int, inputs: Inputs) -> None:
         old = self.ring
         slots, room = old.count.size, (old.dense.shape[1], old.row.shape[1], old.splined.shape[1])
-        while slots < self.reach + len(inputs.count):
+        while slots < min(self.reach, first) + len(inputs.count):
             slots *= 2
         wanted = padded(inputs.dense.shape[1]), inputs.row.shape[1], inputs.splined.shape[1]
         self.ring = self._empty(slots, *map(max, wanted, room))
@@ -199,7 +199,7 @@ class ReplayBuffer:
         """Continue from a state of `export_state`."""
         old = SampleRing(**{name: np.asarray(state[name]) for name in SampleRing._fields})
         old = old._replace(goal=old.goal.reshape(-1, self.goals))
-        slots = 1 << max(self.reach - 1, 0).bit_length()
+        slots = 1 << max(len(old.count) - 1, 0).bit_length()
         self.ring = self._empty(slots, old.dense.shape[1], old.row.shape[1], old.splined.shape[1])
         self._copy(old, np.arange(len(old.count)), np.arange(first - len(old.count), first))
 

@@ -357,6 +357,10 @@ class ChampionBroadcast:
         self.closed: bool = False
         self.changed: Event = Event()
 
+    def keep(self, count: int) -> None:
+        """Keep so many champions instead."""
+        self.kept = deque(self.kept, maxlen=count)
+
     def publish(self, champion: Champion) -> None:
         """Add a champion."""
         self.kept.append(champion)

@@ -315,6 +315,10 @@ class Pipeline:
         """
         return self._champions.follow()
 
+    def keep_champions(self, count: int) -> None:
+        """Keep so many champions, each a copy of networks, for followers that are not there yet."""
+        self._champions.keep(count)
+
     @property
     def next_block(self) -> Event:
         """Set once another block has passed all stages of the first part, after `ready`."""

@@ -105,6 +105,7 @@ def _relax_drift(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any
     return {**saved, "source": {**saved["source"], "drift": relaxed}}
 
 
+_RUNS_AT_A_TIME = 24  # that may spend a full budget before the sizes of their checkpoints are known
 _BUSY_SECONDS = 0.25  # between checks whether the pending checkpoint was written
 _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 60.0  # seconds between retries
 
@@ -192,15 +193,18 @@ class Cadence:
     def cut(self, number: int, records: int) -> None:
         """Note that a checkpoint is pending after so many samples, and records in all."""
         self._busy = True
+        self._charged = self.size  # as far as is known; see `written`
         if self._budget is not None:
-            self._budget.spend(self.size)  # as far as is known; see `written`
-        self._charged = self.size
+            # Rather too much: otherwise many runs with small checkpoints, which grow, would all find
+            # the budget positive before one of them is charged.
+            self._charged = max(self.size, int(self._budget.most / _RUNS_AT_A_TIME))
+            self._budget.spend(self._charged)
         self._overdue = self._asked = False
         self._number, self._records = number, records
         self._time = self._clock()
 
     def written(self, size: int) -> None:
-        """Note how many bytes a checkpoint has: a model that learns more has larger ones."""
+        """Note how many bytes a checkpoint has, which the budget is charged instead of the guess."""
         if self._budget is not None and self._busy:
             self._budget.spend(size - self._charged)
         self.size = size

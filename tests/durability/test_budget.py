@@ -73,6 +73,25 @@ def test_a_checkpoint_that_is_larger_than_the_last_one_is_charged_in_full() -> N
     assert budget.seconds_left() == 3.0
 
 
+def test_many_runs_that_grow_at_once_exceed_the_budget_by_few_checkpoints() -> None:
+    clock = Clock()
+    budget = Budget(1e6, most=24e6, clock=clock)
+    runs = [
+        Cadence(every_samples=1, every_seconds=None, budget=budget, clock=clock) for _ in range(200)
+    ]
+    cut = [cadence for cadence in runs if cadence.due(1, 1) and not cadence.cut(1, 1)]
+    for cadence in cut:
+        cadence.written(2_000_000)
+        cadence.done(failed=False)
+    assert 20 <= len(cut) <= 30
+    assert budget.seconds_left() <= 40.0
+    clock.now = 60.0
+    small = next(cadence for cadence in runs if cadence.due(2, 2))
+    small.cut(2, 2)
+    small.written(1000)  # what was charged too much is given back
+    assert all(cadence.due(2, 2) for cadence in runs if cadence is not small)
+
+
 def test_turns_come_in_order_and_those_of_a_quiet_time_do_not_add_up() -> None:
     clock = Clock()
     turns = Turns(4.0, most=2, clock=clock)

@@ -242,7 +242,7 @@ class ModelRun:
             share=source.max_rejected if is_limited else 1.0,
             window=source.rejected_window,
         )
-        return Pipeline(
+        pipeline = Pipeline(
             self.source,
             rejections=rejections,
             sinks=(self.journal_output, _FeatureDriftSink(self.feature_drift)),
@@ -252,6 +252,8 @@ class ModelRun:
             late_labels=True,
             **pipeline_arguments(settings, networks),
         )
+        pipeline.keep_champions(0)  # nobody follows them here: outputs and files have them
+        return pipeline
 
     def _open_sinks(self, *_: Any) -> Sequence[ResumableSink]:
         """The outputs that the run file sends somewhere."""
