@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_OCCLUDED_VALUES = 1 << 20  # of columns times rows predicted at a time
+MAX_OCCLUSIONS = 256  # predictions to explain one by `find_effects`
+_SPLIT_INTO = 8
 
 
 def explain(model: Model, sample: Sample) -> dict[str, float]:
@@ -82,16 +85,59 @@ def measure_effects(
     return effects
 
 
+def find_effects(
+    row: Block, names: Sequence[str], predict: Callable[[Block], Sequence[float]], before: float
+) -> dict[str, float]:
+    """`measure_effects` by at most `MAX_OCCLUSIONS` predictions, however many columns there are.
+
+    Beyond so many columns, groups of neighbors are occluded instead, and those with the largest
+    effects are split, until single columns are left; columns of other groups are not in the result.
+    Columns of one group whose effects cancel out are overlooked.
+    """
+    fields = {name for name, _ in row.schema.fields}
+    known = [name for name in names if name in fields]
+    if len(known) <= MAX_OCCLUSIONS:
+        return measure_effects(row, names, predict, before)
+    effects: dict[str, float] = {}
+    groups: list[tuple[float, list[str]]] = []  # effect and columns of those that may be split
+    parts, left = _split(known, MAX_OCCLUSIONS // 4), MAX_OCCLUSIONS
+    while parts:
+        left -= len(parts)
+        outputs = predict(_occlude_groups(row, parts))
+        for part, output in zip(parts, outputs, strict=True):
+            if len(part) == 1:
+                effects[part[0]] = before - output
+            else:
+                groups.append((before - output, part))
+        groups.sort(key=lambda group: abs(group[0]))  # NaN nowhere in particular
+        parts = []
+        while groups and len(parts) + _SPLIT_INTO <= min(left, MAX_OCCLUSIONS // 4):
+            parts += _split(groups.pop()[1], _SPLIT_INTO)
+    return {name: effects[name] for name in known if name in effects}
+
+
+def _split(names: Sequence[str], count: int) -> list[list[str]]:
+    """Split columns into so many groups of neighbors, or into single ones."""
+    bounds = np.linspace(0, len(names), min(count, len(names)) + 1).round().astype(int).tolist()
+    return [list(names[start:stop]) for start, stop in pairwise(bounds)]
+
+
 def _occlude(row: Block, names: Sequence[str]) -> Block:
     """Copies of a block's only row, each without the value of one column."""
-    block = row.take(np.zeros(len(names), np.intp))
+    return _occlude_groups(row, [(name,) for name in names])
+
+
+def _occlude_groups(row: Block, groups: Sequence[Sequence[str]]) -> Block:
+    """Copies of a block's only row, each without the values of a group of columns."""
+    block = row.take(np.zeros(len(groups), np.intp))
     numbers = {name: place for place, name in enumerate(row.schema.numbers)}
     words = dict(zip(row.schema.words, block.words, strict=True))
-    for place, name in enumerate(names):
-        if name in numbers:
-            block.numbers[place, numbers[name]] = nan
-        else:
-            words[name][place] = None
+    for place, group in enumerate(groups):
+        for name in group:
+            if name in numbers:
+                block.numbers[place, numbers[name]] = nan
+            else:
+                words[name][place] = None
     return block
 
 

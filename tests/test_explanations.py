@@ -11,7 +11,11 @@ import pytest
 
 import streamnet
 from streamnet.errors import ConfigurationError, DataError
+from streamnet.explanations import MAX_OCCLUSIONS, find_effects, measure_effects
 from streamnet.modelfiles import Model
+from streamnet.samples import Block
+from streamnet.sources.columns import Columns
+from streamnet.sources.rows import RowReader
 from tests.online.estimators import FEW
 
 Rows = list[dict[str, Any]]
@@ -119,3 +123,32 @@ def test_what_cannot_be_explained_is_refused_by_name() -> None:
         streamnet.permutation_importance(model, rows, targets[:3])
     with pytest.raises(DataError, match="X is empty"):
         streamnet.permutation_importance(model, [], [])
+
+
+def test_the_columns_that_matter_are_found_among_thousands_by_few_predictions() -> None:
+    rng = np.random.default_rng(1)
+    names = [f"c{i}" for i in range(4000)]
+    row = RowReader(Columns()).read([dict.fromkeys(names, 1.0) | {"word": "on"}])
+    effects = np.zeros(4000)
+    chosen = rng.choice(4000, 6, replace=False)
+    effects[chosen] = [5.0, -4.0, 3.0, 2.5, -2.0, 1.5]
+    predicted = 0
+
+    def predict(block: Block) -> list[float]:
+        nonlocal predicted
+        predicted += len(block)
+        there = np.isfinite(block.numbers)
+        assert list(block.schema.numbers) == names
+        return (there @ effects).tolist()
+
+    asked = [*names, "word", "unheard"]
+    found = find_effects(row, asked, predict, float(effects.sum()))
+    assert predicted <= MAX_OCCLUSIONS
+    assert {name: effect for name, effect in found.items() if effect} == pytest.approx(
+        {f"c{i}": effects[i] for i in chosen}
+    )
+    assert list(found) == sorted(found, key=asked.index)
+    few = [*names[:200], "word", "unheard"]
+    every = find_effects(row, few, predict, float(effects.sum()))
+    assert every == measure_effects(row, few, predict, float(effects.sum()))
+    assert every.keys() == set(few)

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from numpy.typing import NDArray
 
 from streamnet.errors import ConfigurationError
-from streamnet.explanations import measure_effects
+from streamnet.explanations import find_effects
 from streamnet.keyed.key_model import LiveKeys
 from streamnet.learning.served_model import ServedModel
 from streamnet.modelfiles.model import Model
@@ -130,7 +130,7 @@ def predict_nothing(count: int) -> Predictions:
 def explain_by_occlusion(
     samples: Sequence[Sample], predictions: Predictions
 ) -> list[dict[str, float]]:
-    """Explain predictions by occlusion, see `streamnet.explain`, with the model that made them.
+    """Explain predictions by occlusion, see `find_effects`, with the model that made them.
 
     Args:
         samples: The samples.
@@ -151,7 +151,7 @@ def explain_by_occlusion(
             rows = range(len(block))
             return [_read_output(changed, place, predictions, number) for place in rows]
 
-        explanations.append(measure_effects(row, list(sample), read_outputs, before))
+        explanations.append(find_effects(row, list(sample), read_outputs, before))
     return explanations
 
 

@@ -24,6 +24,7 @@ from streamnet.daemon.hosting.registry import Registry
 from streamnet.daemon.http.access import Access, Limits
 from streamnet.daemon.http.app import create_app
 from streamnet.daemon.http.protocol import build_protocol
+from streamnet.daemon.memory import return_memory
 from streamnet.daemon.prometheus import Metrics
 from streamnet.daemon.replicas.replica_set import ReplicaSet
 from streamnet.errors import ConfigurationError, StreamnetError
@@ -280,6 +281,7 @@ class _Daemon:
         async with create_task_group() as group:
             group.start_soon(self._handle_signals, group.cancel_scope)
             group.start_soon(self._watchdog)
+            group.start_soon(return_memory)
             async with create_task_group() as models:
                 await models.start(self.registry.run)
                 models.start_soon(self._announce, server)

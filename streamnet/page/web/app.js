@@ -81,7 +81,9 @@ class Page {
     const aim = typeof status.target === "string" ? `${verb} ${status.target}${made}` : made;
     fill(byId("name"), element("span", { class: "model-name" }, status.name), aim);
     const problems = live ? problemsOf(status) : [];
-    this.state(status.state, problems[0]?.tone ?? (status.state === "learning" || status.state === "following" ? "good" : ""));
+    const state = stateOf(status);
+    this.state(state, problems[0]?.tone ?? (state === "learning" || state === "following" ? "good" : ""));
+    document.body.classList.toggle("nothing-learned", !status.samples && !status.replica_of);
     this.problems.show(status.name, problems);
     this.headline.show(status, history);
     byId("range").hidden = byId("axis").hidden = !history?.timed;

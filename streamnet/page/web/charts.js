@@ -129,7 +129,7 @@ class Histogram {
         },
         axes: [
           { ...axis, size: 32, values: (_, ticks) => ticks.map(digits) },
-          { ...axis, size: 48, values: (_, ticks) => ticks.map(compact) },
+          { ...axis, size: 48, values: (_, ticks) => ticks.map((tick) => TICKS.format(tick)) },
         ],
         series: [
           {},

@@ -110,7 +110,7 @@ class CurveChart {
       axes: [
         this.axis === "time"
           ? { ...axis, size: 46, values: (_, ticks) => timeTicks(ticks) }
-          : { ...axis, size: 32, values: (_, ticks) => ticks.map((tick) => compact(tick)) },
+          : { ...axis, size: 32, values: (_, ticks) => ticks.map((tick) => TICKS.format(tick)) },
         {
           ...axis,
           size: 58,

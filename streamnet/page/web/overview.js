@@ -24,6 +24,10 @@ class Overview {
   }
 }
 
+function toneOf(row) {
+  return row.problem?.tone ?? (row.samples ? "good" : "");
+}
+
 function rejectedOf({ rejected }) {
   return Object.values(rejected ?? {}).reduce((sum, count) => sum + count, 0);
 }
@@ -37,13 +41,13 @@ const OVERVIEW = [
   },
   {
     name: "State",
-    key: (row) => (row.problem ? ` ${row.problem.tone}` : row.state),
+    key: (row) => (row.problem ? ` ${row.problem.tone}` : stateOf(row)),
     cell: (row) =>
       element(
         "span",
         { title: row.problem?.what ?? null },
-        element("span", { class: `dot ${row.problem?.tone ?? "good"}`, "aria-hidden": "true" }),
-        row.state,
+        element("span", { class: `dot ${toneOf(row)}`, "aria-hidden": "true" }),
+        stateOf(row),
         row.problem
           ? element("small", { class: "hint block" }, row.problem.what)
           : null,

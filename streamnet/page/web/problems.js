@@ -4,7 +4,7 @@
 // What to do about each kind of trouble that the daemon reports.
 const REMEDIES = {
   failed:
-    "Fix the cause, then resume below. Everything that was accepted is kept and will be learned.",
+    "Fix the cause, then resume below: everything that was accepted is kept and will be learned. Or reset it, which starts afresh and archives the old state.",
   disk: "Free space on the daemon's disk, or repair it. Samples are accepted again by themselves then; senders repeat what was refused.",
   queue:
     "Senders that respect Retry-After lose nothing. If it stays full, send less or use fewer candidates.",
@@ -22,6 +22,11 @@ const REMEDIES = {
     "The columns may say little about the target, or its meaning has just changed: see drifts on the curve.",
 };
 const GRAVE = new Set(["failed", "disk", "target", "feed", "output", "checkpoint"]);
+
+/** The state of a model in words: one that was sent nothing yet does not learn. */
+function stateOf({ state, samples, accepted }) {
+  return state === "learning" && !samples && accepted === 0 ? "waiting for samples" : state;
+}
 
 /** Problems as `{kind, tone, what, todo, since}`, of a status of the daemon. */
 function problemsOf(status) {

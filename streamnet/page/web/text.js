@@ -4,6 +4,7 @@
 
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const TICKS = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 const DIGITS = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 
 /** An element with attributes and children; strings become text. */
@@ -30,6 +31,12 @@ function whole(value) {
 
 function compact(value) {
   return isNumber(value) ? COMPACT.format(value) : "–";
+}
+
+/** A value as it was sent: whole numbers in full, for they may be ids or amounts. */
+function exact(value) {
+  if (!isNumber(value)) return String(value);
+  return Number.isInteger(value) ? whole(value) : digits(value);
 }
 
 function digits(value) {

@@ -74,6 +74,7 @@ class Tiles {
       this.showReplica(status);
       return;
     }
+    if (status.state === "failed" && !status.samples) return; // nothing is known of it
     const { measure, served, baselines = {} } = status;
     this.set(
       `${measureName(measure ?? "score")} overall`,
@@ -97,7 +98,7 @@ class Tiles {
     this.set(
       "Rejected",
       whole(rejected),
-      rejected ? "reasons below" : "all records were valid",
+      rejected ? "reasons below" : status.samples ? "all records were valid" : "none so far",
       rejected ? "warn" : "",
     );
     if (!live) return;

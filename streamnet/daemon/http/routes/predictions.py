@@ -32,7 +32,8 @@ from streamnet.daemon.http.service import Endpoint, Service, json_response
 from streamnet.daemon.predictions import Predictions, explain_by_occlusion, predict_nothing
 from streamnet.daemon.replicas.replica_model import ReplicaModel
 from streamnet.errors import SampleError
-from streamnet.samples import Block, Prediction
+from streamnet.explanations import MAX_OCCLUSIONS
+from streamnet.samples import Block, Prediction, Sample
 
 PredictingModel = HostedModel | ReplicaModel
 _MAX_INLINE_SAMPLES = 32  # predicted in the event loop: a thread takes longer
@@ -58,7 +59,7 @@ async def _predict(request: Request, service: Service) -> Response:
     if len(samples) > _count_rows_at_once(hosted):
         rule = f"{len(samples)} samples need more than {_MAX_PROBABILITIES} probabilities"
         raise http_error(422, f"{rule}: send them as lines, or fewer at a time")
-    if body.explain and (occlusions := sum(map(len, samples))) > _MAX_OCCLUSIONS:
+    if body.explain and (occlusions := _count_occlusions(samples)) > _MAX_OCCLUSIONS:
         rule = f"explain needs {occlusions} predictions, but must need <= {_MAX_OCCLUSIONS}"
         raise http_error(422, f"{rule}: send fewer samples at a time")
     warning = hosted.check_columns(samples)
@@ -81,6 +82,10 @@ async def _predict(request: Request, service: Service) -> Response:
     if isinstance(hosted, ReplicaModel) and hosted.age is not None:
         response.age = round(hosted.age, 3)
     return _add_age(json_response(response), hosted)
+
+
+def _count_occlusions(samples: Sequence[Sample]) -> int:
+    return sum(min(len(sample), MAX_OCCLUSIONS) for sample in samples)
 
 
 def _add_intervals(
