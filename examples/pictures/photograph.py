@@ -1,57 +1,97 @@
-"""Takes pictures of a daemon's page, beside this file: all models, and one of them.
+"""Takes the pictures of the page in docs/pictures: ``python examples/pictures/photograph.py``.
 
-python examples/pictures/photograph.py http://127.0.0.1:8000/ electricity
+The daemon is that of stage.py; ``python examples/pictures/photograph.py ADDRESS`` takes them of one
+that runs already. Pictures have 128 colors, so that they are small.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from playwright.sync_api import Browser, ViewportSize, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from stage import stage
 
+FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 SETTLED = 5000  # milliseconds after which a page has looked more than once
+COLORS = 128
+
+
+def fill_and_predict(page: Page) -> None:
+    """Predict the last sample."""
+    page.locator("#try-last").click()
+    page.get_by_role("button", name="Predict", exact=True).click()
+    page.locator("#prediction strong").wait_for()
 
 
 class Picture(NamedTuple):
-    """A picture: of all models, or of a part of the page of one."""
+    """A picture: what is seen in the window, or a part of the page."""
 
     name: str
-    size: ViewportSize
+    model: str | None = None  # by default all models
+    size: ViewportSize = ViewportSize(width=1440, height=1000)
     scheme: Literal["light", "dark"] = "light"
-    model: bool = True
-    scroll: str = "h1"  # to what is at the top
+    part: str | None = None  # a card; by default what the window shows
+    top: str | None = None  # what the window begins with; by default its beginning
+    prepare: Callable[[Page], None] = lambda page: None
 
 
-DESK, PHONE = ViewportSize(width=1120, height=1040), ViewportSize(width=390, height=844)
+PHONE = ViewportSize(width=390, height=844)
+LOW = ViewportSize(width=1440, height=620)
 PICTURES = (
-    Picture("overview", ViewportSize(width=1120, height=400), model=False),
-    Picture("dashboard", DESK),
-    Picture("why", DESK, "dark", scroll="#outcomes-card"),
-    Picture("phone", PHONE),
+    Picture("overview", size=ViewportSize(width=1440, height=730)),
+    Picture("overview-dark", scheme="dark", size=ViewportSize(width=1440, height=730)),
+    Picture("overview-phone", size=PHONE),
+    Picture("model", "income"),
+    Picture("model-dark", "bikes", scheme="dark"),
+    Picture("model-phone", "income", PHONE),
+    Picture("trouble", "valves", LOW),
+    Picture("empty", "visits", LOW),
+    Picture("failed", "returns", LOW),
+    Picture("leaders", "income", part="section:has(> * > #leaders-title)"),
+    Picture("why", "income", top="#trust-title"),
+    Picture("why-dark", "income", scheme="dark", top="#trust-title"),
+    Picture("why-phone", "income", PHONE, top="#importance-title"),
+    Picture("residuals", "bikes", part="#outcomes-card"),
+    Picture("intervals", "bikes", part="#intervals-card"),
+    Picture("classes-26", "letters", part="#outcomes-card"),
+    Picture("classes-200", "parts", part="#outcomes-card"),
+    Picture("keys", "machines", part="#keys-card"),
+    Picture("try", "income", part="#try-card", prepare=fill_and_predict),
+    Picture("controls", "income", part="#controls-card"),
+    Picture("compare", "income", part="#compare-card"),
+    Picture("rejected", "valves", part="#rejected-card"),
 )
 
 
-def photograph(browser: Browser, address: str, model: str, picture: Picture, path: Path) -> None:
+def photograph(browser: Browser, address: str, picture: Picture, folder: Path) -> None:
     """Open the page and keep what is seen of it."""
     page = browser.new_page(viewport=picture.size, color_scheme=picture.scheme)
-    page.goto(f"{address}?model={model}" if picture.model else address)
+    page.goto(f"{address}?model={picture.model}" if picture.model else address)
     page.wait_for_timeout(SETTLED)
-    page.locator(picture.scroll).evaluate("node => node.scrollIntoView({ block: 'start' })")
-    page.evaluate("scrollBy(0, -70)")  # below the header, which stays in place
-    page.screenshot(path=path)
+    picture.prepare(page)
+    if picture.top is not None:
+        page.locator(picture.top).evaluate("node => node.scrollIntoView({ block: 'start' })")
+        page.evaluate("scrollBy(0, -90)")  # below the header, which stays in place
+    shot = page.screenshot() if picture.part is None else page.locator(picture.part).screenshot()
     page.close()
+    image = Image.open(io.BytesIO(shot)).convert("RGB")
+    image = image.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image.save(folder / f"{picture.name}.png", optimize=True)
 
 
 if __name__ == "__main__":
-    address, model = sys.argv[1:]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+    given = sys.argv[1:]
+    with nullcontext(given[0]) if given else stage() as address, sync_playwright() as playwright:
+        chromium = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        FOLDER.mkdir(exist_ok=True)
         for picture in PICTURES:
-            path = Path(__file__).parent / f"{picture.name}.png"
-            photograph(browser, address, model, picture, path)
+            photograph(browser, address, picture, FOLDER)
         browser.close()

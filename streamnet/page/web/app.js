@@ -81,7 +81,7 @@ class Page {
     const aim = typeof status.target === "string" ? `${verb} ${status.target}${made}` : made;
     fill(byId("name"), element("span", { class: "model-name" }, status.name), aim);
     const problems = live ? problemsOf(status) : [];
-    const state = stateOf(status);
+    const state = stateInWords(status);
     this.state(state, problems[0]?.tone ?? (state === "learning" || state === "following" ? "good" : ""));
     document.body.classList.toggle("nothing-learned", !status.samples && !status.replica_of);
     this.problems.show(status.name, problems);

@@ -41,13 +41,13 @@ const OVERVIEW = [
   },
   {
     name: "State",
-    key: (row) => (row.problem ? ` ${row.problem.tone}` : stateOf(row)),
+    key: (row) => (row.problem ? ` ${row.problem.tone}` : stateInWords(row)),
     cell: (row) =>
       element(
         "span",
         { title: row.problem?.what ?? null },
         element("span", { class: `dot ${toneOf(row)}`, "aria-hidden": "true" }),
-        stateOf(row),
+        stateInWords(row),
         row.problem
           ? element("small", { class: "hint block" }, row.problem.what)
           : null,

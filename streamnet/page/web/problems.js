@@ -24,7 +24,7 @@ const REMEDIES = {
 const GRAVE = new Set(["failed", "disk", "target", "feed", "output", "checkpoint"]);
 
 /** The state of a model in words: one that was sent nothing yet does not learn. */
-function stateOf({ state, samples, accepted }) {
+function stateInWords({ state, samples, accepted }) {
   return state === "learning" && !samples && accepted === 0 ? "waiting for samples" : state;
 }
 

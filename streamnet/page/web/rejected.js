@@ -10,12 +10,14 @@ function showRejected(host, note, { total, by_reason: reasons, last }) {
   const bars = Object.entries(reasons)
     .sort(([, a], [, b]) => b - a)
     .map(([reason, count]) => bar(words(reason), count / total, whole(count)));
+  const timed = last.some(({ time }) => isNumber(time)); // a daemon notes it
   const rows = last
     .toReversed()
     .map((row) =>
       element(
         "tr",
         {},
+        timed ? element("td", {}, moment(row.time)) : null,
         element(
           "td",
           {},
@@ -47,7 +49,7 @@ function showRejected(host, note, { total, by_reason: reasons, last }) {
               element(
                 "tr",
                 {},
-                ...["Where", "Reason", "Detail", "Record"].map((name) =>
+                ...(timed ? ["When"] : []).concat("Where", "Reason", "Detail", "Record").map((name) =>
                   element("th", { scope: "col" }, name),
                 ),
               ),

@@ -40,7 +40,7 @@ class Why {
     // A full bar is at least one point: what is next to nothing must not look like something.
     const most = Math.max(columns[0].loss, insight.task === "regression" ? 1e-12 : 0.01);
     const format =
-      insight.task === "regression" ? digits : (loss) => `${(100 * loss).toFixed(1)} points`;
+      insight.task === "regression" ? digits : (loss) => `${(Math.round(1000 * loss) / 10 || 0).toFixed(1)} points`;
     const what = insight.task === "regression" ? "mean absolute error" : "probability of the truth";
     this.importanceNote.textContent = `by how much worse the ${what} gets if a column is shuffled among the last ${plural(insight.permuted, "sample")}`;
     fill(
