@@ -139,7 +139,8 @@ def test_the_columns_that_matter_are_found_among_thousands_by_few_predictions() 
         predicted += len(block)
         there = np.isfinite(block.numbers)
         assert list(block.schema.numbers) == names
-        return (there @ effects).tolist()
+        outputs: list[float] = (there @ effects).tolist()
+        return outputs
 
     asked = [*names, "word", "unheard"]
     found = find_effects(row, asked, predict, float(effects.sum()))

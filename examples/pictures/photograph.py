@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
-from stage import stage
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 SETTLED = 5000  # milliseconds after which a page has looked more than once
@@ -39,7 +39,7 @@ class Picture(NamedTuple):
     scheme: Literal["light", "dark"] = "light"
     part: str | None = None  # a card; by default what the window shows
     top: str | None = None  # what the window begins with; by default its beginning
-    prepare: Callable[[Page], None] = lambda page: None
+    prepare: Callable[[Page], None] | None = None
 
 
 PHONE = ViewportSize(width=390, height=844)
@@ -70,12 +70,25 @@ PICTURES = (
 )
 
 
+@contextmanager
+def stage() -> Iterator[str]:
+    """The daemon of stage.py, while it runs; its address."""
+    command = [sys.executable, str(Path(__file__).with_name("stage.py"))]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.write("\n")
+
+
 def photograph(browser: Browser, address: str, picture: Picture, folder: Path) -> None:
     """Open the page and keep what is seen of it."""
     page = browser.new_page(viewport=picture.size, color_scheme=picture.scheme)
     page.goto(f"{address}?model={picture.model}" if picture.model else address)
     page.wait_for_timeout(SETTLED)
-    picture.prepare(page)
+    if picture.prepare is not None:
+        picture.prepare(page)
     if picture.top is not None:
         page.locator(picture.top).evaluate("node => node.scrollIntoView({ block: 'start' })")
         page.evaluate("scrollBy(0, -90)")  # below the header, which stays in place

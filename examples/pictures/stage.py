@@ -1,13 +1,12 @@
-"""A daemon with models of every kind, for pictures of its page: ``python examples/pictures/stage.py``.
+"""A daemon with models of every kind, for pictures of its page.
 
-It prints its address, and runs until it is interrupted.
+``python examples/pictures/stage.py`` prints its address, and runs until a line is read.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
-import os
 import re
 import subprocess
 import sys
@@ -72,7 +71,7 @@ def stage() -> Iterator[str]:
         config.write_text(RUN_FILE.format(folder=folder), encoding="utf-8")
         damage_state(Path(folder) / "models" / FAILED)
         command = [sys.executable, "-m", "streamnet", "serve", str(config), "--log-level=error"]
-        daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
+        daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
         try:
             assert daemon.stdout is not None
             found = next(filter(None, map(ADDRESS.search, daemon.stdout)))
@@ -105,7 +104,7 @@ def wait_until_ready(client: Client) -> None:
 
 def send_all(client: Client) -> None:
     """Send to each model what it learns, in turn, as over a longer time."""
-    rows = {
+    rows: dict[str, list[dict[str, Any]]] = {
         "income": read("adult")[: LEARNED["income"]],
         "bikes": read("bike_hourly")[: LEARNED["bikes"]],
         "letters": make_classes(LEARNED["letters"], "letter", [chr(65 + n) for n in range(26)]),
@@ -123,7 +122,11 @@ def send_all(client: Client) -> None:
             else:
                 client.learn(name, some)
         time.sleep(1.0)
-    odd = [{"alarm": "yes"}, {"pressure": "high", "flow": 2.0, "leak": "no"}, {"flow": 2.5}]
+    odd: list[dict[str, Any]] = [
+        {"alarm": "yes"},
+        {"pressure": "high", "flow": 2.0, "leak": "no"},
+        {"flow": 2.5},
+    ]
     client.learn("valves", odd)
     wait_until_learned(client, rows)
 
@@ -188,7 +191,7 @@ def make_machines(count: int) -> list[dict[str, Any]]:
 
 
 def make_valves(count: int) -> list[dict[str, Any]]:
-    """Valves whose sensor is exchanged at the end: pressures are others, and labels mean nothing."""
+    """Valves with another sensor at the end: pressures are others, and labels mean nothing."""
     rng, rows = np.random.default_rng(3), []
     for n in range(count):
         pressure, flow, late = float(rng.normal(5, 1)), float(rng.random()), n > 0.8 * count

@@ -105,7 +105,7 @@ def _relax_drift(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any
     return {**saved, "source": {**saved["source"], "drift": relaxed}}
 
 
-_RUNS_AT_A_TIME = 24  # that may spend a full budget before the sizes of their checkpoints are known
+_RUNS_AT_A_TIME = 24  # that a full budget is for, before the sizes of checkpoints are known
 _BUSY_SECONDS = 0.25  # between checks whether the pending checkpoint was written
 _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 60.0  # seconds between retries
 
@@ -195,8 +195,8 @@ class Cadence:
         self._busy = True
         self._charged = self.size  # as far as is known; see `written`
         if self._budget is not None:
-            # Rather too much: otherwise many runs with small checkpoints, which grow, would all find
-            # the budget positive before one of them is charged.
+            # Rather too much: otherwise many runs whose checkpoints grow would all find the budget
+            # positive before one of them is charged.
             self._charged = max(self.size, int(self._budget.most / _RUNS_AT_A_TIME))
             self._budget.spend(self._charged)
         self._overdue = self._asked = False
@@ -204,7 +204,7 @@ class Cadence:
         self._time = self._clock()
 
     def written(self, size: int) -> None:
-        """Note how many bytes a checkpoint has, which the budget is charged instead of the guess."""
+        """Note how many bytes a checkpoint has; the budget is charged these, not the guess."""
         if self._budget is not None and self._busy:
             self._budget.spend(size - self._charged)
         self.size = size

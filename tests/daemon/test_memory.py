@@ -36,7 +36,7 @@ async def test_freed_memory_between_what_is_in_use_is_returned(
     monkeypatch.setattr(memory, "_SECONDS", 0.001)
     async with create_task_group() as group:
         group.start_soon(memory.return_memory)
-        while read_resident() > before - PIECES * SIZE // 2:
+        while read_resident() > before - PIECES * SIZE // 2:  # noqa: ASYNC110 - of a thread
             await sleep(0.01)
         group.cancel_scope.cancel()
     library.free(last)
