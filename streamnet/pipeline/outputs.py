@@ -391,11 +391,10 @@ class _Follower(AsyncIterator[Champion]):
 
     async def __anext__(self) -> Champion:
         champions = self._champions
-        while self._seen == champions.published:
+        while not (missed := min(champions.published - self._seen, len(champions.kept))):
             if champions.closed:
                 raise StopAsyncIteration
             await champions.changed.wait()
-        missed = min(champions.published - self._seen, len(champions.kept))
         self._seen = champions.published - missed + 1
         return champions.kept[-missed]
 

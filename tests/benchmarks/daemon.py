@@ -218,7 +218,7 @@ async def delay(server: Server, http: httpx.Client, seconds: float) -> None:
 
 # What the page asks for every 2 seconds, and every 20, and how; see streamnet/page/web/live.js and
 # daemon.js.
-SHARED = "Cache-Control: max-age=1\r\n"
+SHARED = "Cache-Control: max-age=2\r\n"
 OFTEN = ("", "/history", "/confusion", "/scores", "/leaders", "/rejected", "/champion")
 SELDOM = ("/insight", "/features")
 WATCHERS = 20

@@ -68,6 +68,24 @@ def test_a_slow_follower_gets_the_latest_sixteen(run: Runner) -> None:
     assert found == [0, *range(34, 50)]
 
 
+def test_as_many_champions_are_kept_as_wanted(run: Runner) -> None:
+    async def main() -> list[list[int]]:
+        readers: list[list[int]] = []
+        for kept in (0, 2):
+            champions, found = ChampionBroadcast(), list[int]()
+            champions.publish(champion(0))
+            champions.keep(kept)
+            champions.publish(champion(1))
+            champions.publish(champion(2))
+            assert len(champions.kept) == kept
+            champions.close()
+            await numbers_of(champions, found)
+            readers.append(found)
+        return readers
+
+    assert run(main) == [[], [1, 2]]
+
+
 def test_a_late_follower_gets_what_is_kept_even_after_the_end(run: Runner) -> None:
     found: list[int] = []
 

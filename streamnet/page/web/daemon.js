@@ -31,9 +31,9 @@ class Daemon {
     return this.token ? { ...more, Authorization: `Bearer ${this.token}` } : more;
   }
 
-  /** A view, which all open pages may share for a second. */
+  /** A view, which all open pages may share for as long as a page waits before it asks again. */
   async get(path, signal) {
-    const headers = this.headers({ "Cache-Control": "max-age=1" });
+    const headers = this.headers({ "Cache-Control": "max-age=2" });
     return (await this.fetch(path, { headers, signal })).json();
   }
 
