@@ -25,7 +25,7 @@ from streamnet.errors import RefusedError
 DATA = Path(__file__).parents[1] / "data"
 RUN_FILE = """
 [serve]
-dir = "{folder}/models"
+dir = "models"
 port = 0
 
 [model.income]
@@ -68,10 +68,12 @@ def stage() -> Iterator[str]:
     """Start the daemon, and send to its models what they learn; the address."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "serve.toml"
-        config.write_text(RUN_FILE.format(folder=folder), encoding="utf-8")
+        config.write_text(RUN_FILE, encoding="utf-8")
         damage_state(Path(folder) / "models" / FAILED)
         command = [sys.executable, "-m", "streamnet", "serve", str(config), "--log-level=error"]
-        daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
+        daemon = subprocess.Popen(  # noqa: S603 - ours
+            command, stdout=subprocess.PIPE, text=True, cwd=folder
+        )
         try:
             assert daemon.stdout is not None
             found = next(filter(None, map(ADDRESS.search, daemon.stdout)))

@@ -25,7 +25,7 @@ class Overview {
 }
 
 function toneOf(row) {
-  return row.problem?.tone ?? (row.samples ? "good" : "");
+  return row.problem?.tone ?? (row.samples ? "good" : "idle");
 }
 
 function rejectedOf({ rejected }) {

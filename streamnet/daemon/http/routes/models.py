@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import anyio
 import msgspec
+from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -38,13 +39,19 @@ _RETIRE_DECODER = msgspec.json.Decoder(RetireRequest)
 
 
 async def _models(request: Request, service: Service) -> Response:
-    hosted = service.visible_models(request)
-    lines = [msgspec.convert(one.status(), ModelLine, from_attributes=True) for one in hosted]
+    lines = []
+    for hosted in service.visible_models(request):
+        lines.append(msgspec.convert(hosted.status(), ModelLine, from_attributes=True))
+        await checkpoint()  # of hundreds of models, it takes longer than a prediction may wait
     return json_response(lines)
 
 
 async def _overview(request: Request, service: Service) -> Response:
-    return json_response([one.overview() for one in service.visible_models(request)])
+    lines = []
+    for hosted in service.visible_models(request):
+        lines.append(hosted.overview())
+        await checkpoint()
+    return json_response(lines)
 
 
 async def _create(request: Request, service: Service) -> Response:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from anyio import create_task_group
+from anyio.lowlevel import checkpoint
 from starlette.testclient import TestClient
 
+from streamnet.daemon.http.routes.models import ENDPOINTS
+from tests.conftest import Runner
 from tests.daemon.app_client import is_problem
 from tests.daemon.stand_ins import StandIn, StandInRegistry
 
@@ -27,6 +32,37 @@ def test_models_are_created_listed_changed_and_deleted(
     assert is_problem(http.post("/v1/models", json=body), 409, "beer")
     assert http.delete("/v1/models/beer").status_code == 204
     assert is_problem(http.get("/v1/models/beer"), 404)
+
+
+@pytest.mark.parametrize("operation", ["models", "overview"])
+def test_a_list_of_many_models_lets_other_requests_in_between(operation: str, run: Runner) -> None:
+    turns, at = 0, []
+    wine = StandIn("wine")
+
+    class Watched:
+        def status(self) -> Any:
+            at.append(turns)
+            return wine.status()
+
+        overview = status
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await checkpoint()
+            turns += 1
+
+    async def main() -> None:
+        service: Any = SimpleNamespace(visible_models=lambda _: [Watched() for _ in range(9)])
+        request: Any = None
+        async with create_task_group() as group:
+            group.start_soon(take_turns)
+            await ENDPOINTS[operation](request, service)
+            group.cancel_scope.cancel()
+
+    run(main)
+    assert len(at) == 9
+    assert len(set(at)) >= 5  # which of two tasks comes first is arbitrary, each time
 
 
 @pytest.mark.parametrize("name", ["", "UP", "../x", "a/b", "-x", "x" * 65])
