@@ -105,7 +105,7 @@ def _relax_drift(saved: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any
     return {**saved, "source": {**saved["source"], "drift": relaxed}}
 
 
-_RUNS_AT_A_TIME = 24  # that a full budget is for, before the sizes of checkpoints are known
+_RUNS_AT_A_TIME = 16  # that a full budget is for, before the sizes of checkpoints are known
 _BUSY_SECONDS = 0.25  # between checks whether the pending checkpoint was written
 _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 60.0  # seconds between retries
 

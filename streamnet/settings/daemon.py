@@ -56,7 +56,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://" + _HOST_NAME + _PORT, re.IGNORECASE
 _DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443", re.IGNORECASE)  # omitted by browsers
 
 
-DEFAULT_CHECKPOINT_BYTES = 48 << 20
+DEFAULT_CHECKPOINT_BYTES = 32 << 20
 ANY_HOST = "*"
 IPNetwork = IPv4Network | IPv6Network
 

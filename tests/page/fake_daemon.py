@@ -164,6 +164,7 @@ def labels_model(name: str = "traffic") -> dict[str, Any]:
                     "line": 8812,
                     "reason": "wrong_type",
                     "detail": "speed is 'fast', but must be a number",
+                    "time": 1_700_000_000.0,
                     "raw": f'{{"speed": "fast", "note": "{HOSTILE}"}}',
                 }
             ],

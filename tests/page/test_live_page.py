@@ -85,6 +85,9 @@ def test_a_model_without_samples_is_not_asked_for_scores(visit: Opener, serve: S
         f"curl {daemon.address}v1/models/traffic/samples"
         """ --json '{"samples": [{"x": 1.5, "jam": "yes"}]}'"""
     )
+    expect(page.locator("#state")).to_have_text("waiting for samples")
+    expect(page.locator("#curve")).to_be_hidden()  # it would be an empty card
+    expect(page.locator("#leaders")).to_be_hidden()
 
 
 def test_without_any_model_the_page_waits_for_one(visit: Opener, serve: Server) -> None:
@@ -110,7 +113,12 @@ def test_a_failure_is_shown(visit: Opener, daemon: StandIn) -> None:
     expect(problems.first).to_contain_text("Out of memory. Samples are refused. since 14 Nov 2023")
     expect(problems.first).to_contain_text("Fix the cause, then resume")
     expect(page.locator("#state")).to_have_attribute("data-tone", "bad")
-    status |= {"state": "paused", "troubles": []}
+    expect(page.locator("#tiles")).to_contain_text("61,440")
+    status["samples"] = 0  # it failed at its start: what it learned is unknown, not nothing
+    page.reload()
+    expect(problems).to_have_count(2)
+    expect(page.locator("#tiles .tile")).to_have_count(0)
+    status |= {"samples": 61440, "state": "paused", "troubles": []}
     expect(problems).to_have_count(1)
     expect(problems).to_have_text(re.compile("Learning is paused.*until the queue is full"))
     status["state"] = "learning"
@@ -172,6 +180,7 @@ def test_hostile_labels_and_records_are_text(visit: Opener, daemon: StandIn) -> 
     daemon.happen("champion", text=HOSTILE)
     page = visit(daemon.page)
     expect(page.locator("#events")).to_contain_text(HOSTILE)
+    expect(page.locator("#rejected table")).to_contain_text(re.compile("When.*14 Nov 2023"))
     expect(page.locator("#outcomes")).to_contain_text(HOSTILE)
     expect(page.locator("#rejected")).to_contain_text(HOSTILE)
     expect(page.locator("#fields")).to_contain_text(HOSTILE)

@@ -29,7 +29,7 @@ class Events {
       element(
         "li",
         { class: `event ${kindClass(kind)}` },
-        element("span", { class: `sign ${kindClass(kind)}`, "aria-hidden": "true" }),
+        element("span", { class: `sign ${data.state === "failed" ? "failed" : kindClass(kind)}`, "aria-hidden": "true" }),
         element("span", { class: "what" }, element("strong", {}, Object.hasOwn(KINDS, kind) ? KINDS[kind] : words(kind)), " ", text),
         element(
           "time",
