@@ -77,13 +77,11 @@ class Answers(NamedTuple):
     alive: NDArray[np.uint8] | None = None  # shape=(columns, n): 1, or `ABSENT`; None: all are 1
 
 
-def one_column(values: NDArray[Any], present: bool | NDArray[np.bool_] = True) -> Answers:
-    """Answers of an expert with a single column, some of which may be absent."""
-    if present is True:
-        return Answers(values[np.newaxis])
-    alive = np.full(len(values), ABSENT, np.uint8)
-    alive[present] = 1
-    return Answers(values[np.newaxis], alive[np.newaxis])
+def where_present(values: NDArray[Any], present: NDArray[np.bool_]) -> Answers:
+    """Answers of an expert, which are absent of some samples in all of its columns."""
+    alive = np.full(values.shape[:2], ABSENT, np.uint8)
+    alive[:, present] = 1
+    return Answers(values, alive)
 
 
 class Expert(ABC):

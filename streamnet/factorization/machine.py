@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
-from streamnet.experts import Answers, Expert, Rest, ScoringBatch, one_column
+from streamnet.experts import Answers, Expert, Rest, ScoringBatch, where_present
 from streamnet.factorization.kernels import BINS, GATES, Tables, get_scratch, predict_then_learn
 from streamnet.randomness import derive_key, fill_rows
 from streamnet.samples import NO_WEIGHTS, Inputs
@@ -79,9 +79,9 @@ class FactorizationMachine(Expert):
             arrays: Any = (*self._tables, *get_scratch(inputs, self._tables))
             predict_then_learn(*samples, inputs.fields, self._numbers, *targets, answers, *arrays)
         present = np.full(len(answers), not self.rest)
-        if labels:
-            return one_column(answers, present)
-        return one_column(batch.center + batch.spread * answers[:, 0], present)
+        if not labels:
+            answers = batch.center + batch.spread * answers[:, 0]
+        return where_present(answers[np.newaxis], present)
 
     def _make_room(self, inputs: Inputs, labels: int) -> None:
         """Make room for new numbers, rows and labels."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from threading import Lock, Thread
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -29,7 +29,9 @@ from streamnet.settings.encoder import has_raw_target
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords
 from streamnet.trees.binning import bin_columns
 from streamnet.trees.boosted_trees import BoostedTrees
-from streamnet.trees.kernels import grow_forest, new_forest, predict
+from streamnet.trees.forest import Size
+from streamnet.trees.growth import grow_forest
+from streamnet.trees.prediction import predict_labels, predict_numbers
 
 TIMEOUT = 60.0  # seconds to wait for a compile process
 PROGRAM = """
@@ -219,11 +221,16 @@ def _compile_learning(dtype: str) -> None:
 
 def _compile_trees() -> None:
     """Grow a tree; both tasks use the same kernels."""
-    numbers, forest = np.array([[0.0], [1.0]]), new_forest(1, 1)
-    grow_forest(*bin_columns(numbers), numbers[:, 0], np.ones(2), forest, numeric=True)
-    none = np.empty(0)
-    labels, answers = none.astype(np.int32), np.empty((2, 1))
-    predict(numbers, 0, 0, none, *forest, labels, 0.5, answers, np.empty(1), np.empty(2))
+    numbers, size, none = np.array([[0.0], [1.0]]), Size(1, 2, 1.0), np.empty(0)
+    samples = *bin_columns(numbers), numbers[:, 0], np.ones(2), np.zeros(1)
+    forest = grow_forest(*samples, size, numeric=True)
+    known, outputs = np.array([2, 2], np.int32), np.empty((2, 2))
+    columns, scratch = (numbers, 0, 0, none), (np.empty(1), np.empty(2))
+    labels: Any = *columns, *forest[:5], known, 0.5, outputs, *scratch
+    predict_labels(*labels)
+    lesson = none, none, none
+    values: Any = *columns, *forest, *lesson, outputs, np.empty(1, np.int32)
+    predict_numbers(*values)
 
 
 def _candidates(encoder: EncoderKeywords | None) -> list[CandidateSettings]:

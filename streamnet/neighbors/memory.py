@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
-from streamnet.experts import Answers, Expert, ScoringBatch, one_column
+from streamnet.experts import Answers, Expert, ScoringBatch
 from streamnet.features.columns.label import MovedClass
 from streamnet.neighbors.kernels import (
     HASHED,
@@ -85,7 +85,7 @@ class NeighborMemory(Expert):
         weight = NO_WEIGHTS if batch.weight is None else batch.weight
         arrays: Any = (*store, *new_scratch(store.metric.size))
         predict_then_learn(*samples, truth, batch.known, weight, answers, *arrays)
-        return one_column(answers)
+        return Answers(answers[np.newaxis])
 
     def freeze(self) -> NeighborMemory:
         """A copy that predicts as this one does now, while this one learns; it must not learn.

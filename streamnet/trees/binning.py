@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.jit import exact_inlined, exact_kernel
-from streamnet.trees.kernels import BINS
+from streamnet.trees.growth import BINS
 
 LEAST_CATEGORY = 3  # samples of a category that has a rank
 PRIOR = 10.0  # samples of the mean target that are added to each category

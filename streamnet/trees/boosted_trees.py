@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamnet.errors import StateError
-from streamnet.experts import Answers, Expert, Rest, ScoringBatch, one_column
+from streamnet.experts import Answers, Expert, Rest, ScoringBatch, where_present
 from streamnet.features.base import FIELD_BITS, SPARSE_BASE
 from streamnet.features.columns.label import MovedClass
 from streamnet.samples import Inputs
 from streamnet.trees.binning import bin_columns, rank_categories
-from streamnet.trees.kernels import Forest, grow_forest, new_forest, predict, write_values
+from streamnet.trees.forest import Forest, Size, new_forest
+from streamnet.trees.growth import grow_forest
+from streamnet.trees.prediction import predict_labels, predict_numbers, write_values
 
-TREES = 40
+OF_LABELS = Size(trees=40, leaves=15, learning_rate=0.2)
+OF_NUMBERS = Size(trees=60, leaves=21, learning_rate=0.15)
 FIRST_GROWTH = 100  # samples with a target
 GROWTH = 6  # trees are grown again after a sixth as many further samples at first,
 HALF = 4_000  # and after half as many when there were so many, later at each doubling
@@ -27,6 +30,7 @@ FIRST_NUMBERED = SPARSE_BASE >> FIELD_BITS  # of the fields that are no columns
 MAX_LAGS = 32  # earlier targets
 MAX_REST = 127  # rounds
 _NO_NUMBERS = np.empty(0)
+_NO_LESSON = (_NO_NUMBERS,) * 3
 
 
 class Columns(NamedTuple):
@@ -44,8 +48,9 @@ class BoostedTrees(Expert):
     They see numbers unscaled, categories in the order of their mean targets, and for numbers
     earlier targets; texts they do not see. They are grown after 100 samples with a target, and
     again each time the stream has grown by a sixth, later by a half and more, so that a sample
-    costs less the longer the stream is. While their loss is far above that of others they rest,
-    longer each time.
+    costs less the longer the stream is. Those of numbers have a second column: the same trees, with
+    leaves that each sample corrects. While the loss of all columns is far above that of others,
+    they rest, longer each time.
 
     Args:
         samples: How many of the last samples they are grown from.
@@ -67,23 +72,28 @@ class BoostedTrees(Expert):
         self._weight = np.empty(0)
         self._crowded = np.empty(0, np.uint8)
         self._rank = np.empty(0)  # of each row, among the categories of its column
-        self._forest = new_forest(0, 1)
+        self._size = OF_NUMBERS if numeric else OF_LABELS
+        self._forest = new_forest(0, self._size.nodes, 1, numeric=numeric)
         self._grown = Columns()  # columns from which the trees were grown
         self._grown_samples = 0
         self._seen = 0  # samples with a target
         self._due = FIRST_GROWTH  # number of samples after which trees are grown
         self.rest: Rest = Rest(MAX_REST)
 
+    def __len__(self) -> int:
+        """Number of its columns."""
+        return 2 if self._numeric else 1
+
     def end_round(self, losses: NDArray[np.float64], lowest: float) -> None:
         """Decide at the end of a round whether to rest."""
-        self.rest.end_round(float(losses[0]), lowest)
+        self.rest.end_round(float(losses.min()), lowest)
 
     def predict(self, batch: ScoringBatch) -> Answers:
         """Predict samples of which each might be the next one; changes nothing."""
         values = self._arrange(batch, self._crowded.copy())
-        answers = _new_answers(batch)
-        present = np.full(len(answers), self._run(values, batch.known, answers))
-        return one_column(answers[:, 0] if self._numeric else answers, present)
+        answers = self._new_answers(batch, len(values))
+        present = np.full(len(values), self._run(values, batch.known, answers))
+        return where_present(answers, present)
 
     def move_class(self, moved: MovedClass) -> None:
         """Read stored samples of a class as those of another one, or of none at -1."""
@@ -120,20 +130,22 @@ class BoostedTrees(Expert):
 
     def predict_then_learn(self, batch: ScoringBatch) -> Answers:
         """Predict samples in order; each that has a target is stored before the next one."""
-        values, truth, weight = self._read(batch), batch.truth, batch.weight
+        values, truth = self._read(batch), batch.truth
         learned = np.isfinite(truth) if self._numeric else truth >= 0
         n, start = len(truth), 0
-        answers, present = _new_answers(batch), np.zeros(n, np.bool_)
+        weight = np.ones(n) if batch.weight is None else batch.weight
+        answers, present = self._new_answers(batch, n), np.zeros(n, np.bool_)
         while start < n:
             if self._seen >= self._due and not self.rest:
                 self._grow()
             stop = self._find_stop(learned, start)
             part = slice(start, stop)
-            present[part] = self._run(values[part], batch.known[part], answers[part])
+            lesson = truth[part], weight[part], batch.spread[part]
+            present[part] = self._run(values[part], batch.known[part], answers[:, part], lesson)
             own = np.flatnonzero(learned[part]) + start
-            self._store(values[own], truth[own], None if weight is None else weight[own])
+            self._store(values[own], truth[own], weight[own])
             start = stop
-        return one_column(answers[:, 0] if self._numeric else answers, present)
+        return where_present(answers, present)
 
     def _find_stop(self, learned: NDArray[np.bool_], start: int) -> int:
         """The end of the samples that are predicted by the present trees."""
@@ -144,7 +156,7 @@ class BoostedTrees(Expert):
         return start + int(places[left - 1]) + 1 if left <= len(places) else len(learned)
 
     def _store(
-        self, values: NDArray[np.float64], target: NDArray[Any], weight: NDArray[np.float64] | None
+        self, values: NDArray[np.float64], target: NDArray[Any], weight: NDArray[np.float64]
     ) -> None:
         """Add samples to the ring."""
         count = len(target)
@@ -164,7 +176,7 @@ class BoostedTrees(Expert):
         if count > 1:
             places = np.arange(self._seen - kept, self._seen) % self._samples
         self._values[places], self._target[places] = values[-kept:], target[-kept:]
-        self._weight[places] = 1.0 if weight is None else weight[-kept:]
+        self._weight[places] = weight[-kept:]
 
     def _grow(self) -> None:
         """Grow trees from all stored samples."""
@@ -188,33 +200,55 @@ class BoostedTrees(Expert):
         self._rank = rank_categories(values[:, own], means.astype(np.float64), weight)
         values[:, own] = _look_up(self._rank, values[:, own])
         bins, threshold = bin_columns(values)
-        forest = new_forest(TREES, 1 if outputs == 2 else outputs)
-        forest.base[:] = _compute_base(target, weight, numeric=self._numeric, outputs=outputs)
-        grow_forest(bins, threshold, target, weight, forest, numeric=self._numeric)
-        self._forest, self._grown, self._grown_samples = forest, self._columns, len(target)
+        base = _compute_base(target, weight, numeric=self._numeric, outputs=outputs)
+        samples = bins, threshold, target, weight
+        self._forest = grow_forest(*samples, base, self._size, numeric=self._numeric)
+        self._grown, self._grown_samples = self._columns, len(target)
 
     def _run(
-        self, values: NDArray[np.float64], known: NDArray[np.int32], answers: NDArray[np.float64]
+        self,
+        values: NDArray[np.float64],
+        known: NDArray[np.int32],
+        answers: NDArray[np.float64],
+        lesson: tuple[NDArray[Any], ...] = _NO_LESSON,
     ) -> bool:
-        """Write predictions; return whether there are trees that do not rest."""
-        if self.rest or not len(self._forest.feature):
+        """Write predictions; return whether there are trees that do not rest.
+
+        Args:
+            values: Columns of n samples.
+            known: Labels known before each; empty for numbers.
+            answers: Written.
+            lesson: Target, weight and standard deviation of targets of each, to correct numbers.
+        """
+        forest = self._forest
+        if self.rest or not len(forest.feature):
             return False
         if self._grown != self._columns:  # there are new columns
             values = _narrow(values, self._columns, self._grown)
-        outputs = len(self._forest.base)
         first, last = self._grown.numbers, self._grown.numbers + self._grown.categories
-        share = 1.0 / (self._grown_samples + 1.0)
+        arrays: Any = values, first, last, self._rank, *forest
+        if self._numeric:
+            arrays = *arrays, *lesson, answers, np.empty(len(forest.feature), np.int32)
+            predict_numbers(*arrays)
+            return True
+        share, outputs = 1.0 / (self._grown_samples + 1.0), len(forest.base)
         scratch = np.empty(outputs), np.empty(max(outputs, 2))
-        trees = first, last, self._rank, *self._forest
-        predict(values, *trees, known, share, answers, *scratch)
+        arrays = *arrays[:-1], known, share, answers[0], *scratch
+        predict_labels(*arrays)
         return True
+
+    def _new_answers(self, batch: ScoringBatch, n: int) -> NDArray[np.float64]:
+        """Zeros, shape=(columns, n, labels), or (columns, n) for numbers."""
+        return np.zeros((len(self), n, *batch.answers.shape[2:]))
 
     def freeze(self) -> BoostedTrees:
         """A copy that predicts as this one does now, while this one learns; it must not learn.
 
-        It shares the trees, which are replaced when they are grown anew, and stores no samples.
+        It shares the trees but for what is corrected, and stores no samples.
         """
         frozen = copy(self)
+        if self._numeric:
+            frozen._forest = self._forest._replace(corrected=self._forest.corrected.copy())
         frozen.rest = copy(self.rest)
         frozen._values, frozen._target, frozen._weight = np.empty((0, 0)), _NO_NUMBERS, _NO_NUMBERS
         frozen._crowded = self._crowded.copy()
@@ -246,7 +280,8 @@ class BoostedTrees(Expert):
         if values.shape != (used, sum(columns)):
             raise StateError(f"samples of boosted trees have shape {values.shape}")
         forest = Forest(**{name: np.array(a) for name, a in state["forest"].items()})
-        expected = new_forest(len(forest.feature), len(forest.base))
+        trees, nodes = forest.feature.shape
+        expected = new_forest(trees, nodes, len(forest.base), numeric=self._numeric)
         for name, array in expected._asdict().items():
             given = getattr(forest, name)
             if given.shape != array.shape or given.dtype != array.dtype:
@@ -263,12 +298,6 @@ class BoostedTrees(Expert):
         self._seen, self._due = int(state["seen"]), int(state["due"])
         self.rest.restore_state(state)
         return ()
-
-
-def _new_answers(batch: ScoringBatch) -> NDArray[np.float64]:
-    """Zeros, shape=(n, labels), or (n, 1) for numbers."""
-    assert batch.inputs is not None
-    return np.zeros((len(batch.inputs.count), *(batch.answers.shape[2:] or (1,))))
 
 
 def _count_fields(inputs: Inputs) -> int:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from streamnet.trees.binning import bin_columns, rank_categories
-from streamnet.trees.kernels import BINS
+from streamnet.trees.growth import BINS
 
 NUMBERS = st.floats(-1e300, 1e300) | st.just(np.nan) | st.integers(-5, 5).map(float)
 

@@ -20,21 +20,25 @@ from streamnet.experts import MAX_RATIO, REST, Answers
 from streamnet.features.base import FIELD_BITS, LAG_BASE, SPARSE_BASE
 from streamnet.features.columns.label import RETIRED, MovedClass
 from streamnet.samples import Inputs
-from streamnet.trees import kernels
-from streamnet.trees.boosted_trees import FIRST_GROWTH, TREES, BoostedTrees
+from streamnet.trees.boosted_trees import FIRST_GROWTH, OF_LABELS, OF_NUMBERS, BoostedTrees
+from streamnet.trees.forest import Size
+from streamnet.trees.growth import BINS, LEAST_SAMPLES
 from tests.experts import label_batch, number_batch
 
 N = 260
-# What scikit-learn's trees are told, to be as large as these.
-ALIKE: dict[str, Any] = {
-    "max_iter": TREES,
-    "max_leaf_nodes": kernels.LEAVES,
-    "learning_rate": kernels.LEARNING_RATE,
-    "max_bins": kernels.BINS,
-    "min_samples_leaf": kernels.LEAST_SAMPLES,
-    "early_stopping": False,
-    "random_state": 0,
-}
+
+
+def alike(size: Size) -> dict[str, Any]:
+    """What scikit-learn's trees are told, to be as large as these."""
+    return {
+        "max_iter": size.trees,
+        "max_leaf_nodes": size.leaves,
+        "learning_rate": size.learning_rate,
+        "max_bins": BINS,
+        "min_samples_leaf": LEAST_SAMPLES,
+        "early_stopping": False,
+        "random_state": 0,
+    }
 
 
 def inputs_of(numbers: NDArray[Any], words: NDArray[Any] | None = None) -> Inputs:
@@ -88,16 +92,16 @@ def ask(trees: BoostedTrees, inputs: Inputs, labels: int) -> Predictions:
 
 
 class Predictions(NamedTuple):
-    """Predictions of samples, and whether there were any."""
+    """Predictions of samples, of numbers by corrected leaves, and whether there were any."""
 
     answers: NDArray[Any]
     present: NDArray[np.bool_]
 
 
 def read(said: Answers) -> Predictions:
-    """What trees say, which have one column."""
+    """What trees say in their last column."""
     assert said.alive is not None
-    return Predictions(said.answers[0], said.alive[0] == 1)
+    return Predictions(said.answers[-1], said.alive[-1] == 1)
 
 
 @pytest.mark.parametrize("labels", [0, 2, 3])
@@ -135,7 +139,7 @@ def test_labels_are_predicted_about_as_well_as_by_scikit_learn(labels: int) -> N
     answers, present = run(trees, inputs_of(x), known, labels)
     assert_array_equal(present, np.arange(3000) >= FIRST_GROWTH)
     own = (answers[2000:].argmax(axis=1) == y[2000:]).mean()
-    other = HistGradientBoostingClassifier(**ALIKE).fit(x[:2000], y[:2000])
+    other = HistGradientBoostingClassifier(**alike(OF_LABELS)).fit(x[:2000], y[:2000])
     assert own > other.score(x[2000:], y[2000:]) - 0.03
     assert answers[present].sum(axis=1) == pytest.approx(1.0)
 
@@ -144,10 +148,19 @@ def test_numbers_are_predicted_about_as_well_as_by_scikit_learn() -> None:
     x, y = make_friedman1(3000, 8, noise=0.5, random_state=1)
     known = np.where(np.arange(3000) < 2000, y, np.nan)
     answers, _ = run(BoostedTrees(2000, numeric=True), inputs_of(x), known, 0)
-    other = HistGradientBoostingRegressor(loss="absolute_error", **ALIKE)
+    other = HistGradientBoostingRegressor(loss="absolute_error", **alike(OF_NUMBERS))
     other.fit(x[:2000], y[:2000])
     error = np.abs(other.predict(x[2000:]) - y[2000:]).mean()
     assert np.abs(answers[2000:] - y[2000:]).mean() < 1.1 * error
+
+
+def test_numbers_that_move_are_followed_before_trees_are_grown_again() -> None:
+    x, y = make_friedman1(1300, 8, noise=0.5, random_state=1)
+    y = y / 5.0 + (np.arange(1300) >= 1000)
+    trees = BoostedTrees(2000, numeric=True)
+    said = trees.predict_then_learn(number_batch(inputs_of(x), y))
+    grown, corrected = np.abs(said.answers - y)[:, 1050:].mean(axis=1)
+    assert grown > 2.0 * corrected
 
 
 def test_values_far_outside_and_missing_columns_are_predicted() -> None:

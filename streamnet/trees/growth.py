@@ -1,4 +1,4 @@
-"""Kernels of boosted trees: histograms of gradients, splits, leaves, and predictions.
+"""How boosted trees are grown: histograms of gradients, splits, leaves.
 
 Trees are grown leaf by leaf on binned values (Ke et al. 2017, LightGBM: a highly efficient gradient
 boosting decision tree), with steps of second order (Chen and Guestrin 2016, XGBoost: a scalable
@@ -10,7 +10,7 @@ and Vakhrushev 2022, SketchBoost: fast gradient boosted decision tree for multio
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,9 @@ from streamnet.networks.simd import vectors as simd
 from streamnet.networks.simd.functions import exponential
 from streamnet.networks.simd.vectors import EIGHT
 from streamnet.randomness import mix_key
+from streamnet.trees.forest import Forest, Size, new_forest
 
 BINS = 32  # of a column: the first one for missing values
-LEAVES = 15
-NODES = 2 * LEAVES - 1
-LEARNING_RATE = 0.2
 LEAST_SAMPLES = 20  # of a leaf
 LEAST_HESSIAN = 1e-3
 REGULARIZER = 1.0  # added to sums of hessians
@@ -32,35 +30,7 @@ SKETCH = 2  # projections of the gradients of more than one output
 WIDTH = SKETCH + 2  # entries of a bin: projections, then hessian and number of samples
 SPLIT = 3  # gain, column and last bin of a split
 MAX_STEP = 4.0  # of a score
-MAX_NUMBER = 1e300
 _KEY = 0x7EE5
-
-
-class Forest(NamedTuple):
-    """Trees that are added up; leaves have no feature."""
-
-    feature: NDArray[np.int32]  # shape=(trees, NODES), -1 for a leaf
-    threshold: NDArray[np.float64]  # shape=(trees, NODES): what is above it goes right
-    left: NDArray[np.int32]  # shape=(trees, NODES); the right child is the next node
-    value: NDArray[np.float32]  # shape=(trees, NODES, outputs)
-    base: NDArray[np.float64]  # shape=(outputs,), scores without trees
-
-
-@exact_inlined
-def _write_probabilities(score: NDArray[np.float64], found: NDArray[np.float64]) -> None:
-    """Softmax of scores, or for a single score the logistic function."""
-    if score.size == 1:
-        found[0] = 1.0 / (1.0 + math.exp(-score[0]))
-        return
-    highest = score[0]
-    for c in range(1, score.size):
-        highest = max(highest, score[c])
-    total = 0.0
-    for c in range(score.size):
-        found[c] = math.exp(score[c] - highest)
-        total += found[c]
-    for c in range(score.size):
-        found[c] /= total
 
 
 @exact_inlined
@@ -315,6 +285,7 @@ def _set_leaf(
     start: int,
     stop: int,
     numeric: bool,
+    learning_rate: float,
     target: NDArray[np.float64],
     gradient: NDArray[np.float64],
     hessian: NDArray[np.float64],
@@ -335,12 +306,12 @@ def _set_leaf(
             share[s - start] = hessian[order[s], 0]
             total += hessian[order[s], 0]
         step = _find_median(residual, share, stop - start, total)
-        value[0] = np.float32(LEARNING_RATE * step)
+        value[0] = np.float32(learning_rate * step)
     else:
         _sum_slopes(order, start, stop, gradient, hessian, residual, share)
         for c in range(value.size):
             step = min(max(-residual[c] / share[c], -MAX_STEP), MAX_STEP)
-            value[c] = np.float32(LEARNING_RATE * step)
+            value[c] = np.float32(learning_rate * step)
     width = scores.shape[1]
     if width == 1:
         for s in range(start, stop):
@@ -363,6 +334,7 @@ def grow(
     target: NDArray[np.float64],  # shape=(n,): numbers, or class numbers
     weight: NDArray[np.float64],  # shape=(n,)
     numeric: bool,
+    learning_rate: float,
     # shape=(n, width), what the base alone predicts, changed; this and the next two have one column
     # for one output, and for more of them whole vectors of eight
     scores: NDArray[np.float64],
@@ -375,13 +347,13 @@ def grow(
     entries: NDArray[np.float32],  # shape=(n, WIDTH)
     powers: NDArray[np.float64],  # shape=(outputs, in whole vectors of eight)
     signs: NDArray[np.float32],  # shape=(outputs, SKETCH)
-    histograms: NDArray[np.float32],  # shape=(LEAVES, columns, BINS, WIDTH)
+    histograms: NDArray[np.float32],  # shape=(leaves, columns, BINS, WIDTH)
     order: NDArray[np.int32],  # shape=(n,): samples, those of a leaf together
     spare: NDArray[np.int32],
     residual: NDArray[np.float64],  # shape=(at least n and width,)
     share: NDArray[np.float64],  # likewise
-    splits: NDArray[np.float64],  # shape=(LEAVES, SPLIT)
-    leaves: NDArray[np.int64],  # shape=(LEAVES, 3): node, start and stop of each leaf
+    splits: NDArray[np.float64],  # shape=(leaves, SPLIT)
+    leaves: NDArray[np.int64],  # shape=(leaves, 3): node, start and stop of each leaf
 ) -> None:
     """Grow all trees of a forest, each against the errors of those before it."""
     n, outputs = target.size, forest_value.shape[2]
@@ -396,7 +368,7 @@ def grow(
         _fill_histogram(bins, entries, order, 0, n, histograms[0])
         _find_split(histograms[0], used, splits[0])
         count, nodes = 1, 1
-        while count < LEAVES:
+        while count < len(leaves):
             best = 0
             for leaf in range(1, count):
                 if splits[leaf, 0] > splits[best, 0]:
@@ -413,7 +385,7 @@ def grow(
             new, old = (count, best) if middle - start <= stop - middle else (best, count)
             leaves[new, 0], leaves[new, 1], leaves[new, 2] = nodes, start, middle
             leaves[old, 0], leaves[old, 1], leaves[old, 2] = nodes + 1, middle, stop
-            if count + 1 < LEAVES:
+            if count + 1 < len(leaves):
                 first, end = leaves[count, 1], leaves[count, 2]
                 _fill_histogram(bins, entries, order, first, end, histograms[count])
                 _subtract_histogram(histograms[best], histograms[count])
@@ -423,118 +395,9 @@ def grow(
             nodes += 2
         for leaf in range(count):
             node, start, stop = leaves[leaf, 0], leaves[leaf, 1], leaves[leaf, 2]
-            samples = order, start, stop, numeric, target, gradient, hessian, scores
-            _set_leaf(*samples, residual, share, forest_value[tree, node])
-
-
-@exact_inlined
-def _spread_labels(
-    score: NDArray[np.float64],
-    found: NDArray[np.float64],
-    known: int,
-    share: float,
-    answers: NDArray[np.float64],
-) -> None:
-    """Write the probabilities of all labels; a new one has the ``share`` of one sample."""
-    _write_probabilities(score, found)
-    if score.size == 1:
-        found[1] = found[0]
-        found[0] = 1.0 - found[1]
-    grown = max(score.size, 2)
-    total = 0.0
-    for c in range(answers.size):
-        answers[c] = (found[c] if c < grown else share) if c < known else 0.0
-        total += answers[c]
-    for c in range(answers.size if total > 0.0 else 0):
-        answers[c] /= total
-
-
-@exact_kernel
-def predict(
-    values: NDArray[np.float64],  # shape=(n, columns), NaN for missing ones
-    first: int,  # of the columns of categories,
-    last: int,  # and the column after them
-    rank: NDArray[np.float64],  # of each category; NaN for rare ones, which are missing
-    feature: NDArray[np.int32],  # this and the next four are a Forest
-    threshold: NDArray[np.float64],
-    left: NDArray[np.int32],
-    value: NDArray[np.float32],
-    base: NDArray[np.float64],
-    known: NDArray[np.int32],  # shape=(n,), labels known before each sample; empty for numbers
-    share: float,  # probability of a label that the trees do not know, before it is normalized
-    answers: NDArray[np.float64],  # shape=(n, labels), written: probabilities; of numbers, (n, 1)
-    score: NDArray[np.float64],  # shape=(outputs,), working memory
-    found: NDArray[np.float64],  # shape=(at least 2 and outputs,), working memory
-) -> None:
-    """Predict samples."""
-    for i in range(values.shape[0]):
-        for c in range(base.size):
-            score[c] = base[c]
-        for tree in range(feature.shape[0]):
-            node = 0
-            while feature[tree, node] >= 0:
-                j = feature[tree, node]
-                x = values[i, j]
-                if first <= j < last:
-                    x = rank[int(x)] if x < rank.size else np.nan
-                node = left[tree, node] + (1 if x > threshold[tree, node] else 0)
-            for c in range(base.size):
-                score[c] += value[tree, node, c]
-        if known.size == 0:
-            answers[i, 0] = score[0]
-        else:
-            _spread_labels(score, found, known[i], share, answers[i])
-
-
-@exact_inlined
-def _clip(x: float) -> float:
-    """A number of which halves can be added; NaN stays NaN."""
-    return x if math.isnan(x) else min(max(x, -MAX_NUMBER), MAX_NUMBER)
-
-
-@exact_kernel
-def write_values(
-    unscaled: NDArray[np.float64],  # this and the next four as in Inputs
-    row: NDArray[np.int32],
-    value: NDArray[np.floating],
-    count: NDArray[np.int32],
-    fields: NDArray[np.int32],
-    lags: int,  # entries at a sample's end that are earlier targets
-    center: NDArray[np.float64],  # shape=(n,), units of earlier targets; empty for labels
-    spread: NDArray[np.float64],
-    numbers: int,  # columns of numbers, then of categories, then of earlier targets
-    categories: int,
-    values: NDArray[np.float64],  # shape=(n, columns), written
-    crowded: NDArray[np.uint8],  # shape=(categories,), set: columns of several entries
-) -> None:
-    """Write the columns of samples: numbers as they are, categories by their row, else NaN."""
-    for i in range(count.size):
-        for j in range(values.shape[1]):
-            values[i, j] = np.nan
-        for j in range(min(numbers, unscaled.shape[1])):
-            values[i, j] = _clip(unscaled[i, j])
-        own = max(count[i] - lags, 0)
-        for e in range(own):
-            field = fields[row[i, e]] if row[i, e] < fields.size else 0
-            if field < categories:
-                if values[i, numbers + field] == values[i, numbers + field]:
-                    crowded[field] = 1
-                values[i, numbers + field] = row[i, e]
-        for e in range(count[i] - own if center.size > 0 else 0):
-            j = numbers + categories + e
-            if j < values.shape[1]:
-                values[i, j] = _clip(center[i] + spread[i] * value[i, own + e])
-
-
-def new_forest(trees: int, outputs: int) -> Forest:
-    """A forest without trees of any size."""
-    return Forest(
-        np.full((trees, NODES), -1, np.int32),
-        np.zeros((trees, NODES)),
-        np.zeros((trees, NODES), np.int32),
-        np.zeros((trees, NODES, outputs), np.float32),
-        np.zeros(outputs),
-    )
+            rule = order, start, stop, numeric, learning_rate
+            samples = target, gradient, hessian, scores
+            _set_leaf(*rule, *samples, residual, share, forest_value[tree, node])
 
 
 def grow_forest(
@@ -542,13 +405,16 @@ def grow_forest(
     threshold: NDArray[np.float64],
     target: NDArray[np.float64],
     weight: NDArray[np.float64],
-    forest: Forest,
+    base: NDArray[np.float64],
+    size: Size,
     *,
     numeric: bool,
-) -> None:
-    """Grow the trees of a forest on binned samples; see `grow`."""
+) -> Forest:
+    """Grow a forest on binned samples, where ``base`` is predicted without it; see `grow`."""
     n, columns = bins.shape
-    outputs = len(forest.base)
+    outputs, leaves = len(base), size.leaves
+    forest = new_forest(size.trees, size.nodes, outputs, numeric=numeric)
+    forest.base[:] = base
     used = (bins.min(axis=0) < bins.max(axis=0)).astype(np.uint8)
     width = 1 if outputs == 1 else -(-outputs // EIGHT) * EIGHT
     scratch: Any = (
@@ -557,14 +423,19 @@ def grow_forest(
         np.zeros((n, WIDTH), np.float32),
         np.zeros(-(-outputs // EIGHT) * EIGHT),
         np.zeros((outputs, SKETCH), np.float32),
-        np.empty((LEAVES, columns, BINS, WIDTH), np.float32),
+        np.empty((leaves, columns, BINS, WIDTH), np.float32),
         np.empty(n, np.int32),
         np.empty(n, np.int32),
         np.empty(max(n, width)),
         np.empty(max(n, width)),
-        np.empty((LEAVES, SPLIT)),
-        np.empty((LEAVES, 3), np.int64),
+        np.empty((leaves, SPLIT)),
+        np.empty((leaves, 3), np.int64),
     )
     scores = np.zeros((n, width))
     scores[:, :outputs] = forest.base
-    grow(bins, used, threshold, target, weight, numeric, scores, *forest[:4], *scratch)
+    trees: Any = forest[:4]
+    rule = numeric, size.learning_rate
+    grow(bins, used, threshold, target, weight, *rule, scores, *trees, *scratch)
+    if numeric:
+        forest.corrected[:] = forest.value[:, :, 0]
+    return forest

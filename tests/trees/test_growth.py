@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,17 +12,13 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from streamnet.randomness import mix_key
-from streamnet.trees import kernels
+from streamnet.trees import growth
 from streamnet.trees.binning import bin_columns
-from streamnet.trees.kernels import (
-    LEARNING_RATE,
-    LEAST_SAMPLES,
-    REGULARIZER,
-    SKETCH,
-    grow_forest,
-    new_forest,
-    predict,
-)
+from streamnet.trees.forest import Size
+from streamnet.trees.growth import LEAST_SAMPLES, REGULARIZER, SKETCH, grow_forest
+from streamnet.trees.prediction import predict_labels, predict_numbers
+
+SIZE = Size(trees=3, leaves=15, learning_rate=0.2)
 
 
 def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -52,7 +50,7 @@ def project(gradient: NDArray[np.float64], tree: int) -> NDArray[np.float64]:
     outputs = gradient.shape[1]
     if outputs == 1:
         return gradient
-    keys = [int(mix_key(np.uint64(kernels._KEY + tree), np.uint64(c))) for c in range(outputs)]
+    keys = [int(mix_key(np.uint64(growth._KEY + tree), np.uint64(c))) for c in range(outputs)]
     found: NDArray[np.float64] = gradient @ np.array(
         [[1.0 if k >> s & 1 else -1.0 for s in range(SKETCH)] for k in keys]
     )
@@ -91,7 +89,7 @@ def naive_forest(
         slopes = project(gradient, tree), hessian.sum(axis=1)
         everything = np.arange(len(y))
         leaves = [(everything, best_split(x, *slopes, everything))]
-        while len(leaves) < kernels.LEAVES:
+        while len(leaves) < SIZE.leaves:
             number = max(range(len(leaves)), key=lambda k: leaves[k][1][0])
             gain, left, right = leaves[number][1]
             if gain <= 1e-9:
@@ -101,10 +99,10 @@ def naive_forest(
         for own, _ in leaves:
             if not outputs:
                 rest = np.repeat(y[own] - scores[own, 0], weight[own].astype(int))
-                scores[own, 0] += LEARNING_RATE * np.sort(rest)[(len(rest) - 1) // 2]
+                scores[own, 0] += SIZE.learning_rate * np.sort(rest)[(len(rest) - 1) // 2]
             else:
                 step = -gradient[own].sum(axis=0) / (hessian[own].sum(axis=0) + REGULARIZER)
-                scores[own] += LEARNING_RATE * step.clip(-kernels.MAX_STEP, kernels.MAX_STEP)
+                scores[own] += SIZE.learning_rate * step.clip(-growth.MAX_STEP, growth.MAX_STEP)
     return scores
 
 
@@ -122,27 +120,32 @@ def test_trees_are_those_of_a_naive_forest(outputs: int, seed: int, weighted: bo
     weight = rng.integers(1, 4, 150).astype(float) if weighted else np.ones(150)
     if outputs:  # first gradients are few numbers: equally good splits would be likely
         weight *= rng.uniform(0.9, 1.1, 150)
-    forest = new_forest(3, max(outputs, 1))
-    bins, threshold = bin_columns(x)
-    grow_forest(bins, threshold, y, weight, forest, numeric=not outputs)
-    classes = 2 if outputs == 1 else max(outputs, 1)
-    answers, known = np.empty((150, classes)), np.full(150 if outputs else 0, classes, np.int32)
-    scratch = np.empty(max(outputs, 1)), np.empty(max(outputs, 2))
-    predict(x, 0, 0, np.empty(0), *forest, known, 0.1, answers, *scratch)
-    expected = naive_forest(x, y, weight, outputs, 3)
-    if outputs:
-        expected = softmax(expected)
+    samples, base = (*bin_columns(x), y, weight), np.zeros(max(outputs, 1))
+    forest = grow_forest(*samples, base, SIZE, numeric=not outputs)
+    expected = naive_forest(x, y, weight, outputs, SIZE.trees)
+    if not outputs:
+        numbers, nothing = np.empty((2, 150)), np.empty(0)
+        lesson, leaf = (nothing, nothing, nothing), np.empty(3, np.int32)
+        arrays: Any = x, 0, 0, nothing, *forest, *lesson, numbers, leaf
+        predict_numbers(*arrays)
+        assert_allclose(numbers, [expected[:, 0]] * 2, atol=2e-5)
+        return
+    expected = softmax(expected)
+    classes = max(outputs, 2)
+    answers, known = np.empty((150, classes)), np.full(150, classes, np.int32)
+    scratch = np.empty(outputs), np.empty(classes)
+    predict_labels(x, 0, 0, np.empty(0), *forest[:5], known, 0.1, answers, *scratch)
     assert_allclose(answers[:, -expected.shape[1] :], expected, atol=2e-5)
-    assert not outputs or answers.sum(axis=1) == pytest.approx(1.0)
+    assert answers.sum(axis=1) == pytest.approx(1.0)
 
 
 def test_a_leaf_of_numbers_is_the_weighted_median() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=39)
     weight = rng.integers(1, 9, 39).astype(float)
-    forest = new_forest(1, 1)
-    bins, threshold = bin_columns(np.arange(39.0)[:, np.newaxis] % 2)
-    grow_forest(bins, threshold, y, weight, forest, numeric=True)  # too few samples for a split
+    samples = *bin_columns(np.arange(39.0)[:, np.newaxis] % 2), y, weight
+    # Too few samples for a split.
+    forest = grow_forest(*samples, np.zeros(1), Size(1, 15, 0.2), numeric=True)
     repeated = np.sort(np.repeat(y, weight.astype(int)))
     median = repeated[(len(repeated) - 1) // 2]
-    assert forest.value[0, 0, 0] == pytest.approx(LEARNING_RATE * median, rel=1e-6)
+    assert forest.value[0, 0, 0] == pytest.approx(0.2 * median, rel=1e-6)
