@@ -2,9 +2,8 @@
 
 Run as ``python -m tests.durability.killed_runs KILLS SEED FOLDER [keyed]``: it prints a line of
 JSON; a ``keyed`` one has a model for every key, of which few are in memory at a time, and late
-labels. Each
-replay is a fork of one process that has imported everything and compiled the kernels, so most of a
-replay's short life is spent on what is to be tested.
+labels. Each replay is a fork of one process that has imported everything and compiled the kernels,
+so most of a replay's short life is spent on what is to be tested.
 """
 
 from __future__ import annotations
