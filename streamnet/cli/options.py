@@ -339,6 +339,7 @@ class EncoderOptions(Options):
     Grid,
     start="MODEL",
     candidates="",
+    effort="TIMES",
     **dict.fromkeys(list_settings(Grid), ""),
     dtype="TYPE",
 )

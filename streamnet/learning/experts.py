@@ -14,7 +14,7 @@ from streamnet.learning.guests import GuestCandidates
 from streamnet.neighbors.memory import NeighborMemory
 from streamnet.samples import Task
 from streamnet.settings.learning import LearningSettings
-from streamnet.trees.boosted_trees import BoostedTrees
+from streamnet.trees.boosted_trees import TREES, BoostedTrees
 
 
 @final
@@ -50,6 +50,15 @@ class ForecastExpert(Expert):
         return ()
 
 
+def count_trees(effort: float) -> int:
+    """How many trees are grown with an effort; above 1 they are grown from more samples, too.
+
+    >>> [count_trees(effort) for effort in (0.25, 1.0, 4.0)]
+    [10, 40, 80]
+    """
+    return round(TREES * (effort if effort < 1.0 else effort**0.5))
+
+
 def build_experts(
     settings: LearningSettings,
     task: Task,
@@ -73,6 +82,6 @@ def build_experts(
         experts.append(NeighborMemory(samples))
     if factors := settings.factors_for(given=given):
         experts.append(FactorizationMachine(factors))
-    if samples := settings.trees_for(given=given):
-        experts.append(BoostedTrees(samples, numeric=numeric))
+    if samples := settings.trees_for(given=given, effort=settings.effort):
+        experts.append(BoostedTrees(samples, numeric=numeric, trees=count_trees(settings.effort)))
     return experts if guests is None else [*experts, guests]

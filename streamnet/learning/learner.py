@@ -51,6 +51,7 @@ from streamnet.settings.learning import (
     SearchSettings,
     build_learning_settings,
     check_candidates,
+    check_effort,
 )
 from streamnet.sources.base import make_empty_block
 from streamnet.trees.boosted_trees import MAX_NUMBERS
@@ -116,10 +117,15 @@ class Learner:
             candidates = [network.settings for network in start.networks]
             dtype = start.networks[0].dtype
         delay = _build_delay(chosen)
+        trees = chosen.trees_for(given=candidates is not None, effort=chosen.effort)
+        check_effort(chosen.effort, given=candidates is not None, trees=trees)
         networks = candidates
         if networks is None:
             networks = default_population(
-                encoder=encoder, delayed=delay is not None, keyed=bool(chosen.key)
+                encoder=encoder,
+                delayed=delay is not None,
+                keyed=bool(chosen.key),
+                effort=chosen.effort,
             )
         settings = [one.for_task(Task(task)) for one in networks]
         if evolution is None:
@@ -148,7 +154,6 @@ class Learner:
         else:
             self.encoder = start.encoder()
             self.encoder.inherit()
-        trees = chosen.trees_for(given=candidates is not None)
         self._unscaled = MAX_NUMBERS if trees else 0
         self.encoder.keep_unscaled(self._unscaled)
         late = delay is not None

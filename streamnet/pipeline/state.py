@@ -55,7 +55,10 @@ def build_identity(
     """The settings of a pipeline in full, as plain values; see `Learner` for the defaults."""
     delayed = LabelDelay.build_all(**{**_LEARNER, **others}) != [None]
     keyed = bool(others.get("key"))
-    chosen = candidates or default_population(encoder=encoder, delayed=delayed, keyed=keyed)
+    effort = others.get("effort", 1.0)
+    chosen = candidates or default_population(
+        encoder=encoder, delayed=delayed, keyed=keyed, effort=effort
+    )
     if evolution is None:
         evolution = {} if candidates is None and start is None else {"every": 0}
     identity = {

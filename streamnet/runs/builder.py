@@ -23,7 +23,7 @@ from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.daemon import ModelSettings
 from streamnet.settings.fields import list_settings
 from streamnet.settings.keywords import SearchKeywords
-from streamnet.settings.learning import expand_grid, parse_hidden
+from streamnet.settings.learning import check_effort, expand_grid, parse_hidden
 from streamnet.settings.run import ReadingSection, RunSettings, SourceSettings
 from streamnet.settings.sinks import SENT_OUTPUTS, check_sinks, find_sink
 from streamnet.sources import (
@@ -88,7 +88,13 @@ def build_candidates(settings: RunSettings | ModelSettings) -> list[CandidateSet
     delayed = LabelDelay.build_all(**dict(settings.evaluation)) != [None]
     encoder = settings.encoder.to_kwargs()
     keyed = bool(settings.keys.key)
-    return default_population(population.candidates, encoder=encoder, delayed=delayed, keyed=keyed)
+    return default_population(
+        population.candidates,
+        encoder=encoder,
+        delayed=delayed,
+        keyed=keyed,
+        effort=population.effort,
+    )
 
 
 def encoder_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
@@ -126,13 +132,18 @@ def search_arguments(settings: RunSettings | ModelSettings) -> SearchKeywords:
 
 def learner_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
     """How a learner encodes, evaluates, selects and searches."""
+    selection, given = settings.selection, _has_candidates(settings)
+    effort = settings.population.effort
+    trees = selection.trees_for(given=given, effort=effort)
+    check_effort(effort, given=given, trees=trees)
     return {
         "evolution": search_arguments(settings),
         **settings.evaluation.to_kwargs(),
-        **settings.selection.to_kwargs(),
-        "neighbors": settings.selection.neighbors_for(given=_has_candidates(settings)),
-        "factors": settings.selection.factors_for(given=_has_candidates(settings)),
-        "trees": settings.selection.trees_for(given=_has_candidates(settings)),
+        **selection.to_kwargs(),
+        "neighbors": selection.neighbors_for(given=given),
+        "factors": selection.factors_for(given=given),
+        "trees": trees,
+        **({} if effort == 1.0 else {"effort": effort}),
         **settings.keys.to_kwargs(),
         **encoder_arguments(settings),
     }

@@ -89,6 +89,7 @@ class LearningKeywords(TypedDict, total=False):
     season: int | None
     key: Sequence[str] | str
     resident_keys: int
+    effort: float
 
 
 class EngineKeywords(TypedDict, total=False):

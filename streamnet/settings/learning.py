@@ -35,7 +35,21 @@ from streamnet.settings.horizon import Horizons
 
 
 @declare
-class PopulationSettings(Settings):
+class EffortSettings(Settings):
+    """How much processor time learning may take.
+
+    Args:
+        effort: Processor time relative to the default, from 0.25 to 16. Below 1, fewer networks
+            learn, the cheapest ones, and there are fewer trees; above 1, more networks, which
+            rehearse more, and more trees from more samples. Other settings that are given stay as
+            they are.
+    """
+
+    effort: Annotated[float, Ge(0.25), Le(16)] = 1.0
+
+
+@declare
+class PopulationSettings(EffortSettings):
     """How many candidates there are, and how they start.
 
     Args:
@@ -332,10 +346,10 @@ class SelectionSettings(Settings):
             return 0 if given else FACTORS
         return self.factors
 
-    def trees_for(self, *, given: bool) -> int:
+    def trees_for(self, *, given: bool, effort: float = 1.0) -> int:
         """Number of samples for trees, by default none if the candidates are given."""
         if self.trees is None:
-            return 0 if given else TREE_SAMPLES
+            return 0 if given else int(max(effort, 1.0) * TREE_SAMPLES)
         return self.trees
 
 
@@ -383,8 +397,8 @@ class SearchSettings(Settings):
 
 @final
 @declare
-class LearningSettings(EvaluationSettings, SelectionSettings, KeySettings):
-    """Settings of evaluation, selection and keys together."""
+class LearningSettings(EvaluationSettings, SelectionSettings, KeySettings, EffortSettings):
+    """Settings of evaluation, selection, keys and effort together."""
 
 
 def build_learning_settings(given: Mapping[str, Any]) -> LearningSettings:
@@ -395,3 +409,21 @@ def build_learning_settings(given: Mapping[str, Any]) -> LearningSettings:
     """
     key = given.get("key")
     return LearningSettings(**{**given, **({"key": (key,)} if isinstance(key, str) else {})})
+
+
+def check_effort(effort: float, *, given: bool, trees: int) -> None:
+    """Refuse an effort that would change nothing.
+
+    Args:
+        effort: Processor time relative to the default.
+        given: Whether the candidates are given.
+        trees: Samples from which trees are grown.
+
+    Raises:
+        ConfigurationError: If it is not 1, candidates are given, and there are no trees.
+    """
+    if effort != 1.0 and given and not trees:
+        raise ConfigurationError(
+            f"effort is {effort:g}, but must be 1 where the candidates are given and there are no "
+            "trees: it has an effect on the default candidates and on trees only"
+        )

@@ -55,6 +55,7 @@ class BoostedTrees(Expert):
     Args:
         samples: How many of the last samples they are grown from.
         numeric: Whether targets are numbers.
+        trees: How many there are, relative to the default.
 
     >>> bool(BoostedTrees(1000, numeric=True).rest)
     False
@@ -62,7 +63,7 @@ class BoostedTrees(Expert):
 
     name = "trees"
 
-    def __init__(self, samples: int, *, numeric: bool) -> None:
+    def __init__(self, samples: int, *, numeric: bool, trees: float = 1.0) -> None:
         self._samples = samples
         self._numeric = numeric
         self._columns = Columns()
@@ -72,7 +73,8 @@ class BoostedTrees(Expert):
         self._weight = np.empty(0)
         self._crowded = np.empty(0, np.uint8)
         self._rank = np.empty(0)  # of each row, among the categories of its column
-        self._size = OF_NUMBERS if numeric else OF_LABELS
+        size = OF_NUMBERS if numeric else OF_LABELS
+        self.size: Size = size._replace(trees=round(trees * size.trees))
         self._forest = new_forest(0, self._size.nodes, 1, numeric=numeric)
         self._grown = Columns()  # columns from which the trees were grown
         self._grown_samples = 0
@@ -202,7 +204,7 @@ class BoostedTrees(Expert):
         bins, threshold = bin_columns(values)
         base = _compute_base(target, weight, numeric=self._numeric, outputs=outputs)
         samples = bins, threshold, target, weight
-        self._forest = grow_forest(*samples, base, self._size, numeric=self._numeric)
+        self._forest = grow_forest(*samples, base, self.size, numeric=self._numeric)
         self._grown, self._grown_samples = self._columns, len(target)
 
     def _run(

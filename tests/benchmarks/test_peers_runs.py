@@ -37,12 +37,14 @@ def record(peer: str, seed: int, accuracy: float | None, **more) -> Record:
     return Record(**fields, status="done", measures=done, cpu_seconds=0.5, peak_mib=20)
 
 
-def test_streamnet_takes_part_as_replay_runs_it(tmp_path) -> None:
+@pytest.mark.parametrize(("name", "effort"), [("streamnet", 1.0), ("streamnet-0.25", 0.25)])
+def test_streamnet_takes_part_as_replay_runs_it(tmp_path, name, effort) -> None:
     write(tmp_path, "small", ["x,y", *LINES[1:]])
     rows = rows_of(tmp_path, ["x,y", *LINES[1:]], limit=650)
-    answers = OURS[0].prepare(rows, 3).learn()
+    (peer,) = peers_of(name)
+    answers = peer.prepare(rows, 3).learn()
     measures = measures_of(rows, answers)
-    report = streamnet.replay(rows.path, target="y", limit=650, seed=3).report
+    report = streamnet.replay(rows.path, target="y", limit=650, seed=3, effort=effort).report
     assert measures["accuracy"] == report["served"]["accuracy"]
     for name in ("kappa", "kappa_temporal"):
         assert measures[name] == pytest.approx(report["served"][name])

@@ -81,7 +81,7 @@ def compare(
         for peer in present:
             if stream.task in peer.tasks:
                 order = Order(stream.name, limit, peer.name, 0, folder, seconds)
-                _run(peer, order, seeds, records, afresh=peer.name in repeated)
+                run_seeds(peer, order, seeds, records, afresh=peer.name in repeated)
     shown = dict.fromkeys((*STREAMS, *chosen))
     found = {stream.name: records.of(stream.name, limit) for stream in shown}
     found = {name: runs for name, runs in found.items() if runs}
@@ -97,7 +97,10 @@ def compare(
         draw(found, names, plot)
 
 
-def _run(peer: Peer, first: Order, seeds: int, records: Records, *, afresh: bool) -> None:
+def run_seeds(
+    peer: Peer, first: Order, seeds: int, records: Records, *, afresh: bool = False
+) -> None:
+    """Run a peer with each seed, unless the run is among the records already."""
     for seed in range(seeds if peer.random else 1):
         order = Order(first.stream, first.limit, peer.name, seed, first.folder, first.seconds)
         record = None if afresh else records.find(order.stream, order.limit, peer.name, seed)

@@ -81,16 +81,23 @@ def _styles(peers: Sequence[str]) -> dict[str, dict[str, Any]]:
     return styles
 
 
+def _microseconds(summary: Summary) -> float:
+    return 1e6 / summary.figure(lambda run: run.rate).mean
+
+
 def _panel(
     axis: Any, stream: str, found: list[Summary], styles: Mapping[str, dict[str, Any]]
 ) -> None:
     measure = found[0].main
     scale = 1 if measure == "mae" else 100
+    ours = [summary for summary in found if summary.peer.partition("-")[0] == "streamnet"]
+    front = sorted((_microseconds(one), one.measure(measure).mean * scale) for one in ours)
+    if len(front) > 1:
+        axis.plot(*zip(*front, strict=True), color=_COLOURS["streamnet"], linewidth=1)
     for summary in found:
         score = summary.measure(measure).mean * scale
         if summary.peer in styles:
-            microseconds = 1e6 / summary.figure(lambda run: run.rate).mean
-            axis.plot(microseconds, score, linestyle="", **styles[summary.peer])
+            axis.plot(_microseconds(summary), score, linestyle="", **styles[summary.peer])
         elif summary.peer == "no-change":
             axis.axhline(score, color="grey", linestyle=":", linewidth=1)
     axis.set_xscale("log")

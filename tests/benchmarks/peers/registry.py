@@ -43,12 +43,15 @@ def peers_of(names: str) -> list[Peer]:
     if not names:
         return list(PEERS)
     found: list[Peer] = []
+    known_peers = (*PEERS, *ours.EFFORT_PEERS)  # the latter take part only when they are named
     for name in names.split(","):
-        fit = [peer for peer in PEERS if peer.name == name or peer.name.startswith(f"{name}-")]
+        fit = [
+            peer for peer in known_peers if peer.name == name or peer.name.startswith(f"{name}-")
+        ]
         # A full name means that peer alone, though another's name may go on where it ends.
         fit = [peer for peer in fit if peer.name == name] or fit
         if not fit:
-            known = ", ".join(peer.name for peer in PEERS)
+            known = ", ".join(peer.name for peer in known_peers)
             raise ConfigurationError(f"peer is {name!r}, but must be one of {known}")
         found += fit
     return found

@@ -8,7 +8,7 @@ from tests.benchmarks.peers.peer import BASELINES
 from tests.benchmarks.peers.record import Record
 from tests.benchmarks.peers.summary import Figure, Summary, summaries
 
-__all__ = ("markdown",)
+__all__ = ("format_score", "format_table", "markdown")
 
 _HEAD = (
     "stream",
@@ -40,7 +40,7 @@ def _overview(by_stream: Mapping[str, list[Summary]], peers: Sequence[str]) -> s
         cells = [_glance(peer, found) for found in by_stream.values()]
         if any(cells):
             rows.append((peer, *cells))
-    return _table(("peer", *by_stream), rows)
+    return format_table(("peer", *by_stream), rows)
 
 
 def _glance(peer: str, found: list[Summary]) -> str:
@@ -48,7 +48,7 @@ def _glance(peer: str, found: list[Summary]) -> str:
         if summary.peer == peer:
             if not summary.runs:
                 return summary.reason.partition(":")[0]
-            text = _score(summary.measure(summary.main)._replace(spread=0), summary.main)
+            text = format_score(summary.measure(summary.main)._replace(spread=0), summary.main)
             return f"**{text}**" if place == 0 else text
     return ""
 
@@ -63,7 +63,7 @@ def _details(by_stream: Mapping[str, list[Summary]]) -> str:
                 rows.append((name, summary.peer, *_figures(summary)))
             else:
                 rows.append(("" if place else stream, summary.peer, summary.reason, *[""] * 5))
-    return _table(_HEAD, rows)
+    return format_table(_HEAD, rows)
 
 
 def _rare(by_stream: Mapping[str, list[Summary]]) -> str:
@@ -75,12 +75,12 @@ def _rare(by_stream: Mapping[str, list[Summary]]) -> str:
                 name = stream if not rows or all(row[0] != stream for row in rows) else ""
                 known = summary.runs[0].measures
                 scores = [
-                    _score(summary.measure(measure), measure) if measure in known else ""
+                    format_score(summary.measure(measure), measure) if measure in known else ""
                     for measure in ("accuracy", "balanced_accuracy", "pr_auc")
                 ]
                 rows.append((name, summary.peer, *scores))
     head = ("stream", "peer", "accuracy %", "balanced accuracy %", "PR-AUC % of the rarest label")
-    return _table(head, rows) if rows else ""
+    return format_table(head, rows) if rows else ""
 
 
 def _notes(by_stream: Mapping[str, list[Summary]]) -> str:
@@ -99,15 +99,16 @@ def _figures(summary: Summary) -> tuple[str, ...]:
     known = summary.runs[0].measures
     runs = str(len(summary.runs)) + (f" ({summary.reason})" if summary.reason else "")
     return (
-        _score(summary.measure(summary.main), summary.main),
-        *(_score(summary.measure(name), name) if name in known else "" for name in kappas),
+        format_score(summary.measure(summary.main), summary.main),
+        *(format_score(summary.measure(name), name) if name in known else "" for name in kappas),
         "" if summary.peer in BASELINES else _whole(rate),
         _whole(memory),
         runs,
     )
 
 
-def _score(figure: Figure, measure: str) -> str:
+def format_score(figure: Figure, measure: str) -> str:
+    """A measure as it is shown, in % unless it is an error."""
     value, spread = figure
     if measure == "mae":
         digits = 1 if value >= 10 else 3
@@ -121,6 +122,7 @@ def _whole(figure: Figure) -> str:
     return f"{figure.mean:,.0f}" + (f" ± {figure.spread:,.0f}" if figure.spread >= 0.5 else "")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from streamnet.errors import ConfigurationError
 from streamnet.learning import Learner, default_population
-from streamnet.pipeline.state import build_identity
-from streamnet.runs.builder import build_candidates
+from streamnet.networks.topology import Capacity, estimate_cost
+from streamnet.pipeline.state import build_identity, describe_changes
+from streamnet.runs.builder import build_candidates, learner_arguments
 from streamnet.samples import Task
+from streamnet.settings.candidate import CandidateSettings
 from streamnet.settings.learning import expand_grid, parse_hidden
 from streamnet.settings.run import parse
+from streamnet.trees.boosted_trees import BoostedTrees
 
 
 def test_a_grid_holds_every_combination_once_the_last_setting_turning_fastest() -> None:
@@ -65,6 +70,85 @@ def test_a_shared_model_of_keys_has_the_first_ten() -> None:
     assert shared == [one.for_task(Task.REGRESSION).describe() for one in default_population(10)]
     identity = build_identity(candidates=None, start=None, seed=0, key=["a"])
     assert identity["candidates"] == [one.as_dict() for one in default_population(10)]
+
+
+ROOM = Capacity(dense=16, rows=64, outputs=2)
+
+
+def cost(candidates: list[CandidateSettings]) -> float:
+    return sum(estimate_cost(one, ROOM) for one in candidates)
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("delayed", [False, True])
+def test_less_effort_takes_the_cheapest_of_the_default_candidates(keyed, delayed) -> None:
+    usual = default_population(keyed=keyed, delayed=delayed)
+    before: list[CandidateSettings] = []
+    for effort in (0.25, 0.5, 0.75):
+        found = default_population(effort=effort, keyed=keyed, delayed=delayed)
+        assert found[: len(before)] == before
+        left = [one for one in usual if one not in found]
+        assert len(found) + len(left) == len(usual)
+        assert max(cost([one]) for one in found) <= min(cost([one]) for one in left)
+        assert cost(found) <= effort * cost(usual)
+        before = found
+    assert any(one.lags for one in default_population(effort=0.25))
+
+
+def test_more_effort_rehearses_more_and_adds_candidates() -> None:
+    usual, before = default_population(), 1.0
+    for effort in (2.0, 4.0, 16.0):
+        found = default_population(effort=effort)
+        for one, other in zip(usual, found, strict=False):
+            more = {"rehearsal": round(effort * one.rehearsal)}
+            more |= {"memory": round(effort * one.memory)} if one.rehearsal else {}
+            assert other == replace(one, **more)
+        assert len(found) > len(usual)
+        assert cost(found) > before
+        before = cost(found)
+    assert default_population(effort=1.0) == usual
+
+
+def test_a_given_number_of_candidates_stands_whatever_the_effort() -> None:
+    cheapest = sorted(default_population(), key=lambda one: cost([one]))
+    assert default_population(3, effort=0.25) == cheapest[:3]
+    assert default_population(9, effort=0.25) == build_candidates(
+        parse("population.candidates = 9\npopulation.effort = 0.25")
+    )
+    assert len(default_population(9, effort=0.25)) == 9
+    assert len(default_population(5, effort=8.0)) == 5
+
+
+def test_a_learner_has_the_candidates_and_the_trees_of_its_effort() -> None:
+    for effort, trees in ((0.25, 10), (1.0, 40), (4.0, 80)):
+        learner = Learner(task=Task.CLASSIFICATION, effort=effort)
+        members = [member.settings for member in learner.trainer.population.members]
+        labels = [one.for_task(Task.CLASSIFICATION) for one in default_population(effort=effort)]
+        assert members == labels
+        grown = learner.serving.contenders.experts["trees"]
+        assert isinstance(grown, BoostedTrees)
+        assert grown.trees == trees
+        assert grown.samples == 8192 * max(1, effort)
+    identity = build_identity(candidates=None, start=None, seed=0, effort=0.25)
+    assert len(identity["candidates"]) == len(default_population(effort=0.25))
+    changed = describe_changes(identity, build_identity(candidates=None, start=None, seed=0))
+    assert "effort is 1.0, but was 0.25" in changed
+
+
+def test_an_effort_that_would_change_nothing_is_refused() -> None:
+    few = [CandidateSettings()]
+    rule = "effort is 2, but must be 1 where the candidates are given and there are no trees"
+    with pytest.raises(ConfigurationError, match=rule):
+        Learner(task=Task.CLASSIFICATION, candidates=few, effort=2.0)
+    with pytest.raises(ConfigurationError, match=rule):
+        learner_arguments(parse("population.hidden = 8\npopulation.effort = 2.0"))
+    with_trees = parse("population.hidden = 8\npopulation.effort = 2.0\nselection.trees = 500")
+    arguments = learner_arguments(with_trees)
+    assert (arguments["trees"], arguments["effort"]) == (500, 2.0)
+    Learner(task=Task.CLASSIFICATION, candidates=few, **arguments)
+    assert "effort" not in learner_arguments(parse("population.effort = 1.0"))
+    with pytest.raises(ConfigurationError, match=r"effort is 0.1, but must be >= 0.25"):
+        Learner(task=Task.CLASSIFICATION, effort=0.1)
 
 
 def test_where_labels_arrive_late_candidates_that_average_over_more_samples_follow() -> None:

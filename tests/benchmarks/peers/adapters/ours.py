@@ -26,7 +26,9 @@ from tests.benchmarks.peers.peer import (
 )
 from tests.benchmarks.peers.rows import Rows
 
-__all__ = ("PEERS",)
+__all__ = ("EFFORTS", "EFFORT_PEERS", "PEERS", "name_effort")
+
+EFFORTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 class _Answers:
@@ -59,14 +61,14 @@ class _Answers:
         self.blocks.append(answers.copy())
 
 
-def _learn(rows: Rows, seed: int) -> Learn:
+def _learn(rows: Rows, seed: int, effort: float) -> Learn:
     columns = Columns(target=rows.stream.target, task=rows.stream.task)
     index = {label: i for i, label in enumerate(rows.labels)}
 
     def learn() -> Answers | Scored:
         kept = _Answers(rows.labels[rows.rarest] if rows.classification else "")
         source = LimitedSource(open_files([rows.path], columns=columns), len(rows.target))
-        anyio.run(Pipeline(source, seed=seed, prepare=kept.attach).run)
+        anyio.run(Pipeline(source, seed=seed, prepare=kept.attach, effort=effort).run)
         answers = np.concatenate(kept.blocks)
         if rows.classification:
             codes = np.array([*(index[label] for label in kept.labels), NO_ANSWER])
@@ -77,12 +79,23 @@ def _learn(rows: Rows, seed: int) -> Learn:
     return learn
 
 
-PEERS = (
-    Peer(
-        "streamnet",
-        OWN_PACKAGE,
-        BOTH,
-        random=True,
-        prepare=lambda rows, seed: Prepared(_learn(rows, seed), "defaults"),
-    ),
-)
+def name_effort(effort: float) -> str:
+    """Name of streamnet with an effort.
+
+    >>> name_effort(1.0), name_effort(0.25)
+    ('streamnet', 'streamnet-0.25')
+    """
+    return OWN_PACKAGE if effort == 1.0 else f"{OWN_PACKAGE}-{effort:g}"
+
+
+def _peer(effort: float) -> Peer:
+    setting = "defaults" if effort == 1.0 else f"effort {effort:g}"
+
+    def prepare(rows: Rows, seed: int) -> Prepared:
+        return Prepared(_learn(rows, seed, effort), setting)
+
+    return Peer(name_effort(effort), OWN_PACKAGE, BOTH, random=True, prepare=prepare)
+
+
+PEERS = (_peer(1.0),)
+EFFORT_PEERS = tuple(_peer(effort) for effort in EFFORTS if effort != 1.0)
