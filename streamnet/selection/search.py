@@ -52,9 +52,9 @@ def default_population(
         encoder: Its settings: of numbers that are learned as they are, no logarithm is learned.
         delayed: Whether labels arrive late.
         keyed: Whether each key has a model of its own.
-        effort: Processor time relative to the default. Below 1 the cheapest come first, and there
-            are as many as the time is enough for; above 1 all rehearse more often and from further
-            back, and those for late labels follow.
+        effort: Processor time relative to the default. Below 1 the cheapest come first, as many as
+            the time is enough for; above 1 candidates rehearse more and from further back, and
+            those for late labels follow.
 
     Raises:
         ConfigurationError: If the number is not from 1 to 512.
@@ -105,8 +105,8 @@ def _scale_population(
         if allowed < 0.0:
             break
         count += 1
-    if effort > 1.0:
-        order = [_rehearse_more(settings, effort) for settings in order]
+    if effort > 1.0:  # those for late labels rehearse much as they are
+        order = [_rehearse_more(one, effort) if one in _DEFAULTS else one for one in order]
     return tuple(order), max(count, 1)
 
 
