@@ -69,6 +69,8 @@ def build_identity(
         "evolution": {**_EVOLUTION, **evolution},
         **others,
     }
+    if effort == 1.0:  # like an absent one, as in states from before there was an effort
+        identity["effort"] = None
     if start is None:
         identity["encoder"] = _fill_encoder(encoder or {}, seed=identity["seed"])
     return identity
