@@ -127,8 +127,7 @@ def test_a_learner_has_the_candidates_and_the_trees_of_its_effort() -> None:
         assert members == labels
         grown = learner.serving.contenders.experts["trees"]
         assert isinstance(grown, BoostedTrees)
-        assert grown.trees == trees
-        assert grown.samples == 8192 * max(1, effort)
+        assert grown.size.trees == trees
     identity = build_identity(candidates=None, start=None, seed=0, effort=0.25)
     assert len(identity["candidates"]) == len(default_population(effort=0.25))
     changed = describe_changes(identity, build_identity(candidates=None, start=None, seed=0))
