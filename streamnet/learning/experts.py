@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -14,7 +15,7 @@ from streamnet.learning.guests import GuestCandidates
 from streamnet.neighbors.memory import NeighborMemory
 from streamnet.samples import Task
 from streamnet.settings.learning import LearningSettings
-from streamnet.trees.boosted_trees import TREES, BoostedTrees
+from streamnet.trees.boosted_trees import BoostedTrees
 
 
 @final
@@ -50,13 +51,13 @@ class ForecastExpert(Expert):
         return ()
 
 
-def count_trees(effort: float) -> int:
-    """How many trees are grown with an effort; above 1 they are grown from more samples, too.
+def scale_trees(effort: float) -> float:
+    """How many times as many trees there are; above 1 they are grown from more samples, too.
 
-    >>> [count_trees(effort) for effort in (0.25, 1.0, 4.0)]
-    [10, 40, 80]
+    >>> [scale_trees(effort) for effort in (0.25, 1.0, 4.0)]
+    [0.25, 1.0, 2.0]
     """
-    return round(TREES * (effort if effort < 1.0 else effort**0.5))
+    return effort if effort < 1.0 else math.sqrt(effort)
 
 
 def build_experts(
@@ -83,5 +84,5 @@ def build_experts(
     if factors := settings.factors_for(given=given):
         experts.append(FactorizationMachine(factors))
     if samples := settings.trees_for(given=given, effort=settings.effort):
-        experts.append(BoostedTrees(samples, numeric=numeric, trees=count_trees(settings.effort)))
+        experts.append(BoostedTrees(samples, numeric=numeric, trees=scale_trees(settings.effort)))
     return experts if guests is None else [*experts, guests]

@@ -75,7 +75,7 @@ class BoostedTrees(Expert):
         self._rank = np.empty(0)  # of each row, among the categories of its column
         size = OF_NUMBERS if numeric else OF_LABELS
         self.size: Size = size._replace(trees=round(trees * size.trees))
-        self._forest = new_forest(0, self._size.nodes, 1, numeric=numeric)
+        self._forest = new_forest(0, self.size.nodes, 1, numeric=numeric)
         self._grown = Columns()  # columns from which the trees were grown
         self._grown_samples = 0
         self._seen = 0  # samples with a target
