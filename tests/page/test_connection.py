@@ -56,6 +56,14 @@ def test_the_token_dialog_can_be_cancelled(visit: Opener, serve: Server) -> None
     expect(page.locator("#token-open")).to_be_hidden()
 
 
+def test_without_any_model_the_page_waits_for_one(visit: Opener, serve: Server) -> None:
+    daemon = serve()
+    page = visit(daemon.page)
+    expect(page.locator("#connection")).to_have_text("no model yet")
+    daemon.models["late"] = labels_model("late")
+    expect(page.locator("#name")).to_contain_text("late")
+
+
 def test_events_resume_after_a_lost_connection(visit: Opener, daemon: StandIn) -> None:
     daemon.happen("champion", text="the first")
     page = visit(daemon.page)

@@ -90,14 +90,6 @@ def test_a_model_without_samples_is_not_asked_for_scores(visit: Opener, serve: S
     expect(page.locator("#leaders")).to_be_hidden()
 
 
-def test_without_any_model_the_page_waits_for_one(visit: Opener, serve: Server) -> None:
-    daemon = serve()
-    page = visit(daemon.page)
-    expect(page.locator("#connection")).to_have_text("no model yet")
-    daemon.models["late"] = labels_model("late")
-    expect(page.locator("#name")).to_contain_text("late")
-
-
 def test_it_works_below_a_prefix(visit: Opener, daemon: StandIn) -> None:
     page = visit(f"{daemon.address}below/")
     expect(page.locator("#connection")).to_have_text("live")

@@ -62,7 +62,7 @@ def test_a_list_of_many_models_lets_other_requests_in_between(operation: str, ru
 
     run(main)
     assert len(at) == 9
-    assert len(set(at)) >= 5  # which of two tasks comes first is arbitrary, each time
+    assert at[-1] >= 6  # the other task begins one turn later, and counts after its first one
 
 
 @pytest.mark.parametrize("name", ["", "UP", "../x", "a/b", "-x", "x" * 65])
