@@ -24,9 +24,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from streamnet import replay, replay_fleet
+from streamnet import objects, replay, replay_fleet
 from streamnet.cli.views import fleet as views
 from streamnet.cli.views.fleet import show_fleet
+from streamnet.durability.bucket import open_state
 from streamnet.durability.state_directory import StateDirectory, WriterLock
 from streamnet.errors import ConfigurationError, DataError, StateError
 from streamnet.executors import Actor, Executor, WorkerDiedError
@@ -159,9 +160,9 @@ def learn(
     return run.result
 
 
-def read_state(folder: Path, number: int) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     """What a partition has learned, with hashes of the rows of its keys."""
-    generations = StateDirectory(folder / "state" / f"partition-{number}").generations
+    generations = StateDirectory(path).generations
     newest = generations.newest()
     assert newest is not None
     tree: dict[str, Any] = hash_rows(newest.tree, generations.rows)["learner"]
@@ -174,7 +175,8 @@ def assert_equal_outcomes(one: Path, other: Path) -> None:
         for name in (f"predictions.{number}.csv", f"rejected.{number}.jsonl"):
             left, right = one / name, other / name
             assert left.read_bytes() == right.read_bytes(), name
-        found = differences(read_state(one, number), read_state(other, number))
+        name = f"state/partition-{number}"
+        found = differences(read_state(one / name), read_state(other / name))
         assert found == [], (number, found)
 
 
@@ -239,6 +241,29 @@ def test_what_owners_had_that_die_is_taken_over_with_the_same_bits(
     learn(FleetRun(make_settings(2), executor=executor))
     assert executor.hosted > 6
     assert_equal_outcomes(folder, alone)
+
+
+def test_states_in_a_bucket_move_between_owners(
+    alone: Path, folder: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaths = iter([False] * 12 + [True] + [False] * 12 + [True])
+    executor = HereExecutor(lambda method: method == "list_partitions" and next(deaths, False))
+    places = {
+        "state.dir": f"{bucket}/state",
+        "state.every_samples": 300,
+        "output.predictions": f"{bucket}/predictions.csv",
+    }
+    learn(FleetRun(make_settings(2, **places), executor=executor))
+    assert executor.hosted > 2
+    for number in range(PARTITIONS):
+        name = f"predictions.{number}.csv"
+        assert objects.read(f"{bucket}/{name}") == (alone / name).read_bytes()
+        with open_state(f"{bucket}/state/partition-{number}") as (path, _):
+            found = read_state(path)
+        assert differences(found, read_state(alone / f"state/partition-{number}")) == []
+    status = read_status(f"{bucket}/state")
+    assert status is not None
+    assert len(status.owners) == 2
 
 
 def test_a_run_that_is_stopped_goes_on_with_another_number_of_owners(
@@ -488,4 +513,5 @@ def test_killed_owners_and_drivers_leave_no_trace(tmp_path: Path, executor: str)
     for name in files:
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     for number in range(6):
-        assert differences(read_state(folder, number), read_state(whole, number)) == []
+        name = f"state/partition-{number}"
+        assert differences(read_state(folder / name), read_state(whole / name)) == []

@@ -168,4 +168,5 @@ def test_a_machine_that_dies_and_comes_back_leaves_no_trace(
     for name in files:
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     for number in range(6):
-        assert differences(read_state(folder, number), read_state(whole, number)) == []
+        name = f"state/partition-{number}"
+        assert differences(read_state(folder / name), read_state(whole / name)) == []
