@@ -30,7 +30,7 @@ from streamnet.settings.sinks import SENT_OUTPUTS, find_sink
 
 logger: logging.Logger = logging.getLogger("streamnet.runs")
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 START_SECONDS = 60.0  # for which partitions are kept for an owner that is being started
 SILENT_SECONDS = 60.0  # after which an owner that does not answer is replaced
 STATUS_SECONDS = 2.0  # between two statuses that are written

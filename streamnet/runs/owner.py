@@ -14,6 +14,7 @@ from streamnet.errors import DataError
 from streamnet.jit import numerics
 from streamnet.pipeline.callbacks import Callback
 from streamnet.pipeline.state import StateStatistics
+from streamnet.reporting.report import MAIN_METRICS, error_to_score
 from streamnet.runs.builder import share_reading
 from streamnet.runs.key_partitions import KeyPartition, SharedReading
 from streamnet.runs.partitions import PartitionRun, build_key_partition_settings
@@ -154,15 +155,16 @@ class _Owned(Callback):
             age=age,
             progress=now.progress,
         )
-        part = next(iter(pipeline.parts.values()))
-        learner = part.learner
+        learner = next(iter(pipeline.parts.values())).learner
         if learner is None:
             return found
-        models, board = learner.serving.contenders.keyed, part.board()
-        keys = 0 if models is None else len(models.rows)
-        if board is None or not board.status.scored:
-            return found._replace(keys=keys)
-        return found._replace(keys=keys, metric=board.status.metric, score=board.status.served)
+        models = learner.serving.contenders.keyed
+        found = found._replace(keys=0 if models is None else len(models.rows))
+        serving = learner.serving
+        if not serving.scored:
+            return found
+        score = error_to_score(learner.task, float(serving.errors[0]) / serving.scored)
+        return found._replace(metric=MAIN_METRICS[learner.task], score=score)
 
     def _is_empty(self) -> bool:
         """Whether it has failed only because no key of the stream is in it."""

@@ -44,12 +44,12 @@ def main() -> None:
         write(folder / "stream.csv", given.samples)
 
         def sweep(results: str, **settings: Any) -> tuple[Sweep, float, float]:
-            start, spent = perf_counter(), _measure_processor()
+            start, spent = perf_counter(), measure_processor()
             path, seeds = str(folder / results), settings.pop("seeds", range(given.runs))
             found = replay_many(
                 folder / "stream.csv", target="y", threads=1, seeds=seeds, results=path, **settings
             )
-            return found, perf_counter() - start, _measure_processor() - spent
+            return found, perf_counter() - start, measure_processor() - spent
 
         sweep("first", seeds=[0])
         one, alone, cpu_alone = sweep("one")
@@ -65,7 +65,7 @@ def main() -> None:
         print(f"by processor time, {given.workers} idle cores would give {ceiling:.2f}")
 
 
-def _measure_processor() -> float:
+def measure_processor() -> float:
     """Seconds of processor time so far, of this process and of those that have ended."""
     used = (getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
