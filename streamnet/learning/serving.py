@@ -351,15 +351,19 @@ class ServingStage:
         leaving = self._exploded.keys() - self._leaving
         self._leaving |= leaving
         settings = {slot: self.members[slot].settings for slot in leaving}
-        replacements = replace_exploded(settings) or self._evolve(predicted)
+        number = predicted.first + len(predicted.encoded.block)
+        replacements = replace_exploded(settings) or self._evolve(predicted, number)
         self._leaving |= {replacement.slot for replacement in replacements}
+        resting: tuple[int, ...] = ()
+        if self.serves_ensemble and not self._surge:  # after a drift, all have to learn fast
+            resting = self.evolution.resting(self._round, self._collect_stats(), number=number)
         champion, slot = self.champion, self.selector.champion
         emit = None
         if champion and champion.serial != self._emitted and slot not in self._leaving:
             # By the time it is emitted, two rounds later, leaving candidates have been replaced.
             emit = self.compose_model(slot, set(range(len(self.members))) - self._leaving)
             self._emitted = champion.serial
-        decision = Decision(self._round, replacements, emit)
+        decision = Decision(self._round, replacements, emit, resting)
         self._round += 1
         return decision
 
@@ -370,13 +374,12 @@ class ServingStage:
             self._surge = _SURGE
             self.contenders.discount_losses()
 
-    def _evolve(self, predicted: Predicted) -> tuple[Replacement, ...]:
-        """Replace a candidate if one is due."""
-        if not self.evolution.is_due(self._round, surge=self._surge > 0):
-            return ()
+    def _collect_stats(self) -> list[CandidateStats]:
+        """Performance of all candidates that stay; weights are relative to the average one."""
         losses = self.selector.losses()
         weights = self.contenders.ensemble.influence()
-        stats = [
+        weights /= max(float(weights.mean()), 1e-300)
+        return [
             CandidateStats(
                 slot,
                 member,
@@ -387,11 +390,16 @@ class ServingStage:
             for slot, member in enumerate(self.members)
             if slot not in self._exploded and slot not in self._leaving
         ]
+
+    def _evolve(self, predicted: Predicted, number: int) -> tuple[Replacement, ...]:
+        """Replace a candidate if one is due; ``number`` is that of the next sample."""
+        if not self.evolution.is_due(self._round, surge=self._surge > 0):
+            return ()
+        stats = self._collect_stats()
         inputs = predicted.encoded.inputs
         capacity = Capacity(
             inputs.dense.shape[1], inputs.rows, predicted.answers.outputs.shape[2], inputs.lags
         )
-        number = predicted.first + len(predicted.encoded.block)
         return self.evolution.replacements(self._round, stats, number=number, capacity=capacity)
 
     def compose_model(self, champion: int, candidates: Collection[int]) -> ModelComposition:

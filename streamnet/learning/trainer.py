@@ -317,6 +317,7 @@ class Trainer:
                 parent = None
             member = self.population.replace(slot, settings, born=self.number, parent=parent)
             self._joined += ((slot, member),)
+        self.population.rest(decision.resting)
         # Networks that have diverged since are not emitted; without its champion there is no model.
         if decision.emit is not None and self.population.healthy[decision.emit.champion]:
             assert self._encoder is not None

@@ -32,6 +32,7 @@ from streamnet.networks.parameters import (
     unpack,
     view_parts,
 )
+from streamnet.networks.plan import PLAN
 from streamnet.networks.replay_buffer import (
     NO_NUMBERS,
     WEIGHT,
@@ -192,6 +193,7 @@ class Population:
         self.fan_in: NDArray[np.int64] = np.zeros(len(settings), np.int64)
         self.taken: NDArray[np.int64] = np.zeros(len(settings), np.int64)
         self.healthy: NDArray[np.uint8] = np.ones(len(settings), np.uint8)
+        self.resting: NDArray[np.bool_] = np.zeros(len(settings), np.bool_)
         self.goals = goals
         self.memory: ReplayBuffer = self._new_memory()
         self.classes: ClassCounts = ClassCounts()
@@ -214,10 +216,26 @@ class Population:
 
     def _adopt(self, layout: PopulationLayout) -> None:
         self.layout, self._local = layout, local()
+        self._plans = self._plan_rehearsal()
         # A new array, since outputs of earlier blocks keep the old one.
         self.logarithmic: NDArray[Any] = np.array(
             [m.settings.target_transform == "log" for m in self.members]
         )
+
+    def _plan_rehearsal(self) -> NDArray[np.int64]:
+        """The plans of all candidates, of which those that rest rehearse nothing."""
+        plans = self.layout.plans
+        if self.resting.any():
+            plans = plans.copy()
+            for column in (PLAN.rehearsal, PLAN.early_rehearsal):
+                plans[self.resting, column] = 0
+        return plans
+
+    def rest(self, slots: Sequence[int]) -> None:
+        """Let only these candidates rest: they predict and learn each sample, but rehearse none."""
+        self.resting[:] = False
+        self.resting[list(slots)] = True
+        self._plans = self._plan_rehearsal()
 
     def _matrices(self, slot: int) -> Matrices:
         return self.layout.matrices(slot, self.weights, self.state)
@@ -364,7 +382,7 @@ class Population:
         learn(
             order,
             work_counter,
-            self.layout.plans,
+            self._plans,
             self.layout.factors,
             self.taken,
             healthy,
@@ -437,6 +455,7 @@ class Population:
         self.members[slot] = member
         self.fan_in[slot] = max(8, self.capacity.dense)
         self.taken[slot], self.healthy[slot] = 0 if inherited is None else inherited.taken, 1
+        self.resting[slot] = False
         self._replace_layout(slot)
         self._fill(slot, {} if inherited is None else inherited.parts)
 
@@ -516,6 +535,7 @@ class Population:
             "fan_in": self.fan_in[slots].copy(),
             "taken": self.taken[slots].copy(),
             "healthy": self.healthy[slots].copy(),
+            "resting": self.resting[slots].copy(),
             "weights": packed.weights,
             "state": packed.states,
             "occupied": packed.occupied,
@@ -539,6 +559,9 @@ class Population:
         self.fan_in = np.array(state["fan_in"], np.int64)
         self.taken = np.array(state["taken"], np.int64)
         self.healthy = np.array(state["healthy"], np.uint8)
+        self.resting = np.zeros(len(self.members), np.bool_)
+        self.resting[:] = state.get("resting", False)  # states of earlier versions have none
+        self._plans = self._plan_rehearsal()
         self.rows = state["rows"]
         packed = Packed(state["weights"], state["state"], state["occupied"])
         kept = unpack(self._all_matrices(), self.rows, packed)

@@ -36,6 +36,7 @@ from streamnet.reporting.outcomes import (
 from streamnet.reporting.report import (
     MAIN_METRICS,
     CandidateReport,
+    CandidateState,
     ChampionReport,
     ClassChangeReport,
     Contender,
@@ -256,7 +257,7 @@ def build_candidates(learner: Learner, rows: int | None = None) -> list[LeaderBo
             row.number,
             row.describe(),
             row.loss,
-            "quarantined" if row.quarantined else "competing",
+            row.state,
             row.slot == champion,
             row.born,
             _select(tables[id(row.scores)], row.track),
@@ -379,6 +380,7 @@ class _Ranked(NamedTuple):
     weight: float | None  # share in the ensemble; None if that is not served, or has no weight
     born: int
     slot: int | None  # of a network
+    resting: bool
     failure: str | None
     scores: TrackMetrics
     track: int  # in the scores
@@ -386,6 +388,12 @@ class _Ranked(NamedTuple):
     @property
     def quarantined(self) -> bool:
         return self.failure is not None
+
+    @property
+    def state(self) -> CandidateState:
+        if self.quarantined:
+            return "quarantined"
+        return "resting" if self.resting else "competing"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -415,6 +423,7 @@ def _rank(learner: Learner) -> list[_Ranked]:
 def _list_networks(learner: Learner, shares: Sequence[float | None]) -> list[_Ranked]:
     """All networks, in the order of their numbers."""
     serving, scores = learner.serving, learner.evaluator.candidates
+    resting = learner.trainer.population.resting.tolist()
     found = [
         _Ranked(
             number=member.serial,
@@ -423,6 +432,7 @@ def _list_networks(learner: Learner, shares: Sequence[float | None]) -> list[_Ra
             weight=shares[slot],
             born=member.born,
             slot=slot,
+            resting=resting[slot],
             failure="" if serving.is_quarantined(slot) else None,
             scores=scores,
             track=slot,
@@ -447,6 +457,7 @@ def _list_guests(learner: Learner, shares: Sequence[float | None]) -> list[_Rank
             weight=shares[place],
             born=0,
             slot=None,
+            resting=False,
             failure=None if failure is None else f"at sample {failure.number:,}: {failure.reason}",
             scores=guests.scores,
             track=place,
@@ -496,6 +507,7 @@ def _build_candidate_reports(learner: Learner) -> list[CandidateReport]:
                 loss=row.loss,
                 weight=row.weight,
                 failure=row.failure or UNSET,
+                resting=row.resting,
             )
         )
     replaced = [

@@ -114,13 +114,16 @@ class LearningStatus(Struct, frozen=True, kw_only=True, rename={"metric": "measu
     fading: HorizonScores | None = None
 
 
+CandidateState = Literal["competing", "resting", "quarantined", "replaced"]
+
+
 class LeaderBoardRow(Struct, frozen=True):
     """A candidate on the leader board."""
 
     candidate: int
     settings: str
     loss: float | None  # faded mean; None before its first sample
-    state: Literal["competing", "quarantined", "replaced"]
+    state: CandidateState
     champion: bool
     born: int  # number of its first sample
     scores: Scores  # over all samples since it was born
@@ -344,6 +347,7 @@ class CandidateReport(Struct, frozen=True, kw_only=True):
     weight: float | UnsetType | None = UNSET  # share in the ensemble; None if it is not served
     left: int | UnsetType = UNSET  # number of the first sample after it was replaced
     failure: str | UnsetType = UNSET  # why a guest is quarantined
+    resting: bool | UnsetType = UNSET  # whether it rehearses nothing at present
 
     def describe(self) -> str:
         """Its settings in words."""
@@ -353,12 +357,14 @@ class CandidateReport(Struct, frozen=True, kw_only=True):
 
     def as_leader_board_row(self, champion: int | None) -> LeaderBoardRow:
         """Its row on the leader board, where ``champion`` is the number of the champion."""
-        replaced = self.left is not UNSET
+        state: CandidateState = "resting" if self.resting is True else "competing"
+        if self.quarantined or self.left is not UNSET:
+            state = "quarantined" if self.quarantined else "replaced"
         return LeaderBoardRow(
             self.candidate,
             self.describe(),
             None if self.loss is UNSET else self.loss,
-            "quarantined" if self.quarantined else "replaced" if replaced else "competing",
+            state,
             self.candidate == champion,
             self.born,
             self.scores,

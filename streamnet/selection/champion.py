@@ -41,6 +41,7 @@ class Decision(NamedTuple):
     round: int
     replacements: tuple[Replacement, ...] = ()
     emit: ModelComposition | None = None
+    resting: tuple[int, ...] = ()  # slots of the candidates that rehearse nothing from then on
 
 
 def export_decisions(decisions: Iterable[Decision]) -> list[Any]:
@@ -50,6 +51,7 @@ def export_decisions(decisions: Iterable[Decision]) -> list[Any]:
             d.round,
             [[slot, s.as_dict(), parent] for slot, s, parent in d.replacements],
             None if d.emit is None else list(d.emit),
+            list(d.resting),
         ]
         for d in decisions
     ]
@@ -65,8 +67,9 @@ def restore_decisions(state: Iterable[Any]) -> list[Decision]:
                 for slot, settings, parent in replacements
             ),
             None if emit is None else ModelComposition(emit[0], tuple(emit[1]), *emit[2:]),
+            tuple(*resting),
         )
-        for number, replacements, emit in state
+        for number, replacements, emit, *resting in state  # states of earlier versions have none
     ]
 
 

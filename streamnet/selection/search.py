@@ -212,6 +212,8 @@ _STEADY = (
 )
 
 
+# Weight below which a candidate rests. Between 0.8 and 1, accuracy hardly changes.
+RESTING_WEIGHT = 1.0
 _PARENTS = 4  # best candidates from which parents are drawn
 _ATTEMPTS = 8  # to find a child within the budget
 _REHEARSALS = (0, 1, 2, 4, 8, 16)
@@ -225,7 +227,7 @@ class CandidateStats(NamedTuple):
     slot: int
     member: Member
     loss: float  # faded mean; inf before its first sample
-    weight: float  # in the ensemble, >= 0
+    weight: float  # in the ensemble, >= 0, relative to the average one
     stays: bool = False  # whether it must not be replaced now
 
 
@@ -283,9 +285,7 @@ class Evolution:
         """
         if len(stats) < 2:
             return ()
-        # In samples: the average size of rounds so far.
-        grace = self._search.grace * (number // (round_number + 1))
-        old = [s for s in stats if number - s.member.born >= grace]
+        old = self._select_old(round_number, stats, number)
         ranked = sorted(old, key=lambda s: (s.loss, s.slot))
         best = {s.slot for s in ranked[: max(1, len(ranked) // 3)]}
         losers = [s for s in ranked if s.slot not in best and not s.stays]
@@ -303,6 +303,31 @@ class Evolution:
             if estimate_cost(child.settings, capacity) <= allowed:
                 return (child,)
         return ()
+
+    def resting(
+        self, round_number: int, stats: Sequence[CandidateStats], *, number: int
+    ) -> tuple[int, ...]:
+        """Choose the candidates that are to rest, i.e. to rehearse nothing, after any round.
+
+        They are those of little weight in the ensemble; without a search, none. All go on to
+        predict and learn every sample, so one that is needed again shows soon. The arguments are
+        those of `replacements`.
+        """
+        if not self._search.every:
+            return ()
+        old = self._select_old(round_number, stats, number)
+        return tuple(
+            s.slot
+            for s in old
+            if s.member.settings.rehearses and s.weight < RESTING_WEIGHT and not s.stays
+        )
+
+    def _select_old(
+        self, round_number: int, stats: Sequence[CandidateStats], number: int
+    ) -> list[CandidateStats]:
+        """Candidates after their grace; that is in rounds of the average size so far."""
+        grace = self._search.grace * (number // (round_number + 1))
+        return [s for s in stats if number - s.member.born >= grace]
 
     def _child(
         self, ranked: Sequence[CandidateStats], loser: CandidateStats, draw: _KeyedRandom

@@ -384,8 +384,9 @@ class SearchSettings(Settings):
 
     Args:
         every: Rounds of 1,024 samples between two new networks; 0 for none; by default 4, or 0 if
-            the candidates are given.
-        grace: Rounds in which a new network cannot be replaced.
+            the candidates are given. Unless it is 0, networks of little weight in the ensemble
+            rest: they rehearse nothing.
+        grace: Rounds in which a new network is neither replaced nor rests.
         budget: Microseconds a sample that all networks together may take, by a model of their cost;
             by default that of the initial networks.
     """

@@ -102,6 +102,10 @@ class Shard:
         self._population.place(slot, member, inherited)
         self._evaluator.reset(slot)
 
+    def rest(self, slots: Sequence[int]) -> None:
+        """See `Population.rest`."""
+        self._population.rest(slots)
+
     def copy_networks(
         self, slots: Sequence[int], rows: int, outputs: int
     ) -> list[tuple[CandidateSettings, WeightsCopy]]:
@@ -137,7 +141,7 @@ def join_populations(states: Sequence[ShardState], next_serial: int) -> dict[str
     parts = [state.population for state in states]
     joined = {**parts[0], "next_serial": next_serial}
     joined["members"] = [member for part in parts for member in part["members"]]
-    for name in ("fan_in", "taken", "healthy", "weights", "state"):
+    for name in ("fan_in", "taken", "healthy", "resting", "weights", "state"):
         joined[name] = np.concatenate([part[name] for part in parts])
     flags = [
         np.unpackbits(state.population["occupied"], count=state.packed_rows) for state in states

@@ -118,6 +118,7 @@ class ShardedPopulation(RemotePopulation):
         self.goals, self.next_serial = population.goals, population.next_serial
         self.capacity, self.rows = population.capacity, population.rows
         self.healthy: NDArray[np.uint8] = population.healthy.copy()
+        self.resting: NDArray[np.bool_] = population.resting.copy()
         self.memory = ReplayBuffer(reach=population.memory.reach, dtype=population.dtype)
         self.is_sound: bool = True  # whether no call has failed, so that all shards are in step
         self._learned = self._kept = rows
@@ -193,8 +194,23 @@ class ShardedPopulation(RemotePopulation):
         worker.submit("place", place, member, inherited, changes=True)
         worker.result()
         self.members[slot] = member
-        self.healthy[slot] = 1
+        self.healthy[slot], self.resting[slot] = 1, False
         return member
+
+    def rest(self, slots: Sequence[int]) -> None:
+        """See `Population.rest`: only shards with a change are told."""
+        before = self.resting.copy()
+        self.resting[:] = False
+        self.resting[list(slots)] = True
+        told = []
+        for worker in self.workers:
+            own = slice(worker.slots.start, worker.slots.stop)
+            if (self.resting[own] != before[own]).any():
+                places = np.flatnonzero(self.resting[own]).tolist()
+                worker.submit("rest", places, changes=True)
+                told.append(worker)
+        for worker in told:
+            worker.result()
 
     def copy_networks(
         self, slots: Sequence[int], *, rows: int, outputs: int

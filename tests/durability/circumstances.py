@@ -137,6 +137,7 @@ def main(task: Task, seed: int, folder: Path) -> None:
                 "drifts": report["drifts"],
                 "replaced": sum(candidate["born"] > 0 for candidate in report["candidates"]),
                 "rehearsing": any(c["settings"]["rehearsal"] for c in report["candidates"]),
+                "resting": any(c.get("resting", False) for c in report["candidates"]),
                 "with lags": any(c["settings"]["lags"] for c in report["candidates"]),
             }
         )

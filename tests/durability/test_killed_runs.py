@@ -31,6 +31,7 @@ def test_blocks_threads_pauses_kills_and_their_order_change_no_byte(
     assert found["drifts"] >= 1
     assert found["replaced"] >= 3
     assert found["rehearsing"]
+    assert found["resting"]
     assert found["with lags"]
     counted("bits", 2 * cases, [seed])
 

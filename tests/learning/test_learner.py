@@ -71,8 +71,13 @@ def test_bits_do_not_depend_on_how_the_stream_is_cut(
     task: Task, serve: str, sizes: tuple[int, ...]
 ) -> None:
     block = stream(task)
-    whole, pieces = (learner_of(task, encoder=FEW_CLASSES, serve=serve) for _ in range(2))
+    search = {"every": 100, "grace": 1}  # candidates rest, but none is replaced
+    whole, pieces = (
+        learner_of(task, encoder=FEW_CLASSES, serve=serve, evolution=search) for _ in range(2)
+    )
     expected = list(feed(whole, block))
+    decided = [one.decision for one in expected if one.decision is not None]
+    assert any(one.resting for one in decided) is (serve == "ensemble")
     found = list(feed(pieces, block, sizes))
     assert differences(state_of(whole), state_of(pieces)) == []
     assert answers(found) == answers(expected)

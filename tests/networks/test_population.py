@@ -236,6 +236,30 @@ def test_a_replacement_with_too_large_a_memory_is_refused() -> None:
         population.replace(0, CandidateSettings(rehearsal=1, memory=51), born=0)
 
 
+def test_a_candidate_that_rests_learns_like_one_without_rehearsal() -> None:
+    eager, block = replace(SETTINGS[0], early_rehearsal=3), samples(300)
+    idle = replace(eager, rehearsal=0, early_rehearsal=0)
+    one, other, resumed = (
+        Population([first, SETTINGS[0]], task=Task.CLASSIFICATION, seed=2)
+        for first in (eager, idle, eager)
+    )
+    one.rest([0])
+    for population in (one, other):
+        feed(population, 0, block, slice(0, 100))
+    resumed.restore_state(100, one.export_state(100))
+    wide = structs.replace(block[0], rows=200), *block[1:]  # more than there is room for
+    for population in (one, other, resumed):
+        feed(population, 100, wide, slice(100, 200))
+        assert all(map(equal, weights(population), weights(one)))
+    one.rest([])
+    for population in (one, other):
+        feed(population, 200, wide, slice(200, 300))
+    assert [equal(*pair) for pair in zip(weights(one), weights(other), strict=True)] == [
+        False,
+        True,
+    ]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_restored_population_continues_with_the_same_bits(dtype: str) -> None:
     block = samples(400)

@@ -92,15 +92,16 @@ def test_there_is_one_champion_among_the_leaders(report: dict[str, Any]) -> None
     assert champion["state"] == "competing"
 
 
-def test_a_candidate_is_competing_quarantined_or_replaced() -> None:
+def test_a_candidate_is_competing_resting_quarantined_or_replaced() -> None:
     common: dict[str, Any] = {"settings": streamnet.CandidateSettings().as_dict(), "scores": {}}
     reports = [
-        CandidateReport(candidate=1, born=0, quarantined=False, **common),
-        CandidateReport(candidate=1, born=0, quarantined=True, **common),
+        CandidateReport(candidate=1, born=0, quarantined=False, resting=False, **common),
+        CandidateReport(candidate=1, born=0, quarantined=False, resting=True, **common),
+        CandidateReport(candidate=1, born=0, quarantined=True, resting=True, **common),
         CandidateReport(candidate=1, born=0, quarantined=False, left=9, **common),
     ]
     states = [report.as_leader_board_row(None).state for report in reports]
-    assert states == ["competing", "quarantined", "replaced"]
+    assert states == ["competing", "resting", "quarantined", "replaced"]
 
 
 def test_rejected_records_and_served_scores_are_included(report: dict[str, Any]) -> None:

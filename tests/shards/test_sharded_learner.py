@@ -30,12 +30,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "late labels": {"task": Task.CLASSIFICATION, "label_delay": 30, "serve": "champion"},
     "late numbers": {"task": Task.REGRESSION, "label_delay": 30},
 }
-SEARCH = {"every": 1, "budget": 1000.0}
+SEARCH = {"every": 2, "grace": 1, "budget": 1000.0}
 SAMPLES = 700
 
 
 def make(kind: str) -> Learner:
     return learner_of(evolution=SEARCH, **KINDS[kind])
+
+
+def resting(learner: Learner) -> bool:
+    return bool(learner.trainer.population.resting.any())
 
 
 def play(
@@ -102,9 +106,10 @@ class DyingActor(Actor):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_number_of_shards_has_the_bits_of_one_process(kind: str) -> None:
-    alone = make(kind)
+    alone, rested = make(kind), []
     with InProcessExecutor() as executor:
-        answers = play(alone, executor, [0, 0, 0])
+        answers = play(alone, executor, [0, 0, 0], lambda one: rested.append(resting(one)))
+        assert any(rested) is alone.serving.serves_ensemble
         assert alone.trainer.population.next_serial > 5, "no candidate was replaced"
         for shards in ([5, 1, 3], [0, 2, 0]):
             learner = make(kind)

@@ -232,7 +232,7 @@ def _candidates_table(report: Report) -> Table:
             format_number(row.loss),
             format_number(row.scores.get(metric)),
             f"{row.born:,}",
-            row.state if row.state == "quarantined" else "",
+            row.state if row.state in ("quarantined", "resting") else "",
         )
     return table
 

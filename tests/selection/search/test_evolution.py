@@ -61,6 +61,19 @@ def test_the_least_influential_candidate_is_replaced_but_not_the_best_or_protect
         assert found.parent in (None, 0, 1, 2, 3)
 
 
+def test_candidates_that_rehearse_rest_while_they_have_little_weight() -> None:
+    evolution = Evolution(START, every=4, grace=2)
+    weights = [0.9, 0.2, 0.2, 2.0, 0.9, 1.0, 0.1, 0.1]
+    given = [s._replace(weight=w) for s, w in zip(stats(stays=7), weights, strict=True)]
+    light = [s.slot for s in given if s.weight < 1.0 and s.member.settings.rehearsal]
+    assert light == [1, 2, 4, 7]
+    assert evolution.resting(7, given, number=800) == (1, 2, 4)  # 7 is the champion
+    newcomer = given[2]._replace(member=given[2].member._replace(born=650))
+    given[2], given[4] = newcomer, given[4]._replace(weight=1.5)
+    assert evolution.resting(7, given, number=800) == (1,)
+    assert Evolution(START, every=0, grace=2).resting(7, given, number=800) == ()
+
+
 def test_a_child_with_its_parents_weights_has_its_layers_and_draws_are_keyed() -> None:
     first, again, other = (
         [
