@@ -26,7 +26,7 @@ OF_OTHERS = {  # options of programs that are not ours
         "--nn", "--oaa", "--passes", "--port", "--save_resume",
     },
     "docs/embedding.md": {"--concurrency", "--processes", "--queues"},
-    "docs/scaling.md": {"--address", "--features", "--head"},
+    "docs/scaling.md": {"--features"},
     "docs/benchmarks.md": {
         "--nn", "--epochs", "--idle", "--json", "--limit", "--markdown", "--plot", "--repeats",
     },
