@@ -88,7 +88,9 @@ def _restore_learner(tree: StateDict, rows: RowFolder) -> Learner:
     """The learner of a checkpoint."""
     if tree["learner"]["keyed"] is None:
         raise ConfigurationError(NO_KEYS)
-    identity = {**tree["identity"], "start": None}
+    # None stands for what is not there, such as the effort of a run with the default.
+    identity = {name: value for name, value in tree["identity"].items() if value is not None}
+    identity.pop("start", None)
     identity["candidates"] = [CandidateSettings.from_dict(one) for one in identity["candidates"]]
     given = {name: identity[name] for name in signature(Learner).parameters if name in identity}
     task = tree["learner"]["encoder"]["settings"]["task"]
