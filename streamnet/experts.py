@@ -90,6 +90,7 @@ class Expert(ABC):
     name: ClassVar[str]  # of its state
     # Whether what it predicted of a sample is kept until its label arrives; else it does so itself.
     kept: ClassVar[bool] = True
+    starts: ClassVar[bool] = True  # whether it has weight before its predictions are scored
 
     def __len__(self) -> int:
         """Number of its columns."""

@@ -390,6 +390,7 @@ class DelayOptions(Options):
     neighbors="N",
     factors="N",
     trees="N",
+    series="N",
 )
 class SelectionOptions(Options):
     """What serves predictions."""

@@ -84,7 +84,9 @@ class Contenders:
             first = count + self._more
             self._slots[one.name] = slice(first, first + len(one))
             self._more += len(one)
-        starting, portable = (np.insert(portable, [count] * self._more, value) for value in (1, 0))
+        initial = [one.starts for one in experts for _ in range(len(one))]
+        starting = np.append(portable, np.array(initial, np.uint8))
+        portable = np.append(portable, np.zeros(self._more, np.uint8))
         count += self._more
         self.ensemble: Ensemble = kind(count, fading=fading, starting=starting)
         self.model: Ensemble = kind(count, fading=fading, members=portable)

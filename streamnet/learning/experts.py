@@ -14,6 +14,7 @@ from streamnet.features.forecasts.history import FORECASTS
 from streamnet.learning.guests import GuestCandidates
 from streamnet.neighbors.memory import NeighborMemory
 from streamnet.samples import Task
+from streamnet.series.forecasts import SeriesForecasts
 from streamnet.settings.learning import LearningSettings
 from streamnet.trees.boosted_trees import BoostedTrees
 
@@ -79,6 +80,8 @@ def build_experts(
     """
     numeric = task is Task.REGRESSION
     experts: list[Expert] = [ForecastExpert()] if forecasts and numeric else []
+    if numeric and (values := settings.series_for(given=given)):
+        experts.append(SeriesForecasts(values))
     if not numeric and (samples := settings.neighbors_for(given=given)):
         experts.append(NeighborMemory(samples))
     if factors := settings.factors_for(given=given):

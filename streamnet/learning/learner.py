@@ -154,7 +154,8 @@ class Learner:
         else:
             self.encoder = start.encoder()
             self.encoder.inherit()
-        self._unscaled = MAX_NUMBERS if trees else 0
+        unscaled = trees or chosen.series_for(given=candidates is not None)
+        self._unscaled = MAX_NUMBERS if unscaled else 0
         self.encoder.keep_unscaled(self._unscaled)
         late = delay is not None
         self.keyed: KeyedEncoder | None = _build_keyed_encoder(chosen, self.encoder, late=late)

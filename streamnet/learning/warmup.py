@@ -14,6 +14,7 @@ from threading import Lock, Thread
 from typing import Any, final
 
 import numpy as np
+from msgspec.structs import replace
 
 from streamnet.drift import ADWIN
 from streamnet.experts import ScoringBatch
@@ -24,6 +25,7 @@ from streamnet.neighbors.memory import NeighborMemory
 from streamnet.networks.kernels.prequential import learn
 from streamnet.networks.population import Population
 from streamnet.samples import Block, Field, Inputs, Kind, Schema, Task
+from streamnet.series.forecasts import SeriesForecasts
 from streamnet.settings.candidate import CandidateSettings, TargetTransform
 from streamnet.settings.encoder import has_raw_target
 from streamnet.settings.keywords import EncoderKeywords, LearningKeywords
@@ -183,7 +185,9 @@ def _run_stages(
     """Run samples through every stage; without ``trains``, nothing but the ensemble learns."""
     encoder = EncoderKeywords(**(encoder or {}))
     encoder.pop("classes", None)  # the labels below are others
-    others = LearningKeywords(neighbors=int(trains), factors=int(trains), trees=int(trains))
+    others = LearningKeywords(
+        neighbors=int(trains), factors=int(trains), trees=int(trains), series=int(trains)
+    )
     candidates = _candidates(encoder)
     learner = Learner(task=task, candidates=candidates, dtype=dtype, encoder=encoder, **others)
     trainer = learner.trainer
@@ -216,6 +220,9 @@ def _compile_learning(dtype: str) -> None:
     batch = ScoringBatch(0, *said, nothing[0], known, none, none, inputs=inputs)
     for expert in (FactorizationMachine(1), NeighborMemory(1), BoostedTrees(1, numeric=False)):
         expert.predict_then_learn(batch)
+    series = SeriesForecasts(1)
+    series.predict_then_learn(replace(batch, truth=np.zeros(1), spread=np.ones(1)))
+    series.restore_state(series.export_state())
     _compile_trees()
 
 

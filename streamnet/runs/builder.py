@@ -143,6 +143,8 @@ def learner_arguments(settings: RunSettings | ModelSettings) -> dict[str, Any]:
         "neighbors": selection.neighbors_for(given=given),
         "factors": selection.factors_for(given=given),
         "trees": trees,
+        # States of runs with candidates of their own can be older than this setting.
+        **({} if given else {"series": selection.series_for(given=False)}),
         **({} if effort == 1.0 else {"effort": effort}),
         **settings.keys.to_kwargs(),
         **encoder_arguments(settings),

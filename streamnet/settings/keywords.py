@@ -78,6 +78,7 @@ class LearningKeywords(TypedDict, total=False):
     neighbors: int | None
     factors: int | None
     trees: int | None
+    series: int | None
     window: int
     fading: float
     drift: DriftMethod

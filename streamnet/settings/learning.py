@@ -299,6 +299,7 @@ def check_neighbors(samples: int) -> int:
 
 
 TREE_SAMPLES = 8_192  # from which boosted trees are grown
+SERIES = 16_384  # values of a column
 FACTORS = 8  # of the vectors of a factorization machine
 
 
@@ -324,6 +325,9 @@ class SelectionSettings(Settings):
         trees: Samples from which gradient boosted trees are grown, anew as the stream grows; 0 for
             none; by default 8,192, or 0 if the candidates are given. They are a candidate of the
             ensemble, but not part of a model.
+        series: Most values of a column, such as store, by whose last targets numbers are also
+            predicted; 0 for none; by default 16,384, or 0 if the candidates are given. They are a
+            candidate of the ensemble, but not part of a model.
     """
 
     serve: Serving = "ensemble"
@@ -333,6 +337,7 @@ class SelectionSettings(Settings):
     neighbors: Annotated[int | None, Check(check_neighbors)] = None
     factors: Annotated[int | None, Ge(0), Le(64)] = None
     trees: Annotated[int | None, Ge(0), Le(1_000_000)] = None
+    series: Annotated[int | None, Ge(0), Le(1_000_000)] = None
 
     def neighbors_for(self, *, given: bool) -> int:
         """Number of stored samples, by default none if the candidates are given."""
@@ -351,6 +356,12 @@ class SelectionSettings(Settings):
         if self.trees is None:
             return 0 if given else int(max(effort, 1.0) * TREE_SAMPLES)
         return self.trees
+
+    def series_for(self, *, given: bool) -> int:
+        """Most values of a column, by default 0 if the candidates are given."""
+        if self.series is None:
+            return 0 if given else SERIES
+        return self.series
 
 
 def _check_key(columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def follow(n: int, task: Task) -> Block:
 
 
 def learner_of(task: Task, **settings: Any) -> Learner:
-    given = {"neighbors": 2000, "factors": 4, "trees": 300, "seed": 4} | settings
+    given = {"neighbors": 2000, "factors": 4, "trees": 300, "series": 50, "seed": 4} | settings
     return Learner(task=task, candidates=CANDIDATES, **given)
 
 
