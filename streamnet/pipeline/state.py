@@ -62,6 +62,7 @@ def build_identity(
     if evolution is None:
         evolution = {} if candidates is None and start is None else {"every": 0}
     identity = {
+        "effort": None,  # the first of the differences: candidates and trees follow from it
         **_LEARNER,
         "candidates": [settings.as_dict() for settings in chosen],
         "start": None if start is None else start.document()["checksum"],
