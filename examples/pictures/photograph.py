@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
@@ -92,11 +92,23 @@ def photograph(browser: Browser, address: str, picture: Picture, folder: Path) -
     if picture.top is not None:
         page.locator(picture.top).evaluate("node => node.scrollIntoView({ block: 'start' })")
         page.evaluate("scrollBy(0, -90)")  # below the header, which stays in place
+    else:
+        # Else it would cover a part.
+        page.add_style_tag(content="header { position: static !important }")
     shot = page.screenshot() if picture.part is None else page.locator(picture.part).screenshot()
     page.close()
     image = Image.open(io.BytesIO(shot)).convert("RGB")
-    image = image.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image = image.quantize(palette=find_palette(image), dither=Image.Dither.NONE)
     image.save(folder / f"{picture.name}.png", optimize=True)
+
+
+def find_palette(image: Image.Image) -> Image.Image:
+    """The most frequent colors of an image, so that those of the page stay as they are."""
+    counts: Any = image.getcolors(image.width * image.height)
+    frequent = [color for _, color in sorted(counts, reverse=True)[:COLORS]]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for color in frequent for part in color])
+    return palette
 
 
 if __name__ == "__main__":

@@ -252,8 +252,9 @@ class KeyedEncoder:
         self._encoder = encoder
         self.history.restore_state(state)
         self._schema = Schema(())
-        waiting = state["waiting"]
-        self._waiting = dict(zip(waiting["numbers"].tolist(), waiting["keys"], strict=True))
+        self._waiting = {}
+        if (waiting := state.get("waiting")) is not None:  # states from before late labels
+            self._waiting = dict(zip(waiting["numbers"].tolist(), waiting["keys"], strict=True))
         self._awaited = Counter(self._waiting.values())
 
 

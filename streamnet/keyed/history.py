@@ -201,7 +201,7 @@ class TargetsByKey:
     def restore_state(self, state: dict[str, Any]) -> None:
         """Resume from an exported state."""
         self._rows.restore_state(self._shape, state["rows"])
-        self._labels, self.late = list(state["labels"]), state["late"]
+        self._labels, self.late = list(state["labels"]), state.get("late", False)
         self._numbers = {None: -1, **{label: i for i, label in enumerate(self._labels)}}
         if len(self._numbers) != len(self._labels) + 1:
             raise StateError("the last targets of keys have a label twice")

@@ -54,7 +54,7 @@ class KeyModel:
             if list(rows.list_keys()) != [self.key]:
                 raise StateError(f"the model of key {self.key!r} has rows of other keys")
         self._fields = [field.name for field in history.fields]
-        awaited = np.array([state["awaited"]])
+        awaited = np.array([state.get("awaited", 0)])
         self._columns = list_columns(history, history.recall([self.key], None, awaited), awaited)
 
     def add_targets(self, block: Block) -> Block:

@@ -121,10 +121,8 @@ class KeyedModels:
     def _reserve(self, inputs: int, outputs: int) -> None:
         """Make room for inputs and outputs; all keys keep what they have learned."""
         now = self._layout.places
-        inputs, outputs = max(min(inputs, MAX_INPUTS), now.inputs), min(outputs, MAX_OUTPUTS)
-        if outputs > now.outputs:
-            outputs = min(max(outputs, 2 * now.outputs), MAX_OUTPUTS)
-        outputs = max(outputs, now.outputs)
+        inputs = max(min(inputs, MAX_INPUTS), now.inputs)
+        outputs = grow_outputs(now.outputs, outputs)
         if (inputs, outputs) != (now.inputs, now.outputs):
             self._adopt(build_row_layout(self.task, inputs, outputs))
             self._rows.reshape(self._layout.shape)
@@ -156,15 +154,37 @@ class KeyedModels:
             late: What is kept of predictions, from `prepare_late`, where labels arrive late: the
                 rows are those of a timeline then, and what is returned of a label has no meaning.
         """
+        served, first, inputs = [], 0, dense.shape[1]
         with self._rows.lock:
-            self._reserve(dense.shape[1], self._count_outputs(truth, known))
-            return self._run(keys, shared, dense, truth, known, weight, late, learns=True)
+            for end, outputs in self._find_growths(truth, known):
+                self._reserve(inputs, outputs)
+                part = slice(first, end)
+                counts = None if known is None else known[part]
+                own = None if weight is None else weight[part]
+                rows = keys[part], shared[part], dense[part], truth[part], counts, own
+                served.append(self._run(*rows, late, learns=True, first=first))
+                first = end
+        return np.concatenate(served)
 
-    def _count_outputs(self, truth: NDArray[Any], known: NDArray[np.int32] | None) -> int:
+    def _find_growths(
+        self, truth: NDArray[Any], known: NDArray[np.int32] | None
+    ) -> list[tuple[int, int]]:
+        """Parts of samples with as many outputs each, as ends and outputs.
+
+        Rows grow at the sample that needs it, not at a block's start: what they begin with depends
+        on their size.
+        """
+        n, outputs = len(truth), self._layout.places.outputs
         if self.task is Task.REGRESSION:
-            return 1
+            return [(n, 1)]
         assert known is not None
-        return int(max(known.max(initial=1), truth.max(initial=0) + 1))
+        wanted = np.maximum.accumulate(np.minimum(np.maximum(known, truth + 1), MAX_OUTPUTS))
+        parts, start = [], int(np.searchsorted(wanted, outputs, "right"))
+        while start < n:
+            parts.append((start, outputs))
+            outputs = grow_outputs(outputs, int(wanted[start]))
+            start = int(np.searchsorted(wanted, outputs, "right"))
+        return [*parts, (n, outputs)]
 
     def prepare_late(
         self,
@@ -178,11 +198,11 @@ class KeyedModels:
 
         Rows of labels of earlier samples are to be overwritten by what was kept of these.
         """
-        with self._rows.lock:
-            self._reserve(dense.shape[1], self._count_outputs(truth, known))
-        places, n = self._layout.places, len(timeline.late)
-        labels = 1 if self.task is Task.REGRESSION else max(shared.shape[1], places.outputs)
-        head, said = np.zeros((n, KEPT + places.features)), np.zeros((n, EXPERTS + 3, labels))
+        places, n, labels = self._layout.places, len(timeline.late), 1
+        features = places.features + max(0, min(dense.shape[1], MAX_INPUTS) - places.inputs)
+        if self.task is Task.CLASSIFICATION:
+            labels = max(shared.shape[1], self._find_growths(truth, known)[-1][1])
+        head, said = np.zeros((n, KEPT + features)), np.zeros((n, EXPERTS + 3, labels))
         return LatePredictions(timeline.origin, head, said)
 
     def predict(
@@ -217,6 +237,7 @@ class KeyedModels:
         late: LatePredictions | None = None,
         *,
         learns: bool,
+        first: int = 0,
     ) -> NDArray[Any]:
         dense = np.ascontiguousarray(dense[:, : self._layout.places.inputs], np.float32)
         shared = np.ascontiguousarray(shared)
@@ -232,7 +253,13 @@ class KeyedModels:
             part = slice(start, start + self._resident)
             slots = self._rows.take(keys[part], create=learns)
             samples = KeySamples(
-                slots, shared[part], dense[part], truth[part], known[part], weight[part], start
+                slots,
+                shared[part],
+                dense[part],
+                truth[part],
+                known[part],
+                weight[part],
+                first + start,
             )
             rows, weights, states = self._rows.arrays
             models = ModelArrays(
@@ -309,6 +336,13 @@ class KeyedModels:
         self._adopt(build_row_layout(self.task, inputs, outputs))
         self._rows.restore_state(self._layout.shape, state["rows"])
         self._fleet = np.array(state["fleet"], np.float64).reshape(AGES + 1, FLEET_COLUMNS)
+
+
+def grow_outputs(outputs: int, wanted: int) -> int:
+    """How many outputs rows have once so many are wanted; at least twice as many as before."""
+    if min(wanted, MAX_OUTPUTS) <= outputs:
+        return outputs
+    return min(max(wanted, 2 * outputs), MAX_OUTPUTS)
 
 
 def _rank(rows: Rows, slots: NDArray[np.int64]) -> RowScores:

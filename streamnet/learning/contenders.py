@@ -377,7 +377,8 @@ class Contenders:
         self._link_ensembles()
         self._baselines = type(self._baselines).restore_state(state["baselines"])
         for name, table in self._pending.items():
-            table.restore_state(state["pending"][name])
+            if name in state["pending"]:  # states from before late labels of keys have no such one
+                table.restore_state(state["pending"][name])
         if self.keyed is not None:
             self.keyed.restore_state(state["keyed"])
         for name, one in self.experts.items():

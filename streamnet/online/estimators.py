@@ -480,7 +480,7 @@ class OnlineClassifier(OnlineEstimator):
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        self._classes, self._awaited = list(state["classes"]), dict(state["awaited"])
+        self._classes, self._awaited = list(state["classes"]), dict(state.get("awaited", {}))
         self._firsts = self._index_firsts()
 
 

@@ -113,11 +113,11 @@ def test_samples_that_come_with_their_target_are_learned_as_without_late_labels(
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("serve", ["ensemble", "champion"])
+@pytest.mark.parametrize("chosen", [{}, {"serve": "champion"}, {"key": "w"}], ids=str)
 @given(data=st.data())
 @settings(deadline=None, max_examples=8)
 def test_the_result_does_not_depend_on_how_blocks_are_cut(
-    task: Task, serve: str, data: st.DataObject
+    task: Task, chosen: dict[str, Any], data: st.DataObject
 ) -> None:
     n = 3 * ROUND + 20
     sizes = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=6))
@@ -131,11 +131,11 @@ def test_the_result_does_not_depend_on_how_blocks_are_cut(
         learner_of(
             task,
             LAGGED,
-            serve=serve,
             late_labels=True,
             forecasts=True,
             evolution={"every": 2},
             interval=0.8,
+            **chosen,
         )
         for _ in range(2)
     ]
@@ -165,12 +165,15 @@ def test_networks_see_how_old_the_last_known_target_is_from_the_first_late_one_o
     assert np.isfinite(later).all()
 
 
+@pytest.mark.parametrize("key", ["", "w"])
 @pytest.mark.parametrize("task", TASKS)
-def test_a_restored_learner_goes_on_with_the_same_bits(task: Task) -> None:
+def test_a_restored_learner_goes_on_with_the_same_bits(task: Task, key: str) -> None:
     n = 400
     arrival = np.where(np.arange(n) % 3 > 0, np.arange(n) + 1 + np.arange(n) % 100, 0)
     block = late(stream(task, n), arrival)
     settings: dict[str, Any] = {"late_labels": True, "forecasts": True, "evolution": {"every": 2}}
+    if key:
+        settings["key"] = key
     whole, begun, resumed = (learner_of(task, LAGGED, **settings) for _ in range(3))
     list(feed(whole, block))
     list(feed(begun, block.part(0, 3 * ROUND)))

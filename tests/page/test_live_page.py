@@ -238,7 +238,7 @@ def test_the_leader_board_says_who_answers(visit: Opener, daemon: StandIn) -> No
     page = visit(daemon.page)
     expect(page.locator("#answers")).to_have_text(
         "Callers get the predictions of the ensemble, which combines 5 candidates; "
-        "most weight have #40 (33 %), #41 (27 %), #42 (20 %)."
+        "the heaviest are #40 (33 %), #41 (27 %), #42 (20 %)."
     )
     tracks = [row.inner_text().split("\t") for row in page.locator("#leaders tr.track").all()]
     assert [(row[0], row[2], row[-1]) for row in tracks] == [

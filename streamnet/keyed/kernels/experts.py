@@ -289,6 +289,10 @@ def learn_network(models: Any, k: int, weight: float, active: int, sound: bool) 
     plan, factor, scratch = network.plan, network.factor, network.scratch
     network.importance[0, 1] = weight
     output_gradient(plan, factor, scratch, network, 0, active)
+    # A late label may know fewer labels than the one learned before it, whose gradient is there.
+    gradient = simd.load_constant(plan, PLAN.gradient)
+    for o in range(active, models.places.outputs):
+        simd.store_one(scratch, gradient + o, 0)
     weight_gradient(plan, factor, scratch, network, 0, active)
     backward(plan, weights, scratch, active)
     learned = Learned(plan, factor, weights, state, scratch, network, 0, active)

@@ -4,7 +4,7 @@
 function showRejected(host, note, { total, by_reason: reasons, last }) {
   note.textContent = total ? `${whole(total)} in all` : "";
   if (!total) {
-    fill(host, element("p", { class: "empty" }, "None: all records were valid."));
+    fill(host, element("p", { class: "empty" }, "None so far."));
     return;
   }
   const bars = Object.entries(reasons)

@@ -84,9 +84,9 @@ function compared(a, b, direction) {
 
 // What each track of the leader board does, besides the baselines.
 const TRACKS = {
-  ensemble: "all candidates, each weighed by how well it did lately",
-  champion: "the one candidate that is beyond doubt the best",
-  model: "the ensemble to take home: of candidates that need no last targets",
+  ensemble: "all candidates, each weighted by its recent performance",
+  champion: "the best candidate, by a statistical test",
+  model: "the ensemble to take home: candidates that need no last targets",
 };
 
 /** A row of the leader board: a candidate, or a track of everything that could be served. */
@@ -206,7 +206,7 @@ function answersInWords(contenders, candidates) {
   }
   const heavy = candidates.filter((row) => row.weight > 0).sort((a, b) => b.weight - a.weight);
   const most = heavy.slice(0, 3).map((row) => `#${row.candidate} (${percent(row.weight, 0)})`);
-  const whom = most.length ? `; most weight have ${most.join(", ")}` : "";
+  const whom = most.length ? `; the heaviest are ${most.join(", ")}` : "";
   return `Callers get the predictions of the ensemble, which combines ${plural(heavy.length || candidates.length, "candidate")}${whom}.`;
 }
 

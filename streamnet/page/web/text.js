@@ -33,12 +33,6 @@ function compact(value) {
   return isNumber(value) ? COMPACT.format(value) : "–";
 }
 
-/** A value as it was sent: whole numbers in full, for they may be ids or amounts. */
-function exact(value) {
-  if (!isNumber(value)) return String(value);
-  return Number.isInteger(value) ? whole(value) : digits(value);
-}
-
 function digits(value) {
   if (!isNumber(value)) return "–";
   return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : DIGITS.format(value);

@@ -67,7 +67,7 @@ class Why {
     const rows = errors.map(({ number, prediction, truth, error, sample }) => [
       whole(number),
       isNumber(prediction) ? digits(prediction) : prediction,
-      isNumber(truth) ? exact(truth) : truth,
+      String(truth), // as it was sent: it may be a year or an id
       numbers ? digits(error) : percent(1 - error),
       valuesOf(sample),
     ]);
@@ -117,7 +117,7 @@ function cardOf(node) {
 
 function valuesOf(sample) {
   const entries = Object.entries(sample);
-  const shown = entries.slice(0, MOST_VALUES).map(([name, value]) => `${name} ${exact(value)}`);
+  const shown = entries.slice(0, MOST_VALUES).map(([name, value]) => `${name} ${value}`);
   const more = entries.length - shown.length;
   return shown.join(", ") + (more > 0 ? `, and ${plural(more, "more column")}` : "");
 }
