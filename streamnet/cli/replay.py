@@ -115,7 +115,8 @@ def run(
     """Run a run file, resuming from its state directory if there is a state.
 
     Ctrl-C or SIGTERM stops reading; what was read is learned, and a last checkpoint is written. A
-    second signal stops at once. SIGHUP reloads the run file and applies settings that may change.
+    second signal stops at once. SIGHUP reloads the run file and applies settings that may change;
+    a run with owners has to be started again.
     """
     from streamnet.cli.terminal import log_to_stderr
     from streamnet.cli.views.fleet import watch_fleet
@@ -133,7 +134,7 @@ def run(
             return watch_group(settings, quiet=quiet, reload=lambda group: reload(group, config))
     if settings.fleet.owners:
         with log_to_stderr():
-            return watch_fleet(settings, resume=True, quiet=quiet)
+            return watch_fleet(settings, resume=True, quiet=quiet, hang_up=True)
     replay = Replay(settings, resume=True)
     with log_to_stderr():
         return watch(replay, quiet=quiet, reload=lambda: reload(replay, config))

@@ -150,6 +150,7 @@ def keys(
     from streamnet.errors import ConfigurationError
     from streamnet.modelfiles.formats import SUFFIXES
     from streamnet.pipeline.maintenance import forget_keys
+    from streamnet.runs.fleet_status import read_status
     from streamnet.runs.keys import StoredKeys
 
     if action == "list" and key:
@@ -161,6 +162,11 @@ def keys(
     if (to is None) is (action == "export"):
         problem = "missing, but export needs it" if to is None else f"given, but {action} has none"
         raise ConfigurationError(f"--to is {problem}")
+    if read_status(folder) is not None:
+        raise ConfigurationError(
+            f"DIR is {folder!r}, but must be the state of a single partition: {folder} is that of "
+            f"a run with owners, and has {folder.rstrip('/')}/partition-0 and so on"
+        )
     with open_state(folder) as (path, files):
         if action == "list":
             list_keys(StoredKeys(path))

@@ -152,11 +152,12 @@ class Reader:
         self.stopped: bool = False
         self.broken: DataError | None = None  # why reading failed
         self.records: int = 0  # good and rejected records that were read and used
+        self._moves = 0  # blocks without a record that were sent, behind which the position moved
         self._unsent = 0  # of the block that is being sent
         self._splitter = splitter
         self._cadence = cadence
         self._end: Position | None = None  # behind the last record that was sent
-        self._cut = 0  # records before the last barrier
+        self._cut = 0  # news before the last barrier
         self._waiting: CancelScope | None = None
         self._glances: deque[Glance] = deque()  # to be sent
         self._changes: deque[Change] = deque()  # likewise
@@ -226,9 +227,14 @@ class Reader:
                 return await work()
         return None
 
+    @property
+    def _news(self) -> int:
+        """What a checkpoint may be due for: records, and moves of the position without any."""
+        return self.records + self._moves
+
     def barrier(self, *, last: bool = False) -> Barrier:
         """Build a barrier behind the last record that was sent."""
-        self._cut = self.records
+        self._cut = self._news
         return Barrier(
             {
                 "position": None if self._end is None else list(self._end),
@@ -267,7 +273,7 @@ class Reader:
             except DataError as error:
                 logger.error("the source failed: %s", error)
                 self.broken = error
-            if self._cadence is not None and self.records != self._cut:
+            if self._cadence is not None and self._news != self._cut:
                 await put(send, self.barrier(last=True))
 
     async def _receive(self, send: Send) -> Block | None:
@@ -282,7 +288,7 @@ class Reader:
                 change = self._changes.popleft()
                 self._changed.append((self._splitter.number, change))
                 return replace(block, change=change)
-            left = inf if self._cadence is None else self._cadence.seconds_left(self.records)
+            left = inf if self._cadence is None else self._cadence.seconds_left(self._news)
             with CancelScope(deadline=current_time() + max(left, 0.0)) as self._waiting:
                 return await self.source.receive()
             await self._cut_if_due(send)
@@ -290,17 +296,19 @@ class Reader:
 
     async def _cut_if_due(self, send: Send) -> None:
         number, cadence = self._splitter.number, self._cadence
-        if cadence is not None and cadence.due(number, self.records):
-            cadence.cut(number, self.records)
+        if cadence is not None and cadence.due(number, self._news):
+            cadence.cut(number, self._news)
             await put(send, self.barrier())
 
     async def _send(self, send: Send, block: Block) -> None:
         self._unsent, self._schema = count_records(block), block.schema
         for arrival in self._splitter.cut(block):
             await put(send, arrival)
-            self._unsent -= count_records(arrival.block)
-            self.records += count_records(arrival.block)
+            count = count_records(arrival.block)
+            self._unsent -= count
+            self.records += count
             if self._end is not None or arrival.block.source or not arrival.block.change:
+                self._moves += not count and arrival.block.end != self._end
                 self._end = arrival.block.end
             await self._cut_if_due(send)
             if self.stopped:

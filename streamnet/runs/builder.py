@@ -327,6 +327,11 @@ def check_files(settings: RunSettings) -> None:
     check_source(settings.source, keys=settings.keys.key)
     if settings.fleet.partition is not None or settings.fleet.owners:
         _check_partitions(settings)
+    else:
+        for name, value in settings.fleet.model_dump(exclude_defaults=True).items():
+            raise ConfigurationError(
+                f"{name} is {value!r}, but then owners or partition must be given, too"
+            )
     if settings.source.mqtt is not None and settings.state.dir is None:
         raise ConfigurationError(
             "state.dir is not given, but source.mqtt needs it: messages leave the spool when they "
@@ -346,6 +351,18 @@ def _check_partitions(settings: RunSettings) -> None:
             f"shuffle_buffer is {source.shuffle_buffer}, but must be 0 with {name}: the samples "
             "of a key are learned in their order"
         )
+    if source.on_gap != "stop":
+        raise ConfigurationError(
+            f"on_gap is {source.on_gap!r}, but must be 'stop' with {name}: partitions count the "
+            "records of the stream, so that none may be gone"
+        )
+    subscribes = source.kafka is not None and source.kafka.subscribe
+    for broker in () if subscribes else (source.kafka, source.redis):
+        if broker is not None and broker.group is not None:
+            raise ConfigurationError(
+                f"group is {broker.group!r}, but must not be given with {name}: each partition of "
+                "the keys has a position of its own, which a group cannot follow"
+            )
     if source.mqtt is not None or STANDARD_INPUT in source.files:
         given = "standard input" if source.mqtt is None else "source.mqtt"
         raise ConfigurationError(

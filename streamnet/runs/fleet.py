@@ -35,10 +35,13 @@ START_SECONDS = 60.0  # for which partitions are kept for an owner that is being
 SILENT_SECONDS = 60.0  # after which an owner that does not answer is replaced
 STATUS_SECONDS = 2.0  # between two statuses that are written
 RETRY_SECONDS = 2.0  # until a lost owner is replaced, if there is no room for another one now
-MAX_DEATHS = 3  # of an owner that learned nothing in between, before the run gives up
+MAX_DEATHS = 3  # of an owner that learned nothing new in between, before the run gives up
 
-MEANS = ("accuracy", "mae", "log_loss", "brier", "mape")
-"""Metrics of all samples that are the means of those of the partitions."""
+MEANS = ("accuracy", "mae", "log_loss", "brier")
+"""Metrics of all samples that are the means of those of the partitions, if all weigh the same."""
+
+
+_COUNTS = "samples", "learned", "rejected", "keys"
 
 
 @final
@@ -46,7 +49,8 @@ class FleetResult:
     """The outcome of a run whose keys were divided among owners.
 
     Attributes:
-        reports: The reports of each partition that had samples, by part of the run.
+        reports: The reports of each partition that had records, by part of the run; without a
+            sample, they have only counts.
     """
 
     def __init__(self, reports: dict[int, dict[str, dict[str, Any]]]) -> None:
@@ -56,32 +60,43 @@ class FleetResult:
     def table(self) -> list[dict[str, Any]]:
         """A row for each partition and part, and the totals of each part, of partition "all".
 
-        Totals have those metrics that are means over samples.
+        Totals have those metrics that are means over samples, unless these have weights.
         """
-        parts = dict.fromkeys(name for found in self.reports.values() for name in found)
+        parts: dict[str, dict[int, dict[str, Any]]] = {}
+        for number, found in self.reports.items():
+            for name, report in found.items():
+                parts.setdefault(name, {})[number] = report
         rows = [
             _make_row(number, name, report)
             for number, found in self.reports.items()
             for name, report in found.items()
         ]
-        return [*rows, *(_sum_rows([r for r in rows if r["part"] == name]) for name in parts)]
+        return [*rows, *(_sum_up(name, list(found.values())) for name, found in parts.items())]
 
 
 def _make_row(number: int, part: str, report: dict[str, Any]) -> dict[str, Any]:
-    counts = {name: report[name] for name in ("samples", "learned", "rejected")}
-    keys = report.get("keys", {}).get("count", 0)
-    return {"partition": number, "part": part, **counts, "keys": keys, **report["served"]}
+    counts = {**report, "keys": report.get("keys", {}).get("count", 0)}
+    row = {"partition": number, "part": part, **{name: counts[name] for name in _COUNTS}}
+    return {**row, **report["served"]}
 
 
-def _sum_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    names = ("samples", "learned", "rejected", "keys")
-    total: dict[str, Any] = {"partition": "all", "part": rows[0]["part"]}
-    total |= {name: sum(row[name] for row in rows) for name in names}
+def _sum_up(part: str, reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    rows = [_make_row(0, part, report) for report in reports]
+    total: dict[str, Any] = {"partition": "all", "part": part}
+    total |= {name: sum(row[name] for row in rows) for name in _COUNTS}
+    if any("weight" in one.get("settings", {}).get("source", {}) for one in reports):
+        return total  # reports do not say how much the samples of a partition weigh
     for name in MEANS:
-        found = [(row[name], row["learned"]) for row in rows if row.get(name) is not None]
+        scored = [(one["served"].get(name), one["scored"]) for one in reports]
+        found = [(value, count) for value, count in scored if value is not None]
         if weight := sum(count for _, count in found):
             total[name] = sum(value * count for value, count in found) / weight
     return total
+
+
+def _count(reports: dict[int, dict[str, dict[str, Any]]], name: str) -> list[int]:
+    """A count of the first part of each partition."""
+    return [next(iter(found.values()))[name] for found in reports.values()]
 
 
 def check_fleet(settings: RunSettings) -> None:
@@ -96,12 +111,15 @@ def check_fleet(settings: RunSettings) -> None:
     check_files(settings)
     if settings.state.dir is None:
         raise ConfigurationError(
-            f"owners is {owners}, but state is not given: it must be what all owners can reach"
+            "state must be given with owners: a folder or bucket that all of them can reach"
         )
-    for name in ("shards", "start"):
-        value = settings.run.shards if name == "shards" else settings.population.start
-        if value:
-            raise ConfigurationError(f"owners is {owners}, but {name} is {value!r}")
+    if settings.run.shards:
+        raise ConfigurationError(f"shards is {settings.run.shards}, but must be 0 with owners")
+    if settings.population.start:
+        raise ConfigurationError(
+            f"start is {str(settings.population.start)!r}, but must not be given with owners: a "
+            "model file has no models of keys"
+        )
     kafka = settings.source.kafka
     if kafka is not None and kafka.subscribe:
         raise ConfigurationError(
@@ -155,6 +173,7 @@ class FleetRun:
         self._free = set(range(settings.fleet.partitions))  # that nobody has
         self._begun: set[int] = set()  # that some owner had
         self._ended: dict[int, dict[str, dict[str, Any]]] = {}  # reports of those that are done
+        self._most: dict[int, int] = {}  # samples of each partition, over all of its owners
         self._stopped = False
 
     def stop(self) -> None:
@@ -176,7 +195,8 @@ class FleetRun:
         executor = self._given or open_executor(fleet.owner_executor, fleet.owners)
         try:
             self._owners = [
-                _OwnerHandle(executor, self.settings, number + 1) for number in range(fleet.owners)
+                _OwnerHandle(executor, self.settings, number + 1, self._most)
+                for number in range(fleet.owners)
             ]
             written = monotonic()
             while not self._is_done():
@@ -196,8 +216,13 @@ class FleetRun:
                 if self._given is None:
                     await anyio.to_thread.run_sync(executor.close)
         reports = {number: found for number, found in self._ended.items() if found}
-        if not reports and not self._stopped:
-            raise DataError("the source holds no samples")
+        if not self._stopped and not any(_count(reports, "learned")):
+            rejected = sum(_count(reports, "rejected"))
+            raise DataError(
+                f"nothing could be learned: all {rejected} records were rejected"
+                if rejected
+                else "the source holds no samples"
+            )
         self.result = FleetResult(reports)
         return self.result
 
@@ -220,13 +245,23 @@ class FleetRun:
 
     def _look_after(self, owner: _OwnerHandle) -> None:
         """Take what an owner has answered, ask again, and replace it if it has died."""
+        if self._stopped and not owner.owned:
+            return
         try:
             for status in owner.poll():
                 self._note(owner, status)
             if self._stopped:
                 owner.give_up([n for n in owner.owned if n not in self._ended])
         except WorkerDiedError as error:
-            self._free |= {n for n in owner.owned if n not in self._ended}
+            left = [n for n in owner.owned if n not in self._ended]
+            self._free.update(left)
+            if self._stopped:
+                owner.end()
+                self._say(
+                    f"owner {owner.number} died ({error}); with the next run, partitions "
+                    f"{', '.join(map(str, left))} go on from their last checkpoints"
+                )
+                return
             owner.lose(error)
             logger.warning("owner %d died (%s) and is replaced", owner.number, error)
             self._say(f"owner {owner.number} died ({error})")
@@ -276,7 +311,9 @@ class FleetRun:
 class _OwnerHandle:
     """The driver's end of an owner, which replaces it when its process has died."""
 
-    def __init__(self, executor: Executor, settings: RunSettings, number: int) -> None:
+    def __init__(
+        self, executor: Executor, settings: RunSettings, number: int, most: dict[int, int]
+    ) -> None:
         self.number = number
         self.owned: list[int] = []
         self.giving_up: set[int] = set()
@@ -287,7 +324,8 @@ class _OwnerHandle:
         self._others: list[Future[Any]] = []  # calls whose results only matter if they fail
         self._reports: dict[int, Future[Any]] = {}
         self._partitions: tuple[PartitionStatus, ...] = ()
-        self._replaced = self._deaths = self._learned = 0
+        self._replaced = self._deaths = 0
+        self._most = most  # samples of each partition, whoever learned them
         self._due = 0.0  # when it may be started again
         self._since = monotonic()  # of the last call, or of the start
         self._start()
@@ -338,9 +376,9 @@ class _OwnerHandle:
             self.is_ready = True
         else:
             self._partitions = tuple(PartitionStatus(*values) for values in answer)
-            learned = sum(one.samples for one in self._partitions)
-            if learned > self._learned:
-                self._learned, self._deaths = learned, 0
+            for one in self._partitions:
+                if one.samples > self._most.get(one.number, 0):
+                    self._most[one.number], self._deaths = one.samples, 0
             yield from self._partitions
         self._since = monotonic()
         self._asked = self._actor.call("list_partitions")
@@ -359,9 +397,11 @@ class _OwnerHandle:
             self._others.append(self._actor.call("give_up", new))
 
     def drop(self, number: int) -> None:
-        """Note that it has given up a partition."""
+        """Let go of a partition that it has given up."""
+        assert self._actor is not None
         self.owned.remove(number)
         self.giving_up.discard(number)
+        self._others.append(self._actor.call("forget", number))
 
     def fetch_report(self, number: int) -> dict[str, dict[str, Any]] | None:
         """The reports of a partition that has ended; None until they have come."""
@@ -385,15 +425,19 @@ class _OwnerHandle:
         self._replaced += 1
         if self._deaths > MAX_DEATHS:
             raise DataError(f"owner {self.number} died {self._deaths} times in a row: {error}")
+        self.end()
+        self._start()
+
+    def end(self) -> None:
+        """End its process; it has no partition any more."""
         self.close()
         self.owned, self.giving_up, self.is_ready = [], set(), False
         self._others, self._reports, self._partitions = [], {}, ()
-        self._learned = 0
-        self._start()
 
     def describe(self) -> OwnerStatus:
         """Its condition, as of its last answer."""
-        found = tuple(one for one in self._partitions if one.number in self.owned)
+        known = {one.number: one for one in self._partitions}
+        found = tuple(known.get(n) or PartitionStatus(n, "waiting") for n in self.owned)
         return OwnerStatus(self.number, self.is_ready, self._replaced, found)
 
     def close(self) -> None:

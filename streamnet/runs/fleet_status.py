@@ -55,7 +55,7 @@ def read_status(folder: str) -> FleetStatus | None:
     try:
         data = read(path) if is_url(path) else Path(path).read_bytes()
         return msgspec.json.decode(data, type=FleetStatus)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.MsgspecError) as error:
         raise StateError(f"{path} can't be read: {error}") from error

@@ -12,7 +12,7 @@ from anyio import Event, Lock
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamnet.errors import StreamnetError
+from streamnet.errors import DataError, StreamnetError
 from streamnet.keyed.encoder import read_keys
 from streamnet.pipeline.reader import count_records
 from streamnet.samples import Block, KeyRemoval, Position, Schema
@@ -32,12 +32,40 @@ def find_partition(key: str | None, partitions: int) -> int:
     return zlib.crc32((key or "").encode("utf-8", "surrogatepass")) % partitions
 
 
+class Origin(NamedTuple):
+    """The record from which the records of a stream are counted.
+
+    A stream may lose its beginning: what opens it anew then counts from another one.
+    """
+
+    source: str
+    offset: int
+    checksum: int  # of its content
+
+
+def find_origin(block: Block) -> Origin:
+    """The first record of a block; the same however a stream is cut into blocks."""
+    if block.rejected and not block.places()[0]:
+        letter = block.rejected[0]
+        return Origin(letter.source, letter.offset, _checksum(letter.raw))
+    if block.arrivals is not None and len(block.arrivals.before) and not block.arrivals.before[0]:
+        return Origin(block.source, int(block.arrivals.marks[0, 0]), 0)
+    columns = [*block.numbers.T, *block.words, *([] if block.target is None else [block.target])]
+    content = [str(column[0]) for column in columns if len(column)]
+    return Origin(block.source, int(block.marks[0, 0]), _checksum(repr(content)))
+
+
+def _checksum(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+
+
 class Start(NamedTuple):
     """A place of the stream between two blocks, from which it can be read again."""
 
     position: Position | None = None
     records: int = 0  # before it
     source: Mapping[str, Any] | None = None  # state of the source
+    origin: Origin | None = None  # None: no record was read yet
 
 
 class _Piece(NamedTuple):
@@ -58,7 +86,9 @@ class SharedReading:
 
     Each partition is a source, which may resume at a place of its own: the stream is read from the
     earliest of these on, as soon as all partitions have been opened or have left. None is read
-    ahead of the slowest one by more than some thousand samples.
+    ahead of the slowest one by more than some thousand samples. Partitions that count records from
+    different beginnings, and those that have none yet beside those that do, get a reading of their
+    own.
 
     Args:
         make_source: Makes the source of the stream.
@@ -106,12 +136,28 @@ class SharedReading:
         if not self._awaited:
             self._complete.set()
         await self._complete.wait()
+        if self._source is None and self._failure is None:
+            self._split()
+        if member.reading is not self:
+            return await member.reading.join(member)
         async with self._lock:
             if self._failure is not None:
                 raise self._failure
             if self._source is None:
                 await self._open()
         return self._schema
+
+    def _split(self) -> None:
+        """Move members that count from another record than the first one to other readings."""
+        groups: dict[Origin | None, list[KeyPartition]] = {}
+        for member in self._members.values():
+            groups.setdefault(member.start.origin, []).append(member)
+        for others in list(groups.values())[1:]:
+            numbers = [member.number for member in others]
+            reading = SharedReading(self._make_source, self._columns, self._partitions, numbers)
+            for member in others:
+                del self._members[member.number]
+                member.reading = reading
 
     async def _open(self) -> None:
         starts = [member.start for member in self._members.values()]
@@ -142,20 +188,20 @@ class SharedReading:
                     await self._room.wait()
                 try:
                     block = await self._source.receive()
+                    if block is None:
+                        self.ended = True
+                    else:
+                        self._distribute(self._source, block)
                 except StreamnetError as error:
                     self._failure = error
-                    continue
-                if block is None:
-                    self.ended = True
-                else:
-                    self._distribute(self._source, block)
         return True
 
     def _distribute(self, source: Source, block: Block) -> None:
-        start = self._start
-        count = count_records(block)
+        start, count = self._start, count_records(block)
+        if count and (start.position is None or start.origin is None):
+            start = self._begin(start, block)
         end = start.records + count
-        self._start = Start(block.end, end, source.export_state(block.end))
+        self._start = Start(block.end, end, source.export_state(block.end), start.origin)
         if isinstance(block.change, KeyRemoval):
             owner = find_partition(block.change.key, self._partitions)
             if owner in self._members:
@@ -178,6 +224,18 @@ class SharedReading:
             own = replace(block.take(rows), rejected=tuple(block.rejected[i] for i in letters))
             before = records[np.append(rows, len(block))]
             member.add(_Piece(own, before, rejected[letters], start))
+
+    def _begin(self, start: Start, block: Block) -> Start:
+        """The start of the first records of the stream, which must still be the ones counted."""
+        origin = find_origin(block)
+        if start.origin is not None and start.origin != origin:
+            raise DataError(
+                f"the stream begins with another record, at offset {origin.offset} of "
+                f"{origin.source}, than when partitions of its keys were read before, at offset "
+                f"{start.origin.offset} of {start.origin.source}: what was not read yet may be "
+                "gone; without their states, partitions begin anew"
+            )
+        return start._replace(origin=origin)
 
     def progress(self) -> float | None:
         """Progress of the source."""
@@ -216,7 +274,7 @@ class KeyPartition(Source):
         self.start: Start = Start()  # where the stream has to be read from
         self.pieces: deque[_Piece] = deque()
         self.waiting: int = 0  # samples in them
-        self._reading = reading
+        self.reading: SharedReading = reading
         self._done = 0  # records of the stream before the first one that is to be returned
         self._last: _Piece | None = None  # returned
         self._moved = 0  # records before the end of what was added last
@@ -224,15 +282,15 @@ class KeyPartition(Source):
     async def open(self, after: Position | None = None) -> Schema:
         """Open the stream."""
         del after  # the restored state has it, with a place from which its block can be read
-        return await self._reading.join(self)
+        return await self.reading.join(self)
 
     async def receive(self) -> Block | None:
         """The next samples of the partition; None at the end."""
-        if not await self._reading.read_for(self):
+        if not await self.reading.read_for(self):
             return None
         self._last = piece = self.pieces.popleft()
         self.waiting -= len(piece.block)
-        self._reading.make_room()
+        self.reading.make_room()
         return piece.block
 
     def add(self, piece: _Piece) -> None:
@@ -272,30 +330,34 @@ class KeyPartition(Source):
             "before": start.records,
             "done": done,
             "source": None if start.source is None else dict(start.source),
+            "origin": None if start.origin is None else list(start.origin),
         }
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Restore a state, from the place of which the stream is read."""
-        position = state["position"]
+        position, origin = state["position"], state["origin"]
         self.start = Start(
-            None if position is None else Position(*position), state["before"], state["source"]
+            None if position is None else Position(*position),
+            state["before"],
+            state["source"],
+            None if origin is None else Origin(*origin),
         )
         self._done = self._moved = state["done"]
 
     def progress(self) -> float | None:
         """Progress of the stream."""
-        return self._reading.progress()
+        return self.reading.progress()
 
     def lag(self) -> int | None:
         """Records of the stream that are there and were not read yet."""
-        return self._reading.lag()
+        return self.reading.lag()
 
     @property
     def failure(self) -> str | None:
         """Failure of the stream."""
-        return self._reading.failure
+        return self.reading.failure
 
     async def aclose(self) -> None:
         """Leave the stream."""
-        self._reading.leave(self.number)
-        await self._reading.close_if_left()
+        self.reading.leave(self.number)
+        await self.reading.close_if_left()

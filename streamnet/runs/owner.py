@@ -35,7 +35,7 @@ class PartitionStatus(NamedTuple):
     metric: str = ""
     score: float | None = None  # of what was served, by that metric
     saved: int = 0  # samples before its last checkpoint
-    age: float = 0.0  # seconds since its last checkpoint, or since it was taken
+    age: float | None = None  # seconds since its last checkpoint; None if its owner made none
     progress: float | None = None  # fraction of the stream that was read
     message: str = ""  # what it waits for, or why it has failed
 
@@ -80,6 +80,14 @@ class Owner:
         for number in numbers:
             self._owned[number].partition.stop()
 
+    def forget(self, number: int) -> None:
+        """Let go of a partition that was given up, so that it may be taken again."""
+        self._tasks.pop(number).result()
+        self._portal.call(self._forget, number)
+
+    async def _forget(self, number: int) -> None:
+        del self._owned[number]
+
     def list_partitions(self) -> list[tuple[Any, ...]]:
         """The partitions so far; plain tuples with the items of `PartitionStatus`."""
         for task in self._tasks.values():
@@ -92,10 +100,22 @@ class Owner:
         return [tuple(owned.describe()) for owned in self._owned.values()]
 
     def report(self, number: int) -> dict[str, dict[str, Any]]:
-        """The reports of a partition that has ended, by part; none if it had no sample."""
+        """The reports of a partition that has ended, by part.
+
+        Without a sample, they have only the counts of rejected records; without these, there is
+        none.
+        """
         replay = self._owned[number].partition.replay
-        result = None if replay is None else replay.result
-        return {} if result is None else {name: p.report for name, p in result.parts.items()}
+        if replay is None:
+            return {}
+        if replay.result is not None:
+            return {name: part.report for name, part in replay.result.parts.items()}
+        counts = {name: run.statistics().rejected for name, run in replay.pipeline.parts.items()}
+        return {
+            name: {"samples": count, "learned": 0, "scored": 0, "rejected": count, "served": {}}
+            for name, count in counts.items()
+            if count
+        }
 
 
 @final
@@ -109,10 +129,10 @@ class _Owned(Callback):
         self.partition = PartitionRun(number, self._make)
         self._all = settings
         self._settings = build_key_partition_settings(settings, number)
-        self._reading = reading
+        self._stream = KeyPartition(reading, number)
         self._resume = resume
         self._tries = 0
-        self._since = monotonic()
+        self._since: float | None = None  # the last checkpoint
         self._saved = 0
 
     async def run(self) -> None:
@@ -120,15 +140,14 @@ class _Owned(Callback):
         try:
             await self.partition.run()
         finally:
-            self._reading.leave(self.number)
+            self._stream.reading.leave(self.number)
 
     def _make(self) -> Replay:
         if self._tries:  # the others do not wait for what another process holds
-            self._reading.leave(self.number)
-            self._reading = share_reading(self._all, (self.number,))
+            self._stream.reading.leave(self.number)
+            self._stream = KeyPartition(share_reading(self._all, (self.number,)), self.number)
         self._tries += 1
-        stream = KeyPartition(self._reading, self.number)
-        return Replay(self._settings, resume=self._resume, callbacks=[self], stream=stream)
+        return Replay(self._settings, resume=self._resume, callbacks=[self], stream=self._stream)
 
     def on_checkpoint(self, statistics: StateStatistics) -> None:
         """Note that there is a checkpoint."""
@@ -136,7 +155,7 @@ class _Owned(Callback):
 
     def describe(self) -> PartitionStatus:
         """Its condition."""
-        run, age = self.partition, monotonic() - self._since
+        run, age = self.partition, None if self._since is None else monotonic() - self._since
         replay = run.replay
         if run.failure is not None and not self._is_empty():
             return PartitionStatus(self.number, "failed", age=age, message=str(run.failure))
@@ -169,5 +188,5 @@ class _Owned(Callback):
     def _is_empty(self) -> bool:
         """Whether it has failed only because no key of the stream is in it."""
         replay = self.partition.replay
-        is_error = isinstance(self.partition.failure, DataError) and self._reading.ended
+        is_error = isinstance(self.partition.failure, DataError) and self._stream.reading.ended
         return is_error and replay is not None and not replay.pipeline.statistics().samples

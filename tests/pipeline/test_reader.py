@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamnet.errors import ConfigurationError
+from streamnet.pipeline.control_messages import Barrier
 from streamnet.pipeline.reader import BlockSplitter, Reader
+from streamnet.pipeline.state import Cadence
 from streamnet.samples import Block, Field, Kind, Schema, SparseRows, Task
 from tests.conftest import Runner
 from tests.learning.streams import stream
@@ -59,6 +61,40 @@ def test_a_source_of_unknown_length_has_no_progress(run: Runner) -> None:
     pipeline = pipeline_of(Playing(stream(Task.REGRESSION, N)))
     run(pipeline.run)
     assert pipeline.statistics().progress is None
+
+
+class Moving(Playing):
+    """A source that returns no record, but moves its position."""
+
+    async def receive(self) -> Block | None:
+        if self.given:
+            return None
+        self.given = 1
+        return replace(self.block.take(np.arange(0)), rejected=())
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_position_that_moved_without_a_record_is_worth_a_checkpoint(
+    run: Runner, moves: bool
+) -> None:
+    source = Moving(stream(Task.REGRESSION, N))
+    cadence = Cadence(every_samples=None, every_seconds=None)
+    reader = Reader(source, BlockSplitter(block_size=64, round_size=ROUND), cadence)
+    end = source.block.end
+    before = end if not moves else end._replace(offset=1)
+    found: list[Any] = []
+
+    async def main() -> None:
+        reader.restore_state({"position": before, "records": 5, "number": 4, "source": {}})
+        send, receive = anyio.create_memory_object_stream[Any](9)
+        await reader.read(send)
+        async with receive:
+            found.extend([one async for one in receive])
+
+    run(main)
+    barriers = [one for one in found if isinstance(one, Barrier)]
+    assert [one.reading["position"] for one in barriers] == [list(end)] * moves
+    assert [one.reading["records"] for one in barriers] == [5] * moves
 
 
 BLOCKS = st.lists(st.text("++-", max_size=20), max_size=12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +40,18 @@ class CutSource(SourceWrapper):
             bounds = [*range(0, n, self._most), n]
             self._rest = [block.part(a, b) for a, b in pairwise(bounds)]
         return self._rest.pop(0)
+
+
+class TrimmedSource(SourceWrapper):
+    """What begins now has no records of the first file any more; what was begun goes on."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        super().__init__(open_stream(files[1:]))
+        self._files = files
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        self._source = open_stream(self._files)
+        super().restore_state(state)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +103,13 @@ async def read_all(
     files: Sequence[Path], most: int, work: Callable[[KeyPartition], Any]
 ) -> dict[int, Any]:
     """What work makes of each of the partitions, at the same time."""
-    make = partial(open_stream, files, most)
+    return await read_source(partial(open_stream, files, most), work)
+
+
+async def read_source(
+    make: Callable[[], Source], work: Callable[[KeyPartition], Any]
+) -> dict[int, Any]:
+    """Likewise of a source."""
     reading = SharedReading(make, ["device"], PARTITIONS, range(PARTITIONS))
     found: dict[int, Any] = {}
 
@@ -167,6 +185,51 @@ def test_what_fails_fails_for_all_and_one_that_leaves_keeps_nobody(tmp_path: Pat
     assert found[0] == "left"
     assert "none.csv does not exist" in found[1]
     assert found[1] == found[2]
+
+
+def test_what_begins_after_the_stream_lost_its_beginning_takes_nothing_from_others(
+    files: list[Path],
+) -> None:
+    whole = anyio.run(read_all, files, 7, read)
+    left = 3
+    states: dict[int, Any] = {}
+
+    async def first(member: KeyPartition) -> Any:
+        _, _, *states[member.number] = await read(member, until=len(whole[member.number][0]) - left)
+
+    anyio.run(read_all, files, 7, first)
+    later = anyio.run(read_all, files[1:], 7, read)
+
+    async def again(member: KeyPartition) -> Any:
+        if member.number != 0:
+            state, end = states[member.number]
+            member.restore_state(state)
+            return await read(member, end)
+        return await read(member)
+
+    found = anyio.run(read_source, partial(TrimmedSource, files), again)
+    assert found[0][:2] == later[0][:2]
+    for number in (1, 2):
+        assert found[number][0] == whole[number][0][-left:]
+    assert found[1][2]["origin"] == found[2][2]["origin"] != found[0][2]["origin"]
+
+
+def test_records_are_not_counted_from_another_beginning_than_before(files: list[Path]) -> None:
+    async def one(make: Callable[[], Source], state: dict[str, Any] | None) -> dict[str, Any]:
+        reading = SharedReading(make, ["device"], PARTITIONS, [0])
+        member = KeyPartition(reading, 0)
+        if state is not None:
+            member.restore_state(state)
+        try:
+            return (await read(member, until=2))[2]
+        finally:
+            await member.aclose()
+
+    state = anyio.run(one, partial(open_stream, files, 50), None)
+    other = anyio.run(one, partial(open_stream, files[1:], 50), None)["source"]
+    assert anyio.run(one, partial(open_stream, files, 50), state)["done"] > state["done"]
+    with pytest.raises(DataError, match="the stream begins with another record, at offset 11 of "):
+        anyio.run(one, partial(open_stream, files[1:], 50), {**state, "source": other})
 
 
 def test_nobody_is_read_ahead_without_bound(

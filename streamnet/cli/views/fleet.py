@@ -10,7 +10,7 @@ from anyio import CancelScope
 from rich.live import Live
 from rich.text import Text
 
-from streamnet.cli.terminal import Terminal, escape_text
+from streamnet.cli.terminal import Terminal, escape_text, write_error
 from streamnet.cli.views.tables import format_count, format_duration, new_grid, new_table
 from streamnet.cli.views.watcher import (
     LINE_FRACTION,
@@ -31,12 +31,13 @@ _COUNTS = "learned", "rejected", "keys"
 _MAX_METRICS = 4
 
 
-def watch_fleet(settings: RunSettings, *, resume: bool, quiet: bool) -> int:
+def watch_fleet(settings: RunSettings, *, resume: bool, quiet: bool, hang_up: bool = False) -> int:
     """Have owners learn the partitions of a stream, displaying progress; returns the exit code.
 
     The first signal ends reading, and each partition gets a last checkpoint; the second one aborts.
+    With ``hang_up``, SIGHUP is answered with how to change settings, rather than ending the run.
     """
-    return _FleetWatcher(settings, resume=resume, quiet=quiet).watch()
+    return _FleetWatcher(settings, resume=resume, quiet=quiet).watch(hang_up=hang_up)
 
 
 @final
@@ -51,13 +52,13 @@ class _FleetWatcher(Watcher):
         if not self.quiet:
             self.terminal.say(escape_text(text))
 
-    def watch(self) -> int:
+    def watch(self, *, hang_up: bool) -> int:
         """Run to the end, print the table, and return the exit code."""
         fleet = self._fleet.settings.fleet
         owners = format_count(fleet.owners, "owner")
         partitions = format_count(fleet.partitions, "partition")
         self._say(f"streamnet {__version__}: {owners} for {partitions} of the keys")
-        failure = self.run(self._fleet.run)
+        failure = self.run(self._fleet.run, hang_up=hang_up)
         if self.aborted:
             raise KeyboardInterrupt
         if failure is not None:
@@ -74,8 +75,9 @@ class _FleetWatcher(Watcher):
             return
         about = ["partition", "part"] if any(row["part"] for row in rows) else ["partition"]
         shown = [*about, *_COUNTS]
-        metrics = [name for name in rows[0] if name not in ("partition", "part", "samples")]
-        metrics = [name for name in metrics if name not in _COUNTS][:_MAX_METRICS]
+        others = ("partition", "part", "samples", *_COUNTS)
+        names = dict.fromkeys(name for row in rows for name in row if name not in others)
+        metrics = list(names)[:_MAX_METRICS]
         table = new_table(*shown, *metrics, left=len(about))
         for row in rows:
             cells = [escape_text(str(row[name])) for name in about]
@@ -87,6 +89,10 @@ class _FleetWatcher(Watcher):
     def on_stop_requested(self, scope: CancelScope) -> None:
         """Leave what is not done in time to the next run."""
         scope.deadline = anyio.current_time() + SHUTDOWN_SECONDS
+
+    def reload(self) -> None:
+        """Say how settings can be changed."""
+        write_error("a run with owners does not reload its run file: stop it, and start it again")
 
     def stop(self) -> None:
         """End reading."""
@@ -119,13 +125,16 @@ def _describe(owner: OwnerStatus) -> tuple[str, ...]:
     if not running:
         return name, "is done" if owner.partitions else "has no partition"
     total = owner.partitions
-    words = (
+    numbers = ", ".join(str(one.number) for one in running)
+    words: tuple[str, ...] = (
         name,
-        f"partitions {', '.join(str(one.number) for one in running)}",
+        f"{'partition' if len(running) == 1 else 'partitions'} {numbers}",
         format_count(sum(one.samples for one in total), "sample"),
         format_count(sum(one.keys for one in total), "key"),
-        f"oldest checkpoint {format_duration(max(one.age for one in running))}",
     )
+    ages = [one.age for one in running if one.age is not None]
+    if ages:
+        words += (f"oldest checkpoint {format_duration(max(ages))}",)
     waits = next((one.message for one in running if one.message), "")
     return (*words, escape_text(waits)) if waits else words
 
@@ -144,13 +153,13 @@ def show_fleet(status: FleetStatus, name: str) -> None:
     )
     for owner in status.owners:
         title = f"{owner.number}" + (
-            f" (replaced {owner.replaced} times)" if owner.replaced else ""
+            f" (replaced {format_count(owner.replaced, 'time')})" if owner.replaced else ""
         )
         for one in owner.partitions:
             score = "-" if one.score is None else f"{one.metric} {format_number(one.score)}"
             table.add_row(
                 *(title, str(one.number), one.phase, f"{one.samples:,}", f"{one.keys:,}", score),
-                *(f"{one.saved:,}", format_duration(one.age)),
+                *(f"{one.saved:,}", "-" if one.age is None else format_duration(one.age)),
             )
         if not owner.partitions:
             table.add_row(title, "-", "has none" if owner.is_ready else "starts")
