@@ -34,6 +34,7 @@ from streamnet.executors import Actor, Executor, WorkerDiedError
 from streamnet.executors.in_process import InProcessExecutor
 from streamnet.jit import numerics
 from streamnet.runs import fleet as fleet_module
+from streamnet.runs import key_partitions
 from streamnet.runs.fleet import FleetResult, FleetRun
 from streamnet.runs.fleet_status import read_status
 from streamnet.runs.keys import hash_rows
@@ -305,8 +306,8 @@ def test_what_an_owner_gave_up_and_takes_back_is_learned_to_the_end(
 ) -> None:
     said: list[str] = []
     deaths: list[int] = []
-    handle = fleet_module._OwnerHandle
-    take = handle.take
+    handle, stream = fleet_module._OwnerHandle, key_partitions.KeyPartition
+    take, receive = handle.take, stream.receive
 
     def die(owner: Any, numbers: list[int], resumed: list[int]) -> None:
         if owner.number == 2 and not deaths:
@@ -314,13 +315,20 @@ def test_what_an_owner_gave_up_and_takes_back_is_learned_to_the_end(
             owner._actor.close()
         take(owner, numbers, resumed)
 
+    async def wait(one: Any) -> Any:
+        while one.number >= 2 and not deaths:  # noqa: ASYNC110
+            await anyio.sleep(0.002)
+        return await receive(one)
+
+    monkeypatch.setattr(stream, "receive", wait)
     monkeypatch.setattr(
         handle, "is_expected", property(lambda one: one.number == 1 or (said and not deaths))
     )
     monkeypatch.setattr(handle, "take", die)
-    learn(FleetRun(make_settings(2), executor=HereExecutor(), say=said.append))
+    result = learn(FleetRun(make_settings(2), executor=HereExecutor(), say=said.append))
     taken = [text.partition("partitions ")[2] for text in said if text.startswith("owner 1 takes")]
     assert deaths
+    assert list(result.reports) == [0, 1, 2, 3]
     assert taken[0] == "0, 1, 2, 3"
     assert sorted(", ".join(taken[1:]).split(", ")) == ["2", "3"]
     assert_equal_outcomes(folder, alone)
@@ -413,7 +421,15 @@ def test_the_command_line_prints_what_owners_do_and_a_table_of_partitions(
     found = Cli(capsys)("run", "run.toml")
     assert re.match(r"partition \d: .*partition", found.complaint), "other settings than before"
     rmtree("state")
+
+    def hang_up(method: str) -> bool:
+        if method == "take":
+            signal.raise_signal(signal.SIGHUP)
+        return False
+
+    monkeypatch.setattr(fleet_module, "open_executor", lambda *_: HereExecutor(hang_up))
     found = Cli(capsys)("run", "run.toml")
+    assert "a run with owners does not reload its run file: stop it, and start it" in found.err
     lines = found.out.splitlines()
     assert lines[0].endswith(": 2 owners for 6 partitions of the keys")
     assert "owner 1 takes partitions 0, 1, 2" in lines
@@ -456,11 +472,20 @@ def test_a_partition_that_fails_ends_the_run_with_its_number(folder: Path) -> No
         learn(FleetRun(make_settings(2, **strict), executor=HereExecutor()))
 
 
-def test_partitions_without_keys_are_left_out(tmp_path: Path) -> None:
+def test_partitions_without_keys_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_partitions, "MAX_SKIPPED", 20)
     write_stream(tmp_path / "stream.csv", 90, keys=1)
-    result = learn(FleetRun(make_settings(2), executor=HereExecutor()))
-    assert len(result.reports) == 1
-    assert result.table[-1]["learned"] == 90
+    for resume in (False, True):
+        run = FleetRun(make_settings(2), resume=resume, executor=HereExecutor())
+        result = learn(run)
+        assert len(result.reports) == 1
+        assert result.table[-1]["learned"] == 90
+    for number in range(PARTITIONS):
+        newest = StateDirectory(Path(f"state/partition-{number}")).generations.newest()
+        assert newest is not None
+        assert newest.tree["reading"]["source"]["done"] > 60, "it would read all again"
 
 
 def test_rejected_records_of_partitions_without_keys_are_counted(tmp_path: Path) -> None:
