@@ -1,7 +1,7 @@
 """Takes the pictures of the page in docs/pictures: ``python examples/pictures/photograph.py``.
 
 The daemon is that of stage.py; ``python examples/pictures/photograph.py ADDRESS`` takes them of one
-that runs already. Pictures have 128 colors, so that they are small.
+that runs already. Pictures have their 256 most frequent colors, so that they are small.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 SETTLED = 5000  # milliseconds after which a page has looked more than once
-COLORS = 128
+COLORS = 256
 
 
 def fill_and_predict(page: Page) -> None:
@@ -94,7 +94,7 @@ def photograph(browser: Browser, address: str, picture: Picture, folder: Path) -
         page.evaluate("scrollBy(0, -90)")  # below the header, which stays in place
     else:
         # Else it would cover a part.
-        page.add_style_tag(content="header { position: static !important }")
+        page.evaluate("document.querySelector('header').style.position = 'static'")
     shot = page.screenshot() if picture.part is None else page.locator(picture.part).screenshot()
     page.close()
     image = Image.open(io.BytesIO(shot)).convert("RGB")
