@@ -356,6 +356,12 @@ def _check_partitions(settings: RunSettings) -> None:
             f"on_gap is {source.on_gap!r}, but must be 'stop' with {name}: partitions count the "
             "records of the stream, so that none may be gone"
         )
+    for delay in LabelDelay.build_all(**settings.evaluation.to_kwargs()):
+        if delay is not None and delay.in_samples and delay.samples:
+            raise ConfigurationError(
+                f"label_delay is {delay.samples}, but must be a duration with {name}: a partition "
+                "does not count the samples of the others"
+            )
     subscribes = source.kafka is not None and source.kafka.subscribe
     for broker in () if subscribes else (source.kafka, source.redis):
         if broker is not None and broker.group is not None:

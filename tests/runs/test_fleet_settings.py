@@ -70,6 +70,7 @@ def test_what_is_shown_of_an_owner_is_true_from_the_first_moment() -> None:
             {"source.on_gap": "go_on"},
             "on_gap is 'go_on', but must be 'stop' with owners: partitions count the records of",
         ),
+        ({"evaluation.label_delay": "20"}, "label_delay is 20, but must be a duration with owners"),
         (
             {"source.files": [], "source.kafka": {"servers": ["h"], "topic": "t", "group": "g"}},
             "group is 'g', but must not be given with owners: each partition of the keys has a",
