@@ -103,9 +103,9 @@ def _write_category_keys(
 ) -> None:
     """Write the keys of categories by their rows; a column of texts has no series."""
     for e in range(rows.size):
-        field = fields[rows[e]] if rows[e] < fields.size else 0
-        if field >= MAX_CATEGORIES:
+        if rows[e] >= fields.size or fields[rows[e]] >= MAX_CATEGORIES:
             continue
+        field = fields[rows[e]]
         c = MAX_NUMBERS + field
         if keys[c] != np.uint64(0):
             left[c] = 1
