@@ -100,7 +100,9 @@ class SeriesForecasts(Expert):
 
     def export_state(self) -> dict[str, Any]:
         """Everything needed to resume, bit for bit."""
-        used = np.flatnonzero(self._table.key)
+        # Those of columns that are no series are there until the table grows.
+        is_kept = (self._table.key > 0) & (self._columns.left[self._table.column] == 0)
+        used = np.flatnonzero(is_kept)
         used = used[np.argsort(self._table.key[used])]
         entries = {name: array[used] for name, array in self._table._asdict().items()}
         columns = {name: array.copy() for name, array in self._columns._asdict().items()}

@@ -21,6 +21,7 @@ from streamnet.samples import Inputs
 from streamnet.series.forecasts import FIRST_SLOTS, SeriesForecasts
 from streamnet.series.kernels import FADING, FIRST_SCORES, MAX_LOG_CHANGE, NUMBERS_TRIED, RATE
 from tests.experts import number_batch
+from tests.learning.streams import differences
 
 N = 200
 
@@ -146,6 +147,20 @@ def test_neither_cuts_nor_a_restored_state_change_a_bit(cuts: list[int], at: int
         assert_array_equal(field, np.concatenate(joined, axis=1))
     asked = replace(part(batch, 0, 20), truth=np.empty(0))
     assert_array_equal(whole.predict(asked).answers, cut.predict(asked).answers)
+    assert differences(whole.export_state(), cut.export_state()) == []
+
+
+def test_a_state_is_the_same_whether_or_not_the_table_has_grown_since() -> None:
+    """One that is resumed has room for more."""
+    values = np.arange(NUMBERS_TRIED + 2 * FIRST_SLOTS)
+    batch = number_batch(inputs_of(values[:, np.newaxis], values[:, np.newaxis] % 50), values / 9.0)
+    whole, resumed = SeriesForecasts(10**6), SeriesForecasts(10**6)
+    for start in range(0, len(values), 500):
+        whole.predict_then_learn(part(batch, start, start + 500))
+        resumed.predict_then_learn(part(batch, start, start + 500))
+        state, resumed = resumed.export_state(), SeriesForecasts(10**6)
+        resumed.restore_state(state)
+        assert differences(whole.export_state(), resumed.export_state()) == []
 
 
 def test_a_column_of_too_many_values_or_of_none_that_comes_again_is_no_series() -> None:
