@@ -85,8 +85,8 @@ class Contenders:
             self._slots[one.name] = slice(first, first + len(one))
             self._more += len(one)
         initial = [one.starts for one in experts for _ in range(len(one))]
-        starting = np.append(portable, np.array(initial, np.uint8))
-        portable = np.append(portable, np.zeros(self._more, np.uint8))
+        places = [count] * self._more  # before the priors
+        starting, portable = np.insert(portable, places, initial), np.insert(portable, places, 0)
         count += self._more
         self.ensemble: Ensemble = kind(count, fading=fading, starting=starting)
         self.model: Ensemble = kind(count, fading=fading, members=portable)
