@@ -96,7 +96,6 @@ class KafkaStream(Stream):
     def overtake(self, source: Any, more: Sequence[Value], before: int) -> None:
         # What the client has fetched ahead is still there; so the offset that it asks for next is
         # moved on, as if it had been slow.
-        source._subscription._seek(30)
         super().overtake(source, more, before)
         source._subscription._seek(30)
 
