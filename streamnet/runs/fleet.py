@@ -349,7 +349,7 @@ class _OwnerHandle:
             self._asked = self._actor.call("numerics")
 
     def poll(self) -> Iterator[PartitionStatus]:
-        """What it has answered since the last time, if anything; then it is asked again.
+        """Yield the statuses of a new answer, if there is one, and request the next ones.
 
         Raises:
             WorkerDiedError: If it has died, or does not answer.

@@ -18,7 +18,7 @@ PAIRS = PAIRED * (PAIRED - 1) // 2
 COLUMNS = MAX_NUMBERS + MAX_CATEGORIES + PAIRS
 NUMBERS_TRIED = 1_024  # values of a column of numbers, of which one has to come again
 FADING = 0.999  # of losses
-FIRST_SCORES = 30.0  # faded number of scores after which a column is asked
+MIN_SCORES = 30.0  # faded number of scored forecasts before those of a column are used
 RATE = 0.1  # of the mean change from one target of a series to the next
 MAX_LOG_CHANGE = 1.0
 LARGEST_WHOLE = 2.0**53
@@ -226,11 +226,13 @@ def predict_then_learn(
         for k in range(OUTPUTS):
             lowest = np.inf
             for c in range(COLUMNS):
-                if keys[c] == np.uint64(0) or faded[c, k] < FIRST_SCORES:
+                if keys[c] == np.uint64(0) or faded[c, k] < MIN_SCORES:
+                    continue
+                mean = loss[c, k] / faded[c, k]
+                if not mean < lowest:
                     continue
                 slot = _find_slot(table_key, keys[c])
-                mean = loss[c, k] / faded[c, k]
-                if table_key[slot] != np.uint64(0) and mean < lowest:
+                if table_key[slot] != np.uint64(0):
                     forecast = _forecast(table_last[slot], change[c], k)
                     if math.isfinite(forecast):
                         lowest = mean

@@ -198,7 +198,7 @@ class ShardedPopulation(RemotePopulation):
         return member
 
     def rest(self, slots: Sequence[int]) -> None:
-        """See `Population.rest`: only shards with a change are told."""
+        """See `Population.rest`; shards without a change are not called."""
         before = self.resting.copy()
         self.resting[:] = False
         self.resting[list(slots)] = True

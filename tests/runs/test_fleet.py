@@ -25,7 +25,7 @@ import polars as pl
 import pytest
 
 from streamnet import objects, replay
-from streamnet.cli.views import fleet as views
+from streamnet.cli.views import watcher as watching
 from streamnet.cli.views.fleet import show_fleet
 from streamnet.durability.bucket import open_state
 from streamnet.durability.state_directory import StateDirectory, WriterLock
@@ -408,7 +408,7 @@ def test_the_command_line_prints_what_owners_do_and_a_table_of_partitions(
     alone: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(fleet_module, "open_executor", lambda *_: HereExecutor())
-    monkeypatch.setattr(views, "MIN_LINE_SECONDS", 0.01)
+    monkeypatch.setattr(watching, "MIN_LINE_SECONDS", 0.01)
     options = ["--task", "regression", "--hidden", "8", "--learning-rate", "0.1"]
     options += ["--optimizer", "adagrad", "--every-samples", "100", "--threads", "1"]
     options += ["--target", "y", "--key", "device", "--owners", "2", "--partitions", "4"]

@@ -19,7 +19,7 @@ from streamnet.errors import StateError
 from streamnet.experts import ScoringBatch
 from streamnet.samples import Inputs
 from streamnet.series.forecasts import FIRST_SLOTS, SeriesForecasts
-from streamnet.series.kernels import FADING, FIRST_SCORES, MAX_LOG_CHANGE, NUMBERS_TRIED, RATE
+from streamnet.series.kernels import FADING, MAX_LOG_CHANGE, MIN_SCORES, NUMBERS_TRIED, RATE
 from tests.experts import number_batch
 from tests.learning.streams import differences
 
@@ -97,7 +97,7 @@ def naive(batch: ScoringBatch) -> NDArray[np.float64]:
         known = [(c, v) for c, v in values if (c, v) in last]
         for k in range(2):
             scored = [(losses[c][k], c, v) for c, v in known if c in losses]
-            scored = [one for one in scored if one[0][1] >= FIRST_SCORES]
+            scored = [one for one in scored if one[0][1] >= MIN_SCORES]
             if scored:
                 _, column, value = min(scored, key=lambda one: one[0][0] / one[0][1])
                 found[k, i] = forecasts(column, value)[k]

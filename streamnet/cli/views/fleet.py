@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from time import monotonic, time
+from collections.abc import Sequence
+from time import time
 from typing import final
 
 import anyio
 from anyio import CancelScope
-from rich.live import Live
 from rich.text import Text
 
 from streamnet.cli.terminal import Terminal, escape_text, write_error
-from streamnet.cli.views.tables import format_count, format_duration, new_grid, new_table
-from streamnet.cli.views.watcher import (
-    LINE_FRACTION,
-    MAX_LINE_SECONDS,
-    MIN_LINE_SECONDS,
-    REFRESH_SECONDS,
-    SHUTDOWN_SECONDS,
-    SIGNAL_EXIT_CODE,
-    Watcher,
-)
+from streamnet.cli.views.tables import format_count, format_duration, new_table
+from streamnet.cli.views.watcher import SHUTDOWN_SECONDS, SIGNAL_EXIT_CODE, TableWatcher
 from streamnet.metrics.formulas import format_number
 from streamnet.runs.fleet import FleetResult, FleetRun
 from streamnet.runs.fleet_status import FleetStatus, OwnerStatus
@@ -41,7 +33,7 @@ def watch_fleet(settings: RunSettings, *, resume: bool, quiet: bool, hang_up: bo
 
 
 @final
-class _FleetWatcher(Watcher):
+class _FleetWatcher(TableWatcher):
     stopping_message = "stopping after learning what was read; repeat to abort"
 
     def __init__(self, settings: RunSettings, *, resume: bool, quiet: bool) -> None:
@@ -98,22 +90,14 @@ class _FleetWatcher(Watcher):
         """End reading."""
         self._fleet.stop()
 
-    async def live(self) -> None:
-        """Keep a table of owners up to date."""
-        with Live(console=self.terminal, auto_refresh=False, vertical_overflow="crop") as live:
-            while True:
-                rows = [_describe(one) for one in self._fleet.list_owners()]
-                live.update(new_grid(*rows or [("", "no owner")]), refresh=True)
-                await anyio.sleep(REFRESH_SECONDS)
+    def list_rows(self) -> Sequence[Sequence[str]]:
+        """A row for each owner."""
+        return [_describe(one) for one in self._fleet.list_owners()] or [("", "no owner")]
 
-    async def lines(self) -> None:
-        """Print a line for each owner from time to time."""
-        begun = monotonic()
-        while True:
-            seconds = LINE_FRACTION * (monotonic() - begun)
-            await anyio.sleep(min(max(MIN_LINE_SECONDS, seconds), MAX_LINE_SECONDS))
-            for one in self._fleet.list_owners():
-                self.terminal.say("  ".join(_describe(one)))
+    def say_rows(self) -> None:
+        """Print a line for each owner."""
+        for one in self._fleet.list_owners():
+            self.terminal.say("  ".join(_describe(one)))
 
 
 def _describe(owner: OwnerStatus) -> tuple[str, ...]:

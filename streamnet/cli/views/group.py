@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Mapping
-from time import monotonic
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import anyio
 from anyio import CancelScope
-from rich.live import Live
 
 from streamnet.cli.terminal import Terminal, escape_text, write_error
 from streamnet.cli.views.run import status_line
-from streamnet.cli.views.tables import format_count, new_grid
-from streamnet.cli.views.watcher import (
-    LINE_FRACTION,
-    MAX_LINE_SECONDS,
-    MIN_LINE_SECONDS,
-    REFRESH_SECONDS,
-    SHUTDOWN_SECONDS,
-    SIGNAL_EXIT_CODE,
-    Watcher,
-)
+from streamnet.cli.views.tables import format_count
+from streamnet.cli.views.watcher import SHUTDOWN_SECONDS, SIGNAL_EXIT_CODE, TableWatcher
 from streamnet.errors import StreamnetError
 from streamnet.pipeline.callbacks import Callback
 from streamnet.runs.group import GroupRun, PartitionStatus
@@ -50,7 +40,7 @@ class _FreezeStartup(Callback):
 
 
 @final
-class _GroupWatcher(Watcher):
+class _GroupWatcher(TableWatcher):
     stopping_message = "stopping after learning what was read; repeat to abort"
 
     def __init__(
@@ -93,24 +83,17 @@ class _GroupWatcher(Watcher):
         except StreamnetError as error:
             write_error(f"refused: {error}")
 
-    async def live(self) -> None:
-        """Keep a table of partitions up to date."""
-        with Live(console=self.terminal, auto_refresh=False, vertical_overflow="crop") as live:
-            while True:
-                rows = [(str(one.number), _describe(one)) for one in self._group.list_partitions()]
-                live.update(new_grid(*rows or [("", "no partition")]), refresh=True)
-                await anyio.sleep(REFRESH_SECONDS)
+    def list_rows(self) -> Sequence[Sequence[str]]:
+        """A row for each partition."""
+        rows = [(str(one.number), _describe(one)) for one in self._group.list_partitions()]
+        return rows or [("", "no partition")]
 
-    async def lines(self) -> None:
-        """Print a line for each partition from time to time."""
-        begun = monotonic()
-        while True:
-            seconds = LINE_FRACTION * (monotonic() - begun)
-            await anyio.sleep(min(max(MIN_LINE_SECONDS, seconds), MAX_LINE_SECONDS))
-            found = self._group.list_partitions()
-            self.terminal.say(format_count(len(found), "partition"))
-            for one in found:
-                self.terminal.say(f"{one.number:>5} {_describe(one)}")
+    def say_rows(self) -> None:
+        """Print a line for each partition."""
+        found = self._group.list_partitions()
+        self.terminal.say(format_count(len(found), "partition"))
+        for one in found:
+            self.terminal.say(f"{one.number:>5} {_describe(one)}")
 
 
 def _describe(one: PartitionStatus) -> str:

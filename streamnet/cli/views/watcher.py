@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, ClassVar, TextIO, final
 
 import anyio
@@ -163,6 +164,37 @@ def watch(
     return _RunWatcher(run, Terminal(out), quiet=quiet, reload=reload).watch()
 
 
+async def _pause_before_lines(seconds: float) -> None:
+    """Sleep until the next lines in a pipe; ``seconds`` have passed so far."""
+    await anyio.sleep(min(max(MIN_LINE_SECONDS, LINE_FRACTION * seconds), MAX_LINE_SECONDS))
+
+
+class TableWatcher(Watcher):
+    """Shows a row for each of several workers or partitions."""
+
+    @abstractmethod
+    def list_rows(self) -> Sequence[Sequence[str]]:
+        """The rows of the live table; at least one."""
+
+    @abstractmethod
+    def say_rows(self) -> None:
+        """Print the rows as lines."""
+
+    async def live(self) -> None:
+        """Keep the table up to date."""
+        with Live(console=self.terminal, auto_refresh=False, vertical_overflow="crop") as live:
+            while True:
+                live.update(new_grid(*self.list_rows()), refresh=True)
+                await anyio.sleep(REFRESH_SECONDS)
+
+    async def lines(self) -> None:
+        """Print the rows from time to time."""
+        begun = monotonic()
+        while True:
+            await _pause_before_lines(monotonic() - begun)
+            self.say_rows()
+
+
 @final
 class _RunWatcher(Watcher):
     stopping_message = "stopping after learning what was read; repeat to abort"
@@ -236,8 +268,7 @@ class _RunWatcher(Watcher):
         await pipeline.ready.wait()
         self.terminal.say(ready_line(pipeline))
         while True:
-            seconds = pipeline.statistics().seconds
-            await anyio.sleep(min(max(MIN_LINE_SECONDS, LINE_FRACTION * seconds), MAX_LINE_SECONDS))
+            await _pause_before_lines(pipeline.statistics().seconds)
             self.terminal.say(status_line(pipeline))
 
 
